@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build and load models: our safetensors files, the published pair, random weights.
+
+Our format is one safetensors file. Its metadata holds, under ``camseg``, JSON with the format
+version, the model configuration, the label set and where the weights came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from camseg_core.atomic_file import atomic_path
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES, LabelSet
+from camseg_core.models.autoencoder import Autoencoder
+from camseg_core.models.camseg import CamSeg
+from camseg_core.models.denoiser import Denoiser
+from camseg_core.models.presets import ModelConfig, preset
+from camseg_core.models.transformer import MaskedTransformer
+from camseg_core.published_format import (
+    Variant,
+    infer_config,
+    read_autoencoder,
+    read_transformer,
+)
+
+FORMAT_VERSION = 1
+METADATA_KEY = "camseg"
+RANDOM_PREFIX = "random:"
+
+PUBLISHED_PAIRS = (
+    ("mar/city768.16.pth", "vae/modelf16.ckpt"),
+    ("transformer.pth", "vae.ckpt"),
+)
+"""Where a folder may hold the two published files, relative to it."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run, with what its file says about it.
+
+    Attributes:
+        model: in evaluation mode, on the CPU, float32.
+        label_set: its classes and the palette its latent space was trained on.
+        source: what was loaded, for messages.
+        weights_sha256: of the file, or of both files of a published pair joined; None for random.
+        provenance: facts that travel in the file's metadata (sources and their hashes, variant).
+        is_random: true if nothing was trained.
+    """
+
+    model: CamSeg
+    label_set: LabelSet
+    source: str
+    weights_sha256: str | None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    is_random: bool = False
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self.model.config
+
+
+def load_model(
+    weights: str | Path, *, num_heads: int | None = None, variant: Variant = "model"
+) -> LoadedModel:
+    """Load a model from any source that ``--weights`` takes.
+
+    Args:
+        weights: a safetensors file of ours; a folder with one, or with the two published files;
+            or ``random:PRESET`` for seeded random weights.
+        num_heads: attention heads of a published file of an unpublished size.
+        variant: which weights of a published transformer file.
+
+    Raises:
+        CamsegError: nothing there, unreadable, or the tensors do not fit; the text lists the
+            differences.
+    """
+    name = str(weights)
+    if name.startswith(RANDOM_PREFIX):
+        return random_model(name.removeprefix(RANDOM_PREFIX))
+    path = Path(weights)
+    if path.is_dir():
+        return _load_folder(path, num_heads=num_heads, variant=variant)
+    if not path.exists():
+        raise CamsegError(
+            f"no such weights: {path}; give a .safetensors file, a folder, or "
+            f"{RANDOM_PREFIX}PRESET (camseg fetch-weights downloads the published ones)"
+        )
+    if path.suffix in (".pth", ".ckpt", ".pt"):
+        raise CamsegError(
+            f"{path} is one of two published files, and both are needed: give their folder, or "
+            "make one file of them with camseg convert TRANSFORMER AUTOENCODER --out FILE"
+        )
+    return _load_safetensors(path)
+
+
+def load_published(
+    transformer_path: Path,
+    autoencoder_path: Path,
+    *,
+    num_heads: int | None = None,
+    variant: Variant = "model",
+) -> LoadedModel:
+    """Load the two published files; sizes are read off their tensors.
+
+    Raises:
+        CamsegError: unreadable, of another model, or with tensors that do not fit.
+    """
+    source = f"{transformer_path} + {autoencoder_path}"
+    tensors = {
+        **read_transformer(transformer_path, variant),
+        **read_autoencoder(autoencoder_path),
+    }
+    config = infer_config(tensors, name=transformer_path.stem, num_heads=num_heads)
+    model = build_model(config, tensors, source)
+    hashes = {path.name: file_sha256(path) for path in (transformer_path, autoencoder_path)}
+    return LoadedModel(
+        model=model,
+        label_set=CITYSCAPES,
+        source=source,
+        weights_sha256=hashlib.sha256("".join(hashes.values()).encode()).hexdigest(),
+        provenance={"source_sha256": hashes, "variant": variant},
+    )
+
+
+def random_model(preset_name: str, seed: int = 0) -> LoadedModel:
+    """Build a preset with random weights that depend on ``seed`` alone; for tests and timing.
+
+    Raises:
+        CamsegError: there is no such preset.
+    """
+    config = preset(preset_name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _assemble(config).eval()
+    return LoadedModel(
+        model=model,
+        label_set=CITYSCAPES,
+        source=f"{RANDOM_PREFIX}{preset_name}",
+        weights_sha256=None,
+        provenance={"random_seed": seed},
+        is_random=True,
+    )
+
+
+def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str) -> CamSeg:
+    """Build a model of ``config`` around ``tensors``, which it keeps, in evaluation mode.
+
+    Raises:
+        CamsegError: names or shapes differ; the text lists missing, unexpected and wrong ones.
+    """
+    with torch.device("meta"):
+        model = _assemble(config)
+    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if expected != found:
+        raise CamsegError(f"{source} does not fit the model:\n{difference(expected, found)}")
+    as_float = {key: tensor.float() for key, tensor in tensors.items()}
+    model.load_state_dict(as_float, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def difference(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], most: int = 10
+) -> str:
+    """Describe how ``found`` names and shapes differ from the ``expected``, a line each."""
+    shared = expected.keys() & found.keys()
+    groups = {
+        "missing": [f"{key} {_shape(expected[key])}" for key in expected if key not in found],
+        "unexpected": [f"{key} {_shape(found[key])}" for key in found if key not in expected],
+        "wrong shape": [
+            f"{key} is {_shape(found[key])}, the model has {_shape(expected[key])}"
+            for key in expected
+            if key in shared and expected[key] != found[key]
+        ],
+    }
+    lines = []
+    for title, entries in groups.items():
+        if entries:
+            lines.append(f"  {title} ({len(entries)}):")
+            lines += [f"    {entry}" for entry in entries[:most]]
+            if len(entries) > most:
+                lines.append(f"    ... and {len(entries) - most} more")
+    return "\n".join(lines)
+
+
+def save_model(loaded: LoadedModel, path: Path) -> None:
+    """Write one safetensors file with everything that is needed to load it again.
+
+    Raises:
+        CamsegError: the file cannot be written.
+    """
+    description = {
+        "format_version": FORMAT_VERSION,
+        "config": loaded.config.to_dict(),
+        "label_set": loaded.label_set.to_dict(),
+        "provenance": loaded.provenance,
+        "is_random": loaded.is_random,
+    }
+    tensors = {key: tensor.contiguous() for key, tensor in loaded.model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(description)})
+        except SafetensorError as error:
+            raise CamsegError(f"cannot write {path}: {error}") from error
+
+
+def read_safetensors_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """Give the description that `save_model` wrote and the shape of each tensor.
+
+    Raises:
+        CamsegError: the file is no safetensors file, or not one of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  # not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CamsegError(
+            f"{path} cannot be read as safetensors: truncated, damaged or of another format "
+            f"({error})"
+        ) from error
+    if METADATA_KEY not in metadata:
+        raise CamsegError(
+            f"{path} is a safetensors file of another model: its metadata has no "
+            f"{METADATA_KEY!r} entry"
+        )
+    try:
+        description = json.loads(metadata[METADATA_KEY])
+    except json.JSONDecodeError as error:
+        raise CamsegError(f"{path} has metadata that is no JSON: {error}") from error
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        raise CamsegError(
+            f"{path} is not of format version {FORMAT_VERSION}, the one this release reads"
+        )
+    return description, shapes
+
+
+def file_sha256(path: Path) -> str:
+    """Give the sha256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _load_safetensors(path: Path) -> LoadedModel:
+    description, _ = read_safetensors_header(path)
+    try:
+        config = ModelConfig.from_dict(description["config"])
+        label_set = LabelSet.from_dict(description["label_set"])
+    except KeyError as error:
+        raise CamsegError(f"{path} lacks {error} in its metadata") from error
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
+    return LoadedModel(
+        model=build_model(config, tensors, str(path)),
+        label_set=label_set,
+        source=str(path),
+        weights_sha256=file_sha256(path),
+        provenance=description.get("provenance", {}),
+        is_random=bool(description.get("is_random", False)),
+    )
+
+
+def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> LoadedModel:
+    ours = sorted(folder.glob("*.safetensors"))
+    for transformer_name, autoencoder_name in PUBLISHED_PAIRS:
+        pair = (folder / transformer_name, folder / autoencoder_name)
+        if all(path.is_file() for path in pair):
+            heads = num_heads if num_heads is not None else _heads_beside(folder)
+            return load_published(*pair, num_heads=heads, variant=variant)
+    if len(ours) == 1:
+        return _load_safetensors(ours[0])
+    pairs = " or ".join(" + ".join(pair) for pair in PUBLISHED_PAIRS)
+    found = ", ".join(path.name for path in ours) or "none"
+    raise CamsegError(
+        f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "
+        f".safetensors file, is needed (safetensors found: {found})"
+    )
+
+
+def _heads_beside(folder: Path) -> int | None:
+    """Read the number of heads from a ``config.json`` beside published files, if it is there."""
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["transformer"]["num_heads"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CamsegError(f"{path} states no transformer.num_heads: {error!r}") from error
+
+
+def _assemble(config: ModelConfig) -> CamSeg:
+    return CamSeg(
+        config,
+        Autoencoder(config.autoencoder),
+        MaskedTransformer(config.transformer),
+        Denoiser(config.denoiser),
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one error that user input can cause."""
+
+from __future__ import annotations
+
+
+class CamsegError(ValueError):
+    """Bad input or bad usage: its text is what the user reads.
+
+    The text says what was wrong, the value, the rule and what to do. The command line prints it
+    without a traceback and exits with status 2; the node logs it and refuses the transition.
+    """

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label sets: class ids, names, palettes and the tables between them.
+
+Shapes: H, W = image size; C = number of classes. Class ids are uint8, 0..C-1; 255 is unlabeled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+
+UNLABELED = 255
+"""The class id of a pixel that has no class."""
+
+MAX_CLASSES = 255
+"""Class ids are bytes, and 255 is taken."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of one data set or one model.
+
+    Attributes:
+        name: short name, stored in checkpoints.
+        names: C class names; the index is the class id.
+        palette: C colours, RGB, 0..255.
+        void_color: colour of unlabeled pixels, RGB, 0..255.
+        source_ids: class ids of other files (a data set's raw labels) -> class id; ids that are
+            not listed become unlabeled.
+
+    Raises:
+        CamsegError: no class, too many, counts that differ, names or colours that repeat.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    void_color: tuple[int, int, int] = (0, 0, 0)
+    source_ids: dict[int, int] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        """Check the rules that every reader of a label set relies on."""
+        if not 1 <= len(self.names) <= MAX_CLASSES:
+            raise CamsegError(
+                f"label set {self.name!r} has {len(self.names)} classes; 1 to {MAX_CLASSES} fit"
+            )
+        if len(self.names) != len(self.palette):
+            raise CamsegError(
+                f"label set {self.name!r} has {len(self.names)} names "
+                f"but {len(self.palette)} colours; every class needs one of each"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise CamsegError(f"label set {self.name!r} repeats a class name")
+        colors = [*self.palette, self.void_color]
+        for color in colors:
+            if len(color) != 3 or not all(0 <= channel <= 255 for channel in color):
+                raise CamsegError(
+                    f"label set {self.name!r} has colour {color}; "
+                    "a colour is three whole numbers from 0 to 255"
+                )
+        if len(set(colors)) != len(colors):
+            raise CamsegError(f"label set {self.name!r} repeats a colour (void's counts too)")
+        for source, target in self.source_ids.items():
+            if not (0 <= target < len(self.names) or target == UNLABELED):
+                raise CamsegError(
+                    f"label set {self.name!r} maps id {source} to {target}; "
+                    f"class ids are 0..{len(self.names) - 1} or {UNLABELED}"
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes C, unlabeled not counted."""
+        return len(self.names)
+
+    def colors(self) -> NDArray[np.uint8]:
+        """Give the colour of every possible id: uint8 [256, 3]; ids without a class are void."""
+        table = np.tile(np.array(self.void_color, np.uint8), (256, 1))
+        table[: self.num_classes] = np.array(self.palette, np.uint8)
+        return table
+
+    def color_image(self, class_ids: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Colour a mask: class ids uint8 [H, W] -> RGB uint8 [H, W, 3]."""
+        colored: NDArray[np.uint8] = self.colors()[class_ids]
+        return colored
+
+    def ids_from_color_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Read a colour-coded mask: RGB uint8 [H, W, 3] -> class ids uint8 [H, W].
+
+        Only exact colours have a class; every other pixel is unlabeled.
+        """
+        packed = _pack(image)
+        codes = _pack(np.array(self.palette, np.uint8))
+        order = np.argsort(codes)
+        place = np.minimum(np.searchsorted(codes[order], packed), self.num_classes - 1)
+        exact = codes[order][place] == packed
+        class_ids: NDArray[np.uint8] = np.where(exact, order[place], UNLABELED).astype(np.uint8)
+        return class_ids
+
+    def remap(self, source: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
+        """Turn a data set's own ids [H, W] into class ids uint8 [H, W] by ``source_ids``."""
+        class_ids = np.full(source.shape, UNLABELED, np.uint8)
+        for source_id, class_id in self.source_ids.items():
+            class_ids[source == source_id] = class_id
+        return class_ids
+
+    def decoding_palette(self) -> NDArray[np.float32]:
+        """Give the palette that CAM-Seg's colour decoding compares with: float32 [C + 1, 3].
+
+        Row 0 is void, row 1 + k is class k; colours / 255 rounded to 4 decimals, as published.
+        """
+        colors = np.array([self.void_color, *self.palette], np.float64)
+        return np.round(colors / 255.0, 4).astype(np.float32)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; `from_dict` reads it back."""
+        return {
+            "name": self.name,
+            "names": list(self.names),
+            "palette": [list(color) for color in self.palette],
+            "void_color": list(self.void_color),
+            "source_ids": {str(source): target for source, target in self.source_ids.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> LabelSet:
+        """Build a label set from what `to_dict` gave.
+
+        Raises:
+            CamsegError: a field is missing or breaks a rule of the label set.
+        """
+        try:
+            return cls(
+                name=str(content["name"]),
+                names=tuple(str(name) for name in content["names"]),
+                palette=tuple(_color(color) for color in content["palette"]),
+                void_color=_color(content["void_color"]),
+                source_ids={
+                    int(source): int(target)
+                    for source, target in content.get("source_ids", {}).items()
+                },
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CamsegError(f"label set is not readable: {error!r}") from error
+
+
+def _color(channels: Any) -> tuple[int, int, int]:
+    red, green, blue = (int(channel) for channel in channels)
+    return red, green, blue
+
+
+def _pack(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Pack RGB into one number per pixel: uint8 [..., 3] -> int32 [...]."""
+    wide = colors.astype(np.int32)
+    packed: NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return packed
+
+
+# Sky is (0, 130, 180), not Cityscapes' (70, 130, 180): the published latent space was trained on it.
+CITYSCAPES = LabelSet(
+    name="cityscapes",
+    names=(
+        "road",
+        "sidewalk",
+        "building",
+        "wall",
+        "fence",
+        "pole",
+        "traffic light",
+        "traffic sign",
+        "vegetation",
+        "terrain",
+        "sky",
+        "person",
+        "rider",
+        "car",
+        "truck",
+        "bus",
+        "train",
+        "motorcycle",
+        "bicycle",
+    ),
+    palette=(
+        (128, 64, 128),
+        (244, 35, 232),
+        (70, 70, 70),
+        (102, 102, 156),
+        (190, 153, 153),
+        (153, 153, 153),
+        (250, 170, 30),
+        (220, 220, 0),
+        (107, 142, 35),
+        (152, 251, 152),
+        (0, 130, 180),
+        (220, 20, 60),
+        (255, 0, 0),
+        (0, 0, 142),
+        (0, 0, 70),
+        (0, 60, 100),
+        (0, 80, 100),
+        (0, 0, 230),
+        (119, 11, 32),
+    ),
+    # Cityscapes' 34 label ids to its 19 training classes (cityscapesScripts, labels.py).
+    source_ids={
+        7: 0,
+        8: 1,
+        11: 2,
+        12: 3,
+        13: 4,
+        17: 5,
+        19: 6,
+        20: 7,
+        21: 8,
+        22: 9,
+        23: 10,
+        24: 11,
+        25: 12,
+        26: 13,
+        27: 14,
+        28: 15,
+        31: 16,
+        32: 17,
+        33: 18,
+    },
+)
+"""The 19 Cityscapes classes with the palette of the published weights."""

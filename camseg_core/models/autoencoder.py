@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KL autoencoder: an RGB image, or a colour-coded mask, to and from a continuous latent.
+
+The architecture and the parameter names are those of latent diffusion's first stage (Rombach et
+al. 2022, arXiv 2112.10752, appendix), which CAM-Seg (arXiv 2503.15617) uses unchanged.
+
+Shapes: B = batch; H, W = image size in pixels, multiples of the stride S; h, w = H / S, W / S;
+C = channels of a level; Z = latent channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from camseg_core.models.presets import AutoencoderConfig
+
+LOG_VARIANCE_RANGE = (-30.0, 20.0)
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """Give the group norm used throughout: 32 groups, eps 1e-6."""
+    return nn.GroupNorm(num_groups=32, num_channels=channels, eps=1e-6)
+
+
+class ResnetBlock(nn.Module):
+    """Norm, SiLU, conv, norm, SiLU, conv, with a 1x1 shortcut where the channels change."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        """Build a block from ``in_channels`` to ``out_channels``."""
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+        self.norm2 = group_norm(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, kernel_size=3, padding=1)
+        self.nin_shortcut = (
+            nn.Conv2d(in_channels, out_channels, kernel_size=1)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C_in, H, W] to [B, C_out, H, W]."""
+        h = self.conv1(F.silu(self.norm1(x)))  # [B, C_out, H, W]
+        h = self.conv2(F.silu(self.norm2(h)))  # [B, C_out, H, W]
+        out: Tensor = self.nin_shortcut(x) + h  # [B, C_out, H, W]
+        return out
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention over all positions, added to the un-normed input."""
+
+    def __init__(self, channels: int) -> None:
+        """Build a block of ``channels`` channels."""
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.q = nn.Conv2d(channels, channels, kernel_size=1)
+        self.k = nn.Conv2d(channels, channels, kernel_size=1)
+        self.v = nn.Conv2d(channels, channels, kernel_size=1)
+        self.proj_out = nn.Conv2d(channels, channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to [B, C, h, w]."""
+        normed = self.norm(x)  # [B, C, h, w]
+        q, k, v = (
+            rearrange(projection(normed), "b c h w -> b 1 (h w) c")  # [B, 1, hw, C]
+            for projection in (self.q, self.k, self.v)
+        )
+        attended = F.scaled_dot_product_attention(q, k, v)  # [B, 1, hw, C]
+        attended = rearrange(attended, "b 1 (h w) c -> b c h w", h=x.shape[2])  # [B, C, h, w]
+        out: Tensor = x + self.proj_out(attended)  # [B, C, h, w]
+        return out
+
+
+class Downsample(nn.Module):
+    """Halve the resolution: pad right and bottom by one, then a stride-2 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        """Build for ``channels`` channels."""
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, H, W] to [B, C, H/2, W/2]."""
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))  # [B, C, H/2, W/2]
+        return out
+
+
+class Upsample(nn.Module):
+    """Double the resolution: nearest neighbour, then a 3x3 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        """Build for ``channels`` channels."""
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to [B, C, 2h, 2w]."""
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")  # [B, C, 2h, 2w]
+        out: Tensor = self.conv(x)  # [B, C, 2h, 2w]
+        return out
+
+
+class Level(nn.Module):
+    """The blocks of one resolution: residual blocks, attention after each where it is on."""
+
+    def __init__(self, in_channels: int, out_channels: int, depth: int, *, attends: bool) -> None:
+        """Build ``depth`` residual blocks; the caller adds the resampling."""
+        super().__init__()
+        widths = [in_channels] + [out_channels] * depth
+        self.block = nn.ModuleList(
+            ResnetBlock(widths[index], widths[index + 1]) for index in range(depth)
+        )
+        self.attn = nn.ModuleList(AttentionBlock(out_channels) for _ in range(depth * attends))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C_in, H, W] to [B, C_out, H, W]."""
+        for index, block in enumerate(self.block):
+            x = block(x)  # [B, C_out, H, W]
+            if len(self.attn) > 0:
+                x = self.attn[index](x)  # [B, C_out, H, W]
+        return x
+
+
+class Middle(nn.Module):
+    """Block, attention, block, at the lowest resolution."""
+
+    def __init__(self, channels: int) -> None:
+        """Build for ``channels`` channels."""
+        super().__init__()
+        self.block_1 = ResnetBlock(channels, channels)
+        self.attn_1 = AttentionBlock(channels)
+        self.block_2 = ResnetBlock(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, C, h, w] to [B, C, h, w]."""
+        out: Tensor = self.block_2(self.attn_1(self.block_1(x)))  # [B, C, h, w]
+        return out
+
+
+class Encoder(nn.Module):
+    """RGB to the moments of the latent, before ``quant_conv``."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        """Build at the size of ``config``."""
+        super().__init__()
+        widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
+        self.conv_in = nn.Conv2d(3, config.channels, kernel_size=3, padding=1)
+        self.down = nn.ModuleList()
+        in_channels = config.channels
+        for level, width in enumerate(widths):
+            stage = Level(in_channels, width, config.num_res_blocks, attends=config.attends(level))
+            if level < len(widths) - 1:
+                stage.downsample = Downsample(width)
+            self.down.append(stage)
+            in_channels = width
+        self.mid = Middle(in_channels)
+        self.norm_out = group_norm(in_channels)
+        self.conv_out = nn.Conv2d(in_channels, 2 * config.latent_channels, kernel_size=3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map an image [B, 3, H, W] to moments [B, 2Z, h, w]."""
+        x = self.conv_in(image)  # [B, C, H, W]
+        for stage in self.down:
+            x = stage(x)  # [B, C', H', W']
+            if hasattr(stage, "downsample"):
+                x = stage.downsample(x)  # [B, C', H'/2, W'/2]
+        x = self.mid(x)  # [B, C', h, w]
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))  # [B, 2Z, h, w]
+        return out
+
+
+class Decoder(nn.Module):
+    """Latent, after ``post_quant_conv``, to RGB. ``up.i`` is numbered by level and runs last to first."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        """Build at the size of ``config``."""
+        super().__init__()
+        widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
+        self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], kernel_size=3, padding=1)
+        self.mid = Middle(widths[-1])
+        stages: list[nn.Module] = []
+        in_channels = widths[-1]
+        for level in reversed(range(len(widths))):
+            stage = Level(
+                in_channels, widths[level], config.num_res_blocks + 1, attends=config.attends(level)
+            )
+            if level > 0:
+                stage.upsample = Upsample(widths[level])
+            stages.insert(0, stage)
+            in_channels = widths[level]
+        self.up = nn.ModuleList(stages)
+        self.norm_out = group_norm(in_channels)
+        self.conv_out = nn.Conv2d(in_channels, 3, kernel_size=3, padding=1)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Map a latent [B, Z, h, w] to an image [B, 3, H, W]."""
+        x = self.conv_in(latent)  # [B, C', h, w]
+        x = self.mid(x)  # [B, C', h, w]
+        for stage in reversed(self.up):
+            x = stage(x)  # [B, C, H', W']
+            if hasattr(stage, "upsample"):
+                x = stage.upsample(x)  # [B, C, 2H', 2W']
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))  # [B, 3, H, W]
+        return out
+
+
+@dataclass(frozen=True)
+class GaussianPosterior:
+    """The latent's diagonal Gaussian: ``mean`` and ``log_variance``, both [B, Z, h, w]."""
+
+    mean: Tensor
+    log_variance: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Draw with standard normal ``noise`` [B, Z, h, w]; gives [B, Z, h, w]."""
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise
+
+
+class Autoencoder(nn.Module):
+    """Encoder, decoder and the latent scale, which never leaves this class.
+
+    `posterior` and `decode_raw` speak raw latents, as the published vectors do; `encode`,
+    `scaled` and `decode` speak scaled ones, as the transformer does.
+    """
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        """Build at the size of ``config``."""
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quant_conv = nn.Conv2d(
+            2 * config.latent_channels, 2 * config.latent_channels, kernel_size=1
+        )
+        self.post_quant_conv = nn.Conv2d(
+            config.latent_channels, config.latent_channels, kernel_size=1
+        )
+
+    def posterior(self, image: Tensor) -> GaussianPosterior:
+        """Encode RGB in [-1, 1], [B, 3, H, W], to the Gaussian of its raw latent [B, Z, h, w]."""
+        moments = self.quant_conv(self.encoder(image))  # [B, 2Z, h, w]
+        mean, log_variance = moments.chunk(2, dim=1)  # [B, Z, h, w] each
+        return GaussianPosterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
+    def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Encode RGB in [-1, 1], [B, 3, H, W], to a scaled latent [B, Z, h, w].
+
+        The posterior mean without ``noise``; with standard normal ``noise`` [B, Z, h, w], a sample.
+        """
+        posterior = self.posterior(image)
+        latent = posterior.mean if noise is None else posterior.sample(noise)
+        return latent * self.config.latent_scale
+
+    def decode(self, latent: Tensor) -> Tensor:
+        """Decode a scaled latent [B, Z, h, w] to RGB around [-1, 1], not clamped, [B, 3, H, W]."""
+        return self.decode_raw(latent / self.config.latent_scale)
+
+    def decode_raw(self, latent: Tensor) -> Tensor:
+        """Decode a raw latent [B, Z, h, w] to RGB around [-1, 1], not clamped, [B, 3, H, W]."""
+        out: Tensor = self.decoder(self.post_quant_conv(latent))  # [B, 3, H, W]
+        return out
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Reconstruct [B, 3, H, W] from its posterior mean, for tests and summaries."""
+        return self.decode(self.encode(image))

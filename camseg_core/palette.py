@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Palette decoding: decoded colours to class ids and class probabilities.
+
+The published decoding of CAM-Seg (arXiv 2503.15617): the nearest palette colour wins. Ours adds
+probabilities: a softmax over negative squared distances, which the nearest colour wins too.
+
+Shapes: B = batch; H, W = image size; C = classes. Palette rows: void, then the classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from camseg_core.labels import UNLABELED
+
+
+def squared_distances(decoded: Tensor, palette: Tensor) -> Tensor:
+    """Squared Euclidean distance of each pixel to each colour.
+
+    Args:
+        decoded: the decoder's output around [-1, 1], [B, 3, H, W]; not clamped, not rounded.
+        palette: colours in 0..1, [C + 1, 3].
+
+    Returns:
+        [B, C + 1, H, W].
+    """
+    colors = decoded * 0.5 + 0.5  # [B, 3, H, W]
+    # One colour at a time: all at once would hold three times the memory for no speed.
+    return torch.stack(
+        [(colors - color[:, None, None]).square().sum(dim=1) for color in palette], dim=1
+    )  # [B, C + 1, H, W]
+
+
+def nearest_class(distances: Tensor) -> Tensor:
+    """Class ids uint8 [B, H, W] from distances [B, C + 1, H, W]; first minimum, void is 255."""
+    rows = distances.argmin(dim=1)  # [B, H, W], 0 = void
+    return torch.where(rows == 0, UNLABELED, rows - 1).to(torch.uint8)
+
+
+def class_probabilities(distances: Tensor, temperature: float) -> Tensor:
+    """Probabilities [B, C, H, W] from squared distances [B, C + 1, H, W].
+
+    A softmax over void and the classes; void's share is left out, so that a pixel near void's
+    colour is confident of no class.
+    """
+    return torch.softmax(-distances / temperature, dim=1)[:, 1:]

@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image messages to arrays and back: encodings, row padding, byte order.
+
+Shape legend: H, W rows and columns of the image, C channels. Camera images become uint8 RGB
+[H, W, 3]. Every message is checked before it is read; one that breaks a rule is refused with
+BadFrameError, whatever the library underneath would have done with it.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array as byte_array
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+try:
+    from cv_bridge import CvBridge
+
+    # cv_bridge imports even where its converter does not (a build for another numpy).
+    from cv_bridge.boost.cv_bridge_boost import cvtColor2 as _  # noqa: F401
+except ImportError:
+    _BRIDGE: Any = None
+else:
+    _BRIDGE = CvBridge()
+
+# Encoding -> bytes per pixel, OpenCV code to RGB (None: it is RGB). ROS names a Bayer pattern by
+# its first 2 x 2 pixels, OpenCV by the second row from the second column on: rggb is BG.
+# The 4:2:2 names are those of sensor_msgs/image_encodings.hpp, the older ones included.
+_CONVERSIONS: dict[str, tuple[int, int | None]] = {
+    "rgb8": (3, None),
+    "bgr8": (3, cv2.COLOR_BGR2RGB),
+    "rgba8": (4, cv2.COLOR_RGBA2RGB),
+    "bgra8": (4, cv2.COLOR_BGRA2RGB),
+    "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
+    "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
+    "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
+    "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
+    "uyvy": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
+    "yuyv": (2, cv2.COLOR_YUV2RGB_YUYV),
+    "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUYV),
+}
+# What every cv_bridge converts: the registry's has no 4:2:2 and misspells bayer_grbg8.
+_BRIDGE_ENCODINGS = frozenset(
+    {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8"}
+)
+# OpenCV answers with black, not with an error, when a Bayer image is smaller.
+_SMALLEST_BAYER = 3
+
+IMAGE_ENCODINGS: tuple[str, ...] = tuple(_CONVERSIONS)
+"""The encodings `rgb_from_image` accepts."""
+
+_OUTPUT_ENCODINGS = "mono8, rgb8, 8UC<channels> or 32FC2"
+
+
+class BadFrameError(ValueError):
+    """A message that cannot be read: one line with what is wrong, the value and the rule."""
+
+
+def stamp_ns(header: Header) -> int:
+    """Return the header's time stamp in nanoseconds, exactly."""
+    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def rgb_from_image(message: Image) -> NDArray[np.uint8]:
+    """Convert a camera image to RGB.
+
+    The message is in one of IMAGE_ENCODINGS, its rows padded or not. Returns uint8 RGB [H, W, 3],
+    0..255, C-contiguous, sharing no memory with the message. Bayer images are demosaiced
+    bilinearly; 4:2:2 images are read as BT.601 with luma 16..235, as OpenCV and cv_bridge do.
+
+    Raises BadFrameError if the size, encoding, byte order, step or amount of data breaks a rule, or
+    if the image cannot be converted.
+    """
+    encoding = message.encoding
+    if encoding not in _CONVERSIONS:
+        raise BadFrameError(
+            f"image encoding {encoding!r}: must be one of {', '.join(IMAGE_ENCODINGS)}"
+        )
+    bytes_per_pixel, _code = _CONVERSIONS[encoding]
+    rows = _rows(message, bytes_per_pixel)
+    # Two bytes a pixel is 4:2:2, where two neighbours share their chroma.
+    if bytes_per_pixel == 2 and message.width % 2:
+        raise BadFrameError(f"image width {message.width}: must be even for {encoding}")
+    channels = () if bytes_per_pixel == 1 else (bytes_per_pixel,)
+    pixels = rows.reshape(message.height, message.width, *channels)
+    by_bridge = _BRIDGE is not None and encoding in _BRIDGE_ENCODINGS
+    return _rgb_from_pixels(pixels, encoding, _packed(message, rows) if by_bridge else None)
+
+
+def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
+    """Decode a compressed camera image (jpeg, png) to RGB.
+
+    The message holds one image file that OpenCV decodes. Returns uint8 RGB [H, W, 3], 0..255,
+    C-contiguous, sharing no memory with the message. The pixels stay where they are stored: an EXIF
+    orientation is ignored. A gray image whose format starts with a Bayer encoding
+    ("bayer_rggb8; png compressed") is a compressed mosaic and is demosaiced.
+
+    Raises BadFrameError if there is no data or it cannot be decoded.
+    """
+    file_bytes = np.frombuffer(message.data, np.uint8)
+    described = f"compressed image of format {message.format!r} and {file_bytes.size} bytes"
+    if file_bytes.size == 0:
+        raise BadFrameError(f"{described}: must hold a complete image")
+    # image_transport puts the camera's encoding first: "bgr8; jpeg compressed bgr8".
+    encoding = message.format.split(";")[0].strip()
+    is_bayer = encoding.startswith("bayer_") and encoding in _CONVERSIONS
+    flags = cv2.IMREAD_ANYCOLOR if is_bayer else cv2.IMREAD_COLOR
+    try:
+        pixels: Any = cv2.imdecode(file_bytes, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise BadFrameError(f"{described}: cannot be decoded: {_one_line(error)}") from error
+    if pixels is None:
+        raise BadFrameError(f"{described}: cannot be decoded as an image")
+    return _rgb_from_pixels(pixels, encoding if pixels.ndim == 2 else "bgr8")
+
+
+def image_message(array: NDArray[Any], encoding: str, header: Header) -> Image:
+    """Build the message of an output image.
+
+    The array is uint8 [H, W] for the encoding mono8, uint8 [H, W, 3] for rgb8, uint8 [H, W, C] for
+    `8UC<C>` (such as 8UC19) and float32 [H, W, 2] for 32FC2, in any memory layout, with H and W at
+    least 1. Stamp and frame_id of the header are copied. The message is little-endian, its rows are
+    not padded, and it shares no memory with the array.
+
+    Raises ValueError if the encoding is none of these, or if shape or dtype do not fit it.
+    """
+    layout = _output_layout(encoding)
+    if layout is None:
+        raise ValueError(f"output encoding {encoding!r}: must be {_OUTPUT_ENCODINGS}")
+    dtype, channels = layout
+    fits = array.ndim >= 2 and array.shape[2:] == channels and array.size > 0
+    if not fits or array.dtype.newbyteorder("<") != dtype:
+        shape = ", ".join(["H", "W", *map(str, channels)])
+        raise ValueError(
+            f"array of {array.dtype.name} {list(array.shape)}: {encoding} needs "
+            f"{dtype.name} [{shape}] with H and W at least 1"
+        )
+    message = Image()
+    message.header.stamp.sec = header.stamp.sec
+    message.header.stamp.nanosec = header.stamp.nanosec
+    message.header.frame_id = header.frame_id
+    message.height, message.width = array.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = 0
+    message.data = _message_data(np.ascontiguousarray(array, dtype))
+    message.step = len(message.data) // message.height
+    return message
+
+
+def array_from_image_message(message: Image) -> NDArray[Any]:
+    """Read an output image as a subscriber does: the reverse of `image_message`.
+
+    Returns uint8 [H, W] for mono8, uint8 [H, W, 3] for rgb8, uint8 [H, W, C] for `8UC<C>` and
+    float32 [H, W, 2] for 32FC2, in native byte order, C-contiguous, owning its memory.
+
+    Raises BadFrameError if the size, encoding, byte order, step or amount of data breaks a rule.
+    """
+    layout = _output_layout(message.encoding)
+    if layout is None:
+        raise BadFrameError(f"output encoding {message.encoding!r}: must be {_OUTPUT_ENCODINGS}")
+    dtype, channels = layout
+    rows = _rows(message, dtype.itemsize * int(np.prod(channels)))
+    values = rows.view(dtype.newbyteorder(">" if message.is_bigendian else "<"))
+    return values.reshape(message.height, message.width, *channels).astype(dtype.newbyteorder("="))
+
+
+def _output_layout(encoding: str) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
+    """Return the little-endian dtype and the shape after [H, W], None for another encoding."""
+    if encoding == "32FC2":
+        return np.dtype("<f4"), (2,)
+    if encoding in ("mono8", "rgb8"):
+        return np.dtype(np.uint8), () if encoding == "mono8" else (3,)
+    match = re.fullmatch(r"8UC([1-9][0-9]{0,8})", encoding)
+    return (np.dtype(np.uint8), (int(match[1]),)) if match else None
+
+
+def _rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
+    """Check the message's size, byte order, step and data; return its rows without padding.
+
+    Returns uint8 [H, W * bytes_per_pixel], C-contiguous, a view of the message where it can be.
+    """
+    width, height, step, size = message.width, message.height, message.step, len(message.data)
+    if width < 1 or height < 1:
+        raise BadFrameError(f"image size {width} x {height}: both must be at least 1")
+    if message.is_bigendian not in (0, 1):
+        raise BadFrameError(f"is_bigendian {message.is_bigendian}: must be 0 or 1")
+    row_bytes = width * bytes_per_pixel
+    if step < row_bytes:
+        raise BadFrameError(
+            f"image step {step}: must be at least {row_bytes}, "
+            f"{width} pixels of {bytes_per_pixel} bytes ({message.encoding})"
+        )
+    # Drivers that copy row by row leave out the last row's padding.
+    if size not in (step * height, step * (height - 1) + row_bytes):
+        raise BadFrameError(
+            f"image data of {size} bytes: must be step x height = {step} x {height} = "
+            f"{step * height}, of which only the last row's padding may be missing"
+        )
+    strided: NDArray[np.uint8] = np.ndarray(
+        (height, row_bytes), np.uint8, buffer=message.data, strides=(step, 1)
+    )
+    return np.ascontiguousarray(strided)
+
+
+def _packed(message: Image, rows: NDArray[np.uint8]) -> Image:
+    """Return the message itself if it has no padding, else one with the same rows packed."""
+    # For big-endian messages cv_bridge would swap bytes that need no swapping.
+    is_packed = len(message.data) == rows.size and message.step == rows.shape[1]
+    if is_packed and not message.is_bigendian:
+        return message
+    packed = Image(height=message.height, width=message.width, encoding=message.encoding)
+    packed.step = rows.shape[1]
+    packed.data = _message_data(rows)
+    return packed
+
+
+def _message_data(contiguous: NDArray[Any]) -> byte_array[int]:
+    """Return the array's bytes in the one type that message fields take without a slow check."""
+    data = byte_array("B")
+    data.frombytes(contiguous.reshape(-1).view(np.uint8).data)
+    return data
+
+
+def _rgb_from_pixels(
+    pixels: NDArray[np.uint8], encoding: str, for_bridge: Image | None = None
+) -> NDArray[np.uint8]:
+    """Convert checked pixels [H, W] or [H, W, C], by cv_bridge if given their packed message."""
+    height, width = pixels.shape[:2]
+    if encoding.startswith("bayer_") and min(height, width) < _SMALLEST_BAYER:
+        raise BadFrameError(
+            f"image size {width} x {height}: both must be at least {_SMALLEST_BAYER} for {encoding}"
+        )
+    _bytes_per_pixel, code = _CONVERSIONS[encoding]
+    try:
+        if for_bridge is not None:
+            rgb: Any = _BRIDGE.imgmsg_to_cv2(for_bridge, "rgb8")
+        else:
+            rgb = pixels if code is None else cv2.cvtColor(pixels, code)
+    # The libraries raise many types (cv2.error, KeyError, TypeError); a frame must not stop a node.
+    except Exception as error:
+        raise BadFrameError(
+            f"{encoding} image of {width} x {height}: cannot be converted: {_one_line(error)}"
+        ) from error
+    # rgb8 comes back as a view of the message.
+    return np.require(rgb, np.uint8, ["C_CONTIGUOUS", "OWNDATA", "WRITEABLE"])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
