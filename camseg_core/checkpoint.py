@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from camseg_core.atomic_file import atomic_path
 from camseg_core.errors import CamsegError
+from camseg_core.files import atomic_path, sha256_of_file
 from camseg_core.labels import CITYSCAPES, LabelSet
 from camseg_core.models.autoencoder import Autoencoder
 from camseg_core.models.camseg import CamSeg
@@ -33,6 +33,7 @@ from camseg_core.published_format import (
     read_autoencoder,
     read_transformer,
 )
+from camseg_core.unpickling import is_torch_file
 
 FORMAT_VERSION = 1
 METADATA_KEY = "camseg"
@@ -78,7 +79,8 @@ def load_model(
 
     Args:
         weights: a safetensors file of ours; a folder with one, or with the two published files;
-            or ``random:PRESET`` for seeded random weights.
+            a published transformer file with its autoencoder beside it; or ``random:PRESET`` for
+            seeded random weights.
         num_heads: attention heads of a published file of an unpublished size.
         variant: which weights of a published transformer file.
 
@@ -97,11 +99,9 @@ def load_model(
             f"no such weights: {path}; give a .safetensors file, a folder, or "
             f"{RANDOM_PREFIX}PRESET (camseg fetch-weights downloads the published ones)"
         )
-    if path.suffix in (".pth", ".ckpt", ".pt"):
-        raise CamsegError(
-            f"{path} is one of two published files, and both are needed: give their folder, or "
-            "make one file of them with camseg convert TRANSFORMER AUTOENCODER --out FILE"
-        )
+    if is_torch_file(path):
+        autoencoder_path = _autoencoder_beside(path, variant)
+        return load_published(path, autoencoder_path, num_heads=num_heads, variant=variant)
     return _load_safetensors(path)
 
 
@@ -114,6 +114,9 @@ def load_published(
 ) -> LoadedModel:
     """Load the two published files; sizes are read off their tensors.
 
+    The number of attention heads is in no tensor: it is ``num_heads``, or what a ``config.json``
+    beside the transformer file states (``transformer.num_heads``), or the published width's.
+
     Raises:
         CamsegError: unreadable, of another model, or with tensors that do not fit.
     """
@@ -122,9 +125,11 @@ def load_published(
         **read_transformer(transformer_path, variant),
         **read_autoencoder(autoencoder_path),
     }
+    if num_heads is None:
+        num_heads = _heads_beside(transformer_path.parent)
     config = infer_config(tensors, name=transformer_path.stem, num_heads=num_heads)
     model = build_model(config, tensors, source)
-    hashes = {path.name: file_sha256(path) for path in (transformer_path, autoencoder_path)}
+    hashes = {path.name: sha256_of_file(path) for path in (transformer_path, autoencoder_path)}
     return LoadedModel(
         model=model,
         label_set=CITYSCAPES,
@@ -169,6 +174,18 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     as_float = {key: tensor.float() for key, tensor in tensors.items()}
     model.load_state_dict(as_float, strict=True, assign=True)
     return model.eval().requires_grad_(False)
+
+
+def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedModel:
+    """Give the same model with another temperature of its palette confidence.
+
+    Raises:
+        CamsegError: the temperature is not above 0.
+    """
+    model = loaded.model
+    config = replace(model.config, palette_temperature=temperature)
+    changed = CamSeg(config, model.autoencoder, model.transformer, model.denoiser).eval()
+    return replace(loaded, model=changed)
 
 
 def difference(
@@ -247,15 +264,6 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple
     return description, shapes
 
 
-def file_sha256(path: Path) -> str:
-    """Give the sha256 of a file's bytes, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def _load_safetensors(path: Path) -> LoadedModel:
     description, _ = read_safetensors_header(path)
     try:
@@ -269,7 +277,7 @@ def _load_safetensors(path: Path) -> LoadedModel:
         model=build_model(config, tensors, str(path)),
         label_set=label_set,
         source=str(path),
-        weights_sha256=file_sha256(path),
+        weights_sha256=sha256_of_file(path),
         provenance=description.get("provenance", {}),
         is_random=bool(description.get("is_random", False)),
     )
@@ -280,8 +288,7 @@ def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> Lo
     for transformer_name, autoencoder_name in PUBLISHED_PAIRS:
         pair = (folder / transformer_name, folder / autoencoder_name)
         if all(path.is_file() for path in pair):
-            heads = num_heads if num_heads is not None else _heads_beside(folder)
-            return load_published(*pair, num_heads=heads, variant=variant)
+            return load_published(*pair, num_heads=num_heads, variant=variant)
     if len(ours) == 1:
         return _load_safetensors(ours[0])
     pairs = " or ".join(" + ".join(pair) for pair in PUBLISHED_PAIRS)
@@ -289,6 +296,20 @@ def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> Lo
     raise CamsegError(
         f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "
         f".safetensors file, is needed (safetensors found: {found})"
+    )
+
+
+def _autoencoder_beside(transformer_path: Path, variant: Variant) -> Path:
+    """Find the one autoencoder file that goes with a transformer file."""
+    read_transformer(transformer_path, variant)  # a file that is none is the first thing to say
+    for folder in (transformer_path.parent, transformer_path.parent.parent / "vae"):
+        candidates = sorted(folder.glob("*.ckpt"))
+        if len(candidates) == 1:
+            return candidates[0]
+    raise CamsegError(
+        f"{transformer_path} is one of two published files, and one autoencoder (*.ckpt) was not "
+        "found beside it or in ../vae; make one file of both with "
+        "camseg convert TRANSFORMER AUTOENCODER --out FILE.safetensors"
     )
 
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import shlex
@@ -18,6 +17,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 from urllib3 import Retry
 
 from camseg_core.errors import CamsegError
+from camseg_core.files import sha256_of_file
 
 
 class PublishedFile(NamedTuple):
@@ -49,22 +49,6 @@ _RETRY = Retry(
     raise_on_status=False,
     respect_retry_after_header=False,
 )
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the sha256 of the file at ``path`` as 64 lower-case hexadecimal digits.
-
-    Raises:
-        CamsegError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1024 * 1024):
-                digest.update(block)
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    return digest.hexdigest()
 
 
 def fetch_published_weights(

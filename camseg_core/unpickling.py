@@ -22,6 +22,10 @@ import torch
 from camseg_core.errors import CamsegError
 
 
+_ZIP_START = b"PK"
+_PICKLE_START = b"\x80"
+
+
 class _Refused(Exception):  # noqa: N818  # internal: turned into a CamsegError below
     """The file asks for a call that is not on the list."""
 
@@ -143,8 +147,19 @@ def load_without_code(path: Path) -> Any:
         ) from error
 
 
+def is_torch_file(path: Path) -> bool:
+    """Tell by its first bytes whether ``path`` is what torch.save writes: a zip or a pickle."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    return start == _ZIP_START or start[:1] == _PICKLE_START
+
+
 def _load(path: Path) -> Any:
-    is_zip = _starts_as_zip(path)
+    with path.open("rb") as file:
+        is_zip = file.read(2) == _ZIP_START
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notes on old storages are not the user's matter
         return torch.load(
@@ -154,8 +169,3 @@ def _load(path: Path) -> Any:
             weights_only=False,  # our unpickler is the stricter one
             pickle_module=_PickleModule(),
         )
-
-
-def _starts_as_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"

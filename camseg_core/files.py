@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or absent: write beside, fsync, rename."""
+"""Files that are whole or absent (write beside, fsync, rename), and their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,3 +44,19 @@ def write_bytes(path: Path, content: bytes) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Give the sha256 of the bytes of ``path`` as 64 lower-case hexadecimal digits.
+
+    Raises:
+        CamsegError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images from files: a picture, a video, or a folder of pictures, one frame at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+
+UInt8 = NDArray[np.uint8]
+
+IMAGE_SUFFIXES = (
+    ".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
+
+# OpenCV and FFmpeg print notes of their own on damaged files; ours is the one line there is to be.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.setLogLevel(0)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to read frames from.
+
+    Attributes:
+        path: the picture or the video.
+        stem: name of its results, relative to the output folder, without suffix.
+        is_video: true if it may have several frames.
+        frame_count: frames it states to have; 1 for a picture, 0 if a video does not say.
+    """
+
+    path: Path
+    stem: Path
+    is_video: bool
+    frame_count: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image: ``image`` is RGB uint8 [H, W, 3], ``stem`` names its results."""
+
+    stem: Path
+    image: UInt8
+
+
+def find_sources(path: Path) -> list[Source]:
+    """List what ``path`` holds: itself, or the pictures in and below a folder, sorted.
+
+    Raises:
+        CamsegError: nothing there, no picture in the folder, or two pictures would have results
+            of one name.
+    """
+    if not path.exists():
+        raise CamsegError(f"no such file or folder: {path}")
+    if not path.is_dir():
+        return [_source(path, Path(path.stem))]
+    pictures = sorted(
+        entry
+        for entry in path.rglob("*")
+        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
+    )
+    if not pictures:
+        raise CamsegError(
+            f"folder {path} has no picture; files that end in {', '.join(IMAGE_SUFFIXES)} are looked for"
+        )
+    by_stem: dict[Path, Path] = {}
+    for picture in pictures:
+        stem = picture.relative_to(path).with_suffix("")
+        if stem in by_stem:
+            raise CamsegError(
+                f"{by_stem[stem]} and {picture} differ in their suffix only, so that their results "
+                "would have one name; rename one of them"
+            )
+        by_stem[stem] = picture
+    return [Source(picture, stem, False, 1) for stem, picture in by_stem.items()]
+
+
+def read_image(path: Path) -> UInt8:
+    """Read a picture as RGB uint8 [H, W, 3]; a rotation note in the file is ignored.
+
+    Raises:
+        CamsegError: unreadable, empty, or not a picture.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    image = _decode(content)
+    if image is None:
+        raise CamsegError(
+            f"{path} is not an image: its {len(content)} bytes cannot be decoded "
+            "(truncated, or of another format)"
+        )
+    return image
+
+
+def read_frames(source: Source) -> Iterator[Frame]:
+    """Give the frames of ``source`` in order; those of a video are numbered from 0.
+
+    Raises:
+        CamsegError: unreadable, or a video that ends before its stated number of frames (after
+            the frames that could be read).
+    """
+    if not source.is_video:
+        yield Frame(source.stem, read_image(source.path))
+        return
+    capture = cv2.VideoCapture(str(source.path))
+    index = 0
+    try:
+        while True:
+            found, image = capture.read()
+            if not found:
+                break
+            stem = source.stem.with_name(f"{source.stem.name}_{index:06d}")
+            yield Frame(stem, _rgb(image))
+            index += 1
+    finally:
+        capture.release()
+    if index == 0 or index < source.frame_count:
+        raise CamsegError(
+            f"{source.path} ends after {index} of {source.frame_count} frames: truncated or damaged"
+        )
+
+
+def _source(path: Path, stem: Path) -> Source:
+    """Look at one file; suffixes are hints, what it decodes to decides."""
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        image = _decode(path.read_bytes()) if path.is_file() else None
+        if image is not None:
+            return Source(path, stem, False, 1)
+    capture = cv2.VideoCapture(str(path))
+    try:
+        is_video = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0
+        frame_count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    finally:
+        capture.release()
+    if not is_video:
+        size = path.stat().st_size
+        raise CamsegError(
+            f"{path} is neither an image nor a video: its {size} bytes cannot be decoded"
+        )
+    return Source(path, stem, True, frame_count)
+
+
+def _decode(content: bytes) -> UInt8 | None:
+    if not content:
+        return None
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error:  # sizes that OpenCV refuses to allocate
+        return None
+    return None if image is None else _rgb(image)
+
+
+def _rgb(image: object) -> UInt8:
+    return np.ascontiguousarray(np.asarray(image, np.uint8)[..., ::-1])

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work behind ``camseg segment``: files in, result files out, stage times at the end."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from camseg_core.errors import CamsegError
+from camseg_core.inputs import find_sources, read_frames
+from camseg_core.results import save_segmentation
+from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
+
+
+@dataclass
+class Summary:
+    """What was done.
+
+    Attributes:
+        frames: images segmented.
+        stage_seconds: per stage, summed over the frames.
+        failures: one line per input that could not be read (to its end).
+    """
+
+    frames: int = 0
+    stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    failures: list[str] = field(default_factory=list)
+
+    def lines(self) -> Iterator[str]:
+        """Give mean time per stage and the peak memory of the process."""
+        if self.frames == 0:
+            return
+        yield f"{'stage':<14} {'ms per frame':>13}"
+        for stage, seconds in self.stage_seconds.items():
+            yield f"{stage:<14} {1000 * seconds / self.frames:>13.1f}"
+        total = sum(self.stage_seconds.values())
+        yield f"{'all':<14} {1000 * total / self.frames:>13.1f}"
+        peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        yield f"frames: {self.frames}, peak memory: {peak_kib / 2**20:.2f} GiB"
+
+
+def segment_files(
+    segmenter: Segmenter, inputs: Path, out: Path, options: SamplingOptions
+) -> Summary:
+    """Segment every frame of ``inputs`` and write its results below ``out``.
+
+    One unreadable file among many does not stop the others; it is in the summary's failures.
+
+    Raises:
+        CamsegError: ``inputs`` holds nothing to read, or a result cannot be written.
+    """
+    sources = find_sources(inputs)
+    summary = Summary()
+    total = sum(source.frame_count for source in sources)
+    with tqdm(total=total or None, unit="frame", desc="segment") as bar:
+        for source in sources:
+            frames = read_frames(source)
+            while True:
+                try:
+                    frame = next(frames, None)
+                except CamsegError as error:
+                    summary.failures.append(str(error))
+                    break
+                if frame is None:
+                    break
+                result = segmenter.segment(frame.image, options)
+                save_segmentation(out, frame.stem, frame.image, result, segmenter.label_set)
+                summary.frames += 1
+                for stage, seconds in result.stage_seconds.items():
+                    summary.stage_seconds[stage] += seconds
+                bar.update()
+    return summary
