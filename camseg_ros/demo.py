@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``make demo``: a clip through the node in another process over DDS, a contact sheet, a video.
+
+The clip is real footage where its file is there, a drawn one otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from camseg_core.errors import CamsegError
+from camseg_core.files import atomic_path
+from camseg_core.inputs import Source, find_sources, read_frames
+from camseg_core.results import write_png
+from camseg_ros.replay import ReplayResult, replay_live
+
+UInt8 = NDArray[np.uint8]
+
+DRAWN_FRAMES = 120
+SHEET_FRAMES = 4
+SHEET_TILE_WIDTH = 480
+
+
+def drawn_frame(index: int, height: int = 540, width: int = 960) -> UInt8:
+    """Draw a road with moving lane marks and a car ahead: RGB uint8 [height, width, 3].
+
+    Something that moves, for plumbing; nobody should be impressed by a mask of it.
+    """
+    image = np.full((height, width, 3), (130, 180, 220), np.uint8)
+    horizon = int(0.45 * height)
+    image[horizon:] = (90, 130, 70)
+    middle, bottom = width // 2, height - 1
+    road = np.array(
+        [(middle - 40, horizon), (middle + 40, horizon), (width - 60, bottom), (60, bottom)]
+    )
+    cv2.fillPoly(image, [road], (90, 90, 95))
+    for mark in range(8):
+        near = ((mark + index / 6) % 8 / 8) ** 2
+        far = max(0.0, near - 0.04 - 0.1 * near)
+        rows = [int(horizon + share * (bottom - horizon)) for share in (far, near)]
+        cv2.line(image, (middle, rows[0]), (middle, rows[1]), (240, 240, 240), 2 + int(8 * near))
+    left = middle + int(60 * np.sin(index / 20))
+    cv2.rectangle(image, (left, horizon + 10), (left + 70, horizon + 60), (150, 30, 30), -1)
+    return image
+
+
+def contact_sheet(frames: Sequence[UInt8], result: ReplayResult) -> UInt8:
+    """Put frames with their overlay and confidence below each other: RGB uint8."""
+    shown = [
+        (index, result.received[stamp].pictures)
+        for index, stamp in enumerate(result.published)
+        if stamp in result.received and {"overlay", "confidence"} <= result.received[stamp].pictures.keys()
+    ]
+    chosen = [shown[place] for place in np.linspace(0, len(shown) - 1, SHEET_FRAMES).astype(int)]
+    rows = []
+    for index, pictures in chosen:
+        gray = cv2.cvtColor(pictures["confidence"], cv2.COLOR_GRAY2RGB)
+        rows.append(np.hstack([_tile(frames[index]), _tile(pictures["overlay"]), _tile(gray)]))
+    return np.vstack(rows)
+
+
+def write_video(path: Path, pictures: Sequence[UInt8], rate_hz: float) -> None:
+    """Write RGB pictures of one size uint8 [H, W, 3] as MPEG-4, whole or not at all.
+
+    Raises:
+        CamsegError: the file cannot be written.
+    """
+    height, width = pictures[0].shape[:2]
+    with atomic_path(path) as temporary:
+        codec = cv2.VideoWriter_fourcc(*"mp4v")
+        writer = cv2.VideoWriter(str(temporary), codec, rate_hz, (width, height))
+        for picture in pictures:
+            writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        writer.release()
+
+
+def summary_line(result: ReplayResult) -> str:
+    """Give the counts and the latency in one line."""
+    values = result.node_values
+    matched = len(set(result.masks) & set(result.published))
+    lost = len(result.published) - int(values["frames_in"])
+    return (
+        f"frames in {values['frames_in']} (played {len(result.published)}, lost in DDS {lost}), "
+        f"frames out {values['frames_out']}, dropped {values['frames_dropped']}, "
+        f"refused {values['frames_refused']}, stamps matched {matched}, "
+        f"latency p50 {result.latency_percentile_ms(50):.0f} ms, "
+        f"p95 {result.latency_percentile_ms(95):.0f} ms"
+    )
+
+
+def run_demo(
+    clip: Path | None, weights: str, steps: int, rate_hz: float, out: Path, most_frames: int
+) -> int:
+    """Play, collect, write pictures, print the line; 1 if the node broke a promise.
+
+    Raises:
+        CamsegError: the clip cannot be read, the node does not start, or nothing can be written.
+    """
+    if clip is not None and clip.exists():
+        frames = [frame for frame in itertools.islice(_images(find_sources(clip)), most_frames)]
+        print(f"clip: {clip}, {len(frames)} frames at {rate_hz:g} Hz")
+    else:
+        frames = [drawn_frame(index) for index in range(min(DRAWN_FRAMES, most_frames))]
+        print(f"clip: drawn, {len(frames)} frames at {rate_hz:g} Hz")
+    if weights.startswith("random:"):
+        print("the weights are RANDOM until trained ones ship: the masks mean nothing")
+    parameters = {"weights": weights, "steps": steps, "image_topic": "image", "camera": "camera"}
+    with tqdm(total=len(frames), unit="frame", desc="play") as bar:
+        result = replay_live(frames, rate_hz=rate_hz, parameters=parameters, progress=bar.update)
+    overlays = [
+        item.pictures["overlay"]
+        for _, item in sorted(result.received.items())
+        if "overlay" in item.pictures
+    ]
+    if overlays:
+        seconds = max(len(frames) / rate_hz, 1e-9)
+        write_png(out / "contact_sheet.png", contact_sheet(frames, result))
+        write_video(out / "overlay.mp4", overlays, max(1.0, len(overlays) / seconds))
+        print(f"wrote {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
+    print(summary_line(result))
+    for problem in result.problems():
+        print(f"camseg demo: {problem}", file=sys.stderr)
+    return 1 if result.problems() else 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line and run; gives the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="camseg-demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--clip", type=Path, help="video or folder; a drawn one if it is absent")
+    parser.add_argument("--weights", default="random:demo", help="as camseg segment takes them")
+    parser.add_argument("--steps", type=int, default=4, help="diffusion steps")
+    parser.add_argument("--rate", type=float, default=25.0, help="frames per second to play")
+    parser.add_argument("--frames", type=int, default=10**9, help="play at most so many")
+    parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
+    parsed = parser.parse_args(arguments)
+    try:
+        return run_demo(
+            parsed.clip, parsed.weights, parsed.steps, parsed.rate, parsed.out, parsed.frames
+        )
+    except CamsegError as error:
+        print(f"camseg-demo: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("camseg-demo: interrupted", file=sys.stderr)
+        return 130
+
+
+def _images(sources: Sequence[Source]) -> Iterator[UInt8]:
+    for source in sources:
+        for frame in read_frames(source):
+            yield frame.image
+
+
+def _tile(picture: UInt8) -> UInt8:
+    height = round(picture.shape[0] * SHEET_TILE_WIDTH / picture.shape[1])
+    resized = cv2.resize(picture, (SHEET_TILE_WIDTH, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's parameters: names, defaults, descriptions and ranges, as plain data.
+
+`segment_node` declares them; `config/segment.yaml` and docs list them; a test compares the three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from camseg_core.models.presets import TRAIN_TIMESTEPS
+from camseg_core.sampling import SAMPLERS
+from camseg_core.segmenter import SamplingOptions
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter.
+
+    Attributes:
+        name: as in the params file.
+        default: its type is the parameter's type.
+        description: for ``ros2 param describe``.
+        lowest, highest: inclusive range of a number, or None.
+        live: true if it may change while the node is active.
+        constraint: what else holds, in words.
+    """
+
+    name: str
+    default: bool | int | float | str
+    description: str
+    lowest: float | None = None
+    highest: float | None = None
+    live: bool = False
+    constraint: str = ""
+
+
+PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "camera", "camera", "Name of the camera; outputs are under ~/<camera>/.",
+        constraint="letters, digits and underscores, not starting with a digit",
+    ),
+    ParameterSpec("image_topic", "image", "Input topic (sensor_msgs/Image or CompressedImage)."),
+    ParameterSpec(
+        "transport", "raw", "Type of the input topic.", constraint="raw or compressed"
+    ),
+    ParameterSpec(
+        "weights", "random:demo",
+        "A .safetensors file, a folder with weights, or random:PRESET (nothing trained).",
+    ),
+    ParameterSpec("device", "cpu", "Where to compute: cpu, cuda or cuda:N."),
+    ParameterSpec(
+        "torch_threads", 0, "Threads of one operation on the CPU; 0 leaves torch's choice.",
+        lowest=0, highest=1024,
+    ),
+    ParameterSpec(
+        "autostart", True, "Configure and activate without waiting for a lifecycle manager."
+    ),
+    ParameterSpec(
+        "warmup_height", 540, "Height of the image of the warm-up run in configure, pixels.",
+        lowest=1, highest=16384,
+    ),
+    ParameterSpec(
+        "warmup_width", 960, "Width of the image of the warm-up run in configure, pixels.",
+        lowest=1, highest=16384,
+    ),
+    ParameterSpec(
+        "steps", 10, "Diffusion steps per frame.", lowest=1, highest=TRAIN_TIMESTEPS, live=True
+    ),
+    ParameterSpec(
+        "sampler", "ddpm", "How to sample.", live=True, constraint=" or ".join(SAMPLERS)
+    ),
+    ParameterSpec(
+        "temperature", 1.0, "Scales the step noise of ddpm; 0 follows the means.",
+        lowest=0.0, highest=10.0, live=True,
+    ),
+    ParameterSpec(
+        "seed", 0, "Of the noise, which is the same for every frame.",
+        lowest=0, highest=2**63 - 1, live=True,
+    ),
+)  # fmt: skip
+
+
+def sampling_options(values: Mapping[str, Any]) -> SamplingOptions:
+    """Build the options of a frame from parameter values.
+
+    Raises:
+        CamsegError: a value out of its range.
+    """
+    return SamplingOptions(
+        steps=values["steps"],
+        sampler=values["sampler"],
+        temperature=values["temperature"],
+        seed=values["seed"],
+    )
