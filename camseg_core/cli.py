@@ -11,8 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from camseg_core.errors import CamsegError
+
+if TYPE_CHECKING:
+    from camseg_core.published_format import Variant
 
 BAD_INPUT = 2
 FAILED_CHECK = 1
@@ -198,7 +202,7 @@ def _fetch(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _variant(parsed: argparse.Namespace) -> str:
+def _variant(parsed: argparse.Namespace) -> Variant:
     return "model_ema" if parsed.ema else "model"
 
 

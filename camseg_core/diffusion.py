@@ -41,7 +41,10 @@ def cosine_alphas_cumprod() -> Array:
         return math.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2) ** 2
 
     betas = [
-        min(1 - alpha_bar((step + 1) / TRAIN_TIMESTEPS) / alpha_bar(step / TRAIN_TIMESTEPS), MAX_BETA)
+        min(
+            1 - alpha_bar((step + 1) / TRAIN_TIMESTEPS) / alpha_bar(step / TRAIN_TIMESTEPS),
+            MAX_BETA,
+        )
         for step in range(TRAIN_TIMESTEPS)
     ]
     return np.cumprod(1.0 - np.array(betas, np.float64))
@@ -113,7 +116,9 @@ class Schedule:
         alphas_cumprod = np.cumprod(alphas)
         previous = np.concatenate([[1.0], alphas_cumprod[:-1]])
         variance = betas * (1.0 - previous) / (1.0 - alphas_cumprod)
-        log_variance = np.log(np.concatenate([variance[1:2] if len(kept) > 1 else betas, variance[1:]]))
+        log_variance = np.log(
+            np.concatenate([variance[1:2] if len(kept) > 1 else betas, variance[1:]])
+        )
         return cls(
             timesteps=np.array(timesteps, np.int64),
             betas=betas,
@@ -147,7 +152,9 @@ def predicted_x0(prediction: Prediction, output: Tensor, x: Tensor, alpha_bar: A
     """
     if prediction == "v":
         return _like(alpha_bar**0.5, x) * x - _like((1.0 - alpha_bar) ** 0.5, x) * output
-    return _like((1.0 / alpha_bar) ** 0.5, x) * x - _like((1.0 / alpha_bar - 1.0) ** 0.5, x) * output
+    return (
+        _like((1.0 / alpha_bar) ** 0.5, x) * x - _like((1.0 / alpha_bar - 1.0) ** 0.5, x) * output
+    )
 
 
 def implied_epsilon(x: Tensor, x0: Tensor, alpha_bar: Any) -> Tensor:
@@ -285,7 +292,7 @@ def _log_variance(schedule: Schedule, index: Any, share: Tensor) -> Tensor:
     )
 
 
-def _like(value: Any, tensor: Tensor) -> Any:
+def _like(value: Any, tensor: Tensor) -> float | Tensor:
     """Cast a float64 table entry for arithmetic with ``tensor``: a number stays one."""
     if np.ndim(value) == 0:
         return float(value)

@@ -13,7 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import requests
 from requests.adapters import HTTPAdapter
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 from urllib3 import Retry
 
 from camseg_core.errors import CamsegError

@@ -69,7 +69,8 @@ def find_sources(path: Path) -> list[Source]:
     )
     if not pictures:
         raise CamsegError(
-            f"folder {path} has no picture; files that end in {', '.join(IMAGE_SUFFIXES)} are looked for"
+            f"folder {path} has no picture; "
+            f"files that end in {', '.join(IMAGE_SUFFIXES)} are looked for"
         )
     by_stem: dict[Path, Path] = {}
     for picture in pictures:

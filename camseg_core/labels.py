@@ -114,7 +114,8 @@ class LabelSet:
         Row 0 is void, row 1 + k is class k; colours / 255 rounded to 4 decimals, as published.
         """
         colors = np.array([self.void_color, *self.palette], np.float64)
-        return np.round(colors / 255.0, 4).astype(np.float32)
+        palette: NDArray[np.float32] = np.round(colors / 255.0, 4).astype(np.float32)
+        return palette
 
     def to_dict(self) -> dict[str, Any]:
         """Give plain data for JSON; `from_dict` reads it back."""
@@ -160,7 +161,7 @@ def _pack(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
     return packed
 
 
-# Sky is (0, 130, 180), not Cityscapes' (70, 130, 180): the published latent space was trained on it.
+# Sky is (0, 130, 180), not Cityscapes' (70, 130, 180): the published latent space has it so.
 CITYSCAPES = LabelSet(
     name="cityscapes",
     names=(

@@ -51,8 +51,8 @@ def read_transformer(path: Path, variant: Variant = "model") -> Tensors:
         )
     tensors = _tensors(content[variant], path)
     named = {}
-    for key, tensor in tensors.items():
-        key = key.removeprefix("module.")
+    for stored_key, tensor in tensors.items():
+        key = stored_key.removeprefix("module.")
         if key.startswith(DENOISER_PREFIX):
             named[f"denoiser.{key.removeprefix(DENOISER_PREFIX)}"] = tensor
         else:

@@ -20,7 +20,7 @@ OVERLAY_OPACITY = 0.5
 
 
 def overlay_image(image: UInt8, class_ids: UInt8, label_set: LabelSet) -> UInt8:
-    """Blend class colours over an RGB image, both uint8 [H, W, 3]; unlabeled pixels stay as they are."""
+    """Blend class colours over an RGB image, uint8 [H, W, 3]; unlabeled pixels stay as they are."""
     colors = label_set.color_image(class_ids)
     blended = cv2.addWeighted(image, 1.0 - OVERLAY_OPACITY, colors, OVERLAY_OPACITY, 0.0)
     labeled = (class_ids != UNLABELED)[..., None]
@@ -30,7 +30,7 @@ def overlay_image(image: UInt8, class_ids: UInt8, label_set: LabelSet) -> UInt8:
 def save_segmentation(
     out: Path, stem: Path, image: UInt8, result: Segmentation, label_set: LabelSet
 ) -> list[Path]:
-    """Write ``<stem>_ids.png``, ``_color.png``, ``_overlay.png`` and ``_confidence.png`` below ``out``.
+    """Write ``<stem>_ids.png``, ``_color.png``, ``_overlay.png``, ``_confidence.png`` below ``out``.
 
     Ids are 8-bit, 255 = unlabeled; confidence is 8-bit, 255 = certain.
 

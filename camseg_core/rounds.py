@@ -32,7 +32,8 @@ def round_masks(length: int, rounds: int, seed: int) -> Iterator[tuple[Tensor, T
     """
     if not 1 <= rounds <= length:
         raise CamsegError(
-            f"rounds is {rounds}; from 1 to {length}, the number of tokens of the image, is possible"
+            f"rounds is {rounds}; from 1 to {length}, the number of tokens of the image, is "
+            "possible"
         )
     order = torch.randperm(length, generator=torch.Generator().manual_seed(seed))
     hidden_count = length

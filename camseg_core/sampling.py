@@ -78,9 +78,7 @@ def sample_ddpm(
     for step, index in enumerate(reversed(range(len(schedule)))):
         output = denoise(x, _timestep(schedule, index, x)).float()
         reverse = reverse_step(prediction, schedule, index, output, x)
-        if index == 0:
-            x = reverse.mean
-        elif temperature == 0.0:
+        if index == 0 or temperature == 0.0:
             x = reverse.mean
         else:
             x = reverse.sample(step_noise(step), temperature)
@@ -141,7 +139,10 @@ def sample_dpm_solver(
             ratio = last_step_size / step_size
             direction = (1.0 + 0.5 / ratio) * x0 - (0.5 / ratio) * last_x0
         sigma_ratio = float(((1.0 - alpha_bar[index - 1]) / (1.0 - alpha_bar[index])) ** 0.5)
-        x = sigma_ratio * x - float(alpha_bar[index - 1] ** 0.5) * math.expm1(-step_size) * direction
+        x = (
+            sigma_ratio * x
+            - float(alpha_bar[index - 1] ** 0.5) * math.expm1(-step_size) * direction
+        )
         last_x0, last_step_size = x0, step_size
     return x
 

@@ -21,7 +21,6 @@ import torch
 
 from camseg_core.errors import CamsegError
 
-
 _ZIP_START = b"PK"
 _PICKLE_START = b"\x80"
 

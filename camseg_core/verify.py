@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check our code against vectors of the published implementation.
 
-A folder has ``vectors.safetensors`` (inputs and outputs, named by group), the checkpoints they were
-made with (``transformer*.pth``, ``vae.ckpt``) and ``config.json``, which states the number of heads.
-Errors are the largest absolute difference over the expected tensor's standard deviation.
+A folder has ``vectors.safetensors`` (inputs and outputs, named by group), the checkpoints they
+were made with (``transformer*.pth``, ``vae.ckpt``) and ``config.json``, which states the number of
+heads. Errors are the largest absolute difference over the expected tensor's standard deviation.
 """
 
 from __future__ import annotations
@@ -208,7 +208,9 @@ class _Verifier:
         if "denoiser.out" in self._vectors:
             yield (
                 "denoiser.out",
-                self._denoiser(*(self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))),
+                self._denoiser(
+                    *(self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))
+                ),
             )
 
     def _schedules(self) -> Iterator[tuple[str, Tensor]]:
@@ -258,7 +260,8 @@ class _Verifier:
             return
         timestep = self._vectors["loss.t"]
         flat = {
-            key: self._vectors[f"loss.{key}"].flatten(0, 1) for key in ("target", "condition", "mask")
+            key: self._vectors[f"loss.{key}"].flatten(0, 1)
+            for key in ("target", "condition", "mask")
         }
         copies = len(timestep) // len(flat["mask"])
         target, condition, mask = (

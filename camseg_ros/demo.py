@@ -58,7 +58,8 @@ def contact_sheet(frames: Sequence[UInt8], result: ReplayResult) -> UInt8:
     shown = [
         (index, result.received[stamp].pictures)
         for index, stamp in enumerate(result.published)
-        if stamp in result.received and {"overlay", "confidence"} <= result.received[stamp].pictures.keys()
+        if stamp in result.received
+        and {"overlay", "confidence"} <= result.received[stamp].pictures.keys()
     ]
     chosen = [shown[place] for place in np.linspace(0, len(shown) - 1, SHEET_FRAMES).astype(int)]
     rows = []
@@ -66,6 +67,24 @@ def contact_sheet(frames: Sequence[UInt8], result: ReplayResult) -> UInt8:
         gray = cv2.cvtColor(pictures["confidence"], cv2.COLOR_GRAY2RGB)
         rows.append(np.hstack([_tile(frames[index]), _tile(pictures["overlay"]), _tile(gray)]))
     return np.vstack(rows)
+
+
+def stamp_random(picture: UInt8) -> UInt8:
+    """Write across a picture that nothing was trained, so that nobody takes it for a result."""
+    marked = picture.copy()
+    scale = picture.shape[1] / 700
+    for color, thickness in (((0, 0, 0), 6), ((255, 255, 0), 2)):
+        cv2.putText(
+            marked,
+            "RANDOM WEIGHTS, NOT A RESULT",
+            (int(20 * scale), int(40 * scale)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            scale,
+            color,
+            max(1, round(thickness * scale)),
+            cv2.LINE_AA,
+        )
+    return marked
 
 
 def write_video(path: Path, pictures: Sequence[UInt8], rate_hz: float) -> None:
@@ -98,7 +117,7 @@ def summary_line(result: ReplayResult) -> str:
 
 
 def run_demo(
-    clip: Path | None, weights: str, steps: int, rate_hz: float, out: Path, most_frames: int
+    *, clip: Path | None, weights: str, steps: int, rate_hz: float, out: Path, most_frames: int
 ) -> int:
     """Play, collect, write pictures, print the line; 1 if the node broke a promise.
 
@@ -106,24 +125,26 @@ def run_demo(
         CamsegError: the clip cannot be read, the node does not start, or nothing can be written.
     """
     if clip is not None and clip.exists():
-        frames = [frame for frame in itertools.islice(_images(find_sources(clip)), most_frames)]
+        frames = list(itertools.islice(_images(find_sources(clip)), most_frames))
         print(f"clip: {clip}, {len(frames)} frames at {rate_hz:g} Hz")
     else:
         frames = [drawn_frame(index) for index in range(min(DRAWN_FRAMES, most_frames))]
         print(f"clip: drawn, {len(frames)} frames at {rate_hz:g} Hz")
-    if weights.startswith("random:"):
+    is_random = weights.startswith("random:")
+    if is_random:
         print("the weights are RANDOM until trained ones ship: the masks mean nothing")
     parameters = {"weights": weights, "steps": steps, "image_topic": "image", "camera": "camera"}
     with tqdm(total=len(frames), unit="frame", desc="play") as bar:
         result = replay_live(frames, rate_hz=rate_hz, parameters=parameters, progress=bar.update)
+    mark = stamp_random if is_random else np.asarray
     overlays = [
-        item.pictures["overlay"]
+        mark(item.pictures["overlay"])
         for _, item in sorted(result.received.items())
         if "overlay" in item.pictures
     ]
     if overlays:
         seconds = max(len(frames) / rate_hz, 1e-9)
-        write_png(out / "contact_sheet.png", contact_sheet(frames, result))
+        write_png(out / "contact_sheet.png", mark(contact_sheet(frames, result)))
         write_video(out / "overlay.mp4", overlays, max(1.0, len(overlays) / seconds))
         print(f"wrote {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
     print(summary_line(result))
@@ -146,7 +167,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     try:
         return run_demo(
-            parsed.clip, parsed.weights, parsed.steps, parsed.rate, parsed.out, parsed.frames
+            clip=parsed.clip,
+            weights=parsed.weights,
+            steps=parsed.steps,
+            rate_hz=parsed.rate,
+            out=parsed.out,
+            most_frames=parsed.frames,
         )
     except CamsegError as error:
         print(f"camseg-demo: {error}", file=sys.stderr)

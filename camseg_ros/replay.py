@@ -129,7 +129,7 @@ def replay_live(
             player.play(frames, rate_hz, progress)
             player.drain()
             player.change_state(Transition.TRANSITION_DEACTIVATE)
-            player.wait(lambda: player.node_is_empty(), DRAIN_LIMIT_S, "the node's last frames")
+            player.wait(player.node_is_empty, DRAIN_LIMIT_S, "the node's last frames")
             player.change_state(Transition.TRANSITION_INACTIVE_SHUTDOWN)
             exit_status = process.wait(timeout=DRAIN_LIMIT_S)
         finally:
@@ -267,8 +267,9 @@ class _Player:
             with self._changed:
                 self.node_values = {}
             self.wait(
-                lambda: self.node_is_empty()
-                and int(self.node_values["frames_out"]) <= len(self.masks),
+                lambda: (
+                    self.node_is_empty() and int(self.node_values["frames_out"]) <= len(self.masks)
+                ),
                 DRAIN_LIMIT_S,
                 "the node to finish its frames",
             )

@@ -230,9 +230,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     def _on_image(self, message: Image | CompressedImage) -> None:
         """Queue a frame; nothing slow here, it is the executor's thread."""
         received_ns = time.monotonic_ns()
-        self._queue.put(
-            QueuedFrame(self._camera, stamp_ns(message.header), received_ns, message)
-        )
+        self._queue.put(QueuedFrame(self._camera, stamp_ns(message.header), received_ns, message))
 
     def _work(self) -> None:
         """Take, convert, infer, publish, until the queue ends."""
@@ -253,7 +251,9 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         segmenter = self._segmenter
         if segmenter is None:
             return "dropped"
-        to_rgb = rgb_from_compressed if isinstance(frame.message, CompressedImage) else rgb_from_image
+        to_rgb = (
+            rgb_from_compressed if isinstance(frame.message, CompressedImage) else rgb_from_image
+        )
         image = to_rgb(frame.message)
         result = segmenter.segment(image, options)
         pictures = {"mask": result.class_ids, "confidence": result.confidence}

@@ -106,23 +106,38 @@ class Upsample(nn.Module):
 
 
 class Level(nn.Module):
-    """The blocks of one resolution: residual blocks, attention after each where it is on."""
+    """One resolution: residual blocks, attention after each where it is on, then resampling."""
 
-    def __init__(self, in_channels: int, out_channels: int, depth: int, *, attends: bool) -> None:
-        """Build ``depth`` residual blocks; the caller adds the resampling."""
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        depth: int,
+        *,
+        attends: bool,
+        downsample: Downsample | None = None,
+        upsample: Upsample | None = None,
+    ) -> None:
+        """Build ``depth`` residual blocks; the lowest or last level has no resampling."""
         super().__init__()
         widths = [in_channels] + [out_channels] * depth
         self.block = nn.ModuleList(
             ResnetBlock(widths[index], widths[index + 1]) for index in range(depth)
         )
         self.attn = nn.ModuleList(AttentionBlock(out_channels) for _ in range(depth * attends))
+        self.downsample = downsample
+        self.upsample = upsample
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C_in, H, W] to [B, C_out, H, W]."""
+        """Map [B, C_in, H, W] to [B, C_out, H', W']."""
         for index, block in enumerate(self.block):
             x = block(x)  # [B, C_out, H, W]
             if len(self.attn) > 0:
                 x = self.attn[index](x)  # [B, C_out, H, W]
+        if self.downsample is not None:
+            x = self.downsample(x)  # [B, C_out, H/2, W/2]
+        if self.upsample is not None:
+            x = self.upsample(x)  # [B, C_out, 2H, 2W]
         return x
 
 
@@ -153,10 +168,16 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         in_channels = config.channels
         for level, width in enumerate(widths):
-            stage = Level(in_channels, width, config.num_res_blocks, attends=config.attends(level))
-            if level < len(widths) - 1:
-                stage.downsample = Downsample(width)
-            self.down.append(stage)
+            is_last = level == len(widths) - 1
+            self.down.append(
+                Level(
+                    in_channels,
+                    width,
+                    config.num_res_blocks,
+                    attends=config.attends(level),
+                    downsample=None if is_last else Downsample(width),
+                )
+            )
             in_channels = width
         self.mid = Middle(in_channels)
         self.norm_out = group_norm(in_channels)
@@ -165,17 +186,15 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map an image [B, 3, H, W] to moments [B, 2Z, h, w]."""
         x = self.conv_in(image)  # [B, C, H, W]
-        for stage in self.down:
-            x = stage(x)  # [B, C', H', W']
-            if hasattr(stage, "downsample"):
-                x = stage.downsample(x)  # [B, C', H'/2, W'/2]
+        for level in self.down:
+            x = level(x)  # [B, C', H/2, W/2], the last one keeps its size
         x = self.mid(x)  # [B, C', h, w]
         out: Tensor = self.conv_out(F.silu(self.norm_out(x)))  # [B, 2Z, h, w]
         return out
 
 
 class Decoder(nn.Module):
-    """Latent, after ``post_quant_conv``, to RGB. ``up.i`` is numbered by level and runs last to first."""
+    """Latent, after ``post_quant_conv``, to RGB; ``up.i`` is level i and runs last to first."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
         """Build at the size of ``config``."""
@@ -183,17 +202,21 @@ class Decoder(nn.Module):
         widths = [config.channels * multiplier for multiplier in config.channel_multipliers]
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], kernel_size=3, padding=1)
         self.mid = Middle(widths[-1])
-        stages: list[nn.Module] = []
+        levels: list[Level] = []
         in_channels = widths[-1]
         for level in reversed(range(len(widths))):
-            stage = Level(
-                in_channels, widths[level], config.num_res_blocks + 1, attends=config.attends(level)
+            levels.insert(
+                0,
+                Level(
+                    in_channels,
+                    widths[level],
+                    config.num_res_blocks + 1,
+                    attends=config.attends(level),
+                    upsample=Upsample(widths[level]) if level > 0 else None,
+                ),
             )
-            if level > 0:
-                stage.upsample = Upsample(widths[level])
-            stages.insert(0, stage)
             in_channels = widths[level]
-        self.up = nn.ModuleList(stages)
+        self.up = nn.ModuleList(levels)
         self.norm_out = group_norm(in_channels)
         self.conv_out = nn.Conv2d(in_channels, 3, kernel_size=3, padding=1)
 
@@ -201,10 +224,8 @@ class Decoder(nn.Module):
         """Map a latent [B, Z, h, w] to an image [B, 3, H, W]."""
         x = self.conv_in(latent)  # [B, C', h, w]
         x = self.mid(x)  # [B, C', h, w]
-        for stage in reversed(self.up):
-            x = stage(x)  # [B, C, H', W']
-            if hasattr(stage, "upsample"):
-                x = stage.upsample(x)  # [B, C, 2H', 2W']
+        for level in reversed(self.up):
+            x = level(x)  # [B, C, 2h, 2w], the last one keeps its size
         out: Tensor = self.conv_out(F.silu(self.norm_out(x)))  # [B, 3, H, W]
         return out
 

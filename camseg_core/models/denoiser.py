@@ -47,7 +47,7 @@ class TimestepEmbedding(nn.Module):
     def forward(self, timestep: Tensor) -> Tensor:
         """Map timesteps [N] (0..999, the original index, also when respaced) to [N, W]."""
         features = timestep_features(timestep)  # [N, 256]
-        out: Tensor = self.mlp(features.to(self.mlp[0].weight.dtype))  # [N, W]
+        out: Tensor = self.mlp(features)  # [N, W]
         return out
 
 

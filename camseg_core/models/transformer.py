@@ -163,7 +163,9 @@ class MaskedTransformer(nn.Module):
         out: Tensor = self.encoder_norm(x)  # [B, L + K, D]
         return out
 
-    def decode(self, encoded: Tensor, mask: Tensor | None = None, grid: Grid | None = None) -> Tensor:
+    def decode(
+        self, encoded: Tensor, mask: Tensor | None = None, grid: Grid | None = None
+    ) -> Tensor:
         """Fill in the hidden tokens and decode: [B, L + K, D] to [B, 2L, D], see `forward`."""
         positions = self._positions(self.decoder_pos_embed_learned, grid)  # [1, 2L, D]
         length = positions.shape[1] // 2
@@ -176,7 +178,8 @@ class MaskedTransformer(nn.Module):
         for block in self.decoder_blocks:
             x = block(x)  # [B, 2L, D]
         x = self.decoder_norm(x)  # [B, 2L, D]
-        return x + self._positions(self.diffusion_pos_embed_learned, grid)  # [B, 2L, D]
+        out: Tensor = x + self._positions(self.diffusion_pos_embed_learned, grid)  # [B, 2L, D]
+        return out
 
     def _positions(self, learned: Tensor, grid: Grid | None) -> Tensor:
         """Give position embeddings [1, 2L, D], each half interpolated to another ``grid``."""
@@ -203,5 +206,10 @@ def tokens_from_latent(latent: Tensor, patch_size: int) -> Tensor:
 def latent_from_tokens(tokens: Tensor, grid: Grid, patch_size: int) -> Tensor:
     """Put tokens back: [B, L, C x p x p] to [B, C, rows x p, columns x p]."""
     return rearrange(
-        tokens, "b (h w) (c p q) -> b c (h p) (w q)", h=grid[0], w=grid[1], p=patch_size, q=patch_size
+        tokens,
+        "b (h w) (c p q) -> b c (h p) (w q)",
+        h=grid[0],
+        w=grid[1],
+        p=patch_size,
+        q=patch_size,
     )
