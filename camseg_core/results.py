@@ -30,7 +30,7 @@ def overlay_image(image: UInt8, class_ids: UInt8, label_set: LabelSet) -> UInt8:
 def save_segmentation(
     out: Path, stem: Path, image: UInt8, result: Segmentation, label_set: LabelSet
 ) -> list[Path]:
-    """Write ``<stem>_ids.png``, ``_color.png``, ``_overlay.png``, ``_confidence.png`` below ``out``.
+    """Write ``<stem>_ids.png``, and ``_color``, ``_overlay``, ``_confidence``, below ``out``.
 
     Ids are 8-bit, 255 = unlabeled; confidence is 8-bit, 255 = certain.
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from camseg_core.checkpoint import LoadedModel, load_published
-from camseg_core.diffusion import Schedule, masked_mean, reverse_step, training_loss
+from camseg_core.diffusion import Denoise, Schedule, masked_mean, reverse_step, training_loss
 from camseg_core.errors import CamsegError
 from camseg_core.labels import UNLABELED
 from camseg_core.models.transformer import latent_from_tokens, tokens_from_latent
@@ -130,7 +130,12 @@ def verify_folder(folder: Path) -> Verification:
     comparisons: dict[str, list[Comparison]] = {}
     for path in transformer_files:
         loaded = load_published(path, folder / "vae.ckpt", num_heads=num_heads)
-        comparisons[path.name] = list(_Verifier(loaded, vectors).run())
+        try:
+            comparisons[path.name] = list(_Verifier(loaded, vectors).run())
+        except KeyError as error:
+            raise CamsegError(
+                f"{folder / 'vectors.safetensors'} lacks {error}, which other vectors need"
+            ) from error
     compared = {item.vector for items in comparisons.values() for item in items}
     return Verification(comparisons, sorted(results - compared))
 
@@ -159,8 +164,11 @@ class _Verifier:
         ]
         for check in checks:
             with torch.no_grad():
-                yield from (self._compare(name, actual) for name, actual in check())
-        yield from (self._compare(name, actual) for name, actual in self._loss())
+                yield from self._compare_all(check())
+        yield from self._compare_all(self._loss())
+
+    def _compare_all(self, results: Iterator[tuple[str, Tensor]]) -> Iterator[Comparison]:
+        return (self._compare(name, actual) for name, actual in results if name in self._vectors)
 
     def _compare(self, name: str, actual: Tensor) -> Comparison:
         group = max((group for group in TOLERANCES if name.startswith(group)), key=len)
@@ -223,9 +231,10 @@ class _Verifier:
     def _steps(self) -> Iterator[tuple[str, Tensor]]:
         for whole, steps, place in self._matching(r"step\.(\d+)\.(\d+)\.x"):
             stem = whole.removesuffix(".x")
+            denoise = self._denoise_with(self._vectors["denoiser.condition"])
             schedule, index = Schedule.respaced(int(steps)), int(place)
             x = self._vectors[whole]
-            output = self._denoise(x, torch.full((len(x),), int(schedule.timesteps[index])))
+            output = denoise(x, torch.full((1,), int(schedule.timesteps[index])))
             reverse = reverse_step("epsilon", schedule, index, output, x)
             yield f"{stem}.x0", reverse.x0
             yield f"{stem}.mean", reverse.mean
@@ -246,7 +255,7 @@ class _Verifier:
             yield (
                 whole,
                 sampler(name)(
-                    self._denoise,
+                    self._denoise_with(self._vectors["denoiser.condition"]),
                     start,
                     schedule,
                     "epsilon",
@@ -295,7 +304,7 @@ class _Verifier:
         noise = self._vectors["e2e.noise"][:, length:]
         # The published code denoises all 2L tokens and keeps the last L; the first are left out.
         tokens = sampler("ddpm")(
-            lambda x, timestep: self._denoiser(x, timestep, condition),
+            self._denoise_with(condition),
             self._vectors["e2e.init"][length:],
             Schedule.respaced(len(noise)),
             "epsilon",
@@ -310,9 +319,10 @@ class _Verifier:
         class_ids = nearest_class(squared_distances(decoded, palette))[0].long()
         yield "e2e.class_ids", torch.where(class_ids == UNLABELED, 0, class_ids + 1)
 
-    def _denoise(self, x: Tensor, timestep: Tensor) -> Tensor:
-        out: Tensor = self._denoiser(x, timestep, self._vectors["denoiser.condition"])
-        return out
+    def _denoise_with(self, condition: Tensor) -> Denoise:
+        # One timestep per token, as the published code has it: a product with one row rounds
+        # otherwise, which long chains from t = 999 turn into 3e-4.
+        return lambda x, timestep: self._denoiser(x, timestep.expand(len(x)), condition)
 
     def _image_tokens(self, image: Tensor) -> Tensor:
         return tokens_from_latent(self._autoencoder.encode(image), self._config.patch_size)

@@ -21,6 +21,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
 from camseg_core.results import write_png
+from camseg_ros.dds_domain import use_free_domain
 from camseg_ros.replay import ReplayResult, replay_live
 
 UInt8 = NDArray[np.uint8]
@@ -165,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=10**9, help="play at most so many")
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
     parsed = parser.parse_args(arguments)
+    use_free_domain()
     try:
         return run_demo(
             clip=parsed.clip,

@@ -69,7 +69,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
         self.attn = Attention(config.width, config.num_heads, config.dropout)
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
-        self.mlp = FeedForward(config.width, int(config.width * config.mlp_ratio), config.dropout)
+        self.mlp = FeedForward(config.width, round(config.width * config.mlp_ratio), config.dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, N, D] to [B, N, D]."""

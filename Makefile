@@ -1,0 +1,49 @@
+# Every target does all of its own set-up. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Real footage where it is there; a drawn clip otherwise.
+CLIP ?= ../shared/real_drive/solidWhiteRight.mp4
+WEIGHTS ?= random:demo
+
+.PHONY: help setup demo test lint format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY)  ## make .venv: ROS 2 from wheels, or on top of a sourced ROS 2 installation
+
+$(READY): requirements/core.txt requirements/ros.txt requirements/dev.txt setup.py setup.cfg
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
+	  sys.exit(0 if (3, 10) <= v <= (3, 12) else "Python %d.%d: 3.10 to 3.12 is needed; make PYTHON=python3.11 ..." % v)'
+	@if $(PYTHON) -c 'import rclpy' 2>/dev/null && [ -n "$$ROS_DISTRO" ]; then \
+	  echo "ROS 2 $$ROS_DISTRO is sourced: $(VENV) goes on top of it"; \
+	  $(PYTHON) -m venv --system-site-packages $(VENV) && \
+	  $(BIN)/python -m pip install -r requirements/core.txt -r requirements/dev.txt; \
+	else \
+	  echo "no ROS 2 is sourced: it is installed from wheels into $(VENV)"; \
+	  $(PYTHON) -m venv $(VENV) && \
+	  $(BIN)/python -m pip install -r requirements/core.txt -r requirements/ros.txt -r requirements/dev.txt; \
+	fi
+	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
+	@touch $(READY)
+
+demo: $(READY)  ## play a clip through the node over DDS; pictures go to output/demo
+	$(BIN)/python -m camseg_ros.demo --clip $(CLIP) --weights $(WEIGHTS) --out output/demo
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff, mypy, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## put the code into ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the targets made
+	rm -rf $(VENV) build install log output *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node in its own process, over DDS: every promise of the contract that a user relies on."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from sensor_msgs.msg import Image
+
+from camseg_core.checkpoint import random_model
+from camseg_core.errors import CamsegError
+from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_ros.demo import drawn_frame
+from camseg_ros.replay import ReplayResult, node_process, replay_live
+
+PARAMETERS = {"weights": "random:tiny", "steps": 2, "warmup_height": 60, "warmup_width": 97}
+
+
+@pytest.fixture(scope="module")
+def replayed() -> tuple[list[np.ndarray], ReplayResult]:
+    frames = [drawn_frame(index, 60, 97) for index in range(60)]
+    return frames, replay_live(frames, rate_hz=40.0, parameters=PARAMETERS)
+
+
+def test_the_node_keeps_its_promises(replayed: tuple[list[np.ndarray], ReplayResult]) -> None:
+    frames, result = replayed
+    assert result.problems() == []
+    assert len(result.published) == len(frames)
+    assert len(result.masks) >= 2
+    assert result.exit_status == 0
+    values = {key: int(text) for key, text in result.node_values.items() if "frames" in key}
+    assert values["frames_refused"] == values["frames_waiting"] == values["frames_in_progress"] == 0
+    assert values["frames_in"] == values["frames_out"] + values["frames_dropped"]
+    assert values["frames_in"] <= len(frames)
+
+
+def test_masks_are_the_segmenter_s_on_the_frame_of_their_stamp(
+    replayed: tuple[list[np.ndarray], ReplayResult],
+) -> None:
+    frames, result = replayed
+    segmenter = Segmenter(random_model("tiny"))
+    for stamp, item in result.received.items():
+        frame = frames[result.published.index(stamp)]
+        expected = segmenter.segment(frame, SamplingOptions(steps=2))
+        np.testing.assert_array_equal(item.pictures["mask"], expected.class_ids)
+        np.testing.assert_array_equal(item.pictures["confidence"], expected.confidence)
+
+
+def test_latency_is_positive_and_ordered(
+    replayed: tuple[list[np.ndarray], ReplayResult],
+) -> None:
+    _, result = replayed
+    assert 0.0 < result.latency_percentile_ms(50) <= result.latency_percentile_ms(95)
+
+
+def test_problems_are_found() -> None:
+    values = {"frames_in": "3", "frames_out": "2", "frames_dropped": "0", "frames_refused": "0"}
+    result = ReplayResult([1, 2, 3], [1, 1, 9], {}, values, exit_status=-9)
+    assert result.problems() == [
+        "a stamp came back twice",
+        "a mask carries a stamp that no input frame had",
+        "in is not out + dropped + refused: {'in': 3, 'out': 2, 'dropped': 0, 'refused': 0}",
+        "the node exited with status -9",
+    ]
+    assert ReplayResult([1], [], {}, {}, 0).problems() == [
+        "no mask came back",
+        "the node sent no diagnostics",
+    ]
+
+
+def test_a_node_that_cannot_start_is_an_error() -> None:
+    with pytest.raises(CamsegError, match="segment_node ended with status 2"):
+        replay_live([], rate_hz=1.0, parameters={"weights": "/nowhere"})
+
+
+def test_an_unknown_parameter_is_an_error() -> None:
+    with (
+        pytest.raises(CamsegError, match="segment_node has no parameter stepz"),
+        node_process({"stepz": 1}),
+    ):
+        pass
+
+
+def run_node(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "camseg_ros.segment_node", "--ros-args", *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_node_cleanly(number: signal.Signals) -> None:
+    process = run_node("-p", "weights:=random:tiny")
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if "active: listening to /image" in line:
+            process.send_signal(number)
+    assert process.wait(timeout=60) == 0
+    text = "".join(said)
+    assert "frames in 0 = out 0 + dropped 0 + refused 0" in text
+    assert "Traceback" not in text
+
+
+def test_a_signal_in_the_middle_of_a_stream_leaves_exact_counts() -> None:
+    import rclpy
+
+    process = run_node("-p", "weights:=random:tiny", "-p", "steps:=2")
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "active: listening" in line:
+            break
+    rclpy.init()
+    try:
+        camera = rclpy.create_node("camera")
+        publisher = camera.create_publisher(Image, "image", 1)
+        message = Image(height=60, width=97, step=291, encoding="bgr8", data=bytes(60 * 291))
+        timer = camera.create_timer(0.01, lambda: publisher.publish(message))
+        for _ in range(100):
+            rclpy.spin_once(camera, timeout_sec=5.0)
+        process.send_signal(signal.SIGINT)
+        while process.poll() is None:
+            rclpy.spin_once(camera, timeout_sec=1.0)
+        camera.destroy_timer(timer)
+        camera.destroy_node()
+    finally:
+        rclpy.shutdown()
+    text = process.stderr.read()
+    assert process.returncode == 0
+    found = re.search(r"frames in (\d+) = out (\d+) \+ dropped (\d+) \+ refused (\d+)", text)
+    assert found is not None
+    received, out, dropped, refused = map(int, found.groups())
+    assert received == out + dropped + refused
+    assert received > 0
+    assert refused == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["-p", "steps:=0"], "parameter steps: .*out of range.*value: 0"),
+        (["-p", "steps:=many"], "parameter steps: .*type 'STRING', expecting type 'INTEGER'"),
+        (["-p", "sampler:=euler"], "unknown sampler 'euler'; the samplers are"),
+        (["-p", "weights:=/nowhere"], "cannot configure: no such weights: /nowhere"),
+        (["-p", "device:=tpu"], "cannot configure: unknown device 'tpu'"),
+        (["--params-file", "/nowhere.yaml"], "/nowhere.yaml"),
+    ],
+)
+def test_bad_usage_is_one_line_and_status_2(arguments: list[str], told: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "camseg_ros.segment_node", "--ros-args", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "Traceback" not in finished.stderr
+    lines = [line for line in finished.stderr.splitlines() if line and "[rcl]" not in line]
+    assert len(lines) == 1
+    assert re.search(told, lines[0])
+
+
+def test_progress_is_told_per_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    played: list[int] = []
+    progress: Callable[[], None] = lambda: played.append(1)  # noqa: E731  # a callback
+    result = replay_live(
+        [drawn_frame(index, 60, 97) for index in range(3)],
+        rate_hz=5.0,
+        parameters=PARAMETERS,
+        progress=progress,
+    )
+    assert len(played) == 3
+    assert result.problems() == []
