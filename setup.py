@@ -12,7 +12,7 @@ setup(
     name=PACKAGE,
     version="0.1.0",
     description="CAM-Seg semantic segmentation of road cameras for ROS 2",
-    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=Path(__file__).resolve().with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="camseg_ros maintainers",
     maintainer="camseg_ros maintainers",

@@ -304,8 +304,8 @@ def _token_means(probabilities: Tensor, fit: Fit, stride: int) -> Tensor:
 
 
 def _as_uint8(share: Tensor) -> UInt8:
-    """Turn shares 0..1 into uint8 0..255, rounded, on the CPU."""
-    array: UInt8 = (share * 255.0).round().to(torch.uint8).cpu().numpy()
+    """Turn shares 0..1 into uint8 0..255, rounded, on the CPU; not-a-number is no confidence."""
+    array: UInt8 = (share.nan_to_num(0.0) * 255.0).round().to(torch.uint8).cpu().numpy()
     return array
 
 

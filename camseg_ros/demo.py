@@ -21,7 +21,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
 from camseg_core.results import write_png
-from camseg_ros.dds_domain import use_free_domain
+from camseg_ros.dds_environment import use_free_domain, use_large_images
 from camseg_ros.replay import ReplayResult, replay_live
 
 UInt8 = NDArray[np.uint8]
@@ -107,10 +107,13 @@ def summary_line(result: ReplayResult) -> str:
     """Give the counts and the latency in one line."""
     values = result.node_values
     matched = len(set(result.masks) & set(result.published))
-    lost = len(result.published) - int(values["frames_in"])
+    lost_in = len(result.published) - int(values["frames_in"])
+    lost_out = int(values["frames_out"]) - len(result.masks)
     return (
-        f"frames in {values['frames_in']} (played {len(result.published)}, lost in DDS {lost}), "
-        f"frames out {values['frames_out']}, dropped {values['frames_dropped']}, "
+        f"frames in {values['frames_in']} "
+        f"(played {len(result.published)}, lost or replaced in DDS {lost_in}), "
+        f"frames out {values['frames_out']} (lost in DDS {lost_out}), "
+        f"dropped {values['frames_dropped']}, "
         f"refused {values['frames_refused']}, stamps matched {matched}, "
         f"latency p50 {result.latency_percentile_ms(50):.0f} ms, "
         f"p95 {result.latency_percentile_ms(95):.0f} ms"
@@ -167,6 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
     parsed = parser.parse_args(arguments)
     use_free_domain()
+    use_large_images()
     try:
         return run_demo(
             clip=parsed.clip,

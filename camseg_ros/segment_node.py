@@ -355,6 +355,9 @@ def main(arguments: list[str] | None = None) -> int:
         node.close()
         node.destroy_node()
         rclpy.shutdown()
+        # Python puts the default handlers back while it ends: a second Ctrl-C would then kill it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the lifecycle node `segment_node`, which configures and activates itself.
 
-    ros2 launch camseg_ros segment.launch.py weights:=model.safetensors device:=cuda
+    ros2 launch camseg_ros segment.launch.py weights:=/path/model.safetensors steps:=10
 
 Without launch: `segment_node --ros-args --params-file config/segment.yaml`.
 """
@@ -17,8 +17,8 @@ from launch_ros.substitutions import FindPackageShare
 
 PACKAGE = "camseg_ros"
 EXECUTABLE = "segment_node"
-# Arguments that override the params file when they are given: type and description.
-PARAMETER_ARGUMENTS: dict[str, tuple[type, str]] = {
+# Override the params file when they are given: type of the parameter, description.
+OVERRIDES: dict[str, tuple[type, str]] = {
     "weights": (str, "A .safetensors file, a folder with weights, or random:PRESET."),
     "device": (str, "Where to compute: cpu, cuda or cuda:N."),
     "steps": (int, "Diffusion steps per frame."),
@@ -26,7 +26,7 @@ PARAMETER_ARGUMENTS: dict[str, tuple[type, str]] = {
     "image_topic": (str, "Input topic."),
     "camera": (str, "Name of the camera; outputs are under ~/<camera>/."),
     "use_sim_time": (bool, "true takes the time from /clock."),
-    "autostart": (bool, "false waits for a lifecycle manager."),
+    "autostart": (bool, "false leaves configure and activate to a lifecycle manager."),
 }
 
 
@@ -34,40 +34,38 @@ def start_node(context: LaunchContext) -> list[LifecycleNode]:
     given = context.launch_configurations
     overrides = {
         name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
-        for name, (value_type, _) in PARAMETER_ARGUMENTS.items()
+        for name, (value_type, _) in OVERRIDES.items()
         if given[name]
     }
-    # Not in `parameters`: there launch only warns of a missing file and starts without it.
-    ros_arguments = ["--params-file", given["params_file"], "--log-level", given["log_level"]]
-    return [
-        LifecycleNode(
-            package=PACKAGE,
-            executable=EXECUTABLE,
-            name=EXECUTABLE,
-            namespace=given["namespace"],
-            parameters=[overrides],
-            ros_arguments=ros_arguments,
-            output="screen",
-        )
-    ]
+    node = LifecycleNode(
+        package=PACKAGE,
+        executable=EXECUTABLE,
+        name=EXECUTABLE,
+        namespace=given["namespace"],
+        # Of a params file named in `parameters` that is missing, launch only warns.
+        ros_arguments=["--params-file", given["params_file"], "--log-level", given["log_level"]],
+        parameters=[overrides],
+        output="screen",
+    )
+    return [node]
 
 
 def generate_launch_description() -> LaunchDescription:
-    default_file = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "segment.yaml"])
+    params_file = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "segment.yaml"])
     return LaunchDescription(
         [
             DeclareLaunchArgument(
-                "params_file", default_value=default_file, description="Parameters of the node."
+                "params_file", default_value=params_file, description="Parameters of the node."
             ),
             *(
                 DeclareLaunchArgument(
-                    name,
-                    default_value="",
-                    description=f"{description} Empty: as in params_file.",
+                    name, default_value="", description=f"{description} Empty: as in params_file."
                 )
-                for name, (_, description) in PARAMETER_ARGUMENTS.items()
+                for name, (_, description) in OVERRIDES.items()
             ),
-            DeclareLaunchArgument("namespace", default_value="", description="Of the node."),
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="Namespace of the node."
+            ),
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="debug, info, warn, error or fatal."
             ),

@@ -24,7 +24,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 
 from camseg_core import fetch_weights
 from camseg_core.errors import CamsegError
-from camseg_core.fetch_weights import PUBLISHED_FILES, fetch_published_weights, sha256_of_file
+from camseg_core.fetch_weights import PUBLISHED_FILES, fetch_published_weights
 
 MODEL = "mar/city768.16.pth"
 AUTOENCODER = "vae/modelf16.ckpt"
@@ -494,16 +494,3 @@ def test_folder_that_cannot_be_made(hub: HubServer, tmp_path: Path) -> None:
 def test_bad_given_hashes(tmp_path: Path, sha256: dict[str, str], message: str) -> None:
     with pytest.raises(CamsegError, match=message):
         fetch_published_weights(tmp_path, sha256=sha256)
-
-
-def test_sha256_of_file(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_bytes(b"abc")
-    assert (
-        sha256_of_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    )
-    large = bytes(1024 * 1024 + 1)
-    path.write_bytes(large)
-    assert sha256_of_file(path) == sha256_of(large)
-    with pytest.raises(CamsegError, match=f"cannot read {tmp_path / 'none'}: No such file"):
-        sha256_of_file(tmp_path / "none")

@@ -1,23 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A DDS domain of this run's own, and a ROS context per test."""
+"""A DDS domain of this run's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import rclpy
 
-from camseg_ros.dds_domain import use_free_domain
+from camseg_ros.dds_environment import use_free_domain, use_large_images
 
 
 @pytest.fixture(scope="session", autouse=True)
 def free_domain() -> int:
+    use_large_images()
     return use_free_domain()
-
-
-@pytest.fixture
-def ros() -> Iterator[None]:
-    rclpy.init()
-    yield
-    rclpy.try_shutdown()

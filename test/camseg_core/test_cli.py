@@ -1,0 +1,614 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: what it writes, what it says, and one line with status 2 for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from camseg_core import segment_files
+from camseg_core.checkpoint import LoadedModel, load_model, save_model
+from camseg_core.cli import main
+from camseg_core.inputs import read_image
+from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_core.unpickling import load_without_code
+
+Writer = Callable[..., Path]
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+KINDS = ("ids", "color", "overlay", "confidence")
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: Writer) -> Path:
+    """A folder of good and bad inputs, by name."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_image(folder / "good.png", 33, 97)
+    (folder / "text.png").write_text("hello\n")
+    (folder / "empty.png").touch()
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    for suffix, kept in ((".png", 0.95), (".jpg", 0.5)):
+        path = folder / f"truncated{suffix}"
+        assert cv2.imwrite(str(path), noise)
+        content = path.read_bytes()
+        path.write_bytes(content[: int(kept * len(content))])
+
+    def pair(name: str) -> Path:
+        (folder / name).mkdir()
+        for file in ("transformer.pth", "vae.ckpt", "config.json"):
+            shutil.copyfile(parity / file, folder / name / file)
+        return folder / name
+
+    cut = pair("cut_transformer") / "transformer.pth"
+    cut.write_bytes(cut.read_bytes()[:100_000])
+    cut = pair("cut_autoencoder") / "vae.ckpt"
+    cut.write_bytes(cut.read_bytes()[:-100])
+    marker = folder / "marker"
+
+    class Evil:
+        def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+            return os.system, (f"touch {marker}",)
+
+    torch.save({"model": {"a": Evil()}}, pair("evil") / "transformer.pth")
+    torch.save({"state_dict": {}, "callbacks": Evil()}, pair("evil_autoencoder") / "vae.ckpt")
+    torch.save({"model": {"conv1.weight": torch.ones(3)}}, pair("other") / "transformer.pth")
+    tensors = load_without_code(parity / "transformer.pth")["model"]
+    renamed = {key.replace("decoder_norm", "norm"): tensor for key, tensor in tensors.items()}
+    torch.save({"model": renamed}, pair("renamed") / "transformer.pth")
+    save_file({"weight": torch.ones(2)}, folder / "other.safetensors")
+    save_model(load_model(parity), folder / "good.safetensors")
+    content = (folder / "good.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    (folder / "empty.safetensors").touch()
+    (folder / "nothing").mkdir()
+    return folder
+
+
+BAD_INPUTS: dict[str, tuple[list[str], str]] = {
+    "missing file": (["none.png"], r"no such file or folder: \S+none\.png"),
+    "not an image": (["text.png"], r"\S+text\.png is neither an image nor a video: its 6 bytes .*"),
+    "zero-size image": (["empty.png"], r"\S+empty\.png is neither an image nor a video: its 0 by.*"),
+    "truncated png": (["truncated.png"], r"\S+truncated\.png is neither an image nor a video: .*"),
+    "truncated jpg": (["truncated.jpg"], r"\S+truncated\.jpg is neither an image nor a video: .*"),
+    "empty folder": (["nothing"], r"folder \S+nothing has no picture; .*"),
+    "missing weights": (["good.png", "--weights", "@none"], r"no such weights: \S+none; .*"),
+    "empty weights folder": (
+        ["good.png", "--weights", "@nothing"],
+        r"folder \S+nothing holds no weights that can be chosen: .*",
+    ),
+    "unknown preset": (
+        ["good.png", "--weights", "random:giant"],
+        r"unknown preset 'giant'; the presets are tiny, .*",
+    ),
+    "transformer truncated": (
+        ["good.png", "--weights", "@cut_transformer"],
+        r"\S+transformer\.pth cannot be read as a torch checkpoint: it is truncated, damaged .*",
+    ),
+    "autoencoder truncated": (
+        ["good.png", "--weights", "@cut_autoencoder"],
+        r"\S+vae\.ckpt cannot be read as a torch checkpoint: it is truncated, damaged .*",
+    ),
+    "transformer pickled with code": (
+        ["good.png", "--weights", "@evil"],
+        r"\S+transformer\.pth is pickled with code: it asks to call posix\.system, .*",
+    ),
+    "autoencoder pickled with code": (
+        ["good.png", "--weights", "@evil_autoencoder"],
+        r"\S+vae\.ckpt is pickled with code: it asks to call posix\.system, .*",
+    ),
+    "transformer of another model": (
+        ["good.png", "--weights", "@other"],
+        r"\S+transformer\.pth is of another model: it has no transformer\.z_proj1\.weight .*",
+    ),
+    "safetensors of another model": (
+        ["good.png", "--weights", "@other.safetensors"],
+        r"\S+other\.safetensors is a safetensors file of another model: .*",
+    ),
+    "safetensors truncated": (
+        ["good.png", "--weights", "@cut.safetensors"],
+        r"\S+cut\.safetensors cannot be read as safetensors: truncated, damaged .*",
+    ),
+    "safetensors empty": (
+        ["good.png", "--weights", "@empty.safetensors"],
+        r"\S+empty\.safetensors cannot be read as safetensors: truncated, damaged .*",
+    ),
+    "an image for weights": (
+        ["good.png", "--weights", "@good.png"],
+        r"\S+good\.png cannot be read as safetensors: .*",
+    ),
+    "steps 0": (["good.png", "--steps", "0"], "steps is 0; a whole number from 1 to 1000 is need.*"),
+    "steps 1001": (["good.png", "--steps", "1001"], "steps is 1001; a whole number from 1 to 1000.*"),
+    "steps -1": (["good.png", "--steps", "-1"], "steps is -1; a whole number from 1 to 1000 is ne.*"),
+    "unknown sampler": (
+        ["good.png", "--sampler", "euler"],
+        r"unknown sampler 'euler'; the samplers are ddpm, ddim, dpm-solver\+\+",
+    ),
+    "unknown device": (
+        ["good.png", "--device", "tpu"],
+        "unknown device 'tpu'; cpu, cuda or cuda:N is possible",
+    ),
+    "rounds 0": (["good.png", "--rounds", "0"], "rounds is 0; .*"),
+    "rounds too many": (
+        ["good.png", "--rounds", "17", "--steps", "1"],
+        "rounds is 17; from 1 to 16, the number of tokens of the image, is possible",
+    ),
+    "negative seed": (["good.png", "--seed", "-1"], "seed is -1; a whole number from 0 .*"),
+    "temperature nan": (["good.png", "--temperature", "nan"], "temperature is nan; a finite .*"),
+    "negative temperature": (["good.png", "--temperature", "-1"], "temperature is -1.0; a finite.*"),
+    "no heads": (["good.png", "--weights", "@other", "--heads", "0"], ".*"),
+    "wrong heads": (
+        ["good.png", "--heads", "5"],
+        r"transformer width 48 is not a multiple of its 5 heads; .*\(--heads\)",
+    ),
+    "out is a file": (
+        ["good.png", "--steps", "1", "--out", "@text.png"],
+        r"cannot write \S+good_ids\.png: (Not a directory|File exists)",
+    ),
+}
+CUDA = (["good.png", "--device", "cuda"], "device 'cuda' was asked for, but torch sees 0 CUDA dev.*")
+
+
+def segment_arguments(inputs: Path, parity: Path, out: Path, given: list[str]) -> list[str]:
+    """Complete a case: its input, and weights and output folder where it names none; @ = inputs."""
+    given = [str(inputs / word[1:]) if word.startswith("@") else word for word in given]
+    weights = [] if "--weights" in given else ["--weights", str(parity)]
+    to = [] if "--out" in given else ["--out", str(out)]
+    return ["segment", str(inputs / given[0]), *given[1:], *weights, *to]
+
+
+def assert_one_line(status: int, out: str, error: str, message: str) -> None:
+    assert status == 2
+    assert out == ""
+    lines = error.splitlines()
+    assert len(lines) == 1, error
+    assert re.fullmatch(f"camseg: {message}", lines[0]), error
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_input_is_one_line_and_status_2(
+    case: str, inputs: Path, parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given, message = BAD_INPUTS[case]
+    status = main(segment_arguments(inputs, parity, tmp_path / "out", given))
+    assert_one_line(status, *capfd.readouterr(), message)
+    assert not (tmp_path / "out").exists()
+    assert not (inputs / "marker").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_cuda_where_there_is_none_is_one_line(
+    inputs: Path, parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given, message = CUDA
+    status = main(segment_arguments(inputs, parity, tmp_path / "out", given))
+    assert_one_line(status, *capfd.readouterr(), message)
+
+
+@pytest.mark.parametrize(
+    "case", ["missing file", "truncated png", "transformer pickled with code", "rounds too many"]
+)
+def test_the_process_says_no_more_than_one_line(
+    case: str, inputs: Path, parity: Path, tmp_path: Path, run_camseg: Run
+) -> None:
+    given, message = BAD_INPUTS[case]
+    done = run_camseg(*segment_arguments(inputs, parity, tmp_path / "out", given))
+    assert_one_line(done.returncode, done.stdout, done.stderr, message)
+    assert not (inputs / "marker").exists()
+
+
+def test_the_process_refuses_cuda_where_there_is_none(
+    inputs: Path, parity: Path, tmp_path: Path, run_camseg: Run
+) -> None:
+    """The process sees no CUDA device, whatever this machine has."""
+    given, message = CUDA
+    done = run_camseg(*segment_arguments(inputs, parity, tmp_path / "out", given))
+    assert_one_line(done.returncode, done.stdout, done.stderr, message)
+
+
+def test_weights_that_do_not_fit_list_the_differences(
+    inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = segment_arguments(inputs, inputs / "renamed", tmp_path / "out", ["good.png"])
+    assert main(arguments) == 2
+    out, error = capfd.readouterr()
+    assert out == ""
+    lines = error.splitlines()
+    folder = inputs / "renamed"
+    assert lines == [
+        f"camseg: {folder / 'transformer.pth'} + {folder / 'vae.ckpt'} does not fit the model:",
+        "  missing (2):",
+        "    transformer.decoder_norm.weight 48",
+        "    transformer.decoder_norm.bias 48",
+        "  unexpected (2):",
+        "    transformer.norm.weight 48",
+        "    transformer.norm.bias 48",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["segment"],
+        ["segment", "a.png", "--out", "o"],
+        ["segment", "a.png", "--weights", "w"],
+        ["segment", "a.png", "--weights", "w", "--out", "o", "--steps", "ten"],
+        ["segment", "a.png", "--weights", "w", "--out", "o", "--step-count", "10"],
+        ["verify"],
+        ["convert", "a", "b"],
+    ],
+)
+def test_bad_usage_is_status_2(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    out, error = capfd.readouterr()
+    assert out == ""
+    assert error.startswith("usage: camseg")
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys, camseg_core.cli as cli\n"
+        "try: cli.main(['segment', '--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for option in ("--weights", "--steps", "--sampler", "--seed", "--out", "--rounds", "--device"):
+        assert option in done.stdout
+
+
+# segment
+
+
+@pytest.mark.parametrize("size", [(33, 97), (375, 1242)])
+def test_segment_writes_what_the_segmenter_gives(
+    size: tuple[int, int],
+    tmp_path: Path,
+    parity: Path,
+    parity_segmenter: Segmenter,
+    write_image: Writer,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = write_image(tmp_path / "frame.png", *size)
+    out = tmp_path / "new" / "out"
+    arguments = ["segment", str(path), "--weights", str(parity), "--out", str(out)]
+    options = {
+        "steps": 3,
+        "sampler": "dpm-solver++",
+        "temperature": 0.5,
+        "seed": 7,
+        "rounds": 2,
+    }
+    assert main([*arguments, *(f"--{key}={value}" for key, value in options.items())]) == 0
+    text = capfd.readouterr().out
+    assert re.search(r"^all +\d+\.\d$", text, re.MULTILINE)
+    assert re.search(r"^frames: 1, peak memory: ", text, re.MULTILINE)
+    expected = parity_segmenter.segment(read_image(path), SamplingOptions(**options))
+    stored = {
+        kind: cv2.imread(str(out / f"frame_{kind}.png"), cv2.IMREAD_UNCHANGED) for kind in KINDS
+    }
+    assert sorted(entry.name for entry in out.iterdir()) == sorted(
+        f"frame_{kind}.png" for kind in KINDS
+    )
+    for kind, shape in zip(KINDS, (size, (*size, 3), (*size, 3), size), strict=True):
+        assert stored[kind].shape == shape
+        assert stored[kind].dtype == np.uint8
+    np.testing.assert_array_equal(stored["ids"], expected.class_ids)
+    np.testing.assert_array_equal(stored["confidence"], expected.confidence)
+    assert set(np.unique(stored["ids"])) <= {*range(19), 255}
+
+
+def test_segment_says_when_weights_are_random(
+    tmp_path: Path, inputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["segment", str(inputs / "good.png"), "--weights", "random:tiny", "--steps", "1"]
+    assert main([*arguments, "--out", str(tmp_path)]) == 0
+    error = capfd.readouterr().err
+    assert "camseg: the weights are RANDOM, the masks mean nothing\n" in error
+
+
+def test_segment_does_the_others_where_one_picture_is_bad(
+    tmp_path: Path, parity: Path, write_image: Writer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    write_image(folder / "a.png")
+    write_image(folder / "sub" / "c.png")
+    (folder / "b.png").write_bytes(b"bad")
+    out = tmp_path / "out"
+    arguments = ["segment", str(folder), "--weights", str(parity), "--steps", "1"]
+    assert main([*arguments, "--out", str(out)]) == 2
+    text, error = capfd.readouterr()
+    assert "frames: 2, " in text
+    said = [line for line in error.splitlines() if "camseg: " in line]
+    assert said == [
+        f"camseg: {folder / 'b.png'} is not an image: its 3 bytes cannot be decoded "
+        "(truncated, or of another format)"
+    ]
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    assert written == {f"{stem}_{kind}.png" for stem in ("a", "sub/c") for kind in KINDS}
+
+
+def test_segment_numbers_the_frames_of_a_video(
+    tmp_path: Path, parity: Path, write_video: Writer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_video(tmp_path / "drive.mp4", frames=3)
+    arguments = ["segment", str(path), "--weights", str(parity), "--steps", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    assert "frames: 3, " in capfd.readouterr().out
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {f"drive_00000{index}_{kind}.png" for index in range(3) for kind in KINDS}
+
+
+def test_segment_keeps_the_frames_of_a_truncated_video(
+    tmp_path: Path, parity: Path, write_video: Writer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_video(tmp_path / "drive.avi", frames=6, noise=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    arguments = ["segment", str(path), "--weights", str(parity), "--steps", "1"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
+    text, error = capfd.readouterr()
+    (count,) = re.findall(r"frames: (\d+), ", text)
+    assert 0 < int(count) < 6
+    assert len(list((tmp_path / "out").iterdir())) == 4 * int(count)
+    said = [line for line in error.splitlines() if "camseg: " in line]
+    assert said == [f"camseg: {path} ends after {count} of 6 frames: truncated or damaged"]
+
+
+def test_an_interrupt_is_status_130(
+    inputs: Path,
+    parity: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment_files, "segment_files", interrupt)
+    status = main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
+    assert status == 130
+    assert capfd.readouterr() == ("", "camseg: interrupted\n")
+
+
+# verify
+
+
+def test_verify_prints_pass(parity: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(parity)]) == 0
+    out, error = capfd.readouterr()
+    assert error == ""
+    lines = out.splitlines()
+    assert lines[-1] == "PASS"
+    assert {"transformer.pth", "transformer_torchrun.pth"} <= set(lines)
+    assert "FAIL" not in out
+
+
+def test_verify_fails_on_a_vector_that_is_off(
+    parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("transformer.pth", "vae.ckpt", "config.json"):
+        shutil.copyfile(parity / name, tmp_path / name)
+    vectors = load_file(parity / "vectors.safetensors")
+    chosen = {key: vectors[key] for key in ("vae.latent_in", "vae.decoded")}
+    save_file(chosen, tmp_path / "vectors.safetensors")
+    assert main(["verify", str(tmp_path)]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == "PASS"
+    chosen["vae.decoded"] = chosen["vae.decoded"].clone()
+    chosen["vae.decoded"].view(-1)[5] += 1e-3
+    save_file(chosen, tmp_path / "vectors.safetensors")
+    assert main(["verify", str(tmp_path)]) == 1
+    out = capfd.readouterr().out
+    assert out.splitlines()[-1] == "FAIL"
+    assert "FAIL (vae.decoded)" in out
+
+
+@pytest.mark.parametrize("missing", ["vectors.safetensors", "config.json", "vae.ckpt", "*.pth"])
+def test_verify_of_half_a_folder_is_one_line(
+    missing: str, parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for path in parity.iterdir():
+        if not path.match(missing):
+            shutil.copyfile(path, tmp_path / path.name)
+    status = main(["verify", str(tmp_path)])
+    message = rf".*{re.escape(str(tmp_path))}.*{re.escape(missing)}.*"
+    assert_one_line(status, *capfd.readouterr(), message)
+
+
+# convert and inspect
+
+
+def test_convert_makes_one_file_that_segments_the_same(
+    inputs: Path, parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pair = [str(parity / "transformer.pth"), str(parity / "vae.ckpt")]
+    path = tmp_path / "folder" / "model.safetensors"
+    assert main(["convert", *pair, "--out", str(path)]) == 0
+    assert capfd.readouterr() == (f"wrote {path}\n", "")
+    one, two = load_model(parity), load_model(path)
+    assert one.config == two.config
+    assert one.provenance == two.provenance
+    for weights, out in ((parity, "pair"), (path, "file")):
+        arguments = ["segment", str(inputs / "good.png"), "--weights", str(weights), "--steps", "2"]
+        assert main([*arguments, "--out", str(tmp_path / out)]) == 0
+    for kind in KINDS:
+        pair_result, file_result = (
+            (tmp_path / out / f"good_{kind}.png").read_bytes() for out in ("pair", "file")
+        )
+        assert pair_result == file_result
+
+
+def test_convert_takes_heads_averages_and_temperature(
+    parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("transformer.pth", "vae.ckpt"):  # without config.json
+        shutil.copyfile(parity / name, tmp_path / name)
+    pair = [str(tmp_path / "transformer.pth"), str(tmp_path / "vae.ckpt")]
+    path = tmp_path / "model.safetensors"
+    assert main(["convert", *pair, "--out", str(path)]) == 2
+    assert "state it with --heads" in capfd.readouterr().err
+    assert not path.exists()
+    options = ["--heads", "6", "--ema", "--palette-temperature", "0.25"]
+    assert main(["convert", *pair, "--out", str(path), *options]) == 0
+    loaded = load_model(path)
+    assert loaded.config.transformer.num_heads == 6
+    assert loaded.config.palette_temperature == 0.25
+    assert loaded.provenance["variant"] == "model_ema"
+    averaged = load_without_code(parity / "transformer.pth")["model_ema"]["mask_token"]
+    assert torch.equal(loaded.model.transformer.mask_token, averaged)
+
+
+CONVERT_ERRORS: dict[str, tuple[list[str], str]] = {
+    "missing": (["none.pth", "vae.ckpt", "--out", "o.safetensors"], r"no such file: \S*none\.pth"),
+    "swapped": (
+        ["vae.ckpt", "transformer.pth", "--out", "o.safetensors"],
+        r"\S*vae\.ckpt is no CAM-Seg transformer file: .*",
+    ),
+    "temperature 0": (
+        ["transformer.pth", "vae.ckpt", "--out", "o", "--palette-temperature", "0"],
+        r"ModelConfig\.palette_temperature is 0\.0; a number above 0 is needed",
+    ),
+    "temperature nan": (
+        ["transformer.pth", "vae.ckpt", "--out", "o", "--palette-temperature", "nan"],
+        r"ModelConfig\.palette_temperature is nan; a number above 0 is needed",
+    ),
+    "out is the folder": (
+        ["transformer.pth", "vae.ckpt", "--out", "."],
+        r"cannot write \.: .*",
+    ),
+    "out below a file": (
+        ["transformer.pth", "vae.ckpt", "--out", "vae.ckpt/model.safetensors"],
+        r"cannot write vae\.ckpt/model\.safetensors: .*",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CONVERT_ERRORS)
+def test_what_cannot_be_converted_is_one_line(
+    case: str,
+    parity: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    names = {"transformer.pth", "vae.ckpt", "config.json"}
+    for name in names:
+        shutil.copyfile(parity / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    arguments, message = CONVERT_ERRORS[case]
+    assert_one_line(main(["convert", *arguments]), *capfd.readouterr(), message)
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_inspect_tells_what_each_file_is(
+    parity: Path, inputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for source, expected in (
+        (parity / "transformer.pth", "a published CAM-Seg transformer with its denoiser"),
+        (parity / "vae.ckpt", "a published CAM-Seg autoencoder"),
+        (inputs / "good.safetensors", "a camseg model, format version 1"),
+        (parity, "a whole model"),
+        ("base-768", "base-768: a preset"),
+    ):
+        assert main(["inspect", str(source)]) == 0
+        out, error = capfd.readouterr()
+        assert expected in out
+        assert error == ""
+
+
+def test_inspect_lists_published_names(parity: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(parity), "--keys"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == "part\tkey\tshape"
+    assert "transformer\tdiffloss.net.cond_embed.weight\t64x48" in lines
+
+
+@pytest.mark.parametrize("keys", [[], ["--keys"]])
+@pytest.mark.parametrize("name", ["none", "other.safetensors", "cut.safetensors", "text.png"])
+def test_what_cannot_be_inspected_is_one_line(
+    name: str, keys: list[str], inputs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = inputs / name
+    assert main(["inspect", str(path), *keys]) == 2
+    error = capfd.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert error.startswith("camseg: ")
+    assert str(path) in error
+
+
+def test_a_reader_that_leaves_is_no_error(parity: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-m", "camseg_core.cli", "inspect", str(parity), "--keys"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# fetch-weights: what is refused before any network
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("abc", "--sha256 'abc': NAME=HEX is needed"),
+        (f"other.pth={'a' * 64}", "sha256 given for 'other.pth'; the files are city768.16.pth and .*"),
+        ("city768.16.pth=abc", "sha256 'abc' given for city768.16.pth is not 64 hexadecimal .*"),
+        ("modelf16.ckpt=", "sha256 '' given for modelf16.ckpt is not 64 hexadecimal digits.*"),
+    ],
+)
+def test_a_bad_hash_is_one_line(
+    entry: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    status = main(["fetch-weights", "--out", str(out), "--sha256", entry])
+    assert_one_line(status, *capfd.readouterr(), message)
+    assert not out.exists()
+
+
+def test_hashes_may_be_given_together_or_one_by_one(
+    tmp_path: Path, parity_model: LoadedModel, parity: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Files that are there and match their given hashes need no network."""
+    places = {"city768.16.pth": "mar/city768.16.pth", "modelf16.ckpt": "vae/modelf16.ckpt"}
+    sources = {"city768.16.pth": "transformer.pth", "modelf16.ckpt": "vae.ckpt"}
+    entries = []
+    for name, place in places.items():
+        (tmp_path / place).parent.mkdir()
+        shutil.copyfile(parity / sources[name], tmp_path / place)
+        entries.append(f"{name}={parity_model.provenance['source_sha256'][sources[name]]}")
+    expected = "".join(f"{tmp_path / place}\n" for place in places.values())
+    for words in (
+        ["--sha256", *entries],
+        ["--sha256", entries[0], "--sha256", entries[1].replace("=", "=", 1)],
+    ):
+        assert main(["fetch-weights", "--out", str(tmp_path), *words]) == 0
+        assert capfd.readouterr() == (expected, "")
+    # What was fetched is found.
+    shutil.copyfile(parity / "config.json", tmp_path / "mar" / "config.json")
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert json.loads((parity / "config.json").read_text())["transformer"]["num_heads"] == 4
+    assert "num_heads=4" in capfd.readouterr().out

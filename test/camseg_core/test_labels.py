@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label sets: the published palette, colours to ids and back, other files' ids, JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES, MAX_CLASSES, UNLABELED, LabelSet
+
+# As the published palette lists them: void first, then the 19 classes.
+PUBLISHED = (
+    ("void", (0, 0, 0)),
+    ("road", (128, 64, 128)),
+    ("sidewalk", (244, 35, 232)),
+    ("building", (70, 70, 70)),
+    ("wall", (102, 102, 156)),
+    ("fence", (190, 153, 153)),
+    ("pole", (153, 153, 153)),
+    ("traffic light", (250, 170, 30)),
+    ("traffic sign", (220, 220, 0)),
+    ("vegetation", (107, 142, 35)),
+    ("terrain", (152, 251, 152)),
+    ("sky", (0, 130, 180)),
+    ("person", (220, 20, 60)),
+    ("rider", (255, 0, 0)),
+    ("car", (0, 0, 142)),
+    ("truck", (0, 0, 70)),
+    ("bus", (0, 60, 100)),
+    ("train", (0, 80, 100)),
+    ("motorcycle", (0, 0, 230)),
+    ("bicycle", (119, 11, 32)),
+)
+
+# cityscapesScripts, labels.py: the names of ids 0..33 in order, and the classes that are scored.
+CITYSCAPES_LABEL_IDS = (
+    *("unlabeled", "ego vehicle", "rectification border", "out of roi", "static", "dynamic"),
+    *("ground", "road", "sidewalk", "parking", "rail track", "building", "wall", "fence"),
+    *("guard rail", "bridge", "tunnel", "pole", "polegroup", "traffic light", "traffic sign"),
+    *("vegetation", "terrain", "sky", "person", "rider", "car", "truck", "bus", "caravan"),
+    *("trailer", "train", "motorcycle", "bicycle"),
+)
+
+TWO = LabelSet(
+    name="two",
+    names=("a", "b"),
+    palette=((1, 2, 3), (4, 5, 6)),
+    void_color=(7, 8, 9),
+    source_ids={10: 0, 20: 1, 30: 255},
+)
+
+
+def test_the_palette_is_the_published_one() -> None:
+    assert UNLABELED == 255
+    assert CITYSCAPES.num_classes == 19
+    assert CITYSCAPES.void_color == PUBLISHED[0][1]
+    assert tuple(zip(CITYSCAPES.names, CITYSCAPES.palette, strict=True)) == PUBLISHED[1:]
+
+
+def test_colors_of_ids_without_a_class_are_void() -> None:
+    colors = TWO.colors()
+    assert colors.dtype == np.uint8
+    assert colors.shape == (256, 3)
+    assert colors[:2].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert (colors[2:] == (7, 8, 9)).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    hnp.arrays(
+        np.uint8,
+        hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
+        elements=st.sampled_from([*range(19), UNLABELED]),
+    )
+)
+def test_ids_survive_the_way_to_colours_and_back(class_ids: np.ndarray[Any, Any]) -> None:
+    image = CITYSCAPES.color_image(class_ids)
+    assert image.dtype == np.uint8
+    assert image.shape == (*class_ids.shape, 3)
+    for (row, column), class_id in np.ndenumerate(class_ids):
+        expected = PUBLISHED[0 if class_id == UNLABELED else class_id + 1][1]
+        assert tuple(image[row, column]) == expected
+    back = CITYSCAPES.ids_from_color_image(image)
+    assert back.dtype == np.uint8
+    np.testing.assert_array_equal(back, class_ids)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_any_colour_has_the_class_whose_colour_it_is_or_none(color: tuple[int, int, int]) -> None:
+    image = np.array([[color]], np.uint8)
+    by_color = {color: index for index, (_, color) in enumerate(PUBLISHED[1:])}
+    assert CITYSCAPES.ids_from_color_image(image)[0, 0] == by_color.get(color, UNLABELED)
+
+
+@pytest.mark.parametrize("channel", range(3))
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_colour_one_off_is_unlabeled(channel: int, change: int) -> None:
+    own = {color for _, color in PUBLISHED}
+    for name, color in PUBLISHED[1:]:
+        near = list(color)
+        near[channel] += change
+        if tuple(near) in own or not 0 <= near[channel] <= 255:
+            continue
+        image = np.array([[near]], np.uint8)
+        assert CITYSCAPES.ids_from_color_image(image)[0, 0] == UNLABELED, name
+
+
+def test_cityscapes_sky_is_not_the_published_sky() -> None:
+    image = np.array([[[70, 130, 180]]], np.uint8)
+    assert CITYSCAPES.ids_from_color_image(image)[0, 0] == UNLABELED
+
+
+def test_the_largest_label_set_round_trips() -> None:
+    palette = tuple((index, 255 - index, index // 2) for index in range(MAX_CLASSES))
+    label_set = LabelSet("most", tuple(map(str, range(MAX_CLASSES))), palette, (255, 255, 255))
+    class_ids = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    np.testing.assert_array_equal(
+        label_set.ids_from_color_image(label_set.color_image(class_ids)), class_ids
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint16, np.int64])
+def test_cityscapes_label_ids_become_the_19_classes(dtype: type[np.integer[Any]]) -> None:
+    assert len(CITYSCAPES_LABEL_IDS) == 34
+    class_of = {name: index for index, (name, _) in enumerate(PUBLISHED[1:])}
+    expected = [class_of.get(name, UNLABELED) for name in CITYSCAPES_LABEL_IDS]
+    class_ids = CITYSCAPES.remap(np.arange(34, dtype=dtype).reshape(2, 17))
+    assert class_ids.dtype == np.uint8
+    assert class_ids.reshape(-1).tolist() == expected
+    assert sum(entry != UNLABELED for entry in expected) == 19
+
+
+def test_ids_that_no_table_lists_are_unlabeled() -> None:
+    # -1 is Cityscapes' licence plate; 256 + 7 would be road if it were cut to a byte.
+    source = np.array([[-1, 34, 255, 256 + 7]], np.int32)
+    assert CITYSCAPES.remap(source).tolist() == [[255, 255, 255, 255]]
+
+
+def test_a_table_may_map_to_unlabeled_and_each_id_is_mapped_once() -> None:
+    assert TWO.remap(np.array([[10, 20, 30, 0, 1]])).tolist() == [[0, 1, 255, 255, 255]]
+    swapped = replace(TWO, source_ids={0: 1, 1: 0})
+    assert swapped.remap(np.array([[0, 1, 0]])).tolist() == [[1, 0, 1]]
+
+
+def test_the_decoding_palette_is_void_first_and_rounded_to_four_decimals() -> None:
+    palette = CITYSCAPES.decoding_palette()
+    assert palette.dtype == np.float32
+    assert palette.shape == (20, 3)
+    expected = [[round(channel / 255, 4) for channel in color] for _, color in PUBLISHED]
+    np.testing.assert_array_equal(palette, np.array(expected, np.float32))
+    # 128 / 255 is 0.50196...: the fifth decimal is gone.
+    assert palette[1].tolist() == [np.float32(0.502), np.float32(0.251), np.float32(0.502)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"names": (), "palette": ()}, "label set 'two' has 0 classes; 1 to 255 fit"),
+        (
+            {
+                "names": tuple(map(str, range(256))),
+                "palette": tuple((index, 0, 0) for index in range(256)),
+            },
+            "label set 'two' has 256 classes; 1 to 255 fit",
+        ),
+        ({"names": ("a",)}, "label set 'two' has 1 names but 2 colours"),
+        ({"palette": ((1, 2, 3),)}, "label set 'two' has 2 names but 1 colours"),
+        ({"names": ("a", "a")}, "label set 'two' repeats a class name"),
+        ({"palette": ((1, 2, 3), (1, 2, 3))}, "label set 'two' repeats a colour"),
+        ({"void_color": (4, 5, 6)}, r"label set 'two' repeats a colour \(void's counts too\)"),
+        ({"void_color": (0, 0, 256)}, r"has colour \(0, 0, 256\); .* from 0 to 255"),
+        ({"void_color": (0, -1, 0)}, r"has colour \(0, -1, 0\); .* from 0 to 255"),
+        ({"palette": ((1, 2, 3), (4, 5))}, r"has colour \(4, 5\); a colour is three whole numb"),
+        ({"void_color": (0.5, 0, 0)}, r"has colour \(0.5, 0, 0\); a colour is three whole numb"),
+        ({"source_ids": {5: 2}}, r"label set 'two' maps id 5 to 2; class ids are 0..1 or 255"),
+        ({"source_ids": {5: -1}}, r"label set 'two' maps id 5 to -1; class ids are 0..1 or 255"),
+    ],
+)
+def test_each_rule_names_the_set_and_the_value(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CamsegError, match=message):
+        replace(TWO, **changes)
+
+
+@pytest.mark.parametrize("label_set", [CITYSCAPES, TWO])
+def test_a_label_set_survives_json(label_set: LabelSet) -> None:
+    back = LabelSet.from_dict(json.loads(json.dumps(label_set.to_dict())))
+    assert back == label_set
+    assert isinstance(back.palette[0], tuple)
+    assert all(isinstance(source, int) for source in back.source_ids)
+    assert hash(back) == hash(label_set)
+
+
+def test_the_table_of_source_ids_may_be_left_out() -> None:
+    content = TWO.to_dict()
+    del content["source_ids"]
+    assert LabelSet.from_dict(content).source_ids == {}
+
+
+@pytest.mark.parametrize("key", ["name", "names", "palette", "void_color"])
+def test_a_missing_field_is_named(key: str) -> None:
+    content = TWO.to_dict()
+    del content[key]
+    with pytest.raises(CamsegError, match=f"label set is not readable: KeyError\\('{key}'\\)"):
+        LabelSet.from_dict(content)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"names": None},
+        {"palette": 3},
+        {"palette": [[1, 2], [4, 5, 6]]},
+        {"void_color": [1, 2, 3, 4]},
+        {"void_color": ["x", 2, 3]},
+        {"void_color": [1, None, 3]},
+        {"source_ids": {"x": 1}},
+        {"source_ids": [1, 2]},
+    ],
+)
+def test_a_field_of_another_kind_is_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(CamsegError, match="label set"):
+        LabelSet.from_dict(TWO.to_dict() | changes)
+
+
+def test_what_is_no_table_is_refused() -> None:
+    with pytest.raises(CamsegError, match="label set is not readable"):
+        LabelSet.from_dict([1, 2])  # type: ignore[arg-type]

@@ -1,0 +1,615 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The facade: any image in, classes and confidence out, by seed, sampler, steps and rounds."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from camseg_core.checkpoint import LoadedModel, random_model
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES
+from camseg_core.models.camseg import CamSeg
+from camseg_core.models.transformer import tokens_from_latent
+from camseg_core.rounds import round_masks
+from camseg_core.sampling import SAMPLERS, TokenNoise
+from camseg_core.segmenter import (
+    STAGES,
+    SamplingOptions,
+    Segmentation,
+    Segmenter,
+    find_device,
+)
+
+Image = np.ndarray[Any, np.dtype[np.uint8]]
+MakeImage = Callable[..., Image]
+
+SIZES = [(1, 1), (1, 300), (300, 1), (16, 16), (31, 64), (33, 97), (97, 33), (200, 300)]
+FEW = SamplingOptions(steps=3)
+
+
+@pytest.fixture(params=["tiny", "parity"])
+def segmenter(
+    request: pytest.FixtureRequest, tiny_segmenter: Segmenter, parity_segmenter: Segmenter
+) -> Segmenter:
+    """Both resize policies and both predictions: tiny pads and predicts v, parity squashes."""
+    return tiny_segmenter if request.param == "tiny" else parity_segmenter
+
+
+def model_of(segmenter: Segmenter) -> CamSeg:
+    return segmenter.loaded.model
+
+
+def network_input(image: Image) -> Tensor:
+    """Bring an image of the model's input size to [-1, 1], [1, 3, H, W]."""
+    return torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1.0
+
+
+def input_image(segmenter: Segmenter, make: MakeImage, seed: int = 0) -> Image:
+    config = segmenter.loaded.config.input
+    return make(config.height, config.width, seed)
+
+
+def assert_same(one: Segmentation, two: Segmentation) -> None:
+    np.testing.assert_array_equal(one.class_ids, two.class_ids)
+    np.testing.assert_array_equal(one.confidence, two.confidence)
+    np.testing.assert_array_equal(one.token_probabilities, two.token_probabilities)
+
+
+def assert_alike(one: Segmentation, two: Segmentation) -> None:
+    """Equal but for the last bit of a matrix product.
+
+    Products of another batch size may add up in another order. A pixel that is as near to one
+    colour as to another may then change its class, and a confidence its rounding.
+    """
+    assert np.mean(one.class_ids == two.class_ids) >= 0.999
+    for field in ("confidence", "token_probabilities"):
+        first, second = (getattr(result, field).astype(int) for result in (one, two))
+        assert np.abs(first - second).max() <= 1, field
+
+
+# Sizes, types, ranges
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_result_has_the_size_of_the_image(
+    segmenter: Segmenter, random_image: MakeImage, size: tuple[int, int]
+) -> None:
+    result = segmenter.segment(random_image(*size), FEW)
+    assert result.class_ids.shape == result.confidence.shape == size
+    assert result.class_ids.dtype == result.confidence.dtype == np.uint8
+    assert set(np.unique(result.class_ids)) <= {*range(19), 255}
+    rows, columns, classes = result.token_probabilities.shape
+    assert result.token_probabilities.dtype == np.uint8
+    assert classes == 19
+    grid = segmenter.loaded.config.transformer
+    assert 1 <= rows <= grid.grid_height
+    assert 1 <= columns <= grid.grid_width
+    sums = result.token_probabilities.sum(axis=2, dtype=int)
+    assert sums.max() <= 255 + 19 / 2  # each of 19 is rounded by half at most
+    assert tuple(result.stage_seconds) == STAGES
+    assert min(result.stage_seconds.values()) >= 0.0
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"), [((32, 64), (2, 4)), ((64, 64), (2, 2)), ((33, 97), (2, 4)), ((300, 1), (2, 1))]
+)
+def test_padding_to_the_stride_keeps_the_token_grid_small(
+    tiny_segmenter: Segmenter, random_image: MakeImage, size: tuple[int, int], grid: tuple[int, int]
+) -> None:
+    result = tiny_segmenter.segment(random_image(*size), FEW)
+    assert result.token_probabilities.shape == (*grid, 19)
+
+
+def test_squashing_always_gives_the_whole_grid(
+    parity_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    for size in SIZES:
+        result = parity_segmenter.segment(random_image(*size), FEW)
+        assert result.token_probabilities.shape == (4, 4, 19)
+
+
+def test_a_view_and_a_read_only_image_are_read_by_value(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = input_image(segmenter, random_image)
+    expected = segmenter.segment(image, FEW)
+    view = np.ascontiguousarray(image[:, ::-1])[:, ::-1]
+    read_only = image.copy()
+    read_only.flags.writeable = False
+    before = image.copy()
+    assert_same(segmenter.segment(view, FEW), expected)
+    assert_same(segmenter.segment(read_only, FEW), expected)
+    np.testing.assert_array_equal(image, before)
+
+
+# What is made of the decoded colours
+
+
+def segment_as(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, colors: Image, size: tuple[int, int]
+) -> Segmentation:
+    """Segment with a decoder that gives ``colors``, uint8 [H', W', 3]."""
+    decoded = network_input(colors)
+    monkeypatch.setattr(model_of(segmenter).autoencoder, "decode", lambda _latent: decoded)
+    return segmenter.segment(np.zeros((*size, 3), np.uint8), SamplingOptions(steps=1))
+
+
+def confidence_of_a_palette_colour(class_id: int) -> float:
+    """The softmax over negative squared distances, divided by 0.01, of a pixel of that colour."""
+    colors = np.array([(0, 0, 0), *CITYSCAPES.palette]) / 255
+    shares = np.exp(-((colors - colors[class_id + 1]) ** 2).sum(axis=1) / 0.01)
+    return float(255 * shares[class_id + 1] / shares.sum())
+
+
+def test_colours_become_classes_at_the_size_of_the_image(
+    monkeypatch: pytest.MonkeyPatch, parity_segmenter: Segmenter
+) -> None:
+    ids = np.random.default_rng(0).choice(np.array([*range(19), 255], np.uint8), (64, 64))
+    colors = CITYSCAPES.color_image(ids)
+    result = segment_as(monkeypatch, parity_segmenter, colors, (128, 192))
+    np.testing.assert_array_equal(result.class_ids, ids.repeat(2, axis=0).repeat(3, axis=1))
+    for class_id in range(19):
+        confidence = result.confidence[result.class_ids == class_id].astype(float)
+        assert np.abs(confidence - confidence_of_a_palette_colour(class_id)).max() < 1.0, class_id
+    assert result.confidence[result.class_ids == 255].max() < 3
+    assert confidence_of_a_palette_colour(9) > 254.9
+    assert 130 < confidence_of_a_palette_colour(15) < 170  # bus and train are near each other
+
+
+def test_tokens_have_the_mean_over_their_pixels(
+    monkeypatch: pytest.MonkeyPatch, parity_segmenter: Segmenter
+) -> None:
+    ids = np.full((64, 64), 9, np.uint8)
+    ids[:16, 12:16] = 7  # a quarter of the first token is traffic sign, the rest is terrain
+    ids[48:, 48:] = 255  # the last token is void
+    colors = CITYSCAPES.color_image(ids)
+    tokens = segment_as(monkeypatch, parity_segmenter, colors, (64, 64)).token_probabilities
+    assert tokens[0, 0, 9] == 191
+    assert tokens[0, 0, 7] == 64
+    assert tokens[0, 1, 9] == tokens[1, 0, 9] == 255
+    assert tokens[0, 1, 7] == tokens[1, 0, 7] == 0
+    assert tokens[3, 3].max() < 3
+
+
+def test_padding_does_not_leak_into_a_result(
+    monkeypatch: pytest.MonkeyPatch, tiny_segmenter: Segmenter
+) -> None:
+    # 24 x 60 fits as 26 x 64 into 32 x 64: the last six rows are padding.
+    ids = np.full((32, 64), 9, np.uint8)
+    ids[26:] = 7
+    result = segment_as(monkeypatch, tiny_segmenter, CITYSCAPES.color_image(ids), (24, 60))
+    assert (result.class_ids == 9).all()
+    assert (result.confidence == 255).all()
+    assert result.token_probabilities.shape == (2, 4, 19)
+    assert (result.token_probabilities[..., 9] == 255).all()
+    assert (result.token_probabilities[..., 7] == 0).all()
+
+
+# Batches
+
+
+@pytest.mark.parametrize("options", [FEW, SamplingOptions(steps=2, rounds=2)], ids=str)
+def test_a_batch_gives_what_each_image_gives_alone(
+    segmenter: Segmenter, random_image: MakeImage, options: SamplingOptions
+) -> None:
+    images = [input_image(segmenter, random_image, seed) for seed in range(3)]
+    alone = [segmenter.segment(image, options) for image in images]
+    assert (alone[0].confidence != alone[1].confidence).any()
+    for chosen in ([0, 1], [1, 0], [0, 1, 2], [2, 2]):
+        batch = segmenter.segment_batch([images[index] for index in chosen], options)
+        assert len(batch) == len(chosen)
+        for result, index in zip(batch, chosen, strict=True):
+            assert_alike(result, alone[index])
+
+
+def test_images_of_several_sizes_batch_where_their_input_is_of_one(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    images = [random_image(32, 64), random_image(100, 200, 1), random_image(30, 60, 2)]
+    batch = tiny_segmenter.segment_batch(images, FEW)
+    for image, result in zip(images, batch, strict=True):
+        assert result.class_ids.shape == image.shape[:2]
+        assert_alike(result, tiny_segmenter.segment(image, FEW))
+
+
+def test_an_empty_batch_is_empty(segmenter: Segmenter) -> None:
+    assert segmenter.segment_batch([]) == []
+
+
+def test_inputs_of_several_sizes_are_refused(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    with pytest.raises(
+        CamsegError,
+        match=r"^a batch needs images of one model input size; these have "
+        r"\[\(32, 32\), \(32, 64\)\] \(height, width\)$",
+    ):
+        tiny_segmenter.segment_batch([random_image(32, 64), random_image(40, 40)])
+
+
+def test_one_bad_image_refuses_the_batch(segmenter: Segmenter, random_image: MakeImage) -> None:
+    good = input_image(segmenter, random_image)
+    for bad, message in (
+        (good[..., 0], "an image is uint8 of shape .* RGB is needed"),
+        (good[:0], "has no pixels"),
+        (good.astype(np.float32), "an image is float32"),
+        (good.tolist(), "an image is a list"),
+    ):
+        with pytest.raises(CamsegError, match=message):
+            segmenter.segment_batch([good, bad])
+
+
+# Seeds and samplers
+
+
+def test_results_are_a_function_of_the_seed(segmenter: Segmenter, random_image: MakeImage) -> None:
+    image = input_image(segmenter, random_image)
+    options = [SamplingOptions(steps=5, seed=seed) for seed in (0, 1, 2**63 - 1)]
+    first = [segmenter.segment(image, option) for option in options]
+    torch.manual_seed(123)
+    again = [segmenter.segment(image, option) for option in options]
+    for one, two in zip(first, again, strict=True):
+        assert_same(one, two)
+    for index in (1, 2):
+        assert (first[0].confidence != first[index].confidence).any()
+
+
+def test_two_segmenters_of_one_model_agree(random_image: MakeImage) -> None:
+    image = random_image(32, 64)
+    one, two = (Segmenter.load("random:tiny").segment(image, FEW) for _ in range(2))
+    assert_same(one, two)
+
+
+def test_no_options_are_the_defaults(tiny_segmenter: Segmenter, random_image: MakeImage) -> None:
+    image = random_image(32, 64)
+    explicit = SamplingOptions(
+        steps=10, sampler="ddpm", temperature=1.0, seed=0, rounds=1, initial_noise_scale=1.0
+    )
+    assert_same(tiny_segmenter.segment(image), tiny_segmenter.segment(image, explicit))
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_no_global_generator_is_touched(
+    segmenter: Segmenter, random_image: MakeImage, rounds: int
+) -> None:
+    image = input_image(segmenter, random_image)
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    segmenter.segment(image, SamplingOptions(steps=3, rounds=rounds))
+    assert torch.equal(torch.get_rng_state(), states[0])
+    np.testing.assert_equal(np.random.get_state(), states[1])
+    assert random.getstate() == states[2]
+
+
+def test_every_sampler_runs_and_takes_its_own_way(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = network_input(input_image(segmenter, random_image))
+    with torch.inference_mode():
+        tokens = [
+            segmenter.mask_latent_tokens(image, SamplingOptions(steps=8, sampler=name))
+            for name in SAMPLERS
+        ]
+    assert SAMPLERS == ("ddpm", "ddim", "dpm-solver++")
+    for index, one in enumerate(tokens):
+        assert one.isfinite().all()
+        assert all(not torch.allclose(one, other) for other in tokens[:index])
+
+
+def test_one_step_is_the_same_for_every_sampler(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    """One step reads x0 at t = 999 and adds no noise; for v, x0 is within 5e-5 of -v."""
+    image = input_image(segmenter, random_image)
+    prepared = network_input(image)
+    model = model_of(segmenter)
+    with torch.inference_mode():
+        tokens = [
+            segmenter.mask_latent_tokens(prepared, SamplingOptions(steps=1, sampler=name))
+            for name in SAMPLERS
+        ]
+        image_tokens = tokens_from_latent(model.autoencoder.encode(prepared), 1)
+        length, channels = image_tokens.shape[1:]
+        condition = model.transformer(image_tokens)[0, length:]
+        x = TokenNoise(0, length, channels)(0)
+        output = model.denoiser(x, torch.full((length,), 999), condition)[:, :channels]
+    alpha_bar = alphas_cumprod()[999]
+    if model.config.diffusion.prediction == "v":
+        expected = -output
+        tolerance = 1e-3
+    else:
+        expected = (x.double() - (1 - alpha_bar) ** 0.5 * output) / alpha_bar**0.5
+        tolerance = 1e-4 * float(expected.std())
+    for one in tokens:
+        assert (one[0] - expected).abs().max() <= tolerance
+    results = [
+        segmenter.segment(image, SamplingOptions(steps=1, sampler=name)) for name in SAMPLERS
+    ]
+    for result in results[1:]:
+        assert_alike(result, results[0])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_thousand_steps_run(
+    tiny_segmenter: Segmenter, random_image: MakeImage, sampler: str
+) -> None:
+    options = SamplingOptions(steps=1000, sampler=sampler)
+    result = tiny_segmenter.segment(random_image(16, 16), options)
+    assert result.class_ids.shape == (16, 16)
+
+
+def test_temperature_scales_the_step_noise_of_ddpm_alone(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = network_input(random_image(32, 64))
+
+    def tokens(sampler: str, temperature: float) -> Tensor:
+        options = SamplingOptions(steps=6, sampler=sampler, temperature=temperature)
+        with torch.inference_mode():
+            return tiny_segmenter.mask_latent_tokens(image, options)
+
+    assert not torch.allclose(tokens("ddpm", 0.0), tokens("ddpm", 1.0))
+    assert not torch.allclose(tokens("ddpm", 0.5), tokens("ddpm", 1.0))
+    for sampler in ("ddim", "dpm-solver++"):
+        assert torch.equal(tokens(sampler, 0.0), tokens(sampler, 1.0))
+
+
+def test_without_initial_noise_a_deterministic_sampler_knows_no_seed(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = network_input(random_image(32, 64))
+
+    def tokens(seed: int, scale: float) -> Tensor:
+        options = SamplingOptions(steps=4, sampler="ddim", seed=seed, initial_noise_scale=scale)
+        with torch.inference_mode():
+            return tiny_segmenter.mask_latent_tokens(image, options)
+
+    assert torch.equal(tokens(1, 0.0), tokens(2, 0.0))
+    assert not torch.allclose(tokens(1, 1.0), tokens(2, 1.0))
+
+
+# Mask tokens only
+
+
+def alphas_cumprod() -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Cosine schedule, offset 0.008, beta at most 0.999."""
+    time = np.arange(1001) / 1000
+    squared = np.cos((time + 0.008) / 1.008 * np.pi / 2) ** 2
+    return np.cumprod(1.0 - np.minimum(1.0 - squared[1:] / squared[:-1], 0.999))
+
+
+def ancestral_chain(
+    model: CamSeg, condition: Tensor, noise: Callable[[int], Tensor], steps: int, temperature: float
+) -> Tensor:
+    """Ancestral sampling of all tokens [N, Z] by the design's formulas, written out on their own.
+
+    ``noise(0)`` starts, ``noise(1 + i)`` is added at the i-th step from the noisiest.
+    """
+    # Respaced: from 0.0 in equal steps in float64, each rounded.
+    place, kept = 0.0, []
+    for _ in range(steps):
+        kept.append(round(place))
+        place += 999 / (steps - 1)
+    bars = alphas_cumprod()[kept]
+    previous = np.concatenate([[1.0], bars[:-1]])
+    betas = 1.0 - bars / previous
+    variance = betas * (1.0 - previous) / (1.0 - bars)
+    variance[0] = variance[1]
+    x = noise(0)
+    for step, index in enumerate(reversed(range(steps))):
+        output = model.denoiser(x, torch.full((len(x),), kept[index]), condition)
+        predicted, share = output.chunk(2, dim=1)
+        bar = bars[index]
+        if model.config.diffusion.prediction == "v":
+            x0 = bar**0.5 * x - (1 - bar) ** 0.5 * predicted
+        else:
+            x0 = (x - (1 - bar) ** 0.5 * predicted) / bar**0.5
+        mean = (
+            betas[index] * previous[index] ** 0.5 / (1 - bar) * x0
+            + (1 - previous[index]) * (1 - betas[index]) ** 0.5 / (1 - bar) * x
+        )
+        fraction = (share + 1) / 2
+        log_variance = fraction * np.log(betas[index]) + (1 - fraction) * np.log(variance[index])
+        x = mean
+        if index > 0:
+            x = mean + temperature * torch.exp(log_variance / 2) * noise(1 + step)
+    return x
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3])
+@pytest.mark.parametrize("steps", [2, 5, 10])
+def test_denoising_mask_tokens_only_equals_denoising_all(
+    segmenter: Segmenter, random_image: MakeImage, steps: int, temperature: float
+) -> None:
+    """As published: denoise all 2L tokens, image tokens too, with noise for each; keep the last L.
+
+    The noise of the mask half is the same in both. Both ways of this code differ by nothing but
+    the size of matrix products; the chain that is written out above rounds elsewhere too. Where the
+    network predicts epsilon, a rounding error grows 20000 times at the first step.
+    """
+    model = model_of(segmenter)
+    image = network_input(input_image(segmenter, random_image))
+    options = SamplingOptions(steps=steps, seed=5, temperature=temperature)
+    with torch.inference_mode():
+        image_tokens = tokens_from_latent(model.autoencoder.encode(image), 1)
+        length, channels = image_tokens.shape[1:]
+        condition = model.transformer(image_tokens)[0]  # [2L, D]
+        mask_noise = TokenNoise(5, length, channels)
+        image_noise = TokenNoise(6, length, channels)
+
+        def noise_for_all(draw: int) -> Tensor:
+            return torch.cat([image_noise(draw), mask_noise(draw)])
+
+        only = segmenter.denoise_tokens(condition[None, length:], mask_noise, options)
+        every = segmenter.denoise_tokens(condition[None], noise_for_all, options)
+        chain = ancestral_chain(model, condition, noise_for_all, steps, temperature)
+        whole = segmenter.mask_latent_tokens(image, options)
+    assert every.shape == (1, 2 * length, channels)
+    assert only.shape == whole.shape == (1, length, channels)
+    expected = chain[length:]
+    is_epsilon = model.config.diffusion.prediction == "epsilon"
+    tight, loose = (share * expected.std() for share in ((1e-4, 5e-4) if is_epsilon else (1e-5, 2e-5)))
+    assert (only - every[:, length:]).abs().max() <= tight
+    assert (only - whole).abs().max() <= tight
+    assert (only[0] - expected).abs().max() <= loose
+
+
+def test_the_network_is_called_with_mask_tokens_only(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    model = model_of(segmenter)
+    calls: list[tuple[int, ...]] = []
+    real = model.denoiser.denoise
+
+    def watched(x: Tensor, timestep: Tensor, condition: Tensor) -> Tensor:
+        calls.append(tuple(x.shape))
+        return real(x, timestep, condition)
+
+    monkeypatch.setattr(model.denoiser, "denoise", watched)
+    images = [input_image(segmenter, random_image, seed) for seed in range(2)]
+    segmenter.segment_batch(images, SamplingOptions(steps=4))
+    grid = model.config.transformer
+    assert calls == [(2, grid.num_tokens, grid.token_channels)] * 4
+
+
+def test_images_of_a_batch_have_the_same_noise(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = network_input(input_image(segmenter, random_image)).expand(2, -1, -1, -1)
+    with torch.inference_mode():
+        one, two = segmenter.mask_latent_tokens(image, FEW)
+    torch.testing.assert_close(one, two, rtol=0.0, atol=1e-4 * float(one.std()))
+
+
+# Rounds
+
+
+def test_rounds_feed_earlier_tokens_back(segmenter: Segmenter, random_image: MakeImage) -> None:
+    model = model_of(segmenter)
+    image = network_input(input_image(segmenter, random_image))
+    options = SamplingOptions(steps=4, rounds=3, seed=9)
+    with torch.inference_mode():
+        image_tokens = tokens_from_latent(model.autoencoder.encode(image), 1)
+        length, channels = image_tokens.shape[1:]
+        expected = torch.zeros(1, length, channels)
+        for index, (hidden, generated) in enumerate(round_masks(length, 3, 9)):
+            condition = model.transformer(image_tokens, expected, hidden[None])[0, length:]
+            chain = ancestral_chain(
+                model, condition, TokenNoise(9, length, channels, index), 4, 1.0
+            )
+            expected = torch.where(generated[None, :, None], chain[None], expected)
+        actual = segmenter.mask_latent_tokens(image, options)
+        single = segmenter.mask_latent_tokens(image, SamplingOptions(steps=4, seed=9))
+    assert (actual - expected).abs().max() <= 1e-3 * expected.std()
+    assert not torch.allclose(actual, single)
+
+
+def test_several_rounds_run_and_differ_from_one(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = input_image(segmenter, random_image)
+    grid = segmenter.loaded.config.transformer
+    one, three, most = (
+        segmenter.segment(image, SamplingOptions(steps=3, rounds=rounds))
+        for rounds in (1, 3, grid.num_tokens)
+    )
+    assert (one.confidence != three.confidence).any()
+    assert (three.confidence != most.confidence).any()
+
+
+def test_more_rounds_than_tokens_are_refused(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    with pytest.raises(CamsegError, match="^rounds is 9; from 1 to 8, the number of tokens of the"):
+        tiny_segmenter.segment(random_image(32, 64), SamplingOptions(steps=1, rounds=9))
+    # A square image has a smaller grid here.
+    with pytest.raises(CamsegError, match="^rounds is 8; from 1 to 4, the number of tokens of the"):
+        tiny_segmenter.segment(random_image(32, 32), SamplingOptions(steps=1, rounds=8))
+
+
+# Options and devices
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps is 0; a whole number from 1 to 1000 is needed"),
+        ({"steps": 1001}, "steps is 1001; a whole number from 1 to 1000 is needed"),
+        ({"steps": -1}, "steps is -1; a whole number from 1 to 1000 is needed"),
+        ({"steps": 2.0}, "steps is 2.0; a whole number from 1 to 1000 is needed"),
+        ({"steps": True}, "steps is True; a whole number from 1 to 1000 is needed"),
+        ({"seed": -1}, "seed is -1; a whole number from 0 to 9223372036854775807 is needed"),
+        ({"seed": 2**63}, "seed is 9223372036854775808; a whole number from 0 to "),
+        ({"rounds": 0}, "rounds is 0; a whole number from 1 to "),
+        ({"rounds": -3}, "rounds is -3; a whole number from 1 to "),
+        ({"temperature": float("nan")}, "temperature is nan; a finite number of at least 0"),
+        ({"temperature": float("inf")}, "temperature is inf; a finite number of at least 0"),
+        ({"temperature": -0.1}, "temperature is -0.1; a finite number of at least 0"),
+        ({"initial_noise_scale": -1.0}, "initial_noise_scale is -1.0; a finite number of at lea"),
+        (
+            {"sampler": "euler"},
+            r"unknown sampler 'euler'; the samplers are ddpm, ddim, dpm-solver\+\+",
+        ),
+        ({"sampler": "DDPM"}, "unknown sampler 'DDPM'"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CamsegError, match=f"^{message}"):
+        SamplingOptions(**changes)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    steps=st.integers(1, 1000),
+    sampler=st.sampled_from(SAMPLERS),
+    temperature=st.floats(0.0, 1e6),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_options_within_range_are_kept(
+    steps: int, sampler: str, temperature: float, seed: int
+) -> None:
+    options = SamplingOptions(steps=steps, sampler=sampler, temperature=temperature, seed=seed)
+    assert (options.steps, options.sampler) == (steps, sampler)
+    assert (options.temperature, options.seed) == (temperature, seed)
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu0", "cuda:", "cuda:x", "cuda:-1", "meta", "mps"])
+def test_an_unknown_device_is_named(name: str) -> None:
+    with pytest.raises(
+        CamsegError, match=f"^unknown device '{re.escape(name)}'; cpu, cuda or cuda:N is possible$"
+    ):
+        find_device(name)
+
+
+def test_the_processor_is_always_there() -> None:
+    assert find_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1", "cuda:127", "cuda:200", "cuda:1000"])
+def test_cuda_where_there_is_none_is_refused(name: str, tiny_model: LoadedModel) -> None:
+    with pytest.raises(CamsegError, match=f"device '{name}'") as caught:
+        find_device(name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CamsegError, match=f"device '{name}'"):
+        Segmenter(tiny_model, name)
+    with pytest.raises(CamsegError, match=f"device '{name}'"):
+        Segmenter.load("no such weights", device=name)  # the device is looked at first
+
+
+def test_loading_says_what_is_wrong_with_the_weights() -> None:
+    with pytest.raises(CamsegError, match="^no such weights: none;"):
+        Segmenter.load("none")
+
+
+def test_the_label_set_is_the_models() -> None:
+    assert Segmenter(random_model("tiny")).label_set is CITYSCAPES

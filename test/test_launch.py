@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch file: what it declares, and the node it starts. Running it needs launch_ros."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import rclpy
+from rcl_interfaces.srv import GetParameters
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import parameter_value_to_python
+
+from camseg_ros.dds_environment import use_free_domain
+from camseg_ros.parameters import PARAMETERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCH_FILE = ROOT / "launch" / "segment.launch.py"
+BAD_INPUT = 2
+LIMIT_S = 120.0
+ASK_LIMIT_S = 30.0
+# The documented arguments that override a parameter, and its type.
+NODE_ARGUMENTS = {
+    "weights": "str",
+    "device": "str",
+    "steps": "int",
+    "sampler": "str",
+    "image_topic": "str",
+    "camera": "str",
+    "use_sim_time": "bool",
+    "autostart": "bool",
+}
+ARGUMENTS = {"params_file", "namespace", "log_level", *NODE_ARGUMENTS}
+
+needs_launch = pytest.mark.skipif(
+    importlib.util.find_spec("launch_ros") is None,
+    reason="launch_ros is missing: it comes with a ROS 2 installation, the registry has no wheel",
+)
+
+
+# --- without launch ---
+
+
+def launch_file_tree() -> ast.Module:
+    return ast.parse(LAUNCH_FILE.read_text(encoding="utf-8"), feature_version=(3, 10))
+
+
+def overrides_in_the_file() -> dict[str, str]:
+    """Return the names of the node's parameters in the launch file, with their types."""
+    for statement in launch_file_tree().body:
+        match statement:
+            case ast.AnnAssign(target=ast.Name(id="OVERRIDES"), value=ast.Dict(keys, values)):
+                return {
+                    ast.literal_eval(key): ast.unparse(value.elts[0])
+                    for key, value in zip(keys, values, strict=True)
+                    if key is not None and isinstance(value, ast.Tuple)
+                }
+    raise AssertionError("no OVERRIDES in the launch file")
+
+
+def test_the_launch_file_compiles() -> None:
+    names = [node.name for node in launch_file_tree().body if isinstance(node, ast.FunctionDef)]
+    assert "generate_launch_description" in names
+    compile(launch_file_tree(), str(LAUNCH_FILE), "exec")
+
+
+def test_launch_arguments_are_parameters_of_the_node_with_its_types() -> None:
+    overrides = overrides_in_the_file()
+    assert overrides == NODE_ARGUMENTS
+    assert overrides.pop("use_sim_time") == "bool"  # rclpy's own, in every node
+    types = {spec.name: type(spec.default).__name__ for spec in PARAMETERS}
+    assert overrides == {name: types.get(name) for name in overrides}
+
+
+# --- with launch ---
+
+
+@dataclass
+class Run:
+    """What one run of the launch file showed."""
+
+    status: int | None = None
+    node_exit: int | None = None
+    output: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_log_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Set where ROS logs; launch reads it when it is first imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
+        yield
+
+
+@pytest.fixture
+def package_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lay the package out as an installation does, with this interpreter and this checkout."""
+    prefix = tmp_path / "prefix"
+    share = prefix / "share" / "camseg_ros"
+    index = prefix / "share" / "ament_index" / "resource_index" / "packages"
+    libraries = prefix / "lib" / "camseg_ros"
+    for folder in (index, libraries):
+        folder.mkdir(parents=True)
+    (index / "camseg_ros").touch()
+    for name in ("launch", "config"):
+        shutil.copytree(ROOT / name, share / name)
+    executable = libraries / "segment_node"
+    executable.write_text(
+        f"#!{sys.executable}\n"
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
+        "from camseg_ros.segment_node import main\nsys.exit(main())\n",
+        encoding="utf-8",
+    )
+    executable.chmod(0o755)
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(prefix), prepend=":")
+    use_free_domain()
+    return prefix
+
+
+def parameters_of(node_name: str, names: list[str]) -> dict[str, Any]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    asker = Node("asker", context=context)
+    client = asker.create_client(GetParameters, f"{node_name}/get_parameters")
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(asker)
+    try:
+        assert client.wait_for_service(timeout_sec=ASK_LIMIT_S)
+        future = client.call_async(GetParameters.Request(names=names))
+        executor.spin_until_future_complete(future, timeout_sec=ASK_LIMIT_S)
+        values = [parameter_value_to_python(value) for value in future.result().values]
+        return dict(zip(names, values, strict=True))
+    finally:
+        executor.shutdown()
+        asker.destroy_node()
+        rclpy.shutdown(context=context)
+
+
+def run_launch_file(
+    prefix: Path, arguments: dict[str, str], when_active: Callable[[], dict[str, Any]]
+) -> Run:
+    """Run the installed launch file until the node is active (then ask), or gone."""
+    from launch import LaunchDescription, LaunchService
+    from launch.actions import (
+        IncludeLaunchDescription,
+        RegisterEventHandler,
+        Shutdown,
+        TimerAction,
+    )
+    from launch.event_handlers import OnProcessExit, OnProcessIO
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    run = Run()
+
+    def on_output(event: Any) -> list[Any]:
+        was_active = "active: " in run.output
+        run.output += event.text.decode()
+        if was_active or "active: " not in run.output:
+            return []
+        run.values = when_active()
+        return [Shutdown(reason="the node was active")]
+
+    def on_exit(event: Any, context: Any) -> list[Any]:
+        run.node_exit = event.returncode
+        # launch_ros fails on a second shutdown.
+        return [] if context.is_shutdown else [Shutdown(reason="the node ended")]
+
+    path = prefix / "share" / "camseg_ros" / "launch" / LAUNCH_FILE.name
+    service = LaunchService(noninteractive=True)
+    service.include_launch_description(
+        LaunchDescription(
+            [
+                RegisterEventHandler(OnProcessIO(on_stdout=on_output, on_stderr=on_output)),
+                RegisterEventHandler(OnProcessExit(on_exit=on_exit)),
+                TimerAction(period=LIMIT_S, actions=[Shutdown(reason="took too long")]),
+                IncludeLaunchDescription(
+                    PythonLaunchDescriptionSource(str(path)), launch_arguments=arguments.items()
+                ),
+            ]
+        )
+    )
+    run.status = service.run()
+    return run
+
+
+@needs_launch
+def test_every_declared_argument_is_documented_and_described() -> None:
+    from launch import LaunchContext
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    source = PythonLaunchDescriptionSource(str(LAUNCH_FILE))
+    declared = source.get_launch_description(LaunchContext()).get_launch_arguments()
+    assert sorted(argument.name for argument in declared) == sorted(ARGUMENTS)
+    for argument in declared:
+        assert argument.description not in ("", "no description given"), argument.name
+
+
+@needs_launch
+def test_the_node_comes_up_with_the_given_arguments_and_goes_down(
+    package_prefix: Path, tmp_path: Path
+) -> None:
+    params_file = tmp_path / "params.yaml"
+    params_file.write_text(
+        "/**:\n  ros__parameters: {weights: 'random:tiny', steps: 7, seed: 5}\n", encoding="utf-8"
+    )
+    run = run_launch_file(
+        package_prefix,
+        {
+            "params_file": str(params_file),
+            "steps": "3",
+            "use_sim_time": "true",
+            "image_topic": "left/image",
+            "namespace": "car",
+        },
+        lambda: parameters_of("/car/segment_node", ["steps", "seed", "use_sim_time", "device"]),
+    )
+    assert run.values == {"steps": 3, "seed": 5, "use_sim_time": True, "device": "cpu"}, run.output
+    assert "configured: random:tiny" in run.output
+    assert "active: listening to /car/left/image" in run.output
+    assert "Traceback" not in run.output
+    assert (run.status, run.node_exit) == (0, 0), run.output
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [({"steps": "0"}, "parameter steps"), ({"params_file": "/missing.yaml"}, "/missing.yaml")],
+)
+def test_bad_arguments_end_the_node_with_the_reason(
+    package_prefix: Path, arguments: dict[str, str], reason: str
+) -> None:
+    run = run_launch_file(package_prefix, arguments, dict)
+    assert run.node_exit == BAD_INPUT
+    assert reason in run.output
+    assert "Traceback" not in run.output
