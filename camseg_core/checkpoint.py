@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,9 +93,9 @@ def load_model(
     if name.startswith(RANDOM_PREFIX):
         return random_model(name.removeprefix(RANDOM_PREFIX))
     path = Path(weights)
-    if path.is_dir():
+    if os.path.isdir(path):
         return _load_folder(path, num_heads=num_heads, variant=variant)
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(
             f"no such weights: {path}; give a .safetensors file, a folder, or "
             f"{RANDOM_PREFIX}PRESET (camseg fetch-weights downloads the published ones)"
@@ -264,13 +265,28 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple
     return description, shapes
 
 
-def _load_safetensors(path: Path) -> LoadedModel:
-    description, _ = read_safetensors_header(path)
+def parse_description(
+    description: dict[str, Any], path: Path
+) -> tuple[ModelConfig, LabelSet, dict[str, Any], bool]:
+    """Read the configuration, the label set, the provenance and whether weights are random.
+
+    Raises:
+        CamsegError: a part is missing or breaks its rule.
+    """
     try:
         config = ModelConfig.from_dict(description["config"])
         label_set = LabelSet.from_dict(description["label_set"])
+        provenance = description["provenance"]
     except KeyError as error:
         raise CamsegError(f"{path} lacks {error} in its metadata") from error
+    if not isinstance(provenance, dict):
+        raise CamsegError(f"{path} has a provenance that is no table in its metadata")
+    return config, label_set, provenance, bool(description.get("is_random", False))
+
+
+def _load_safetensors(path: Path) -> LoadedModel:
+    description, _ = read_safetensors_header(path)
+    config, label_set, provenance, is_random = parse_description(description, path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
     return LoadedModel(
@@ -278,20 +294,28 @@ def _load_safetensors(path: Path) -> LoadedModel:
         label_set=label_set,
         source=str(path),
         weights_sha256=sha256_of_file(path),
-        provenance=description.get("provenance", {}),
-        is_random=bool(description.get("is_random", False)),
+        provenance=provenance,
+        is_random=is_random,
     )
+
+
+def published_pair(folder: Path) -> tuple[Path, Path] | None:
+    """Find the two published files in ``folder``: transformer and autoencoder."""
+    for transformer_name, autoencoder_name in PUBLISHED_PAIRS:
+        pair = (folder / transformer_name, folder / autoencoder_name)
+        if all(path.is_file() for path in pair):
+            return pair
+    return None
 
 
 def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> LoadedModel:
     ours = sorted(folder.glob("*.safetensors"))
-    for transformer_name, autoencoder_name in PUBLISHED_PAIRS:
-        pair = (folder / transformer_name, folder / autoencoder_name)
-        if all(path.is_file() for path in pair):
-            return load_published(*pair, num_heads=num_heads, variant=variant)
+    pair = published_pair(folder)
+    if pair is not None:
+        return load_published(*pair, num_heads=num_heads, variant=variant)
     if len(ours) == 1:
         return _load_safetensors(ours[0])
-    pairs = " or ".join(" + ".join(pair) for pair in PUBLISHED_PAIRS)
+    pairs = " or ".join(" + ".join(names) for names in PUBLISHED_PAIRS)
     found = ", ".join(path.name for path in ours) or "none"
     raise CamsegError(
         f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "

@@ -22,7 +22,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         CamsegError: the folder cannot be written, or the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.{uuid4().hex}{path.suffix}")
+    if not path.name:
+        raise CamsegError(f"cannot write {path}: that is a folder, a file name is needed")
+    suffix = path.suffix if len(path.suffix) < 32 else ""
+    temporary = path.parent / f".{uuid4().hex}{suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

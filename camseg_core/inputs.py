@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from camseg_core.errors import CamsegError
 
@@ -58,7 +61,7 @@ def find_sources(path: Path) -> list[Source]:
         CamsegError: nothing there, no picture in the folder, or two pictures would have results
             of one name.
     """
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(f"no such file or folder: {path}")
     if not path.is_dir():
         return [_source(path, Path(path.stem))]
@@ -113,7 +116,7 @@ def read_frames(source: Source) -> Iterator[Frame]:
     if not source.is_video:
         yield Frame(source.stem, read_image(source.path))
         return
-    capture = cv2.VideoCapture(str(source.path))
+    capture = cv2.VideoCapture(str(source.path), cv2.CAP_FFMPEG)
     index = 0
     try:
         while True:
@@ -137,7 +140,9 @@ def _source(path: Path, stem: Path) -> Source:
         image = _decode(path.read_bytes()) if path.is_file() else None
         if image is not None:
             return Source(path, stem, False, 1)
-    capture = cv2.VideoCapture(str(path))
+    # FFmpeg would take the readable part of a damaged picture for a video of one frame.
+    is_image = path.suffix.lower() in IMAGE_SUFFIXES
+    capture = cv2.VideoCapture("" if is_image else str(path), cv2.CAP_FFMPEG)
     try:
         is_video = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0
         frame_count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
@@ -152,14 +157,19 @@ def _source(path: Path, stem: Path) -> Source:
 
 
 def _decode(content: bytes) -> UInt8 | None:
-    if not content:
-        return None
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    """Decode a picture to RGB uint8 [H, W, 3]; None if it is none, or not whole."""
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error:  # sizes that OpenCV refuses to allocate
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PIL's notes on odd files
+            picture = Image.open(io.BytesIO(content))
+            picture.load()
+    except Exception:  # PIL raises almost anything on damaged bytes
         return None
-    return None if image is None else _rgb(image)
+    if picture.mode.startswith(("I", "F")):  # more than 8 bits, which PIL would cut off
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        return None if decoded is None else _rgb(decoded)
+    return np.array(picture.convert("RGB"))
 
 
 def _rgb(image: object) -> UInt8:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from camseg_core.checkpoint import (
     load_model,
+    parse_description,
+    published_pair,
     random_model,
     read_safetensors_header,
 )
@@ -42,12 +45,20 @@ def describe_weights(source: str) -> Iterator[str]:
         yield from _config_lines(PRESETS[source].to_dict())
         return
     path = Path(source)
-    if not path.exists():
+    if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(
             f"no such file, folder or preset: {source}; the presets are {', '.join(PRESETS)}"
         )
     if path.is_dir():
-        loaded = load_model(path)
+        pair = published_pair(path)
+        try:
+            loaded = load_model(path)
+        except CamsegError:  # no tensor tells the number of heads: each file is told for itself
+            if pair is None:
+                raise
+            for file in pair:
+                yield from describe_weights(str(file))
+            return
         yield f"{loaded.source}: a whole model"
         yield f"weights sha256: {loaded.weights_sha256}"
         yield from _config_lines(loaded.config.to_dict())
@@ -73,15 +84,15 @@ def published_keys(source: str) -> Iterator[str]:
 
 def _safetensors_lines(path: Path) -> Iterator[str]:
     description, shapes = read_safetensors_header(path)
+    config, label_set, provenance, is_random = parse_description(description, path)
     yield f"a camseg model, format version {description['format_version']}"
     parameters = sum(math.prod(shape) for shape in shapes.values())
     yield f"{len(shapes)} tensors, {parameters / 1e6:.1f} M parameters"
-    if description.get("is_random"):
+    if is_random:
         yield "the weights are RANDOM: nothing was trained"
-    label_set = description["label_set"]
-    yield f"label set: {label_set['name']}, {len(label_set['names'])} classes"
-    yield f"provenance: {json.dumps(description['provenance'])}"
-    yield from _config_lines(description["config"])
+    yield f"label set: {label_set.name}, {label_set.num_classes} classes"
+    yield f"provenance: {json.dumps(provenance)}"
+    yield from _config_lines(config.to_dict())
 
 
 def _torch_lines(path: Path) -> Iterator[str]:

@@ -58,7 +58,7 @@ class LabelSet:
             raise CamsegError(f"label set {self.name!r} repeats a class name")
         colors = [*self.palette, self.void_color]
         for color in colors:
-            if len(color) != 3 or not all(0 <= channel <= 255 for channel in color):
+            if len(color) != 3 or not all(_is_byte(channel) for channel in color):
                 raise CamsegError(
                     f"label set {self.name!r} has colour {color}; "
                     "a colour is three whole numbers from 0 to 255"
@@ -138,20 +138,21 @@ class LabelSet:
             return cls(
                 name=str(content["name"]),
                 names=tuple(str(name) for name in content["names"]),
-                palette=tuple(_color(color) for color in content["palette"]),
-                void_color=_color(content["void_color"]),
+                palette=tuple(tuple(color) for color in content["palette"]),
+                void_color=tuple(content["void_color"]),
                 source_ids={
                     int(source): int(target)
                     for source, target in content.get("source_ids", {}).items()
                 },
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except CamsegError:
+            raise
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise CamsegError(f"label set is not readable: {error!r}") from error
 
 
-def _color(channels: Any) -> tuple[int, int, int]:
-    red, green, blue = (int(channel) for channel in channels)
-    return red, green, blue
+def _is_byte(channel: object) -> bool:
+    return type(channel) is int and 0 <= channel <= 255
 
 
 def _pack(colors: NDArray[np.uint8]) -> NDArray[np.int32]:

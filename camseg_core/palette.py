@@ -51,4 +51,6 @@ def class_probabilities(distances: Tensor, temperature: float) -> Tensor:
     A softmax over void and the classes; void's share is left out, so that a pixel near void's
     colour is confident of no class.
     """
-    return torch.softmax(-distances / temperature, dim=1)[:, 1:]
+    # From the nearest, so that the smallest temperature divides no large number to infinity.
+    excess = distances - distances.amin(dim=1, keepdim=True)
+    return torch.softmax(-excess / temperature, dim=1)[:, 1:]

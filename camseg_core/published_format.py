@@ -209,6 +209,8 @@ def _size(tensors: Mapping[str, Tensor], key: str, dimension: int, *, rank: int)
     shape = tuple(tensors[key].shape)
     if len(shape) != rank:
         raise CamsegError(f"{key} has shape {shape}; {rank} dimensions are needed")
+    if 0 in shape:
+        raise CamsegError(f"{key} has shape {shape}; every dimension must be above 0")
     return shape[dimension]
 
 

@@ -119,9 +119,11 @@ def sample_dpm_solver(
 ) -> Tensor:
     """DPM-Solver++(2M), multistep, data prediction (Lu et al. 2022, arXiv 2211.01095, algorithm 2).
 
-    The first step has no history and the last ends at zero noise: both are of first order, so one
-    step gives the network's x0. Arguments and result as `sample_ddpm`; ``step_noise`` and
-    ``temperature`` are not used.
+    First order where second would hurt: the first step has no history; the step to the least noisy
+    timestep spans several times the log signal-to-noise ratio of the one before, so that
+    extrapolation over it is worse than none ("lower order final" of the authors' code); the last
+    ends at zero noise. So one step gives the network's x0. Arguments and result as `sample_ddpm`;
+    ``step_noise`` and ``temperature`` are not used.
     """
     del step_noise, temperature
     x = noise.float()
@@ -135,7 +137,7 @@ def sample_dpm_solver(
             return x0
         step_size = float(half_log_snr[index - 1] - half_log_snr[index])
         direction = x0
-        if last_x0 is not None:
+        if last_x0 is not None and index > 1:
             ratio = last_step_size / step_size
             direction = (1.0 + 0.5 / ratio) * x0 - (0.5 / ratio) * last_x0
         sigma_ratio = float(((1.0 - alpha_bar[index - 1]) / (1.0 - alpha_bar[index])) ** 0.5)
@@ -186,9 +188,13 @@ class TokenNoise:
 
     def __call__(self, draw: int) -> Tensor:
         """Give draw number ``draw`` (0 = x at the noisiest index, then one per step): [L, Z]."""
-        entropy = np.random.SeedSequence([self.seed, self.round_index, draw])
+        entropy = np.random.SeedSequence(self.seed, spawn_key=(self.round_index, draw))
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
-        return torch.randn(self.num_tokens, self.channels, generator=generator)
+        # torch draws in blocks of 16 and treats a last, shorter block in another way: whole blocks
+        # make a token's noise independent of how many tokens there are.
+        numbers = self.num_tokens * self.channels
+        drawn = torch.randn(-(-numbers // 16) * 16, generator=generator)
+        return drawn[:numbers].view(self.num_tokens, self.channels)
 
 
 def _predict_x0(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +57,9 @@ def segment_files(
     sources = find_sources(inputs)
     summary = Summary()
     total = sum(source.frame_count for source in sources)
-    with tqdm(total=total or None, unit="frame", desc="segment") as bar:
+    # In a log, what is over within a second, be it done or refused, needs no bar.
+    delay_s = 0.0 if sys.stderr.isatty() else 1.0
+    with tqdm(total=total or None, unit="frame", desc="segment", delay=delay_s) as bar:
         for source in sources:
             frames = read_frames(source)
             while True:

@@ -7,6 +7,7 @@ token; D = condition width; S = samples; h, w = token grid.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -257,20 +258,17 @@ def find_device(name: str) -> torch.device:
     Raises:
         CamsegError: the name is unknown, or this machine has no such device.
     """
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", name)
+    if match is None:
         raise CamsegError(f"unknown device {name!r}; cpu, cuda or cuda:N is possible")
-    if device.type == "cuda":
+    if name != "cpu":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
+        if int(match[1] or 0) >= count:
             raise CamsegError(
                 f"device {name!r} was asked for, but torch sees {count} CUDA devices here; "
                 "use --device cpu, or install a CUDA build of torch and its driver"
             )
-    return device
+    return torch.device(name)
 
 
 class _StageClock:

@@ -10,10 +10,14 @@ Lightning files are.
 
 from __future__ import annotations
 
+import _compat_pickle
 import argparse
 import collections
+import functools
+import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -61,17 +65,19 @@ def _inert_value(*_args: object, **_kwargs: object) -> _Inert:
     return _Inert.__new__(_Inert)
 
 
-_REAL: dict[str, Any] = {
-    f"{item.__module__}.{item.__qualname__}": item
-    for item in (
-        collections.OrderedDict,
-        collections.defaultdict,
-        argparse.Namespace,
+_FUNCTIONS = {
+    f"torch._utils.{function.__name__}": function
+    for function in (
         torch._utils._rebuild_tensor_v2,
         torch._utils._rebuild_parameter,
         torch._utils._rebuild_parameter_with_state,
-        torch.Size,
-        torch.device,
+    )
+}
+# Built-in types and constants: unlike functions and Python classes, a pickle cannot change them.
+_CONSTANTS: dict[str, Any] = {
+    f"{item.__module__}.{item.__qualname__}": item
+    for item in (
+        *(collections.OrderedDict, collections.defaultdict, torch.Size, torch.device),
         *(int, float, complex, bool, str, bytes, bytearray, list, tuple, dict, set, frozenset),
     )
 } | {
@@ -91,7 +97,6 @@ _PLAIN_VALUES = frozenset(
         "numpy": ("dtype", "ndarray"),
         "_codecs": ("encode",),
         "copyreg": ("_reconstructor",),
-        "copy_reg": ("_reconstructor",),
         "pathlib": ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
         "pathlib._local": ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath"),
         "datetime": ("datetime", "date", "timedelta"),
@@ -101,14 +106,35 @@ _PLAIN_VALUES = frozenset(
 
 
 class _Unpickler(pickle.Unpickler):
+    """Python's unpickler with a list of what may be called."""
+
     def find_class(self, module: str, name: str) -> Any:
-        """Give the real thing, a stand-in for a plain value, or an inert class."""
-        qualified = f"{module}.{name}".replace("__builtin__.", "builtins.")
-        if qualified in _REAL:
-            return _REAL[qualified]
+        """Give the real thing, a stand-in for a plain value, or an inert class.
+
+        Functions and Python classes are given as fresh copies: a pickle may set attributes on
+        whatever it was given.
+        """
+        module = _compat_pickle.IMPORT_MAPPING.get(module, module)  # names of Python 2
+        qualified = f"{module}.{name}"
+        if qualified in _CONSTANTS:
+            return _CONSTANTS[qualified]
+        if qualified in _FUNCTIONS:
+            return functools.partial(_FUNCTIONS[qualified])
+        if qualified == "argparse.Namespace":
+            return type("Namespace", (), {"__new__": lambda _: argparse.Namespace()})
         if qualified in _PLAIN_VALUES:
-            return _inert_value
+            return functools.partial(_inert_value)
         return _InertType(name, (_Inert,), {"__module__": module, "__qualname__": name})
+
+    def persistent_load(self, saved_id: Any) -> Any:
+        """Give a storage, as torch.load does; its old format also knows source code, which is not.
+
+        torch.load sets its own function on the instance, where this method finds it.
+        """
+        kind = saved_id[0] if isinstance(saved_id, tuple) and saved_id else saved_id
+        if kind not in ("storage", b"storage"):
+            raise _Refused(f"the loader of a stored {kind!r}")
+        return vars(self)["persistent_load"](saved_id)
 
 
 class _PickleModule:
@@ -129,7 +155,7 @@ def load_without_code(path: Path) -> Any:
     Raises:
         CamsegError: the file is absent, damaged, no torch file, or asks for code to be run.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise CamsegError(f"no such file: {path}")
     try:
         return _load(path)
@@ -147,18 +173,31 @@ def load_without_code(path: Path) -> Any:
 
 
 def is_torch_file(path: Path) -> bool:
-    """Tell by its first bytes whether ``path`` is what torch.save writes: a zip or a pickle."""
+    """Tell by its first bytes whether ``path`` is what torch.save writes: a zip or a pickle.
+
+    Safetensors files, which may begin with the same bytes, are told apart.
+
+    Raises:
+        CamsegError: the file cannot be read.
+    """
     try:
         with path.open("rb") as file:
-            start = file.read(2)
+            start = file.read(9)
     except OSError as error:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    return start == _ZIP_START or start[:1] == _PICKLE_START
+    if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return False  # a safetensors file: the length of its JSON header, then the header
+    return start[:2] == _ZIP_START or start[:1] == _PICKLE_START
 
 
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
         is_zip = file.read(2) == _ZIP_START
+    if is_zip:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if any(name.endswith("constants.pkl") for name in names):
+            raise _Refused("its TorchScript program")  # torch.load would hand it to torch.jit
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notes on old storages are not the user's matter
         return torch.load(

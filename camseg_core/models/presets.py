@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from math import inf
 from typing import Any, Literal, cast, get_args
 
 from camseg_core.errors import CamsegError
@@ -39,17 +40,23 @@ class AutoencoderConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        if self.channels < 32 or self.channels % 32:
+        if type(self.channels) is not int or self.channels < 32 or self.channels % 32:
             raise CamsegError(
                 f"autoencoder channels {self.channels}: a positive multiple of 32 is needed "
                 "(group norm has 32 groups)"
             )
-        if not self.channel_multipliers or min(self.channel_multipliers) < 1:
-            raise CamsegError(
-                f"autoencoder channel_multipliers {self.channel_multipliers}: "
-                "one whole number of at least 1 per level is needed"
-            )
-        _require_positive(self, "num_res_blocks", "latent_channels", "resolution", "latent_scale")
+        for name in ("channel_multipliers", "attention_resolutions"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not all(
+                type(value) is int and value >= 1 for value in values
+            ):
+                raise CamsegError(
+                    f"autoencoder {name} {values}: whole numbers of at least 1 are needed"
+                )
+        if not self.channel_multipliers:
+            raise CamsegError("autoencoder channel_multipliers (): at least 1 is needed, per level")
+        _require_counts(self, "num_res_blocks", "latent_channels", "resolution")
+        _require_positive(self, "latent_scale")
 
     @property
     def stride(self) -> int:
@@ -89,10 +96,11 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        _require_positive(
-            self, "width", "encoder_depth", "decoder_depth", "num_heads", "mlp_ratio",
-            "token_channels", "grid_height", "grid_width",
+        _require_counts(
+            self, "width", "encoder_depth", "decoder_depth", "num_heads", "token_channels",
+            "grid_height", "grid_width",
         )  # fmt: skip
+        _require_positive(self, "mlp_ratio")
         if self.width % self.num_heads:
             raise CamsegError(
                 f"transformer width {self.width} is not a multiple of its {self.num_heads} heads; "
@@ -125,7 +133,7 @@ class DenoiserConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        _require_positive(self, "width", "depth", "token_channels", "condition_channels")
+        _require_counts(self, "width", "depth", "token_channels", "condition_channels")
 
 
 @dataclass(frozen=True)
@@ -146,9 +154,10 @@ class DiffusionConfig:
             raise CamsegError(
                 f"prediction {self.prediction!r}: one of {', '.join(get_args(Prediction))}"
             )
-        if not 0 <= self.first_timestep < TRAIN_TIMESTEPS:
+        first = self.first_timestep
+        if type(first) is not int or not 0 <= first < TRAIN_TIMESTEPS:
             raise CamsegError(
-                f"first_timestep {self.first_timestep}: from 0 to {TRAIN_TIMESTEPS - 1}"
+                f"first_timestep {first!r}: from 0 to {TRAIN_TIMESTEPS - 1}, and a whole number"
             )
 
 
@@ -174,7 +183,7 @@ class InputConfig:
             raise CamsegError(
                 f"resize policy {self.resize!r}: one of {', '.join(get_args(ResizePolicy))}"
             )
-        _require_positive(self, "height", "width")
+        _require_counts(self, "height", "width")
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
-        _require_positive(self, "patch_size", "palette_temperature")
+        _require_counts(self, "patch_size")
+        _require_positive(self, "palette_temperature")
         token_channels = self.autoencoder.latent_channels * self.patch_size**2
         if not token_channels == self.transformer.token_channels == self.denoiser.token_channels:
             raise CamsegError(
@@ -236,6 +246,8 @@ class ModelConfig:
         Raises:
             CamsegError: a field is missing, unknown, or breaks a rule.
         """
+        if not isinstance(content, dict):
+            raise CamsegError("the configuration is not a table of fields")
         parts = {
             "autoencoder": AutoencoderConfig,
             "transformer": TransformerConfig,
@@ -272,9 +284,19 @@ def _from_dict(kind: Any, section: str, content: Any) -> Any:
 def _require_positive(config: object, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
             raise CamsegError(
                 f"{type(config).__name__}.{name} is {value!r}; a number above 0 is needed"
+            )
+
+
+def _require_counts(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if type(value) is not int or value < 1:
+            raise CamsegError(
+                f"{type(config).__name__}.{name} is {value!r}; "
+                "a number above 0 is needed, and a whole one"
             )
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from camseg_core.errors import CamsegError
 from camseg_core.models.presets import TransformerConfig
 
 Grid = tuple[int, int]
@@ -154,6 +155,11 @@ class MaskedTransformer(nn.Module):
         positions = self._positions(self.encoder_pos_embed_learned, grid)  # [1, 2L, D]
         x = self.z_proj1(image_tokens) + positions[:, :length]  # [B, L, D]
         if mask_tokens is not None and mask is not None:
+            hidden = mask.sum(dim=1)  # [B]
+            if not bool((hidden == hidden[0]).all()):
+                raise CamsegError(
+                    f"a mask hides {hidden.tolist()} tokens per row; the same number is needed"
+                )
             given = self.z_proj2(mask_tokens) + positions[:, length:]  # [B, L, D]
             x = torch.cat([x, _visible(given, mask)], dim=1)  # [B, L + K, D]
         # The layer norm is per token, so that dropping tokens before it changes nothing.

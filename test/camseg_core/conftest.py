@@ -20,6 +20,10 @@ from camseg_core.segmenter import Segmenter
 
 UInt8 = NDArray[np.uint8]
 
+# The models here are so small that a second thread costs more than it does, and many times more
+# where other processes want the processor too.
+torch.set_num_threads(1)
+
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 
 
@@ -87,7 +91,7 @@ def write_image(random_image: Callable[..., UInt8]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def write_video() -> Callable[..., Path]:
-    """Write a video: frame i is plain grey of value 20 i, or random where ``noise`` is asked for."""
+    """Write a video: frame i is plain grey of value 20 i, or noise where that is asked for."""
 
     def write(
         path: Path, frames: int = 5, height: int = 32, width: int = 48, *, noise: bool = False
@@ -113,7 +117,7 @@ def run_camseg() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(
             [sys.executable, "-m", "camseg_core.cli", *map(str, arguments)],
             cwd=cwd,
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"},
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,

@@ -42,6 +42,15 @@ def test_write_bytes_writes_and_replaces(tmp_path: Path) -> None:
     assert names_in(path.parent) == ["file.bin"]
 
 
+def test_who_reads_the_old_file_reads_it_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        write_bytes(path, b"new")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new"
+
+
 def test_the_temporary_is_beside_the_file_hidden_and_of_its_suffix(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(b"old")

@@ -233,7 +233,9 @@ def test_published_widths_tell_their_heads(width: int, heads: int) -> None:
     with torch.device("meta"):
         tensors = {
             f"transformer.{key}": tensor
-            for key, tensor in MaskedTransformer(model_config(width=width, hidden=width).transformer)
+            for key, tensor in MaskedTransformer(
+                model_config(width=width, hidden=width).transformer
+            )
             .state_dict()
             .items()
         }
@@ -273,7 +275,7 @@ SIZE_TENSORS = {
     "denoiser.cond_embed.weight": "the weights lack denoiser.cond_embed.weight",
     "autoencoder.encoder.conv_in.weight": "the weights lack autoencoder.encoder.conv_in.weight",
     "autoencoder.post_quant_conv.weight": "the weights lack autoencoder.post_quant_conv.weight",
-    "autoencoder.encoder.down.3.block.0.conv1.weight": "the weights lack autoencoder.encoder.down.3",
+    "autoencoder.encoder.down.3.block.0.conv1.weight": "the weights lack autoencoder.enco",
 }
 
 

@@ -256,6 +256,29 @@ def test_dpm_solver_is_of_second_order(steps: int) -> None:
     assert 3.3 < ratio < 5.2
 
 
+def test_dpm_solver_looks_half_a_step_ahead() -> None:
+    """The second step extends the line through the last two guesses to its own middle.
+
+    Both in lambda, the log of sqrt(abar / (1 - abar)), which these timesteps space unevenly.
+    """
+    timesteps = [850, 600, 500, 0]
+    denoise = Recorder(gaussian_denoiser("v"))
+    schedule = Schedule.from_timesteps(timesteps[::-1])
+    sampler("dpm-solver++")(denoise, seeded(8, 3, seed=9), schedule, "v", step_noise=never)
+    signal, noisy = (np.sqrt(part[timesteps]) for part in (ALPHA_BAR, 1 - ALPHA_BAR))
+    place = np.log(signal / noisy)
+    guesses = []
+    for at, state in zip(timesteps[:2], denoise.states[:2], strict=True):
+        v = gaussian_denoiser("v")(state, torch.tensor([at])).double()[:, :3]
+        guesses.append(math.sqrt(ALPHA_BAR[at]) * state - math.sqrt(1 - ALPHA_BAR[at]) * v)
+    slope = (guesses[1] - guesses[0]) / (place[1] - place[0])
+    ahead = guesses[1] + slope * (place[2] - place[1]) / 2
+    # The guess is held over the step: the noise that remains is that of x around it.
+    noise = (denoise.states[1].double() - signal[1] * ahead) / noisy[1]
+    expected = signal[2] * ahead + noisy[2] * noise
+    torch.testing.assert_close(denoise.states[2].double(), expected, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("steps", [20, 40, 80])
 def test_ddim_is_of_first_order(steps: int) -> None:
     ratio = error_on_gaussian("ddim", interior(steps)) / error_on_gaussian(

@@ -101,7 +101,8 @@ def test_the_result_has_the_size_of_the_image(
 
 
 @pytest.mark.parametrize(
-    ("size", "grid"), [((32, 64), (2, 4)), ((64, 64), (2, 2)), ((33, 97), (2, 4)), ((300, 1), (2, 1))]
+    ("size", "grid"),
+    [((32, 64), (2, 4)), ((64, 64), (2, 2)), ((33, 97), (2, 4)), ((300, 1), (2, 1))],
 )
 def test_padding_to_the_stride_keeps_the_token_grid_small(
     tiny_segmenter: Segmenter, random_image: MakeImage, size: tuple[int, int], grid: tuple[int, int]
@@ -193,6 +194,19 @@ def test_padding_does_not_leak_into_a_result(
     assert result.token_probabilities.shape == (2, 4, 19)
     assert (result.token_probabilities[..., 9] == 255).all()
     assert (result.token_probabilities[..., 7] == 0).all()
+
+
+def test_decoded_not_a_number_is_unlabeled_without_confidence(
+    monkeypatch: pytest.MonkeyPatch, parity_segmenter: Segmenter
+) -> None:
+    decoded = network_input(CITYSCAPES.color_image(np.full((64, 64), 9, np.uint8)))
+    decoded[..., :32] = torch.nan
+    monkeypatch.setattr(model_of(parity_segmenter).autoencoder, "decode", lambda _latent: decoded)
+    result = parity_segmenter.segment(np.zeros((64, 64, 3), np.uint8), SamplingOptions(steps=1))
+    assert (result.class_ids[:, :32] == 255).all()
+    assert (result.confidence[:, :32] == 0).all()
+    assert (result.class_ids[:, 32:] == 9).all()
+    assert (result.confidence[:, 32:] == 255).all()
 
 
 # Batches
@@ -457,7 +471,9 @@ def test_denoising_mask_tokens_only_equals_denoising_all(
     assert only.shape == whole.shape == (1, length, channels)
     expected = chain[length:]
     is_epsilon = model.config.diffusion.prediction == "epsilon"
-    tight, loose = (share * expected.std() for share in ((1e-4, 5e-4) if is_epsilon else (1e-5, 2e-5)))
+    tight, loose = (
+        share * expected.std() for share in ((1e-4, 5e-4) if is_epsilon else (1e-5, 2e-5))
+    )
     assert (only - every[:, length:]).abs().max() <= tight
     assert (only - whole).abs().max() <= tight
     assert (only[0] - expected).abs().max() <= loose

@@ -185,7 +185,9 @@ PLACES: dict[str, Callable[[Any], Any]] = {
     "item of an ordered table": lambda evil: collections.OrderedDict(a=evil),
     "factory of a default table": lambda evil: collections.defaultdict(list, a=evil),
     "argument of an allowed call": lambda evil: Call(dict, [("a", evil)]),
-    "attribute of a parameter": lambda evil: with_attribute(torch.nn.Parameter(torch.ones(1)), evil),
+    "attribute of a parameter": lambda evil: with_attribute(
+        torch.nn.Parameter(torch.ones(1)), evil
+    ),
 }
 
 
@@ -417,7 +419,18 @@ class Color(enum.Enum):
 
 
 ABSENT = "a_package_that_is_not_installed.callbacks"
-CLASSES = (Holder, Named, Slotted, WithSetState, WithArguments, WithKeywords, Table, Row, Point, Color)
+CLASSES = (
+    Holder,
+    Named,
+    Slotted,
+    WithSetState,
+    WithArguments,
+    WithKeywords,
+    Table,
+    Row,
+    Point,
+    Color,
+)
 
 
 @pytest.fixture

@@ -209,6 +209,22 @@ def test_from_dict_names_missing_and_unknown_fields(section: str) -> None:
     assert "unknown fields ['surprise']" in str(raised.value)
 
 
+@pytest.mark.parametrize("section", SECTIONS)
+def test_from_dict_refuses_a_field_too_many(section: str) -> None:
+    content = preset("tiny").to_dict()
+    content[section]["surprise"] = 1
+    with pytest.raises(CamsegError, match=f"'{section}'.*unknown fields .'surprise'"):
+        ModelConfig.from_dict(content)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_from_dict_refuses_a_field_too_few(section: str) -> None:
+    content = preset("tiny").to_dict()
+    missing, _ = content[section].popitem()
+    with pytest.raises(CamsegError, match=f"'{section}'.*missing fields .'{missing}'"):
+        ModelConfig.from_dict(content)
+
+
 def test_from_dict_names_missing_and_unknown_sections() -> None:
     content = preset("tiny").to_dict()
     content["decoder"] = content.pop("denoiser")

@@ -435,7 +435,7 @@ def test_interpolation_keeps_rows_rows_and_columns_columns(small: MaskedTransfor
     small.diffusion_pos_embed_learned.zero_()
     small.diffusion_pos_embed_learned[0, :LENGTH, 0] = row.flatten()
     small.diffusion_pos_embed_learned[0, LENGTH:, 1] = column.flatten()
-    rows, columns = 4 * ROWS, 2 * COLUMNS
+    rows, columns = 3 * ROWS, 3 * COLUMNS
     out = small(seeded(1, rows * columns, 5, seed=1), grid=(rows, columns))[0]
     by_row = out[: rows * columns, 0].reshape(rows, columns)
     by_column = out[rows * columns :, 1].reshape(rows, columns)
@@ -443,10 +443,9 @@ def test_interpolation_keeps_rows_rows_and_columns_columns(small: MaskedTransfor
     torch.testing.assert_close(by_row, by_row[:, :1].expand(rows, columns), rtol=0, atol=1e-5)
     assert torch.all(by_column.diff(dim=1).sum(dim=1) > 2.5)
     torch.testing.assert_close(by_column, by_column[:1].expand(rows, columns), rtol=0, atol=1e-5)
-    # Tokens are areas, not points: two lie in each of the old ones, at a quarter and three.
-    middle = by_column[0, COLUMNS - 1 : COLUMNS + 1]
-    assert middle.tolist() == pytest.approx([1.25, 1.75], abs=1e-4)
-    assert by_row.mean().item() == pytest.approx((ROWS - 1) / 2, abs=1e-4)
+    # Tokens are areas: of the three that divide an old one, the middle one has its centre.
+    torch.testing.assert_close(by_row[1::3, 0], torch.arange(float(ROWS)))
+    torch.testing.assert_close(by_column[0, 1::3], torch.arange(float(COLUMNS)))
     # The halves' other channels stay zero.
     assert torch.count_nonzero(out[: rows * columns, 1:]) == 0
     assert torch.count_nonzero(out[rows * columns :, [0, *range(2, WIDTH)]]) == 0
