@@ -485,7 +485,10 @@ def with_section(name: str, **changes: Any) -> Callable[[dict[str, Any]], Any]:
         (with_section("denoiser", width=None), "DenoiserConfig.width is None; a number above 0"),
         (with_section("diffusion", prediction="x0"), "prediction 'x0': one of epsilon, v"),
         (with_section("input", resize="crop"), "resize policy 'crop': one of squash, pad"),
-        (with_section("autoencoder", channel_multipliers=3), "autoencoder channel_multipliers 3: whole numbers"),
+        (
+            with_section("autoencoder", channel_multipliers=3),
+            "autoencoder channel_multipliers 3: whole numbers",
+        ),
         (with_section("autoencoder", channels=33), "autoencoder channels 33: a positive multiple"),
         (with_section("transformer", num_heads=3), "transformer width 64 is not a multiple of it"),
         (with_section("transformer", encoder_depth=2), "does not fit the model:\n  missing "),

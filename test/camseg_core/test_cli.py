@@ -234,6 +234,16 @@ def test_the_process_refuses_cuda_where_there_is_none(
     assert_one_line(done.returncode, done.stdout, done.stderr, message)
 
 
+@pytest.mark.parametrize("case", ["missing file", "truncated png", "steps 0", "unknown device"])
+def test_what_is_quickly_seen_is_said_before_weights_are_loaded(
+    case: str, inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given, message = BAD_INPUTS[case]
+    arguments = segment_arguments(inputs, Path("no such weights"), tmp_path / "out", given)
+    status = main(arguments)
+    assert_one_line(status, *capfd.readouterr(), message)
+
+
 def test_weights_that_do_not_fit_list_the_differences(
     inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,28 @@ def test_a_view_and_a_read_only_image_are_read_by_value(
     np.testing.assert_array_equal(image, before)
 
 
+def test_the_networks_read_rgb_from_minus_one_to_one(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    autoencoder = model_of(segmenter).autoencoder
+    real, seen = autoencoder.encode, []
+
+    def watched(image: Tensor) -> Tensor:
+        seen.append(image.clone())
+        return real(image)
+
+    monkeypatch.setattr(autoencoder, "encode", watched)
+    images = [input_image(segmenter, random_image, seed) for seed in range(2)]
+    images[0][0, 0], images[0][0, 1] = (0, 127, 255), (255, 128, 0)
+    segmenter.segment_batch(images, SamplingOptions(steps=1))
+    (batch,) = seen
+    assert batch.dtype == torch.float32
+    expected = np.stack(images).transpose(0, 3, 1, 2).astype(np.float64) / 127.5 - 1.0
+    np.testing.assert_allclose(batch.numpy(), expected, atol=1e-6)
+    assert batch[0, :, 0, 0].tolist() == pytest.approx([-1.0, -1 / 255, 1.0], abs=1e-6)
+    assert batch.max() <= 1.0
+
+
 # What is made of the decoded colours
 
 
