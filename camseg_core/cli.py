@@ -147,6 +147,11 @@ def _segment(parsed: argparse.Namespace) -> int:
     )
     find_device(parsed.device)
     find_sources(parsed.input)  # what is wrong with the input is said before weights are loaded
+    if parsed.out.resolve().is_relative_to(parsed.input.resolve()) and parsed.input.is_dir():
+        raise CamsegError(
+            f"--out {parsed.out} lies inside the input folder {parsed.input}: a second run would "
+            "segment the results of the first; choose a folder outside"
+        )
     loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=_variant(parsed))
     if loaded.is_random:
         print("camseg: the weights are RANDOM, the masks mean nothing", file=sys.stderr)

@@ -191,7 +191,8 @@ def _tensors(table: Mapping[Any, Any], path: Path) -> Tensors:
     wrong = [key for key, value in table.items() if not isinstance(value, Tensor)]
     if wrong:
         raise CamsegError(f"{path} has entries that are no tensors: {_some(map(str, wrong))}")
-    return {str(key): value.detach() for key, value in table.items()}
+    # Not value.detach(): a stored Parameter may carry attributes that hide its methods.
+    return {str(key): Tensor.detach(value) for key, value in table.items()}
 
 
 def _require(tensors: Mapping[str, Tensor], keys: tuple[str, ...], path: Path) -> None:

@@ -17,7 +17,6 @@ import functools
 import os
 import pickle
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +191,15 @@ def is_torch_file(path: Path) -> bool:
 
 def _load(path: Path) -> Any:
     with path.open("rb") as file:
-        is_zip = file.read(2) == _ZIP_START
-    if is_zip:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if any(name.endswith("constants.pkl") for name in names):
-            raise _Refused("its TorchScript program")  # torch.load would hand it to torch.jit
+        start = file.read(2)
+    is_zip = start == _ZIP_START
+    if not is_zip and start[:1] != _PICKLE_START:
+        # torch.load would unpack the oldest format, a tar archive, to look into it.
+        raise ValueError("it is neither a zip archive nor a pickle")
+    # torch.load would hand a TorchScript program to torch.jit, which runs it. Ask the reader that
+    # torch.load asks: another one may see other names in the same archive.
+    if is_zip and "constants.pkl" in torch._C.PyTorchFileReader(str(path)).get_all_records():
+        raise _Refused("its TorchScript program")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's notes on old storages are not the user's matter
         return torch.load(

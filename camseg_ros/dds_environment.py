@@ -6,18 +6,33 @@ from __future__ import annotations
 import os
 import random
 import socket
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
 
 DOMAINS = range(1, 102)
 """Domains whose ports lie below the ports that Linux hands out for other purposes."""
 
-LARGE_IMAGES = "LARGE_DATA?max_msg_size=1MB&sockets_size=8MB&non_blocking=false"
-"""Fast DDS transports under which images are not lost: with the default ones, several images in a
-row overflow a 512 KB shared memory segment, and depth 1 forgets them before they are sent again."""
+PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""What Fast DDS 2 and 3 call the file of their settings."""
 
 
 def use_large_images() -> None:
-    """Choose Fast DDS transports for images in this process and its children, unless some are."""
-    os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", LARGE_IMAGES)
+    """Give Fast DDS shared memory for images, in this process and its children.
+
+    Its default segment of 512 KB is smaller than one mask. A profiles file that the environment
+    names is left alone; another DDS does not look at these variables.
+    """
+    if not any(variable in os.environ for variable in PROFILES_VARIABLES):
+        os.environ.update(dict.fromkeys(PROFILES_VARIABLES, str(profiles_file())))
+
+
+def profiles_file() -> Path:
+    """Find ``config/fastdds.xml``: in the source tree, or in the installed package's share."""
+    in_source = Path(__file__).resolve().parents[1] / "config" / "fastdds.xml"
+    if in_source.is_file():
+        return in_source
+    return Path(get_package_share_directory("camseg_ros")) / "config" / "fastdds.xml"
 
 
 def use_free_domain() -> int:

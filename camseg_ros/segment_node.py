@@ -43,6 +43,7 @@ from camseg_ros.conversions import (
     rgb_from_image,
     stamp_ns,
 )
+from camseg_ros.dds_environment import use_large_images
 from camseg_ros.diagnostics import diagnostics_message
 from camseg_ros.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.health import LatencyWindow, count_values, latency_values
@@ -327,6 +328,7 @@ def _autostart(node: SegmentNode) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; gives the exit status."""
+    use_large_images()
     # rclpy's own handlers would close the context before the last counts are published.
     try:
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)

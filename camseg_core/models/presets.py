@@ -312,7 +312,6 @@ def published_config(
     *,
     width: int,
     depth: int,
-    denoiser_depth: int = 6,
     side: int = 768,
 ) -> ModelConfig:
     """Give the published architecture at a transformer size, for square images of ``side`` px."""
@@ -338,9 +337,7 @@ def published_config(
             grid_width=side // 16,
             dropout=0.1,
         ),
-        denoiser=DenoiserConfig(
-            width=1024, depth=denoiser_depth, token_channels=16, condition_channels=width
-        ),
+        denoiser=DenoiserConfig(width=1024, depth=6, token_channels=16, condition_channels=width),
         diffusion=DiffusionConfig(prediction="epsilon", first_timestep=999),
         input=InputConfig(resize="squash", height=side, width=side),
         patch_size=1,
@@ -390,8 +387,8 @@ PRESETS: dict[str, ModelConfig] = {
     "tiny": small_config("tiny", height=32, width=64, channels=32, depth=1),
     "demo": small_config("demo", height=256, width=512, channels=32, depth=2),
     "base-768": published_config("base-768", width=768, depth=12),
-    "large-768": published_config("large-768", width=1024, depth=16, denoiser_depth=8),
-    "huge-768": published_config("huge-768", width=1280, depth=20, denoiser_depth=12),
+    "large-768": published_config("large-768", width=1024, depth=16),
+    "huge-768": published_config("huge-768", width=1280, depth=20),
 }
 """The named sizes. ``tiny`` is for tests; ``base-768`` is the published one."""
 

@@ -656,3 +656,13 @@ def test_hashes_may_be_given_together_or_one_by_one(
     assert main(["inspect", str(tmp_path)]) == 0
     assert json.loads((parity / "config.json").read_text())["transformer"]["num_heads"] == 4
     assert "num_heads=4" in capfd.readouterr().out
+
+
+def test_results_do_not_go_into_the_folder_they_come_from(
+    tmp_path: Path, write_image: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "in" / "a.png", 8, 8)
+    arguments = ["segment", str(tmp_path / "in"), "--weights", "random:tiny", "--out"]
+    assert main([*arguments, str(tmp_path / "in" / "out")]) == 2
+    assert "lies inside the input folder" in capsys.readouterr().err
+    assert [entry.name for entry in (tmp_path / "in").iterdir()] == ["a.png"]

@@ -398,6 +398,23 @@ def test_a_file_of_another_kind_is_described(
     assert "\n" not in str(caught.value)
 
 
+def test_a_tensor_cannot_bring_methods_of_its_own(tmp_path: Path, parity: Path) -> None:
+    """What is stored beside a parameter becomes its attributes, and hides torch's methods."""
+    content = load_without_code(parity / "transformer.pth")
+    tensors = dict(content["model"])
+    parameter = torch.nn.Parameter(tensors["mask_token"].clone())
+    for name in ("detach", "float", "contiguous", "numel"):
+        setattr(parameter, name, Path)
+    path = saved(tmp_path / "file.pth", {"model": {**tensors, "mask_token": parameter}})
+    try:
+        found = read_transformer(path)["transformer.mask_token"]
+    except CamsegError as error:
+        assert str(path) in str(error)
+    else:
+        assert type(found) is Tensor
+        assert torch.equal(found.float(), tensors["mask_token"])
+
+
 def test_the_two_published_files_are_not_taken_for_each_other(parity: Path) -> None:
     with pytest.raises(CamsegError, match="no CAM-Seg transformer file: it has no 'model' table"):
         read_transformer(parity / "vae.ckpt")

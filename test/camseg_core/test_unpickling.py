@@ -15,6 +15,7 @@ import re
 import struct
 import subprocess
 import sys
+import tarfile
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -275,34 +276,77 @@ def test_nothing_can_be_reached_through_what_is_allowed(
     assert_refused(legacy_file(tmp_path / "file", body), name_in_full, tmp_path / "marker")
 
 
+class Script(torch.nn.Module):
+    """A TorchScript program that makes a file when it is loaded."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    @torch.jit.export
+    def __getstate__(self) -> str:
+        return self.path
+
+    @torch.jit.export
+    def __setstate__(self, path: str) -> None:
+        self.path = path
+        self.training = False
+        torch.from_file(path, True, 1)
+
+
+def with_a_second_listing(archive: bytes) -> bytes:
+    """Add a second central directory without ``constants.pkl``, which tells a program.
+
+    Readers that take the directory just before the end record find the second; readers that go by
+    the offset in the record, as torch does, find the first.
+    """
+    end = archive.rindex(b"PK\x06\x06")  # zip64's end record
+    (count,) = struct.unpack_from("<Q", archive, end + 32)
+    size, offset = struct.unpack_from("<QQ", archive, end + 40)
+    listing = archive[offset : offset + size]
+    other = listing.replace(b"constants.pkl", b"constants.pkx")
+    assert other != listing
+    record = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, size, offset, 0)
+    return archive[:offset] + listing + other + record
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_torchscript_archive_is_refused_before_its_code_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_a_torchscript_archive_is_refused_before_its_code_runs(
+    tmp_path: Path, is_hidden: bool
+) -> None:
     marker = tmp_path / "marker"
-
-    class Script(torch.nn.Module):
-        def __init__(self, path: str) -> None:
-            super().__init__()
-            self.path = path
-
-        def forward(self, x: Tensor) -> Tensor:
-            return x
-
-        @torch.jit.export
-        def __getstate__(self) -> str:
-            return self.path
-
-        @torch.jit.export
-        def __setstate__(self, path: str) -> None:
-            self.path = path
-            self.training = False
-            torch.from_file(path, True, 1)  # makes the file
-
     path = tmp_path / "file.pth"
     torch.jit.save(torch.jit.script(Script(str(marker))), str(path))
+    if is_hidden:
+        path.write_bytes(with_a_second_listing(path.read_bytes()))
     assert not marker.exists()
     with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
         load_without_code(path)
     assert not marker.exists()
+
+
+def test_the_oldest_format_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch before 0.1.10 wrote tar archives, which can hold links, pipes and devices."""
+    unpacked: list[object] = []
+    monkeypatch.setattr(
+        tarfile.TarFile, "extract", lambda _self, member, *_args, **_kw: unpacked.append(member)
+    )
+    path = tmp_path / "file.pth"
+    with tarfile.open(path, "w") as archive:
+        for name in ("storages", "tensors", "pickle"):
+            member = tarfile.TarInfo(name)
+            member.type = tarfile.SYMTYPE
+            member.linkname = "/dev/null"
+            archive.addfile(member)
+    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
+        load_without_code(path)
+    assert unpacked == []
 
 
 CHANGING_STATE = {

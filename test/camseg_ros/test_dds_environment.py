@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +31,22 @@ def _bound(participant: socket.socket, domain: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_images_get_a_profiles_file_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in dds_environment.PROFILES_VARIABLES:
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    dds_environment.use_large_images()
+    for variable in dds_environment.PROFILES_VARIABLES:
+        assert "segment_size" in Path(os.environ[variable]).read_text(encoding="utf-8")
+
+
+def test_a_profiles_file_of_the_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in dds_environment.PROFILES_VARIABLES:
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "/etc/mine.xml")
+    dds_environment.use_large_images()
+    assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] == "/etc/mine.xml"
+    assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ
