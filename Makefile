@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Real footage where it is there; a drawn clip otherwise.
-CLIP ?= ../shared/real_drive/solidWhiteRight.mp4
+CLIP ?= $(wildcard ../shared/real_drive/solidWhiteRight.mp4)
 WEIGHTS ?= random:demo
 
 .PHONY: help setup demo test lint format clean
@@ -30,7 +30,7 @@ $(READY): requirements/core.txt requirements/ros.txt requirements/dev.txt setup.
 	@touch $(READY)
 
 demo: $(READY)  ## play a clip through the node over DDS; pictures go to output/demo
-	$(BIN)/python -m camseg_ros.demo --clip $(CLIP) --weights $(WEIGHTS) --out output/demo
+	$(BIN)/python -m camseg_ros.demo $(if $(CLIP),--clip $(CLIP)) --weights $(WEIGHTS) --out output/demo
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest

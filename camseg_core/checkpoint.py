@@ -32,6 +32,7 @@ from camseg_core.published_format import (
     Variant,
     infer_config,
     read_autoencoder,
+    read_num_heads,
     read_transformer,
 )
 from camseg_core.unpickling import is_torch_file
@@ -91,6 +92,7 @@ def load_model(
     """
     name = str(weights)
     if name.startswith(RANDOM_PREFIX):
+        _refuse_published_options(name, num_heads, variant)
         return random_model(name.removeprefix(RANDOM_PREFIX))
     path = Path(weights)
     if os.path.isdir(path):
@@ -103,6 +105,7 @@ def load_model(
     if is_torch_file(path):
         autoencoder_path = _autoencoder_beside(path, variant)
         return load_published(path, autoencoder_path, num_heads=num_heads, variant=variant)
+    _refuse_published_options(name, num_heads, variant)
     return _load_safetensors(path)
 
 
@@ -126,8 +129,9 @@ def load_published(
         **read_transformer(transformer_path, variant),
         **read_autoencoder(autoencoder_path),
     }
-    if num_heads is None:
-        num_heads = _heads_beside(transformer_path.parent)
+    beside = transformer_path.parent / "config.json"
+    if num_heads is None and beside.is_file():
+        num_heads = read_num_heads(beside)
     config = infer_config(tensors, name=transformer_path.stem, num_heads=num_heads)
     model = build_model(config, tensors, source)
     hashes = {path.name: sha256_of_file(path) for path in (transformer_path, autoencoder_path)}
@@ -314,6 +318,7 @@ def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> Lo
     if pair is not None:
         return load_published(*pair, num_heads=num_heads, variant=variant)
     if len(ours) == 1:
+        _refuse_published_options(str(ours[0]), num_heads, variant)
         return _load_safetensors(ours[0])
     pairs = " or ".join(" + ".join(names) for names in PUBLISHED_PAIRS)
     found = ", ".join(path.name for path in ours) or "none"
@@ -321,6 +326,14 @@ def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> Lo
         f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "
         f".safetensors file, is needed (safetensors found: {found})"
     )
+
+
+def _refuse_published_options(source: str, num_heads: int | None, variant: Variant) -> None:
+    """Refuse options that would change nothing, so that nobody believes they did."""
+    if num_heads is not None or variant != "model":
+        raise CamsegError(
+            f"{source} is no published file: --heads and --ema choose nothing in it; leave them out"
+        )
 
 
 def _autoencoder_beside(transformer_path: Path, variant: Variant) -> Path:
@@ -335,17 +348,6 @@ def _autoencoder_beside(transformer_path: Path, variant: Variant) -> Path:
         "found beside it or in ../vae; make one file of both with "
         "camseg convert TRANSFORMER AUTOENCODER --out FILE.safetensors"
     )
-
-
-def _heads_beside(folder: Path) -> int | None:
-    """Read the number of heads from a ``config.json`` beside published files, if it is there."""
-    path = folder / "config.json"
-    if not path.is_file():
-        return None
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["transformer"]["num_heads"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CamsegError(f"{path} states no transformer.num_heads: {error!r}") from error
 
 
 def _assemble(config: ModelConfig) -> CamSeg:

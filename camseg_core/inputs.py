@@ -22,6 +22,9 @@ UInt8 = NDArray[np.uint8]
 IMAGE_SUFFIXES = (
     ".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
+ENOUGH_FRAMES = 0.9
+"""Share of a video's stated frames from which on it counts as whole."""
+
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
 
 # OpenCV and FFmpeg print notes of their own on damaged files; ours is the one line there is to be.
@@ -93,10 +96,7 @@ def read_image(path: Path) -> UInt8:
     Raises:
         CamsegError: unreadable, empty, or not a picture.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    content = _read(path)
     image = _decode(content)
     if image is None:
         raise CamsegError(
@@ -128,7 +128,8 @@ def read_frames(source: Source) -> Iterator[Frame]:
             index += 1
     finally:
         capture.release()
-    if index == 0 or index < source.frame_count:
+    # Some containers state no count, and OpenCV estimates one from duration and rate.
+    if index == 0 or index < ENOUGH_FRAMES * source.frame_count:
         raise CamsegError(
             f"{source.path} ends after {index} of {source.frame_count} frames: truncated or damaged"
         )
@@ -137,7 +138,7 @@ def read_frames(source: Source) -> Iterator[Frame]:
 def _source(path: Path, stem: Path) -> Source:
     """Look at one file; suffixes are hints, what it decodes to decides."""
     if path.suffix.lower() not in VIDEO_SUFFIXES:
-        image = _decode(path.read_bytes()) if path.is_file() else None
+        image = _decode(_read(path)) if path.is_file() else None
         if image is not None:
             return Source(path, stem, False, 1)
     # FFmpeg would take the readable part of a damaged picture for a video of one frame.
@@ -154,6 +155,13 @@ def _source(path: Path, stem: Path) -> Source:
             f"{path} is neither an image nor a video: its {size} bytes cannot be decoded"
         )
     return Source(path, stem, True, frame_count)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _decode(content: bytes) -> UInt8 | None:

@@ -8,6 +8,7 @@ autoencoder in ``state_dict`` beside training losses under ``loss.``.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -80,6 +81,22 @@ def read_autoencoder(path: Path) -> Tensors:
     }
     _require(named, ("autoencoder.encoder.conv_in.weight",), path)
     return named
+
+
+def read_num_heads(path: Path) -> int:
+    """Read ``transformer.num_heads`` of the ``config.json`` beside published files.
+
+    Raises:
+        CamsegError: no such file, or it does not state the number.
+    """
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["transformer"]["num_heads"])
+    except OSError as error:
+        raise CamsegError(
+            f"cannot read {path}, which states the number of heads: {error.strerror or error}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CamsegError(f"{path} states no transformer.num_heads: {error!r}") from error
 
 
 def published_name(key: str) -> tuple[str, str]:

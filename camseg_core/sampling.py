@@ -131,10 +131,8 @@ def sample_dpm_solver(
     half_log_snr = 0.5 * (np.log(alpha_bar) - np.log1p(-alpha_bar))  # the paper's lambda
     last_x0: Tensor | None = None
     last_step_size = 0.0
-    for index in reversed(range(len(schedule))):
+    for index in reversed(range(1, len(schedule))):
         x0 = _predict_x0(denoise, x, schedule, index, prediction)
-        if index == 0:
-            return x0
         step_size = float(half_log_snr[index - 1] - half_log_snr[index])
         direction = x0
         if last_x0 is not None and index > 1:
@@ -146,7 +144,7 @@ def sample_dpm_solver(
             - float(alpha_bar[index - 1] ** 0.5) * math.expm1(-step_size) * direction
         )
         last_x0, last_step_size = x0, step_size
-    return x
+    return _predict_x0(denoise, x, schedule, 0, prediction)
 
 
 _SAMPLERS: dict[str, Sampler] = {

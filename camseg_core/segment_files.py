@@ -49,7 +49,8 @@ def segment_files(
 ) -> Summary:
     """Segment every frame of ``inputs`` and write its results below ``out``.
 
-    One unreadable file among many does not stop the others; it is in the summary's failures.
+    One file among many that cannot be read or segmented does not stop the others; it is in the
+    summary's failures.
 
     Raises:
         CamsegError: ``inputs`` holds nothing to read, or a result cannot be written.
@@ -70,7 +71,11 @@ def segment_files(
                     break
                 if frame is None:
                     break
-                result = segmenter.segment(frame.image, options)
+                try:
+                    result = segmenter.segment(frame.image, options)
+                except CamsegError as error:
+                    summary.failures.append(f"{source.path}: {error}")
+                    break
                 save_segmentation(out, frame.stem, frame.image, result, segmenter.label_set)
                 summary.frames += 1
                 for stage, seconds in result.stage_seconds.items():

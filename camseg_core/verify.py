@@ -8,7 +8,6 @@ heads. Errors are the largest absolute difference over the expected tensor's sta
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import UNLABELED
 from camseg_core.models.transformer import latent_from_tokens, tokens_from_latent
 from camseg_core.palette import nearest_class, squared_distances
+from camseg_core.published_format import read_num_heads
 from camseg_core.sampling import sampler
 
 Vectors = dict[str, Tensor]
@@ -122,7 +122,7 @@ def verify_folder(folder: Path) -> Verification:
         CamsegError: a file is missing or unreadable, or the weights do not fit.
     """
     vectors = _read_vectors(folder / "vectors.safetensors")
-    num_heads = _read_num_heads(folder / "config.json")
+    num_heads = read_num_heads(folder / "config.json")
     transformer_files = sorted(folder.glob("*.pth"))
     if not transformer_files:
         raise CamsegError(f"{folder} has no transformer file (*.pth)")
@@ -132,9 +132,16 @@ def verify_folder(folder: Path) -> Verification:
         loaded = load_published(path, folder / "vae.ckpt", num_heads=num_heads)
         try:
             comparisons[path.name] = list(_Verifier(loaded, vectors).run())
+        except CamsegError:
+            raise
         except KeyError as error:
             raise CamsegError(
                 f"{folder / 'vectors.safetensors'} lacks {error}, which other vectors need"
+            ) from error
+        except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
+            reason = str(error).partition("\n")[0]
+            raise CamsegError(
+                f"{folder / 'vectors.safetensors'} does not fit {path}: {reason}"
             ) from error
     compared = {item.vector for items in comparisons.values() for item in items}
     return Verification(comparisons, sorted(results - compared))
@@ -180,12 +187,15 @@ class _Verifier:
             error = (actual != expected).double().mean()
         else:
             error = (actual.double() - expected.double()).abs().max()
+            largest = expected.double().abs().max()
             if group == "loss":
-                error = error / expected.double().abs().max()
-            elif group != "schedule":
-                spread = expected.double().std()
-                error = error / spread
-                tolerance = max(tolerance, float(FLOAT32_FLOOR * expected.abs().max() / spread))
+                error = error / largest
+            elif group != "schedule" and error != 0:
+                # One number, or numbers all the same, have no spread to compare with.
+                spread = expected.double().std() if expected.numel() > 1 else largest
+                scale = spread if spread > 0 else largest
+                error = error / scale
+                tolerance = max(tolerance, float(FLOAT32_FLOOR * largest / scale))
         return Comparison(name, group, float(error), tolerance)
 
     def _vae(self) -> Iterator[tuple[str, Tensor]]:
@@ -346,12 +356,3 @@ def _read_vectors(path: Path) -> Vectors:
         return load_file(path)
     except SafetensorError as error:
         raise CamsegError(f"{path} cannot be read as safetensors: {error}") from error
-
-
-def _read_num_heads(path: Path) -> int:
-    if not path.is_file():
-        raise CamsegError(f"no such file: {path}; it states the number of heads")
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["transformer"]["num_heads"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CamsegError(f"{path} states no transformer.num_heads: {error!r}") from error

@@ -8,7 +8,7 @@ import random
 import socket
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
 
 DOMAINS = range(1, 102)
 """Domains whose ports lie below the ports that Linux hands out for other purposes."""
@@ -23,16 +23,20 @@ def use_large_images() -> None:
     Its default segment of 512 KB is smaller than one mask. A profiles file that the environment
     names is left alone; another DDS does not look at these variables.
     """
-    if not any(variable in os.environ for variable in PROFILES_VARIABLES):
-        os.environ.update(dict.fromkeys(PROFILES_VARIABLES, str(profiles_file())))
+    profiles = profiles_file()
+    if profiles and not any(variable in os.environ for variable in PROFILES_VARIABLES):
+        os.environ.update(dict.fromkeys(PROFILES_VARIABLES, str(profiles)))
 
 
-def profiles_file() -> Path:
+def profiles_file() -> Path | None:
     """Find ``config/fastdds.xml``: in the source tree, or in the installed package's share."""
     in_source = Path(__file__).resolve().parents[1] / "config" / "fastdds.xml"
     if in_source.is_file():
         return in_source
-    return Path(get_package_share_directory("camseg_ros")) / "config" / "fastdds.xml"
+    try:
+        return Path(get_package_share_directory("camseg_ros")) / "config" / "fastdds.xml"
+    except PackageNotFoundError:  # installed outside of ROS: the default transports will do
+        return None
 
 
 def use_free_domain() -> int:

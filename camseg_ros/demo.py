@@ -62,6 +62,8 @@ def contact_sheet(frames: Sequence[UInt8], result: ReplayResult) -> UInt8:
         if stamp in result.received
         and {"overlay", "confidence"} <= result.received[stamp].pictures.keys()
     ]
+    if not shown:
+        raise CamsegError("no frame came back with overlay and confidence to show")
     chosen = [shown[place] for place in np.linspace(0, len(shown) - 1, SHEET_FRAMES).astype(int)]
     rows = []
     for index, pictures in chosen:
@@ -128,7 +130,11 @@ def run_demo(
     Raises:
         CamsegError: the clip cannot be read, the node does not start, or nothing can be written.
     """
-    if clip is not None and clip.exists():
+    if not 0.0 < rate_hz < 1000.0:
+        raise CamsegError(f"--rate is {rate_hz}; above 0 and below 1000 frames per second")
+    if most_frames < 1:
+        raise CamsegError(f"--frames is {most_frames}; at least 1 is needed")
+    if clip is not None:
         frames = list(itertools.islice(_images(find_sources(clip)), most_frames))
         print(f"clip: {clip}, {len(frames)} frames at {rate_hz:g} Hz")
     else:
@@ -137,7 +143,7 @@ def run_demo(
     is_random = weights.startswith("random:")
     if is_random:
         print("the weights are RANDOM until trained ones ship: the masks mean nothing")
-    parameters = {"weights": weights, "steps": steps, "image_topic": "image", "camera": "camera"}
+    parameters = {"weights": weights, "steps": steps}
     with tqdm(total=len(frames), unit="frame", desc="play") as bar:
         result = replay_live(frames, rate_hz=rate_hz, parameters=parameters, progress=bar.update)
     mark = stamp_random if is_random else np.asarray
@@ -162,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="camseg-demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--clip", type=Path, help="video or folder; a drawn one if it is absent")
+    parser.add_argument("--clip", type=Path, help="video or folder; a drawn one without it")
     parser.add_argument("--weights", default="random:demo", help="as camseg segment takes them")
     parser.add_argument("--steps", type=int, default=4, help="diffusion steps")
     parser.add_argument("--rate", type=float, default=25.0, help="frames per second to play")

@@ -55,6 +55,8 @@ class FrameQueue:
         self._accepting = False
         self._ended = False
         self._in_progress = 0
+        self._generation = 0
+        self._taken_generation = 0
         self._received = 0
         self._left: dict[Outcome, int] = {"out": 0, "dropped": 0, "refused": 0}
 
@@ -67,6 +69,7 @@ class FrameQueue:
         """Accept no more frames; the waiting ones drop. What is in progress will be dropped."""
         with self._condition:
             self._accepting = False
+            self._generation += 1
             self._left["dropped"] += len(self._waiting)
             self._waiting.clear()
 
@@ -111,6 +114,7 @@ class FrameQueue:
                 return None
             camera = next(iter(self._waiting))
             self._in_progress += 1
+            self._taken_generation = self._generation
             return self._waiting.pop(camera)
 
     def finish(self, outcome: Outcome) -> None:
@@ -120,10 +124,10 @@ class FrameQueue:
             self._left[outcome] += 1
 
     @property
-    def accepting(self) -> bool:
-        """True between `open` and `close`: results may be published."""
+    def may_publish(self) -> bool:
+        """True if the queue was not closed since the frame in progress was taken."""
         with self._condition:
-            return self._accepting
+            return self._accepting and self._taken_generation == self._generation
 
     def counts(self) -> FrameCounts:
         """Give the counts, consistent with each other."""

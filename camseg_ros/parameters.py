@@ -14,6 +14,10 @@ from camseg_core.models.presets import TRAIN_TIMESTEPS
 from camseg_core.sampling import SAMPLERS
 from camseg_core.segmenter import SamplingOptions
 
+NODE_NAME = "segment_node"
+OUTPUT_ENCODINGS = {"mask": "mono8", "confidence": "mono8", "overlay": "rgb8"}
+"""Image topics below ~/<camera>/, and their encodings."""
+
 
 @dataclass(frozen=True)
 class ParameterSpec:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -32,11 +33,10 @@ from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError
 from camseg_ros.conversions import array_from_image_message, image_message, stamp_ns
-from camseg_ros.parameters import PARAMETERS
+from camseg_ros.parameters import NODE_NAME, OUTPUT_ENCODINGS, PARAMETERS
 
 UInt8 = NDArray[np.uint8]
 
-NODE = "segment_node"
 CAMERA = "camera"
 IMAGE_TOPIC = "image"
 FRAME_ID = "camera_optical_frame"
@@ -44,7 +44,6 @@ START_LIMIT_S = 300.0
 DISCOVERY_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 120.0
 ARRIVAL_LIMIT_S = 10.0
-OUTPUTS = ("confidence", "overlay", "mask")
 
 
 @dataclass
@@ -120,9 +119,8 @@ def replay_live(
     Raises:
         CamsegError: the node did not start, or did not end.
     """
-    context = Context()
-    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    with node_process(parameters) as process:
+    parameters = {**parameters, "image_topic": IMAGE_TOPIC, "camera": CAMERA}
+    with _context() as context, node_process(parameters) as process:
         player = _Player(context)
         try:
             player.wait_until_active(process)
@@ -130,15 +128,27 @@ def replay_live(
             player.play(frames, rate_hz, progress)
             player.drain()
             player.change_state(Transition.TRANSITION_DEACTIVATE)
-            player.wait(player.node_is_empty, DRAIN_LIMIT_S, "the node's last frames")
-            player.change_state(Transition.TRANSITION_INACTIVE_SHUTDOWN)
+            player.forget_diagnostics()
+            player.wait(player.node_is_empty, DRAIN_LIMIT_S, "the node's last diagnostics")
+            player.ask_to_shut_down()
             exit_status = process.wait(timeout=DRAIN_LIMIT_S)
+        except subprocess.TimeoutExpired as error:
+            raise CamsegError(f"segment_node did not end within {DRAIN_LIMIT_S:.0f} s") from error
         finally:
             player.close()
-            rclpy.shutdown(context=context)
     return ReplayResult(
         player.published, player.masks, player.received, player.node_values, exit_status
     )
+
+
+@contextmanager
+def _context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield context
+    finally:
+        rclpy.shutdown(context=context)
 
 
 @contextmanager
@@ -187,16 +197,16 @@ class _Player:
         self._node = Node("camseg_player", context=context)
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._publisher = self._node.create_publisher(Image, IMAGE_TOPIC, best_effort)
-        for output in OUTPUTS:
+        for output in OUTPUT_ENCODINGS:
             self._node.create_subscription(
                 Image,
-                f"{NODE}/{CAMERA}/{output}",
+                f"{NODE_NAME}/{CAMERA}/{output}",
                 lambda message, output=output: self._on_picture(output, message),
                 QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE),
             )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._get_state = self._node.create_client(GetState, f"{NODE}/get_state")
-        self._change_state = self._node.create_client(ChangeState, f"{NODE}/change_state")
+        self._get_state = self._node.create_client(GetState, f"{NODE_NAME}/get_state")
+        self._change_state = self._node.create_client(ChangeState, f"{NODE_NAME}/change_state")
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._executor.spin, name="player")
@@ -219,7 +229,9 @@ class _Player:
 
     def outputs_are_matched(self) -> bool:
         """True when the node, by its own word, has us as a subscriber of every output."""
-        return all(self.node_values.get(f"subscribers_{output}", "0") != "0" for output in OUTPUTS)
+        return all(
+            self.node_values.get(f"subscribers_{output}", "0") != "0" for output in OUTPUT_ENCODINGS
+        )
 
     def wait_until_active(self, process: subprocess.Popen[bytes]) -> None:
         """Wait until the node is active and listens to us.
@@ -264,7 +276,6 @@ class _Player:
     def drain(self) -> None:
         """Wait until the node has nothing left to do, and a little for its last masks."""
         with self._changed:
-            self.node_values = {}
             # Two diagnostics: the first may have left the node before the last frame reached it.
             for _ in range(2):
                 self.node_values = {}
@@ -272,6 +283,17 @@ class _Player:
             self._changed.wait_for(
                 lambda: int(self.node_values["frames_out"]) <= len(self.masks), ARRIVAL_LIMIT_S
             )
+
+    def forget_diagnostics(self) -> None:
+        """Wait for new ones from here on."""
+        with self._changed:
+            self.node_values = {}
+
+    def ask_to_shut_down(self) -> None:
+        """Ask for the end; the process may be gone before its answer leaves."""
+        request = ChangeState.Request()
+        request.transition.id = Transition.TRANSITION_INACTIVE_SHUTDOWN
+        self._change_state.call_async(request)
 
     def node_is_empty(self) -> bool:
         values = self.node_values
@@ -305,7 +327,7 @@ class _Player:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
             for status in message.status:
-                if status.name.endswith(NODE):
+                if status.name.endswith(NODE_NAME):
                     self.node_values = {entry.key: entry.value for entry in status.values}
             self._changed.notify_all()
 
@@ -313,4 +335,4 @@ class _Player:
 def _yaml(value: bool | int | float | str) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    return json.dumps(value) if isinstance(value, str) else repr(value)

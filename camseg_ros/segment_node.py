@@ -8,10 +8,12 @@ deactivate.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,12 +27,14 @@ from rcl_interfaces.msg import (
     SetParametersResult,
 )
 from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from camseg_core.errors import CamsegError
@@ -47,20 +51,21 @@ from camseg_ros.dds_environment import use_large_images
 from camseg_ros.diagnostics import diagnostics_message
 from camseg_ros.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.health import LatencyWindow, count_values, latency_values
-from camseg_ros.parameters import PARAMETERS, ParameterSpec, sampling_options
+from camseg_ros.parameters import (
+    NODE_NAME,
+    OUTPUT_ENCODINGS,
+    PARAMETERS,
+    ParameterSpec,
+    sampling_options,
+)
 
-NODE_NAME = "segment_node"
 BAD_INPUT = 2
 DIAGNOSTICS_PERIOD_S = 1.0
 SPIN_TIMEOUT_S = 0.2
-REPEATED_WARNING_S = 10.0
-OUTPUTS = {"mask": "mono8", "confidence": "mono8", "overlay": "rgb8"}
+REPEATED_WARNING_NS = 10 * 10**9
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 INPUT_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
-TRANSPORTS: dict[str, tuple[type, Any]] = {
-    "raw": (Image, rgb_from_image),
-    "compressed": (CompressedImage, rgb_from_compressed),
-}
+TRANSPORTS: dict[str, type] = {"raw": Image, "compressed": CompressedImage}
 
 
 class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
@@ -76,13 +81,15 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self.stop_requested = threading.Event()
         self._active = False
         self._camera = ""
+        self._input: tuple[type, str] = (Image, "")
         self._queue = FrameQueue([])
         self._latency = LatencyWindow()
         self._worker: threading.Thread | None = None
         self._segmenter: Segmenter | None = None
         self._image_publishers: dict[str, Any] = {}
         self._subscription: Any = None
-        self._last_warning = ("", 0)
+        self._publish_lock = threading.Lock()
+        self._warned_ns: dict[str, int] = {}
         try:
             for spec in PARAMETERS:
                 self.declare_parameter(spec.name, spec.default, _descriptor(spec))
@@ -91,40 +98,62 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._options = sampling_options(self._values())
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics)
+        # The steady clock: health is told also where a bag's clock stands still.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
 
     # ---- lifecycle -----------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, run it once, create publishers and the worker."""
-        values = self._values()
-        camera = values["camera"]
+        return self._transition("configure", self._configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to the camera."""
+        result = self._transition("activate", self._activate)
+        return super().on_activate(state) if result == TransitionCallbackReturn.SUCCESS else result
+
+    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        """Do the work of a transition; tell why it fails, which rclpy would keep to itself."""
         try:
-            if values["transport"] not in TRANSPORTS:
-                raise CamsegError(
-                    f"transport {values['transport']!r}; it is one of {', '.join(TRANSPORTS)}"
-                )
-            if not camera.isidentifier() or not camera.isascii():
-                raise CamsegError(
-                    f"camera {camera!r}; letters, digits and underscores, not starting with a "
-                    "digit, are needed"
-                )
-            if values["torch_threads"]:
-                torch.set_num_threads(values["torch_threads"])
-            started = time.monotonic()
-            segmenter = Segmenter.load(values["weights"], device=values["device"])
-            warmup = np.zeros((values["warmup_height"], values["warmup_width"], 3), np.uint8)
-            segmenter.segment(warmup, self._options)
+            work()
         except CamsegError as error:
-            self.get_logger().error(f"cannot configure: {error}")
-            return TransitionCallbackReturn.FAILURE
+            self.get_logger().error(f"cannot {name}: {error}")
+        except Exception as error:  # out of memory, a topic name that DDS refuses
+            reason = str(error).strip().partition("\n")[0]
+            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {reason}")
+        else:
+            return TransitionCallbackReturn.SUCCESS
+        if name == "activate":
+            self._stop_listening()
+        else:
+            self._release()
+        return TransitionCallbackReturn.FAILURE
+
+    def _configure(self) -> None:
+        values = self._values()
+        camera, transport = values["camera"], values["transport"]
+        if transport not in TRANSPORTS:
+            raise CamsegError(f"transport {transport!r}; it is one of {', '.join(TRANSPORTS)}")
+        if not camera.isidentifier() or not camera.isascii():
+            raise CamsegError(
+                f"camera {camera!r}; letters, digits and underscores, not starting with a digit, "
+                "are needed"
+            )
+        if values["torch_threads"]:
+            torch.set_num_threads(values["torch_threads"])
+        started = time.monotonic()
+        segmenter = Segmenter.load(values["weights"], device=values["device"])
+        warmup = np.zeros((values["warmup_height"], values["warmup_width"], 3), np.uint8)
+        segmenter.segment(warmup, self._options)
         if segmenter.loaded.is_random:
             self.get_logger().warning("the weights are RANDOM: the masks mean nothing")
         self._segmenter = segmenter
         self._camera = camera
+        self._input = (TRANSPORTS[transport], values["image_topic"])
         self._queue = FrameQueue([camera])
         self._latency = LatencyWindow()
-        for output in OUTPUTS:
+        for output in OUTPUT_ENCODINGS:
             self._image_publishers[output] = self.create_publisher(
                 Image, f"~/{camera}/{output}", OUTPUT_QOS
             )
@@ -134,18 +163,15 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             f"configured: {segmenter.loaded.source} on {segmenter.device}, "
             f"loaded and warmed up in {time.monotonic() - started:.1f} s"
         )
-        return TransitionCallbackReturn.SUCCESS
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to the camera."""
-        values = self._values()
+    def _activate(self) -> None:
+        message_type, topic = self._input
         self._queue.open()
-        self._active = True
         self._subscription = self.create_subscription(
-            TRANSPORTS[values["transport"]][0], values["image_topic"], self._on_image, INPUT_QOS
+            message_type, topic, self._on_image, INPUT_QOS
         )
+        self._active = True
         self.get_logger().info(f"active: listening to {self._subscription.topic_name}")
-        return super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; frames that are not out yet are dropped and counted."""
@@ -186,7 +212,8 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
-        self._queue.close()
+        with self._publish_lock:  # a frame is published whole before, or not at all
+            self._queue.close()
 
     def _release(self) -> None:
         self._stop_listening()
@@ -244,7 +271,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
                 self._warn_refused(str(error))
             except Exception as error:  # a frame must not end the worker
                 outcome = "refused"
-                self.get_logger().error(f"frame {frame.stamp_ns} ns failed: {error!r}")
+                self._warn_refused(f"{type(error).__name__}: {error}")
             finally:
                 self._queue.finish(outcome)
 
@@ -261,22 +288,23 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         if self._image_publishers["overlay"].get_subscription_count() > 0:
             pictures["overlay"] = overlay_image(image, result.class_ids, segmenter.label_set)
         messages = {
-            output: image_message(picture, OUTPUTS[output], frame.message.header)
+            output: image_message(picture, OUTPUT_ENCODINGS[output], frame.message.header)
             for output, picture in pictures.items()
         }
-        if not self._queue.accepting:  # deactivated meanwhile: nobody expects it any more
-            return "dropped"
-        for output, message in messages.items():
-            self._image_publishers[output].publish(message)
+        with self._publish_lock:
+            if not self._queue.may_publish:  # deactivated meanwhile: nobody expects it any more
+                return "dropped"
+            for output, message in messages.items():
+                self._image_publishers[output].publish(message)
         self._latency.add(time.monotonic_ns() - frame.received_ns)
         return "out"
 
     def _warn_refused(self, reason: str) -> None:
-        """Warn once per reason; a reason that repeats, every ten seconds."""
+        """Warn once per kind of reason; a kind that repeats, every ten seconds."""
+        kind = re.sub(r"\d+", "#", reason)  # sizes differ from frame to frame
         now_ns = time.monotonic_ns()
-        last_reason, last_ns = self._last_warning
-        if reason != last_reason or now_ns - last_ns > REPEATED_WARNING_S * 1e9:
-            self._last_warning = (reason, now_ns)
+        if now_ns - self._warned_ns.get(kind, -REPEATED_WARNING_NS) >= REPEATED_WARNING_NS:
+            self._warned_ns[kind] = now_ns
             self.get_logger().warning(f"frame refused: {reason}")
 
     # ---- diagnostics ---------------------------------------------------------------------------
@@ -328,12 +356,22 @@ def _autostart(node: SegmentNode) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; gives the exit status."""
+    arguments = sys.argv if arguments is None else [NODE_NAME, *arguments]
     use_large_images()
-    # rclpy's own handlers would close the context before the last counts are published.
     try:
+        leftover = remove_ros_args(arguments)[1:]
+        # rclpy's own handlers would close the context before the last counts are published.
         rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     except (RCLError, UnknownROSArgsError) as error:
         print(f"{NODE_NAME}: {str(error).partition(', at ')[0]}", file=sys.stderr)
+        return BAD_INPUT
+    if leftover:
+        print(
+            f"{NODE_NAME}: unknown argument {leftover[0]!r}; usage: {NODE_NAME} --ros-args "
+            "[--params-file FILE] [-p NAME:=VALUE ...]",
+            file=sys.stderr,
+        )
+        rclpy.shutdown()
         return BAD_INPUT
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -245,8 +245,8 @@ class GaussianPosterior:
 class Autoencoder(nn.Module):
     """Encoder, decoder and the latent scale, which never leaves this class.
 
-    `posterior` and `decode_raw` speak raw latents, as the published vectors do; `encode`,
-    `scaled` and `decode` speak scaled ones, as the transformer does.
+    `posterior` and `decode_raw` speak raw latents, as the published vectors do; `encode` and
+    `decode` speak scaled ones, as the transformer does.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:

@@ -638,3 +638,12 @@ def test_an_unknown_preset_lists_those_there_are(name: str) -> None:
         match=f"^unknown preset '{name}'; the presets are tiny, demo, base-768, large-768, huge-7",
     ):
         load_model(f"random:{name}")
+
+
+@pytest.mark.parametrize("options", [{"num_heads": 4}, {"variant": "model_ema"}])
+def test_options_of_published_files_are_refused_elsewhere(
+    tiny_file: Path, options: dict[str, Any]
+) -> None:
+    for source in (tiny_file, tiny_file.parent, "random:tiny"):
+        with pytest.raises(CamsegError, match="is no published file: --heads and --ema choose"):
+            load_model(source, **options)

@@ -153,7 +153,7 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
     "rounds 0": (["good.png", "--rounds", "0"], "rounds is 0; .*"),
     "rounds too many": (
         ["good.png", "--rounds", "17", "--steps", "1"],
-        "rounds is 17; from 1 to 16, the number of tokens of the image, is possible",
+        r"\S+good\.png: rounds is 17; from 1 to 16, the number of tokens of the image, is possible",
     ),
     "negative seed": (["good.png", "--seed", "-1"], "seed is -1; a whole number from 0 .*"),
     "temperature nan": (["good.png", "--temperature", "nan"], "temperature is nan; a finite .*"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from camseg_core import diffusion, verify
-from camseg_core.checkpoint import LoadedModel
+from camseg_core.checkpoint import LoadedModel, load_published
 from camseg_core.errors import CamsegError
 from camseg_core.models.camseg import CamSeg
-from camseg_core.verify import Verification, verify_folder
+from camseg_core.verify import Verification, _Verifier, verify_folder
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 README_TOLERANCES = {
@@ -357,7 +358,10 @@ def test_a_group_without_vectors_is_reported_as_such(vectors: Vectors, folder_wi
     ("missing", "message"),
     [
         ("vectors.safetensors", "no such file: .*vectors.safetensors"),
-        ("config.json", "no such file: .*config.json; it states the number of heads"),
+        (
+            "config.json",
+            "cannot read .*config.json, which states the number of heads: No ",
+        ),
         ("transformer.pth", "has no transformer file"),
         ("vae.ckpt", "vae.ckpt"),
     ],
@@ -566,3 +570,28 @@ def test_another_latent_scale(
     groups = with_mistake(rescale)
     assert {"transformer", "e2e"} <= groups
     assert "vae" not in groups
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "passes"),
+    [
+        (torch.zeros(4), torch.zeros(4), True),
+        (torch.zeros(4), torch.full((4,), 1e-9), False),
+        (torch.ones(4), torch.full((4,), 1.1), False),
+        (torch.ones(1), torch.ones(1), True),
+    ],
+)
+def test_a_constant_result_is_compared_too(expected: Tensor, actual: Tensor, passes: bool) -> None:
+    loaded = load_published(PARITY / "transformer.pth", PARITY / "vae.ckpt")
+    comparison = _Verifier(loaded, {"step.9.0.mean": expected})._compare("step.9.0.mean", actual)
+    assert comparison.passed is passes
+
+
+def test_vectors_of_another_model_are_one_line(tmp_path: Path) -> None:
+    for name in ("transformer.pth", "vae.ckpt", "config.json"):
+        shutil.copyfile(PARITY / name, tmp_path / name)
+    vectors = load_file(PARITY / "vectors.safetensors")
+    vectors["denoiser.x"] = vectors["denoiser.x"][:, :4].contiguous()
+    save_file(vectors, tmp_path / "vectors.safetensors")
+    with pytest.raises(CamsegError, match=r"vectors.safetensors does not fit \S+transformer.pth: "):
+        verify_folder(tmp_path)

@@ -62,8 +62,22 @@ def test_a_closed_queue_counts_frames_in_and_drops_them() -> None:
     queue.put(frame("front", 2))
     queue.close()
     assert queue.counts() == FrameCounts(received=2, dropped=2)
-    assert not queue.accepting
     assert queue.take(0) is None
+
+
+def test_a_frame_taken_before_the_queue_was_closed_may_not_be_published_after() -> None:
+    queue = open_queue("front")
+    queue.put(frame("front", 1))
+    queue.take(0)
+    assert queue.may_publish
+    queue.close()
+    assert not queue.may_publish
+    queue.open()
+    assert not queue.may_publish
+    queue.finish("dropped")
+    queue.put(frame("front", 2))
+    queue.take(0)
+    assert queue.may_publish
 
 
 def test_end_wakes_a_waiting_worker() -> None:

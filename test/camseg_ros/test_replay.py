@@ -158,6 +158,7 @@ def test_a_signal_in_the_middle_of_a_stream_leaves_exact_counts() -> None:
         (["-p", "weights:=/nowhere"], "cannot configure: no such weights: /nowhere"),
         (["-p", "device:=tpu"], "cannot configure: unknown device 'tpu'"),
         (["--params-file", "/nowhere.yaml"], "/nowhere.yaml"),
+        (["--", "--params-file", "segment.yaml"], "unknown argument '--params-file'; usage: "),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(arguments: list[str], told: str) -> None:

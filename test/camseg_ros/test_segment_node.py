@@ -327,6 +327,27 @@ def test_a_repeated_warning_is_given_once(harness: Callable[..., Harness]) -> No
             said.append(text)
 
     node.node.get_logger = Log
-    for reason in ("too short", "too short", "no pixels"):
+    for reason in ("7 bytes are too short", "8 bytes are too short", "no pixels"):
         node.node._warn_refused(reason)
-    assert said == ["frame refused: too short", "frame refused: no pixels"]
+    assert said == ["frame refused: 7 bytes are too short", "frame refused: no pixels"]
+
+
+def test_an_error_in_a_transition_is_told_and_the_node_can_try_again(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = harness(image_topic="'bad topic'")
+    said: list[str] = []
+
+    class Log:
+        error = staticmethod(said.append)
+        info = warning = staticmethod(lambda _: None)
+
+    monkeypatch.setattr(node.node, "get_logger", Log)
+    assert node.node.trigger_configure() == SUCCESS
+    assert node.node.trigger_activate() == FAILURE
+    (line,) = said
+    assert line.startswith("cannot activate: InvalidTopicNameException: ")
+    assert "\n" not in line
+    assert node.node.trigger_cleanup() == SUCCESS
+    assert node.node.set_parameters([Parameter("image_topic", value="image")])[0].successful
+    node.start()
