@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import rclpy
@@ -17,13 +18,18 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from camseg_core.checkpoint import random_model
 from camseg_core.results import overlay_image
 from camseg_core.segmenter import SamplingOptions, Segmenter
-from camseg_ros.conversions import array_from_image_message, image_message, stamp_ns
+from camseg_ros.conversions import (
+    IMAGE_ENCODINGS,
+    array_from_image_message,
+    image_message,
+    stamp_ns,
+)
 from camseg_ros.parameters import PARAMETERS
 from camseg_ros.segment_node import SegmentNode
 
@@ -153,6 +159,40 @@ def test_outputs_are_those_of_the_segmenter_with_the_input_header(
         received["overlay"], overlay_image(image, expected.class_ids, segmenter.label_set)
     )
     assert node.counts().out == node.counts().received == 1
+
+
+@pytest.mark.parametrize("encoding", IMAGE_ENCODINGS)
+def test_every_encoding_gives_a_mask_of_the_input_size(
+    harness: Callable[..., Harness], encoding: str
+) -> None:
+    node = harness()
+    node.start()
+    node.listen("mask")
+    node.wait(lambda: node.node._image_publishers["mask"].get_subscription_count() == 1)
+    step = 4 * 30 + 7  # padded, whatever the encoding's bytes per pixel
+    data = np.random.default_rng(1).integers(0, 256, 21 * step, np.uint8).tobytes()
+    node.camera.publish(Image(height=21, width=30, step=step, encoding=encoding, data=data))
+    node.wait(lambda: len(node.outputs["mask"]) == 1)
+    (mask,) = node.outputs["mask"]
+    assert (mask.encoding, mask.height, mask.width, mask.step) == ("mono8", 21, 30, 30)
+    assert set(array_from_image_message(mask).ravel().tolist()) <= {*range(19), 255}
+
+
+def test_compressed_images_are_read(harness: Callable[..., Harness]) -> None:
+    node = harness(transport="compressed", image_topic="packed")
+    node.camera = node.user.create_publisher(CompressedImage, "packed", QoSProfile(depth=10))
+    node.start()
+    node.listen("mask")
+    node.wait(lambda: node.node._image_publishers["mask"].get_subscription_count() == 1)
+    image = np.random.default_rng(1).integers(0, 256, (21, 30, 3), np.uint8)
+    content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
+    node.camera.publish(CompressedImage(format="png", data=content))
+    node.wait(lambda: len(node.outputs["mask"]) == 1)
+    expected = Segmenter(random_model("tiny")).segment(image, SamplingOptions(steps=1))
+    received = array_from_image_message(node.outputs["mask"][0])
+    np.testing.assert_array_equal(received, expected.class_ids)
+    node.camera.publish(CompressedImage(format="png", data=content[:100]))
+    node.wait(lambda: node.counts().refused == 1)
 
 
 def test_an_overlay_is_made_only_for_a_subscriber(
