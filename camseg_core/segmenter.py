@@ -91,6 +91,14 @@ class Segmentation:
     stage_seconds: dict[Stage, float] = field(compare=False)
 
 
+class SegmentationCancelled(Exception):  # noqa: N818  # nothing went wrong
+    """The caller asked, through ``cancelled``, for the work to end early."""
+
+
+def _never() -> bool:
+    return False
+
+
 class Segmenter:
     """A loaded model on a device. Not for several threads at once."""
 
@@ -126,12 +134,20 @@ class Segmenter:
         """The model's classes."""
         return self.loaded.label_set
 
-    def segment(self, image: UInt8, options: SamplingOptions | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: UInt8,
+        options: SamplingOptions | None = None,
+        cancelled: Callable[[], bool] = _never,
+    ) -> Segmentation:
         """Segment one RGB image uint8 [H, W, 3] of any size; see `segment_batch`."""
-        return self.segment_batch([image], options)[0]
+        return self.segment_batch([image], options, cancelled)[0]
 
     def segment_batch(
-        self, images: Sequence[UInt8], options: SamplingOptions | None = None
+        self,
+        images: Sequence[UInt8],
+        options: SamplingOptions | None = None,
+        cancelled: Callable[[], bool] = _never,
     ) -> list[Segmentation]:
         """Segment RGB images uint8 [H, W, 3]; sizes may differ where their model input is equal.
 
@@ -140,11 +156,12 @@ class Segmenter:
 
         Raises:
             CamsegError: an image is no uint8 RGB array or empty, or inputs differ in size.
+            SegmentationCancelled: ``cancelled`` was true before a stage.
         """
         if not images:
             return []
         options = options or SamplingOptions()
-        clock = _StageClock(self.device)
+        clock = _StageClock(self.device, cancelled)
         with torch.inference_mode():
             with clock.stage("prepare"):
                 fits = [self._fit(check_image(image)) for image in images]
@@ -274,13 +291,16 @@ def find_device(name: str) -> torch.device:
 class _StageClock:
     """Adds up wall seconds per stage on the steady clock; waits for the device at each end."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, cancelled: Callable[[], bool] = _never) -> None:
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self._device = device
+        self._cancelled = cancelled
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        """Time one stage."""
+        """Time one stage, unless the caller lost interest."""
+        if self._cancelled():
+            raise SegmentationCancelled
         start = time.perf_counter()
         yield
         if self._device.type == "cuda":

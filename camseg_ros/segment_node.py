@@ -39,7 +39,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.results import overlay_image
-from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmenter
 from camseg_ros.conversions import (
     BadFrameError,
     image_message,
@@ -266,6 +266,8 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             outcome: Outcome = "dropped"
             try:
                 outcome = self._process(frame, self._options)
+            except SegmentationCancelled:
+                outcome = "dropped"
             except BadFrameError as error:
                 outcome = "refused"
                 self._warn_refused(str(error))
@@ -283,7 +285,8 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             rgb_from_compressed if isinstance(frame.message, CompressedImage) else rgb_from_image
         )
         image = to_rgb(frame.message)
-        result = segmenter.segment(image, options)
+        # Deactivation and Ctrl-C wait for the worker: a large model should not finish its frame.
+        result = segmenter.segment(image, options, cancelled=lambda: not self._queue.may_publish)
         pictures = {"mask": result.class_ids, "confidence": result.confidence}
         if self._image_publishers["overlay"].get_subscription_count() > 0:
             pictures["overlay"] = overlay_image(image, result.class_ids, segmenter.label_set)

@@ -26,6 +26,7 @@ from camseg_core.segmenter import (
     STAGES,
     SamplingOptions,
     Segmentation,
+    SegmentationCancelled,
     Segmenter,
     find_device,
 )
@@ -651,3 +652,12 @@ def test_loading_says_what_is_wrong_with_the_weights() -> None:
 
 def test_the_label_set_is_the_models() -> None:
     assert Segmenter(random_model("tiny")).label_set is CITYSCAPES
+
+
+def test_work_ends_early_where_nobody_waits_for_it(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    answers = iter([False, False, True])
+    with pytest.raises(SegmentationCancelled):
+        tiny_segmenter.segment(random_image(8, 8), cancelled=lambda: next(answers))
+    assert next(answers, None) is None

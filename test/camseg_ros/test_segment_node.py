@@ -124,11 +124,14 @@ class HeldSegmenter:
         self.entered, self.release = threading.Semaphore(0), threading.Semaphore(0)
         self.options: list[SamplingOptions] = []
 
-    def segment(self, image: np.ndarray, options: SamplingOptions) -> Any:
+    def segment(
+        self, image: np.ndarray, options: SamplingOptions, cancelled: Callable[[], bool]
+    ) -> Any:
         self.entered.release()
         assert self.release.acquire(timeout=LIMIT_S)
         self.options.append(options)
-        return self._segmenter.segment(image, options)
+        self.cancelled = cancelled()
+        return self._segmenter.segment(image, options, cancelled)
 
 
 def hold(harness: Harness) -> HeldSegmenter:
@@ -334,6 +337,7 @@ def test_a_frame_in_progress_at_deactivation_is_dropped_and_not_published(
     node.wait(lambda: node.counts().in_progress == 0)
     counts = node.counts()
     assert (counts.received, counts.out, counts.dropped) == (2, 0, 2)
+    assert held.cancelled
     assert node.outputs["mask"] == []
 
 
