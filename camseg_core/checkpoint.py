@@ -197,14 +197,13 @@ def difference(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], most: int = 10
 ) -> str:
     """Describe how ``found`` names and shapes differ from the ``expected``, a line each."""
-    shared = expected.keys() & found.keys()
     groups = {
         "missing": [f"{key} {_shape(expected[key])}" for key in expected if key not in found],
         "unexpected": [f"{key} {_shape(found[key])}" for key in found if key not in expected],
         "wrong shape": [
             f"{key} is {_shape(found[key])}, the model has {_shape(expected[key])}"
             for key in expected
-            if key in shared and expected[key] != found[key]
+            if key in found and expected[key] != found[key]
         ],
     }
     lines = []
@@ -313,10 +312,10 @@ def published_pair(folder: Path) -> tuple[Path, Path] | None:
 
 
 def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> LoadedModel:
-    ours = sorted(folder.glob("*.safetensors"))
     pair = published_pair(folder)
     if pair is not None:
         return load_published(*pair, num_heads=num_heads, variant=variant)
+    ours = sorted(folder.glob("*.safetensors"))
     if len(ours) == 1:
         _refuse_published_options(str(ours[0]), num_heads, variant)
         return _load_safetensors(ours[0])
@@ -338,11 +337,11 @@ def _refuse_published_options(source: str, num_heads: int | None, variant: Varia
 
 def _autoencoder_beside(transformer_path: Path, variant: Variant) -> Path:
     """Find the one autoencoder file that goes with a transformer file."""
-    read_transformer(transformer_path, variant)  # a file that is none is the first thing to say
     for folder in (transformer_path.parent, transformer_path.parent.parent / "vae"):
         candidates = sorted(folder.glob("*.ckpt"))
         if len(candidates) == 1:
             return candidates[0]
+    read_transformer(transformer_path, variant)  # a file that is none is the first thing to say
     raise CamsegError(
         f"{transformer_path} is one of two published files, and one autoencoder (*.ckpt) was not "
         "found beside it or in ../vae; make one file of both with "

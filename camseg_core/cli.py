@@ -13,14 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
 
 if TYPE_CHECKING:
     from camseg_core.published_format import Variant
-
-BAD_INPUT = 2
-FAILED_CHECK = 1
-INTERRUPTED = 130
 
 Command = Callable[[argparse.Namespace], int]
 

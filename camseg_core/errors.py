@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one error that user input can cause."""
+"""The one error that user input can cause, and the exit statuses of the programs."""
 
 from __future__ import annotations
+
+FAILED_CHECK = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
 
 
 class CamsegError(ValueError):

@@ -182,7 +182,6 @@ class Segmenter:
         """Sample mask latents [B, L, Z], scaled, for images in [-1, 1], [B, 3, H', W']."""
         clock = clock or _StageClock(self.device)
         config = self._model.config
-        grid: Grid = (image.shape[2] // config.stride, image.shape[3] // config.stride)
         with clock.stage("image_encoder"):
             latent = self._model.autoencoder.encode(image)  # [B, C, h x p, w x p]
             image_tokens = tokens_from_latent(latent, config.patch_size)  # [B, L, Z]
@@ -196,7 +195,7 @@ class Segmenter:
                 if not hidden.all():
                     mask = hidden.to(self.device).expand(len(tokens), -1)  # [B, L]
                 condition = self._model.transformer(
-                    image_tokens, tokens if mask is not None else None, mask, grid
+                    image_tokens, tokens if mask is not None else None, mask, self._grid(image)
                 )[:, length:]  # [B, L, D], the mask half
             with clock.stage("denoiser"):
                 places = to_predict.nonzero()[:, 0]  # [tokens of this round]
@@ -230,11 +229,10 @@ class Segmenter:
 
     def _decode_mask(self, image: Tensor, options: SamplingOptions, clock: _StageClock) -> Tensor:
         """Sample and decode the colour mask: [B, 3, H', W'] in [-1, 1] to the same shape."""
-        config = self._model.config
         tokens = self.mask_latent_tokens(image, options, clock)
         with clock.stage("decoder"):
-            grid = (image.shape[2] // config.stride, image.shape[3] // config.stride)
-            latent = latent_from_tokens(tokens, grid, config.patch_size)
+            patch_size = self._model.config.patch_size
+            latent = latent_from_tokens(tokens, self._grid(image), patch_size)
             decoded: Tensor = self._model.autoencoder.decode(latent)
             return decoded
 
@@ -252,6 +250,11 @@ class Segmenter:
             ),
             stage_seconds=seconds,
         )
+
+    def _grid(self, image: Tensor) -> Grid:
+        """Give the token grid of model inputs [B, 3, H', W']."""
+        stride = self._model.config.stride
+        return image.shape[2] // stride, image.shape[3] // stride
 
     def _fit(self, image: UInt8) -> Fit:
         config = self._model.config

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
 from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
 from camseg_core.results import write_png
@@ -158,9 +158,10 @@ def run_demo(
         write_video(out / "overlay.mp4", overlays, max(1.0, len(overlays) / seconds))
         print(f"wrote {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
     print(summary_line(result))
-    for problem in result.problems():
-        print(f"camseg demo: {problem}", file=sys.stderr)
-    return 1 if result.problems() else 0
+    problems = result.problems()
+    for problem in problems:
+        print(f"camseg-demo: {problem}", file=sys.stderr)
+    return FAILED_CHECK if problems else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,10 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except CamsegError as error:
         print(f"camseg-demo: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("camseg-demo: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def _images(sources: Sequence[Source]) -> Iterator[UInt8]:

@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,8 +127,7 @@ def replay_live(
             player.play(frames, rate_hz, progress)
             player.drain()
             player.change_state(Transition.TRANSITION_DEACTIVATE)
-            player.forget_diagnostics()
-            player.wait(player.node_is_empty, DRAIN_LIMIT_S, "the node's last diagnostics")
+            player.wait_until_idle()
             player.ask_to_shut_down()
             exit_status = process.wait(timeout=DRAIN_LIMIT_S)
         except subprocess.TimeoutExpired as error:
@@ -153,7 +151,7 @@ def _context() -> Iterator[Context]:
 
 @contextmanager
 def node_process(
-    parameters: Mapping[str, bool | int | float | str], command: Sequence[str] | None = None
+    parameters: Mapping[str, bool | int | float | str],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run segment_node as users do, with a params file; interrupt it at the end if it still runs.
 
@@ -165,13 +163,10 @@ def node_process(
         raise CamsegError(f"segment_node has no parameter {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="camseg_") as folder:
         params_file = Path(folder) / "params.yaml"
-        lines = [f"    {name}: {_yaml(value)}" for name, value in parameters.items()]
+        lines = [f"    {name}: {json.dumps(value)}" for name, value in parameters.items()]
         params_file.write_text("\n".join(["/**:", "  ros__parameters:", *lines, ""]))
         arguments = ["--ros-args"] + (["--params-file", str(params_file)] if lines else [])
-        process = subprocess.Popen(
-            [*(command or (sys.executable, "-m", "camseg_ros.segment_node")), *arguments],
-            env=os.environ.copy(),
-        )
+        process = subprocess.Popen([sys.executable, "-m", "camseg_ros.segment_node", *arguments])
         try:
             yield process
         finally:
@@ -275,34 +270,34 @@ class _Player:
 
     def drain(self) -> None:
         """Wait until the node has nothing left to do, and a little for its last masks."""
+        # Two diagnostics: the first may have left the node before the last frame reached it.
+        self.wait_until_idle()
+        self.wait_until_idle()
         with self._changed:
-            # Two diagnostics: the first may have left the node before the last frame reached it.
-            for _ in range(2):
-                self.node_values = {}
-                self.wait(self.node_is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
             self._changed.wait_for(
                 lambda: int(self.node_values["frames_out"]) <= len(self.masks), ARRIVAL_LIMIT_S
             )
 
-    def forget_diagnostics(self) -> None:
-        """Wait for new ones from here on."""
+    def wait_until_idle(self) -> None:
+        """Wait for diagnostics, newer than this call, of a node without frames.
+
+        Raises:
+            CamsegError: they did not come in time.
+        """
         with self._changed:
             self.node_values = {}
+            self.wait(self.node_is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
 
     def ask_to_shut_down(self) -> None:
         """Ask for the end; the process may be gone before its answer leaves."""
-        request = ChangeState.Request()
-        request.transition.id = Transition.TRANSITION_INACTIVE_SHUTDOWN
-        self._change_state.call_async(request)
+        self._change_state.call_async(_change_request(Transition.TRANSITION_INACTIVE_SHUTDOWN))
 
     def node_is_empty(self) -> bool:
         values = self.node_values
         return bool(values) and values["frames_waiting"] == values["frames_in_progress"] == "0"
 
     def change_state(self, transition: int) -> None:
-        request = ChangeState.Request()
-        request.transition.id = transition
-        response = self._call(self._change_state, request, DRAIN_LIMIT_S)
+        response = self._call(self._change_state, _change_request(transition), DRAIN_LIMIT_S)
         if response is None or not response.success:
             raise CamsegError(f"segment_node refused lifecycle transition {transition}")
 
@@ -332,7 +327,7 @@ class _Player:
             self._changed.notify_all()
 
 
-def _yaml(value: bool | int | float | str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value) if isinstance(value, str) else repr(value)
+def _change_request(transition: int) -> ChangeState.Request:
+    request = ChangeState.Request()
+    request.transition.id = transition
+    return request

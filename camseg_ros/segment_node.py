@@ -37,7 +37,7 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_core.results import overlay_image
 from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmenter
 from camseg_ros.conversions import (
@@ -59,7 +59,6 @@ from camseg_ros.parameters import (
     sampling_options,
 )
 
-BAD_INPUT = 2
 DIAGNOSTICS_PERIOD_S = 1.0
 SPIN_TIMEOUT_S = 0.2
 REPEATED_WARNING_NS = 10 * 10**9
@@ -79,7 +78,6 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         """
         super().__init__(NODE_NAME)
         self.stop_requested = threading.Event()
-        self._active = False
         self._camera = ""
         self._input: tuple[type, str] = (Image, "")
         self._queue = FrameQueue([])
@@ -106,14 +104,16 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the model, run it once, create publishers and the worker."""
-        return self._transition("configure", self._configure)
+        return self._transition("configure", self._configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Listen to the camera."""
-        result = self._transition("activate", self._activate)
+        result = self._transition("activate", self._activate, undo=self._stop_listening)
         return super().on_activate(state) if result == TransitionCallbackReturn.SUCCESS else result
 
-    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+    def _transition(
+        self, name: str, work: Callable[[], None], undo: Callable[[], None]
+    ) -> TransitionCallbackReturn:
         """Do the work of a transition; tell why it fails, which rclpy would keep to itself."""
         try:
             work()
@@ -124,10 +124,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             self.get_logger().error(f"cannot {name}: {type(error).__name__}: {reason}")
         else:
             return TransitionCallbackReturn.SUCCESS
-        if name == "activate":
-            self._stop_listening()
-        else:
-            self._release()
+        undo()
         return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
@@ -170,7 +167,6 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._subscription = self.create_subscription(
             message_type, topic, self._on_image, INPUT_QOS
         )
-        self._active = True
         self.get_logger().info(f"active: listening to {self._subscription.topic_name}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -207,8 +203,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             f"+ refused {counts.refused}"
         )
 
+    @property
+    def _active(self) -> bool:
+        return self._subscription is not None
+
     def _stop_listening(self) -> None:
-        self._active = False
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
@@ -267,7 +266,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             try:
                 outcome = self._process(frame, self._options)
             except SegmentationCancelled:
-                outcome = "dropped"
+                pass
             except BadFrameError as error:
                 outcome = "refused"
                 self._warn_refused(str(error))
