@@ -123,6 +123,7 @@ class HeldSegmenter:
         self.loaded, self.label_set = segmenter.loaded, segmenter.label_set
         self.entered, self.release = threading.Semaphore(0), threading.Semaphore(0)
         self.options: list[SamplingOptions] = []
+        self.obeys_cancelled = True
 
     def segment(
         self, image: np.ndarray, options: SamplingOptions, cancelled: Callable[[], bool]
@@ -131,7 +132,9 @@ class HeldSegmenter:
         assert self.release.acquire(timeout=LIMIT_S)
         self.options.append(options)
         self.cancelled = cancelled()
-        return self._segmenter.segment(image, options, cancelled)
+        if self.obeys_cancelled:
+            return self._segmenter.segment(image, options, cancelled)
+        return self._segmenter.segment(image, options)
 
 
 def hold(harness: Harness) -> HeldSegmenter:
@@ -321,13 +324,15 @@ def test_the_lifecycle_twice_leaves_no_thread_and_no_publisher(
         assert list(node.node.publishers) == publishers
 
 
+@pytest.mark.parametrize("ends_early", [True, False])
 def test_a_frame_in_progress_at_deactivation_is_dropped_and_not_published(
-    harness: Callable[..., Harness],
+    harness: Callable[..., Harness], ends_early: bool
 ) -> None:
     node = harness()
     node.start()
     node.listen("mask")
     held = hold(node)
+    held.obeys_cancelled = ends_early
     node.publish(1)
     assert held.entered.acquire(timeout=LIMIT_S)
     node.publish(2)
