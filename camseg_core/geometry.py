@@ -7,6 +7,7 @@ Shapes: H, W = the image's size; H', W' = the model input's, multiples of the st
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.presets import InputConfig
 
 UInt8 = NDArray[np.uint8]
+Value = TypeVar("Value", np.uint8, np.float32)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ class Fit:
         )
         return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
 
-    def from_input(self, result: UInt8) -> UInt8:
-        """Crop and resize a result uint8 [H', W'] to [H, W], nearest neighbour.
+    def from_input(self, result: NDArray[Value]) -> NDArray[Value]:
+        """Crop and resize a result [H', W'] (uint8 or float32) to [H, W], nearest neighbour.
 
         Nearest, because neither ids nor palette colours can be blended.
         """
@@ -82,7 +84,7 @@ class Fit:
         resized = cv2.resize(
             inside, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT
         )
-        return np.asarray(resized, np.uint8)
+        return np.asarray(resized, result.dtype)
 
 
 def check_image(image: object) -> UInt8:

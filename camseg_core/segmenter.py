@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -37,6 +37,9 @@ UInt8 = NDArray[np.uint8]
 Stage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
+IMAGE_NOISE_ROUND = 2**32 - 1
+"""Round number that keys the image latent's noise; generation rounds stay below it."""
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -49,6 +52,8 @@ class SamplingOptions:
         seed: of the noise, 0 or more; the noise is a function of seed and token.
         rounds: generation rounds of the transformer; 1 is the published path.
         initial_noise_scale: scales x at the noisiest step; 0 starts from zero noise.
+        sample_image_latent: draw the image's latent from its posterior, as the published protocol
+            does, instead of taking the mean.
 
     Raises:
         CamsegError: a value out of its range.
@@ -60,6 +65,7 @@ class SamplingOptions:
     seed: int = 0
     rounds: int = 1
     initial_noise_scale: float = 1.0
+    sample_image_latent: bool = False
 
     def __post_init__(self) -> None:
         """Check every range, so that a bad value is refused before any work."""
@@ -80,15 +86,36 @@ class Segmentation:
     Attributes:
         class_ids: uint8 [H, W] at the image's size, 0..C-1, 255 = unlabeled.
         confidence: uint8 [H, W], the largest class probability x 255, rounded.
-        token_probabilities: uint8 [h, w, C], probability x 255 per class, mean over each token's
-            pixels that lie inside the image.
+        input_probabilities: float [C, H', W'] at the model's input size; what is missing to 1 is
+            void's share.
+        fit: how the image lies in the model's input.
+        stride: pixels of a token's side.
         stage_seconds: wall time per stage on the steady clock; a batch's time is on each result.
     """
 
     class_ids: UInt8
     confidence: UInt8
-    token_probabilities: UInt8
+    input_probabilities: Tensor = field(repr=False, compare=False)
+    fit: Fit = field(repr=False)
+    stride: int = field(repr=False)
     stage_seconds: dict[Stage, float] = field(compare=False)
+
+    @cached_property
+    def token_probabilities(self) -> UInt8:
+        """Probability x 255 per class and token, uint8 [h, w, C].
+
+        The mean over each token's pixels that lie inside the image. Computed when asked for.
+        """
+        return _as_uint8(_token_means(self.input_probabilities, self.fit, self.stride))
+
+    @cached_property
+    def class_probabilities(self) -> NDArray[np.float32]:
+        """Probability per class and pixel at the image's size, float32 [C, H, W].
+
+        By nearest neighbour, as the class ids; not-a-number is 0. Computed when asked for.
+        """
+        probabilities = self.input_probabilities.float().nan_to_num(0.0).cpu().numpy()
+        return np.stack([self.fit.from_input(channel) for channel in probabilities])
 
 
 class SegmentationCancelled(Exception):  # noqa: N818  # nothing went wrong
@@ -183,7 +210,8 @@ class Segmenter:
         clock = clock or _StageClock(self.device)
         config = self._model.config
         with clock.stage("image_encoder"):
-            latent = self._model.autoencoder.encode(image)  # [B, C, h x p, w x p]
+            noise = self._image_noise(image, options.seed) if options.sample_image_latent else None
+            latent = self._model.autoencoder.encode(image, noise)  # [B, C, h x p, w x p]
             image_tokens = tokens_from_latent(latent, config.patch_size)  # [B, L, Z]
         tokens = torch.zeros_like(image_tokens)  # [B, L, Z]
         length = image_tokens.shape[1]
@@ -199,9 +227,9 @@ class Segmenter:
                 )[:, length:]  # [B, L, D], the mask half
             with clock.stage("denoiser"):
                 places = to_predict.nonzero()[:, 0]  # [tokens of this round]
-                noise = TokenNoise(options.seed, length, tokens.shape[2], index)
+                drawn = TokenNoise(options.seed, length, tokens.shape[2], index)
                 tokens[:, places] = self.denoise_tokens(
-                    condition[:, places], partial(_noise_at, noise, places), options
+                    condition[:, places], partial(_noise_at, drawn, places), options
                 )
         return tokens
 
@@ -245,11 +273,18 @@ class Segmenter:
         return Segmentation(
             class_ids=fit.from_input(class_ids.cpu().numpy()),
             confidence=fit.from_input(confidence),
-            token_probabilities=_as_uint8(
-                _token_means(probabilities, fit, self._model.config.stride)
-            ),
+            input_probabilities=probabilities,
+            fit=fit,
+            stride=self._model.config.stride,
             stage_seconds=seconds,
         )
+
+    def _image_noise(self, image: Tensor, seed: int) -> Tensor:
+        """Draw the image latent's noise [1, C, h x p, w x p], the same for each image."""
+        grid, patch_size = self._grid(image), self._model.config.patch_size
+        channels = self._model.config.transformer.token_channels
+        noise = TokenNoise(seed, grid[0] * grid[1], channels, IMAGE_NOISE_ROUND)
+        return latent_from_tokens(noise(0)[None], grid, patch_size).to(self.device)
 
     def _grid(self, image: Tensor) -> Grid:
         """Give the token grid of model inputs [B, 3, H', W']."""

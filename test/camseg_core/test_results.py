@@ -10,8 +10,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from camseg_core.errors import CamsegError
+from camseg_core.geometry import Fit
 from camseg_core.labels import CITYSCAPES
 from camseg_core.results import overlay_image, save_segmentation, write_png
 from camseg_core.segmenter import Segmentation
@@ -32,7 +34,9 @@ def result() -> Segmentation:
     return Segmentation(
         class_ids=class_ids,
         confidence=rng.integers(0, 256, (HEIGHT, WIDTH), np.uint8),
-        token_probabilities=np.zeros((1, 1, 19), np.uint8),
+        input_probabilities=torch.zeros(19, 16, 16),
+        fit=Fit(HEIGHT, WIDTH, 10, 16, 16, 16),
+        stride=16,
         stage_seconds={},
     )
 

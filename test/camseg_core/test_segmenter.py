@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,42 @@ def assert_alike(one: Segmentation, two: Segmentation) -> None:
         assert np.abs(first - second).max() <= 1, field
 
 
+# The image's latent
+
+
+def test_the_image_latent_is_the_mean_or_a_sample_by_seed(
+    monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    autoencoder = segmenter.loaded.model.autoencoder
+    encode, noises = autoencoder.encode, []
+
+    def recording(image: Tensor, noise: Tensor | None = None) -> Tensor:
+        noises.append(noise)
+        return encode(image, noise)
+
+    monkeypatch.setattr(autoencoder, "encode", recording)
+    image = input_image(segmenter, random_image)
+    sampled = SamplingOptions(steps=2, sample_image_latent=True)
+    results = [
+        segmenter.segment(image, options)
+        for options in (FEW, sampled, sampled, replace(sampled, seed=1))
+    ]
+    mean, first, again, other = noises
+    assert mean is None
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    config = segmenter.loaded.config
+    stride = config.stride // config.patch_size
+    assert first.shape == (
+        1, config.autoencoder.latent_channels,
+        config.input.height // stride, config.input.width // stride,
+    )  # fmt: skip
+    assert abs(float(first.mean())) < 0.25
+    assert 0.75 < float(first.std()) < 1.25
+    assert_same(results[1], results[2])
+    assert (results[1].class_probabilities != results[3].class_probabilities).any()
+
+
 # Sizes, types, ranges
 
 
@@ -140,9 +177,9 @@ def test_the_networks_read_rgb_from_minus_one_to_one(
     autoencoder = model_of(segmenter).autoencoder
     real, seen = autoencoder.encode, []
 
-    def watched(image: Tensor) -> Tensor:
+    def watched(image: Tensor, noise: Tensor | None = None) -> Tensor:
         seen.append(image.clone())
-        return real(image)
+        return real(image, noise)
 
     monkeypatch.setattr(autoencoder, "encode", watched)
     images = [input_image(segmenter, random_image, seed) for seed in range(2)]
@@ -203,6 +240,23 @@ def test_tokens_have_the_mean_over_their_pixels(
     assert tokens[0, 1, 9] == tokens[1, 0, 9] == 255
     assert tokens[0, 1, 7] == tokens[1, 0, 7] == 0
     assert tokens[3, 3].max() < 3
+
+
+def test_pixels_have_the_probabilities_behind_their_confidence(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    for size in SIZES:
+        result = segmenter.segment(random_image(*size), FEW)
+        probabilities = result.class_probabilities
+        assert probabilities.dtype == np.float32
+        assert probabilities.shape == (19, *size)
+        np.testing.assert_array_equal(
+            np.round(probabilities.max(axis=0) * np.float32(255.0)), result.confidence
+        )
+        labeled = result.class_ids != 255
+        picked = np.take_along_axis(probabilities, result.class_ids[None] % 255, axis=0)[0]
+        np.testing.assert_array_equal(picked[labeled], probabilities.max(axis=0)[labeled])
+        assert probabilities.sum(axis=0).max() <= 1.0 + 1e-5
 
 
 def test_padding_does_not_leak_into_a_result(
