@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg segment``: images, videos and folders to result files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from camseg_core.commands.options import WEIGHTS_HELP, add_published_options, variant
+from camseg_core.errors import BAD_INPUT, CamsegError
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``segment`` to the subparsers ``commands``."""
+    segment = commands.add_parser(
+        "segment",
+        help="segment an image, a video or a folder of images",
+        description="Write ids, colours, overlay and confidence of every input as PNG files.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    segment.set_defaults(command=_segment)
+    segment.add_argument("input", type=Path, metavar="IMAGE|VIDEO|FOLDER")
+    segment.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    segment.add_argument("--out", type=Path, required=True, help="folder for the results")
+    segment.add_argument("--steps", type=int, default=10, help="diffusion steps, 1 to 1000")
+    segment.add_argument("--sampler", default="ddpm", help="ddpm, ddim or dpm-solver++")
+    segment.add_argument("--temperature", type=float, default=1.0, help="scales ddpm's step noise")
+    segment.add_argument("--seed", type=int, default=0, help="of the noise")
+    segment.add_argument("--rounds", type=int, default=1, help="generation rounds")
+    segment.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add_published_options(segment)
+
+
+def _segment(parsed: argparse.Namespace) -> int:
+    from camseg_core.checkpoint import load_model
+    from camseg_core.inputs import find_sources
+    from camseg_core.segment_files import segment_files
+    from camseg_core.segmenter import SamplingOptions, Segmenter, find_device
+
+    options = SamplingOptions(
+        steps=parsed.steps,
+        sampler=parsed.sampler,
+        temperature=parsed.temperature,
+        seed=parsed.seed,
+        rounds=parsed.rounds,
+    )
+    find_device(parsed.device)
+    find_sources(parsed.input)  # what is wrong with the input is said before weights are loaded
+    if parsed.out.resolve().is_relative_to(parsed.input.resolve()) and parsed.input.is_dir():
+        raise CamsegError(
+            f"--out {parsed.out} lies inside the input folder {parsed.input}: a second run would "
+            "segment the results of the first; choose a folder outside"
+        )
+    loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
+    if loaded.is_random:
+        print("camseg: the weights are RANDOM, the masks mean nothing", file=sys.stderr)
+    summary = segment_files(Segmenter(loaded, parsed.device), parsed.input, parsed.out, options)
+    for line in summary.lines():
+        print(line)
+    for failure in summary.failures:
+        print(f"camseg: {failure}", file=sys.stderr)
+    return BAD_INPUT if summary.failures else 0

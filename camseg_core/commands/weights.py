@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg verify``, ``convert``, ``inspect`` and ``fetch-weights``: weights files."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from camseg_core.commands.options import add_published_options, variant
+from camseg_core.errors import FAILED_CHECK, CamsegError
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands on weights to the subparsers ``commands``."""
+    verify = commands.add_parser(
+        "verify",
+        help="check this code against vectors of the published implementation",
+        description="Print the largest relative error per group of vectors, and PASS or FAIL.",
+    )
+    verify.set_defaults(command=_verify)
+    verify.add_argument("folder", type=Path, help="a folder with vectors and their checkpoints")
+
+    convert = commands.add_parser(
+        "convert",
+        help="make one safetensors file of the two published files",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    convert.set_defaults(command=_convert)
+    convert.add_argument("transformer", type=Path, help="e.g. pretrained_models/mar/city768.16.pth")
+    convert.add_argument("autoencoder", type=Path, help="e.g. pretrained_models/vae/modelf16.ckpt")
+    convert.add_argument("--out", type=Path, required=True, help="the .safetensors file to write")
+    convert.add_argument(
+        "--palette-temperature",
+        type=float,
+        help="of the confidence; the unfitted default is in docs/model.md",
+    )
+    add_published_options(convert)
+
+    inspect = commands.add_parser("inspect", help="tell what a weights file, folder or preset is")
+    inspect.set_defaults(command=_inspect)
+    inspect.add_argument("source", metavar="FILE|FOLDER|PRESET")
+    inspect.add_argument(
+        "--keys", action="store_true", help="list every tensor by its published name and shape"
+    )
+
+    fetch = commands.add_parser(
+        "fetch-weights",
+        help="download the two published weight files",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    fetch.set_defaults(command=_fetch)
+    fetch.add_argument("--out", type=Path, default=Path("pretrained_models"), help="folder")
+    fetch.add_argument(
+        "--sha256",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="NAME=HEX",
+        help="expected hash of city768.16.pth or modelf16.ckpt, instead of the server's word",
+    )
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    from camseg_core.verify import verify_folder
+
+    verification = verify_folder(parsed.folder)
+    for line in verification.lines():
+        print(line)
+    return 0 if verification.passed else FAILED_CHECK
+
+
+def _convert(parsed: argparse.Namespace) -> int:
+    from camseg_core.checkpoint import load_published, save_model, with_palette_temperature
+
+    loaded = load_published(
+        parsed.transformer, parsed.autoencoder, num_heads=parsed.heads, variant=variant(parsed)
+    )
+    if parsed.palette_temperature is not None:
+        loaded = with_palette_temperature(loaded, parsed.palette_temperature)
+    save_model(loaded, parsed.out)
+    print(f"wrote {parsed.out}")
+    return 0
+
+
+def _inspect(parsed: argparse.Namespace) -> int:
+    from camseg_core.inspect_weights import describe_weights, published_keys
+
+    for line in (published_keys if parsed.keys else describe_weights)(parsed.source):
+        print(line)
+    return 0
+
+
+def _fetch(parsed: argparse.Namespace) -> int:
+    from camseg_core.fetch_weights import fetch_published_weights
+
+    hashes = {}
+    for entry in parsed.sha256:
+        name, separator, value = entry.partition("=")
+        if not separator:
+            raise CamsegError(f"--sha256 {entry!r}: NAME=HEX is needed")
+        hashes[name] = value
+    for path in fetch_published_weights(parsed.out, sha256=hashes):
+        print(path)
+    return 0
