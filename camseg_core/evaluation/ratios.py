@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ratios that may be undefined: not-a-number in memory, null in JSON."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+
+def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64:
+    """Divide two arrays of one shape as float64; NaN where the denominator is 0."""
+    result = np.full(np.shape(denominator), np.nan)
+    np.divide(numerator, denominator, out=result, where=np.asarray(denominator) != 0)
+    return result
+
+
+def mean_of_defined(values: Float64) -> float:
+    """Give the mean of what is not NaN; NaN if nothing is left."""
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def finite_or_none(value: float) -> float | None:
+    """Give ``value`` as JSON can hold it: None for NaN and infinity."""
+    return float(value) if math.isfinite(value) else None
