@@ -5,26 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from camseg_core.errors import CamsegError
-from camseg_core.files import write_bytes
-from camseg_core.labels import UNLABELED, LabelSet
+from camseg_core.labels import LabelSet
+from camseg_core.pictures import overlay_image, write_png
 from camseg_core.segmenter import Segmentation
 
 UInt8 = NDArray[np.uint8]
-
-OVERLAY_OPACITY = 0.5
-
-
-def overlay_image(image: UInt8, class_ids: UInt8, label_set: LabelSet) -> UInt8:
-    """Blend class colours over an RGB image, uint8 [H, W, 3]; unlabeled pixels stay as they are."""
-    colors = label_set.color_image(class_ids)
-    blended = cv2.addWeighted(image, 1.0 - OVERLAY_OPACITY, colors, OVERLAY_OPACITY, 0.0)
-    labeled = (class_ids != UNLABELED)[..., None]
-    return np.where(labeled, blended, image).astype(np.uint8)
 
 
 def save_segmentation(
@@ -49,16 +37,3 @@ def save_segmentation(
         write_png(path, picture)
         paths.append(path)
     return paths
-
-
-def write_png(path: Path, picture: UInt8) -> None:
-    """Write uint8 [H, W] or RGB uint8 [H, W, 3] as PNG, whole or not at all.
-
-    Raises:
-        CamsegError: the file cannot be written.
-    """
-    encodable = picture if picture.ndim == 2 else np.ascontiguousarray(picture[..., ::-1])
-    done, content = cv2.imencode(".png", encodable)
-    if not done:
-        raise CamsegError(f"cannot encode {path} from an array of shape {picture.shape}")
-    write_bytes(path, content.tobytes())

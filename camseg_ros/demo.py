@@ -20,7 +20,7 @@ from tqdm import tqdm
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
 from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
-from camseg_core.results import write_png
+from camseg_core.pictures import write_png
 from camseg_ros.dds_environment import use_free_domain, use_large_images
 from camseg_ros.replay import ReplayResult, replay_live
 

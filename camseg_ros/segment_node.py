@@ -38,7 +38,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image
 
 from camseg_core.errors import BAD_INPUT, CamsegError
-from camseg_core.results import overlay_image
+from camseg_core.pictures import overlay_image
 from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmenter
 from camseg_ros.conversions import (
     BadFrameError,

@@ -15,7 +15,8 @@ import torch
 from camseg_core.errors import CamsegError
 from camseg_core.geometry import Fit
 from camseg_core.labels import CITYSCAPES
-from camseg_core.results import overlay_image, save_segmentation, write_png
+from camseg_core.pictures import overlay_image
+from camseg_core.results import save_segmentation
 from camseg_core.segmenter import Segmentation
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
@@ -80,29 +81,10 @@ def test_ids_are_a_single_8_bit_channel_in_the_file(
         assert (header[8], header[9]) == (8, color_type)
 
 
-def test_the_overlay_is_half_image_half_colour_and_leaves_unlabeled_pixels(image: Image) -> None:
-    class_ids = np.full((HEIGHT, WIDTH), 255, np.uint8)
-    class_ids[2:5, 3:] = 10
-    overlay = overlay_image(image, class_ids, CITYSCAPES)
-    assert overlay.dtype == np.uint8
-    unlabeled = class_ids == 255
-    np.testing.assert_array_equal(overlay[unlabeled], image[unlabeled])
-    expected = (image[~unlabeled].astype(float) + np.array([0, 130, 180])) / 2
-    assert np.abs(overlay[~unlabeled] - expected).max() <= 0.5
-
-
 def test_an_older_result_is_replaced(tmp_path: Path, image: Image, result: Segmentation) -> None:
     (tmp_path / "a_ids.png").write_bytes(b"old")
     ids, *_ = save_segmentation(tmp_path, Path("a"), image, result, CITYSCAPES)
     np.testing.assert_array_equal(stored(ids), result.class_ids)
-
-
-def test_a_picture_in_any_memory_order_is_written_by_value(tmp_path: Path, image: Image) -> None:
-    view = image[::-1, ::2]
-    write_png(tmp_path / "color.png", view)
-    np.testing.assert_array_equal(stored(tmp_path / "color.png"), view)
-    write_png(tmp_path / "grey.png", view[..., 1])
-    np.testing.assert_array_equal(stored(tmp_path / "grey.png"), view[..., 1])
 
 
 def test_a_folder_that_cannot_be_is_one_line(

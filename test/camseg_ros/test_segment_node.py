@@ -22,7 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from camseg_core.checkpoint import random_model
-from camseg_core.results import overlay_image
+from camseg_core.pictures import overlay_image
 from camseg_core.segmenter import SamplingOptions, Segmenter
 from camseg_ros.conversions import (
     IMAGE_ENCODINGS,
