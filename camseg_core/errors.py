@@ -14,3 +14,7 @@ class CamsegError(ValueError):
     The text says what was wrong, the value, the rule and what to do. The command line prints it
     without a traceback and exits with status 2; the node logs it and refuses the transition.
     """
+
+
+class CamsegWarning(UserWarning):
+    """Something that the user must know and that is no error; its text is one line too."""

@@ -231,3 +231,36 @@ CITYSCAPES = LabelSet(
     },
 )
 """The 19 Cityscapes classes with the palette of the published weights."""
+
+CAMVID = LabelSet(
+    name="camvid",
+    names=(
+        "sky",
+        "building",
+        "pole",
+        "road",
+        "pavement",
+        "tree",
+        "sign",
+        "fence",
+        "car",
+        "pedestrian",
+        "bicyclist",
+    ),
+    palette=(
+        (128, 128, 128),
+        (128, 0, 0),
+        (192, 192, 128),
+        (128, 64, 128),
+        (60, 40, 222),
+        (128, 128, 0),
+        (192, 128, 128),
+        (64, 64, 128),
+        (64, 0, 128),
+        (64, 64, 0),
+        (0, 128, 192),
+    ),
+    # Its label files hold the class ids themselves, and 11 for unlabeled.
+    source_ids={**{class_id: class_id for class_id in range(11)}, 11: UNLABELED},
+)
+"""The 11 classes of CamVid as SegNet (arXiv 1511.00561) distributes and colours it."""

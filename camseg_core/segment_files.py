@@ -4,15 +4,13 @@
 from __future__ import annotations
 
 import resource
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm import tqdm
-
 from camseg_core.errors import CamsegError
 from camseg_core.inputs import find_sources, read_frames
+from camseg_core.progress import progress_bar
 from camseg_core.results import save_segmentation
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
 
@@ -58,9 +56,7 @@ def segment_files(
     sources = find_sources(inputs)
     summary = Summary()
     total = sum(source.frame_count for source in sources)
-    # In a log, what is over within a second, be it done or refused, needs no bar.
-    delay_s = 0.0 if sys.stderr.isatty() else 1.0
-    with tqdm(total=total or None, unit="frame", desc="segment", delay=delay_s) as bar:
+    with progress_bar(total or None, "frame", "segment") as bar:
         for source in sources:
             frames = read_frames(source)
             while True:

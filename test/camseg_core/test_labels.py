@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from camseg_core.errors import CamsegError
-from camseg_core.labels import CITYSCAPES, MAX_CLASSES, UNLABELED, LabelSet
+from camseg_core.labels import CAMVID, CITYSCAPES, MAX_CLASSES, UNLABELED, LabelSet
 
 # As the published palette lists them: void first, then the 19 classes.
 PUBLISHED = (
@@ -151,6 +151,52 @@ def test_a_table_may_map_to_unlabeled_and_each_id_is_mapped_once() -> None:
     assert swapped.remap(np.array([[0, 1, 0]])).tolist() == [[1, 0, 1]]
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_a_remap_is_its_table_pixel_by_pixel(data: st.DataObject) -> None:
+    wide = st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 300)
+    table = data.draw(st.dictionaries(wide, st.sampled_from([0, 1, 255]), max_size=8))
+    ids = st.sampled_from([*table]) | wide if table else wide
+    source = data.draw(hnp.arrays(np.int64, hnp.array_shapes(max_dims=2, max_side=6), elements=ids))
+    class_ids = replace(TWO, source_ids=table).remap(source)
+    assert class_ids.dtype == np.uint8
+    expected = [table.get(int(value), UNLABELED) for value in source.reshape(-1)]
+    assert class_ids.reshape(-1).tolist() == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_ids_survive_a_table_and_its_inverse(data: st.DataObject) -> None:
+    """Write class ids as any file ids, one for each class; the remap gives them back."""
+    file_ids = data.draw(st.lists(st.integers(0, 254), min_size=19, max_size=19, unique=True))
+    class_ids = data.draw(
+        hnp.arrays(np.uint8, (5, 4), elements=st.sampled_from([*range(19), UNLABELED]))
+    )
+    written = np.array([*file_ids, *[255] * 237], np.int64)[class_ids]
+    table = {file_id: class_id for class_id, file_id in enumerate(file_ids)}
+    np.testing.assert_array_equal(replace(CITYSCAPES, source_ids=table).remap(written), class_ids)
+
+
+def test_camvid_is_segnets() -> None:
+    expected = (
+        ("sky", (128, 128, 128)),
+        ("building", (128, 0, 0)),
+        ("pole", (192, 192, 128)),
+        ("road", (128, 64, 128)),
+        ("pavement", (60, 40, 222)),
+        ("tree", (128, 128, 0)),
+        ("sign", (192, 128, 128)),
+        ("fence", (64, 64, 128)),
+        ("car", (64, 0, 128)),
+        ("pedestrian", (64, 64, 0)),
+        ("bicyclist", (0, 128, 192)),
+    )
+    assert tuple(zip(CAMVID.names, CAMVID.palette, strict=True)) == expected
+    assert CAMVID.void_color == (0, 0, 0)
+    assert CAMVID.source_ids[11] == UNLABELED  # said, not forgotten
+    assert CAMVID.remap(np.arange(13)).tolist() == [*range(11), 255, 255]
+
+
 def test_the_decoding_palette_is_void_first_and_rounded_to_four_decimals() -> None:
     palette = CITYSCAPES.decoding_palette()
     assert palette.dtype == np.float32
@@ -190,7 +236,7 @@ def test_each_rule_names_the_set_and_the_value(changes: dict[str, Any], message:
         replace(TWO, **changes)
 
 
-@pytest.mark.parametrize("label_set", [CITYSCAPES, TWO])
+@pytest.mark.parametrize("label_set", [CITYSCAPES, CAMVID, TWO])
 def test_a_label_set_survives_json(label_set: LabelSet) -> None:
     back = LabelSet.from_dict(json.loads(json.dumps(label_set.to_dict())))
     assert back == label_set

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg evaluate`` and ``camseg report``: scores on labelled data, and a page of them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camseg_core.commands.options import WEIGHTS_HELP, add_published_options, variant
+from camseg_core.errors import CamsegError
+
+if TYPE_CHECKING:
+    from camseg_core.evaluation.evaluate import Plan
+
+PUBLISHED_STEPS = 100
+"""Of the published protocol."""
+
+OFFICIAL_STEPS = 10
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``evaluate`` and ``report`` to the subparsers ``commands``."""
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="score weights on a labelled data set",
+        description="Write one JSON line per image, corruption and number of steps. A second call "
+        "with the same options goes on where the first one was stopped. Several processes: "
+        "torchrun --nproc-per-node N -m camseg_core.cli evaluate ...",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    evaluate.set_defaults(command=_evaluate)
+    evaluate.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    data = evaluate.add_argument_group("data")
+    data.add_argument("--dataset", help="see `camseg data check --help`; not with --suite")
+    data.add_argument("--root", type=Path, required=True, help="folder of the data set")
+    data.add_argument("--split", default="val", help="split, or a list file")
+    data.add_argument("--part", default="", help="ACDC: adverse (default), reference or both")
+    data.add_argument(
+        "--condition", action="extend", nargs="+", default=[], help="ACDC: fog rain snow night"
+    )
+    data.add_argument("--label-set", help="name or YAML file; the data set's own without")
+    data.add_argument("--max-images", type=int, help="at most N images, spread evenly")
+    data.add_argument(
+        "--suite",
+        choices=["paper"],
+        help="the four published data sets below --root, and the eight corruptions on Cityscapes, "
+        "by the published protocol",
+    )
+    how = evaluate.add_argument_group("how")
+    how.add_argument("--protocol", choices=["official", "published"], default="official")
+    how.add_argument(
+        "--steps",
+        type=_numbers,
+        help=f"one or more, e.g. 1,4,16; {OFFICIAL_STEPS} without, {PUBLISHED_STEPS} for published",
+    )
+    how.add_argument(
+        "--corruption",
+        default="none",
+        help="none, all (the published eight), weather, or a list such as gaussian_noise,fog:3",
+    )
+    how.add_argument("--sampler", default="ddpm", help="ddpm, ddim or dpm-solver++")
+    how.add_argument("--temperature", type=float, default=1.0, help="scales ddpm's step noise")
+    how.add_argument("--seed", type=int, default=0, help="of the noise")
+    how.add_argument("--rounds", type=int, default=1, help="generation rounds")
+    how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    how.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        help="of torch in each process, on the CPU; equal numbers give equal bytes",
+    )
+    add_published_options(how)
+    evaluate.add_argument("--out", type=Path, required=True, help="folder of runs")
+
+    report = commands.add_parser(
+        "report",
+        help="make one self-contained HTML page of evaluations",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    report.set_defaults(command=_report)
+    report.add_argument("folder", type=Path, help="what `camseg evaluate --out` got")
+    report.add_argument("--out", type=Path, help="the page; FOLDER/report.html without")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Read ``1,4,16``."""
+    try:
+        return tuple(int(entry) for entry in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no list of whole numbers such as 1,4,16"
+        ) from error
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    import torch
+
+    from camseg_core.checkpoint import load_model
+    from camseg_core.distributed import Place, process_group
+    from camseg_core.evaluation.evaluate import Shard, evaluate
+    from camseg_core.evaluation.headline import headline_lines
+    from camseg_core.evaluation.summary import summarize
+    from camseg_core.segmenter import Segmenter, find_device
+
+    place = Place.from_environment()
+    if parsed.threads < 1:
+        raise CamsegError(f"--threads is {parsed.threads}; at least 1 is needed")
+    device = place.device(parsed.device)
+    find_device(device)
+    plans = _plans(parsed)  # what is wrong with the data is said before weights are loaded
+    torch.set_num_threads(parsed.threads)
+    loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
+    if loaded.is_random and place.is_first:
+        print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
+    segmenter = Segmenter(loaded, device)
+    with process_group(place):
+        folders = [
+            evaluate(segmenter, plan, parsed.out, Shard(place.rank, place.world_size))
+            for plan in plans
+        ]
+    if place.is_first:
+        for folder in folders:
+            for line in headline_lines(summarize(folder)):
+                print(line)
+    return 0
+
+
+def _plans(parsed: argparse.Namespace) -> list[Plan]:
+    """Open the data and put together what is to be done with it."""
+    from camseg_core.data.corruptions import select_corruptions
+    from camseg_core.data.datasets import open_dataset
+    from camseg_core.data.label_set_files import find_label_set
+    from camseg_core.evaluation.evaluate import Plan
+    from camseg_core.evaluation.suites import NOISE_STUDY_DATASET, open_paper_suite
+    from camseg_core.segmenter import SamplingOptions
+
+    published = parsed.protocol == "published" or parsed.suite is not None
+    options = SamplingOptions(
+        sampler=parsed.sampler,
+        temperature=parsed.temperature,
+        seed=parsed.seed,
+        rounds=parsed.rounds,
+        sample_image_latent=published,
+    )
+    steps = parsed.steps or ((PUBLISHED_STEPS if published else OFFICIAL_STEPS),)
+    corruptions = {"": select_corruptions(parsed.corruption)}
+    label_set = find_label_set(parsed.label_set) if parsed.label_set else None
+    if parsed.suite is not None:
+        datasets = open_paper_suite(parsed.root, label_set)
+        corruptions[NOISE_STUDY_DATASET] = select_corruptions("all")
+    elif parsed.dataset is None:
+        raise CamsegError("--dataset or --suite is needed; `camseg data check --help` names them")
+    else:
+        datasets = [
+            open_dataset(
+                parsed.dataset,
+                parsed.root,
+                parsed.split,
+                part=parsed.part,
+                conditions=parsed.condition,
+                label_set=label_set,
+            )
+        ]
+    return [
+        Plan(
+            dataset=dataset,
+            protocol="published" if published else "official",
+            steps=steps,
+            corruptions=corruptions.get(dataset.name, corruptions[""]),
+            sampling=options,
+            max_images=parsed.max_images,
+        )
+        for dataset in datasets
+    ]
+
+
+def _report(parsed: argparse.Namespace) -> int:
+    from camseg_core.evaluation.report import write_report
+
+    print(write_report(parsed.folder, parsed.out or parsed.folder / "report.html"))
+    return 0

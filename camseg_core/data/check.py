@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check a data set's tree: everything that is wrong with it, and how many frames it has."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from camseg_core.data.datasets import DATASETS, LAYOUTS, LIST, list_layouts, locate_list, suggest
+from camseg_core.data.image_list import ListedImage, read_list
+from camseg_core.data.label_images import class_table, counts_of, read_ids, unknown_ids
+from camseg_core.data.layout import (
+    Layout,
+    check_split,
+    find_entries,
+    find_home,
+    find_label_files,
+    same_label,
+)
+from camseg_core.errors import CamsegError
+from camseg_core.inputs import read_image
+from camseg_core.labels import UNLABELED, LabelSet
+from camseg_core.progress import progress_bar
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a user of the tree should know.
+
+    Attributes:
+        severity: ``error``: a file cannot be used; ``warning``: it can, but the tree is not the
+            published one; ``note``: nothing to act on.
+        path: the file or folder.
+        message: what is the matter with it.
+    """
+
+    severity: Severity
+    path: Path
+    message: str
+
+    def __str__(self) -> str:
+        """Give one line for a terminal."""
+        return f"{self.severity}: {self.path}: {self.message}"
+
+
+@dataclass(frozen=True)
+class SplitCount:
+    """What a split, or one part and condition of it, holds.
+
+    Attributes:
+        split: e.g. ``val``.
+        part: ``adverse``, ``reference`` or empty.
+        condition: the condition folder or empty.
+        sequences: number of drives.
+        frames: number of images.
+        labelled: number of them that have a label.
+        official: how many labelled ones were published; None if that is not known.
+    """
+
+    split: str
+    part: str
+    condition: str
+    sequences: int
+    frames: int
+    labelled: int
+    official: int | None
+
+
+def check_tree(
+    name: str,
+    root: str | Path,
+    split: str | None = None,
+    *,
+    list_file: str | Path | None = None,
+    label_set: LabelSet | None = None,
+    read_files: bool = True,
+) -> list[Finding]:
+    """Check the names, the numbers and the files of a data set; never stops at the first finding.
+
+    Args:
+        name: one of `camseg_core.data.datasets.DATASETS`.
+        root: as for `open_dataset`.
+        split: one of the splits that are there; None checks all of them.
+        list_file: check the lines of this list instead.
+        label_set: the classes that labels are to become; None takes the data set's own, and where
+            it has none ids are not checked.
+        read_files: also decode every image and every label; off, only names are looked at.
+
+    Returns:
+        Findings without repetition: on names and numbers, split by split, then on files.
+
+    Raises:
+        CamsegError: there is nothing to check: no such data set, folder, split or list, or a
+            label set that does not fit the data set.
+    """
+    findings: list[Finding] = []
+    images: list[ListedImage] = []
+    for found in _find(name, Path(root), split, list_file):
+        images += found.images
+        findings += found.findings
+    if read_files:
+        unique = {image.entry.image: image for image in images}
+        findings += _check_files(list(unique.values()), label_set)
+    return list(dict.fromkeys(findings))
+
+
+def count_frames(
+    name: str,
+    root: str | Path,
+    split: str | None = None,
+    *,
+    list_file: str | Path | None = None,
+) -> list[SplitCount]:
+    """Count what the splits hold, per part and condition; arguments and errors as `check_tree`."""
+    counts = []
+    for found in _find(name, Path(root), split, list_file):
+        groups: dict[tuple[str, str], list[ListedImage]] = {}
+        for image in found.images:
+            groups.setdefault((image.entry.part, image.entry.filed_under), []).append(image)
+        for (part, condition), images in sorted(groups.items()):
+            official = [
+                count.frames
+                for count in (found.layout.official if found.layout else ())
+                if (count.split, count.part, count.filed_under) == (found.split, part, condition)
+            ]
+            counts.append(
+                SplitCount(
+                    split=found.split,
+                    part=part,
+                    condition=condition,
+                    sequences=len({image.entry.sequence for image in images} - {""}),
+                    frames=len(images),
+                    labelled=sum(os.path.isfile(image.entry.label) for image in images),
+                    official=official[0] if official else None,
+                )
+            )
+    return counts
+
+
+def count_lines(counts: Iterable[SplitCount]) -> Iterator[str]:
+    """Write counts as the lines of a table, header first."""
+    header = ("split", "part", "condition", "sequences", "frames", "labelled", "official")
+    rows = [
+        (
+            count.split,
+            count.part or "-",
+            count.condition or "-",
+            str(count.sequences),
+            str(count.frames),
+            str(count.labelled),
+            "-" if count.official is None else str(count.official),
+        )
+        for count in counts
+    ]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        texts = [text.ljust(width) for text, width in zip(row[:3], widths, strict=False)]
+        numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
+        yield "  ".join((*texts, *numbers))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One split or list: its images, and what names and numbers alone tell."""
+
+    split: str
+    layout: Layout | None  # None: a list of any
+    images: list[ListedImage]
+    findings: list[Finding]
+
+
+def _find(
+    name: str, root: Path, split: str | None, list_file: str | Path | None
+) -> Iterator[_Found]:
+    if name not in DATASETS:
+        raise CamsegError(f"unknown data set {name!r}; {suggest(name, DATASETS)}")
+    if list_file is None and split is not None and (name == LIST or split.endswith(".txt")):
+        list_file = split
+    if list_file is not None:
+        path = locate_list(name, root, list_file)
+        images, problems = read_list(path, root, list_layouts(name))
+        findings = [Finding("error", path, problem) for problem in problems]
+        yield _Found(path.stem, None, images, findings)
+        return
+    if name == LIST:
+        raise CamsegError("data set 'list' needs a list: a text file with one image path a line")
+    layout = LAYOUTS[name]
+    home = find_home(layout, root)
+    if split is not None:
+        check_split(layout, home, split)
+    splits = layout.splits(home) if split is None else (split,)
+    absent = [
+        Finding("note", home, f"split {count.split!r} is not there; it has {count.frames} frames")
+        for count in layout.official
+        if split is None and not count.part and count.split not in splits
+    ]
+    if absent:
+        yield _Found("", layout, [], absent)
+    for one in splits:
+        yield _find_split(layout, home, one)
+
+
+def _find_split(layout: Layout, home: Path, split: str) -> _Found:
+    entries, strangers = find_entries(layout, home, split)
+    label_files, label_strangers = find_label_files(layout, home, split)
+    images = [ListedImage(layout, entry) for entry in entries]
+    findings: list[Finding] = []
+    lacking = [entry for entry in entries if not os.path.isfile(entry.label)]
+    excused = [entry for entry in lacking if entry.part in layout.labels_may_lack]
+    findings += [
+        Finding("error", entry.image, f"has no label: no file {entry.label}")
+        for entry in lacking
+        if entry.part not in layout.labels_may_lack
+    ]
+    if excused:
+        text = (
+            f"{len(excused)} {excused[0].part} images such as this have no label and are not used"
+        )
+        findings.append(Finding("note", excused[0].image, text))
+    for first, second in same_label(entries):
+        text = f"shares its label with {first.image}; they differ in the suffix only"
+        findings.append(Finding("error", second.image, text))
+    owned = {entry.label for entry in entries}
+    for label in label_files:
+        if label not in owned:
+            text = f"is a label without an image ({layout.image_form})"
+            findings.append(Finding("warning", label, text))
+    findings += [
+        Finding("note", path, "has no name of this layout and is not read")
+        for path in (*strangers, *label_strangers)
+    ]
+    findings += _check_numbers(layout, home, split, images)
+    return _Found(split, layout, images, findings)
+
+
+def _check_numbers(
+    layout: Layout, home: Path, split: str, images: Sequence[ListedImage]
+) -> Iterator[Finding]:
+    labelled = [image.entry for image in images if os.path.isfile(image.entry.label)]
+    if not images:
+        text = f"split {split!r} has no image; {layout.image_form} is looked for"
+        yield Finding("warning", home, text)
+        return
+    for count in layout.official:
+        frames = sum(count.covers(entry) for entry in labelled)
+        if count.split != split or frames == count.frames:
+            continue
+        what = " ".join(filter(None, (count.part, count.filed_under, "frames with a label")))
+        text = f"split {split!r} has {frames} {what}; {count.frames} were published"
+        yield Finding("warning" if frames else "note", home, text)
+    expected = layout.official_sequences.get(split)
+    if expected is not None:
+        sequences = {image.entry.sequence for image in images}
+        for text, names in (
+            ("has sequences that were not published in it", sequences - expected),
+            ("lacks sequences", expected - sequences),
+        ):
+            if names:
+                listed = ", ".join(sorted(names))
+                yield Finding("warning", home, f"split {split!r} {text}: {listed}")
+    if split in layout.cautions:
+        yield Finding("warning", home, f"split {split!r}: {layout.cautions[split]}")
+
+
+def _check_files(images: Sequence[ListedImage], label_set: LabelSet | None) -> Iterator[Finding]:
+    blank: list[Path] = []
+    with progress_bar(len(images), "frame", "check") as bar:
+        for image in images:
+            yield from _check_image(image, label_set, blank)
+            bar.update()
+    if blank:
+        text = f"has no pixel of any class; {len(blank)} labels are so"
+        yield Finding("warning", blank[0], text)
+
+
+def _check_image(
+    image: ListedImage, label_set: LabelSet | None, blank: list[Path]
+) -> Iterator[Finding]:
+    label = image.entry.label
+    label_format = image.layout.label_format(label)
+    classes = label_set or image.layout.classes
+    table = class_table(label_format, classes) if classes else None
+    size: tuple[int, ...] | None = None
+    try:
+        size = read_image(image.entry.image).shape[:2]
+    except CamsegError as error:
+        yield _from_error(image.entry.image, error)
+    if not os.path.isfile(label):
+        return
+    try:
+        ids = read_ids(label, label_format)
+    except CamsegError as error:
+        yield _from_error(label, error)
+        return
+    if size is not None and size != ids.shape:
+        text = f"is {ids.shape[1]} x {ids.shape[0]} but its image is {size[1]} x {size[0]}"
+        yield Finding("error", label, text)
+    if table is None:
+        return
+    if not table.known[ids].all():
+        yield _from_error(label, CamsegError(unknown_ids(label, ids, label_format, table)))
+    unlisted = counts_of(ids, table.known & ~table.listed)
+    if unlisted:
+        listed = ", ".join(f"{found} ({pixels} pixels)" for found, pixels in unlisted.items())
+        text = f"ids {listed} stand in no source_ids and become unlabeled"
+        yield Finding("warning", label, text)
+    if (table.class_ids[ids] == UNLABELED).all():
+        blank.append(label)
+
+
+def _from_error(path: Path, error: CamsegError) -> Finding:
+    return Finding("error", path, str(error).removeprefix(f"{path} "))

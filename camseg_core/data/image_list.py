@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists of images: a text file with one image path a line, as the original project has them.
+
+Paths are relative to the folder above ``dataset/``, may start with ``./``, and are recognised by
+the names of the layouts, which also tell where the label lies. Blank lines, Windows line ends and
+a missing last newline do not matter. The order of the list is kept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from camseg_core.data.layout import Entry, Layout
+from camseg_core.errors import CamsegError
+
+DATASET_FOLDER = "dataset"
+
+
+@dataclass(frozen=True)
+class ListedImage:
+    """One line of a list.
+
+    Attributes:
+        layout: whose names the path has.
+        entry: the image and its label, both there.
+    """
+
+    layout: Layout
+    entry: Entry
+
+
+def find_list(list_file: str | Path, folders: Sequence[Path]) -> Path:
+    """Find a list: as given, or else below one of ``folders``.
+
+    Raises:
+        CamsegError: it is in none of these places.
+    """
+    places = [Path(list_file), *(folder / list_file for folder in folders)]
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    raise CamsegError(f"no list {list_file}: none of {', '.join(map(str, places))} is a file")
+
+
+def read_list(
+    list_file: Path, root: Path, layouts: Sequence[Layout]
+) -> tuple[list[ListedImage], list[str]]:
+    """Read a list.
+
+    Args:
+        list_file: the list.
+        root: the folder above ``dataset/``; that folder itself or one in it will do.
+        layouts: those that are known, tried in this order.
+
+    Returns:
+        The images in the order of the list; and for each line that cannot be used, in one text,
+        its number, its path and the reason.
+
+    Raises:
+        CamsegError: the list is unreadable, no text, or has no line.
+    """
+    try:
+        content = list_file.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CamsegError(f"cannot read {list_file}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise CamsegError(
+            f"list {list_file} is no text: byte {error.start} is not UTF-8; "
+            "one image path a line is needed"
+        ) from error
+    if not os.path.isdir(root):
+        raise CamsegError(f"no such folder: {root}; the paths in {list_file} are relative to it")
+    images: list[ListedImage] = []
+    problems: list[str] = []
+    number_of: dict[str, int] = {}
+    # Not splitlines(), which also splits at form feeds and the like.
+    for number, line in enumerate(content.split("\n"), start=1):
+        text = line.strip()
+        if not text:
+            continue
+        try:
+            image = _recognize(text, root, layouts)
+            earlier = number_of.setdefault(image.entry.name, number)
+            if earlier != number:
+                raise CamsegError(f"stands in line {earlier} already")
+            images.append(image)
+        except CamsegError as error:
+            problems.append(f"line {number}: {text} {error}")
+    if not images and not problems:
+        raise CamsegError(f"list {list_file} is empty; one image path a line is needed")
+    return images, problems
+
+
+def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> ListedImage:
+    path = PurePosixPath(text)  # drops ./ and doubled slashes
+    if path.is_absolute() or ".." in path.parts:
+        raise CamsegError(f"leaves the root {root}; paths below it are needed")
+    base = _base(root, path)
+    for layout in layouts:
+        # The longest rest of the path that has the layout's form; before it is the data set.
+        for start in range(len(path.parts)):
+            home = base.joinpath(*path.parts[:start])
+            entry = layout.recognize(home, "/".join(path.parts[start:]), "")
+            if entry is None:
+                continue
+            if not os.path.isfile(entry.image):
+                raise CamsegError(f"is not there: no file {entry.image}")
+            if not os.path.isfile(entry.label):
+                raise CamsegError(f"has no label: no file {entry.label}")
+            return ListedImage(layout, replace(entry, name=path.as_posix()))
+    forms = ", ".join(layout.image_form for layout in layouts)
+    raise CamsegError(f"has the form of no data set; known forms are {forms}")
+
+
+def _base(root: Path, path: PurePosixPath) -> Path:
+    """Find the folder that ``path`` is relative to, if ``root`` is ``dataset`` or lies in it."""
+    if path.parts[:1] != (DATASET_FOLDER,) or os.path.isdir(root / DATASET_FOLDER):
+        return root
+    here = root.absolute()
+    for folder in (here, here.parent):
+        if folder.name == DATASET_FOLDER:
+            return folder.parent
+    return root

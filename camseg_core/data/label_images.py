@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label files: PNG -> the ids it holds -> class ids of a label set.
+
+Shapes: H, W = image size. Ids in files are bytes; class ids are uint8, 0..C-1, 255 = unlabeled.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camseg_core.data.label_set_files import LABEL_SETS
+from camseg_core.errors import CamsegError
+from camseg_core.labels import UNLABELED, LabelSet
+
+UInt8 = NDArray[np.uint8]
+
+# The PNG specification (ISO/IEC 15948), 11.2.1: colour types of the header.
+GREY, RGB, PALETTE = 0, 2, 3
+COLOR_TYPES = {
+    GREY: "grey",
+    RGB: "RGB",
+    PALETTE: "palette",
+    4: "grey with alpha",
+    6: "RGB with alpha",
+}
+MAX_PIXELS = 2**26
+"""A label that states more (8192 x 8192) is refused undecoded; PIL would warn at a third more."""
+
+
+@dataclass(frozen=True)
+class LabelFormat:
+    """How the label files of one layout hold classes.
+
+    Attributes:
+        owner: whose files, for messages, e.g. ``cityscapes``.
+        ids: the ids that may stand in a file, 255 aside; empty if the label set decides.
+        classes: the layout's own label set; None if it has none.
+        source_ids: id in a file -> class id of ``classes``; ids not listed are unlabeled.
+        channel: ``grey``: 8-bit grey, the grey value is the id; ``red``: 8-bit RGB, R is the id.
+    """
+
+    owner: str
+    ids: frozenset[int] = frozenset()
+    classes: LabelSet | None = None
+    source_ids: Mapping[int, int] = field(default_factory=dict, hash=False)
+    channel: Literal["grey", "red"] = "grey"
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """What each byte in a label file means.
+
+    Attributes:
+        class_ids: uint8 [256], the class id of each id.
+        known: bool [256], false for ids that may not occur.
+        listed: bool [256], false for ids that become unlabeled because the user lists them not.
+    """
+
+    class_ids: UInt8
+    known: NDArray[np.bool_]
+    listed: NDArray[np.bool_]
+
+
+def class_table(label_format: LabelFormat, label_set: LabelSet) -> ClassTable:
+    """Decide what each id in a file is in ``label_set``.
+
+    The layout's own classes are read by the layout's own table. Other label sets are read by
+    their ``source_ids``, which are ids of these files. A layout without classes (a folder pair)
+    takes a label set without ``source_ids`` as the class ids themselves.
+
+    Raises:
+        CamsegError: the label set has no table for these files, or one of other files.
+    """
+    own = label_format.classes
+    source_ids: Mapping[int, int]
+    if own is not None and _is_own(label_format, label_set):
+        source_ids = label_format.source_ids
+    elif own is None and not label_set.source_ids:
+        source_ids = {class_id: class_id for class_id in range(label_set.num_classes)}
+    else:
+        source_ids = label_set.source_ids
+        if own is not None:
+            _check_fits(label_format, label_set)
+    every_id = np.arange(256)
+    class_ids = replace(label_set, source_ids=dict(source_ids)).remap(every_id)
+    listed = np.isin(every_id, [*source_ids, UNLABELED])
+    if label_format.ids:
+        known = np.isin(every_id, [*label_format.ids, UNLABELED])
+    elif label_set.source_ids:
+        known = np.full(256, True)
+    else:
+        known = listed
+    if source_ids is label_format.source_ids:
+        listed = known  # the layout's own table leaves out what it means to
+    return ClassTable(class_ids, known, listed)
+
+
+def read_class_ids(
+    find_format: Callable[[Path], LabelFormat], path: Path, label_set: LabelSet
+) -> UInt8:
+    """Read a label file as class ids uint8 [H, W] of ``label_set``.
+
+    Args:
+        find_format: tells a label file's format by its name.
+        path: the file.
+        label_set: the classes that are wanted.
+
+    Raises:
+        CamsegError: unreadable, of another pixel type than the layout has, an id outside its
+            table, or a label set that does not fit these files.
+    """
+    label_format = find_format(path)
+    table = class_table(label_format, label_set)
+    ids = read_ids(path, label_format)
+    if not table.known[ids].all():
+        raise CamsegError(unknown_ids(path, ids, label_format, table))
+    class_ids: UInt8 = table.class_ids[ids]
+    return class_ids
+
+
+def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
+    """Read the ids that a label file holds: uint8 [H, W].
+
+    Raises:
+        CamsegError: unreadable, no whole PNG, or of another pixel type than the layout has.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    _check_header(path, content, label_format)
+    try:
+        picture = Image.open(io.BytesIO(content), formats=("PNG",))
+        picture.load()
+    except Exception as error:  # PIL raises almost anything on damaged bytes
+        raise CamsegError(
+            f"{path} is damaged: its {len(content)} bytes are no whole PNG file"
+        ) from error
+    pixels = np.asarray(picture)
+    return np.ascontiguousarray(pixels if label_format.channel == "grey" else pixels[..., 0])
+
+
+def unknown_ids(
+    path: Path, ids: UInt8, label_format: LabelFormat, table: ClassTable, most: int = 5
+) -> str:
+    """Say which ids of a file no table knows, with their number of pixels, in one line."""
+    found = counts_of(ids, ~table.known)
+    text = ", ".join(
+        f"{unknown} ({pixels} pixel{'s' if pixels > 1 else ''})"
+        for unknown, pixels in list(found.items())[:most]
+    )
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return (
+        f"{path} holds id {text}{more}; ids of {label_format.owner} label files are "
+        f"{_ranges(np.flatnonzero(table.known).tolist())}"
+    )
+
+
+def counts_of(ids: UInt8, wanted: NDArray[np.bool_]) -> dict[int, int]:
+    """Count the pixels of each id that occurs in ``ids`` and is true in ``wanted`` [256]."""
+    counts = np.bincount(ids.reshape(-1), minlength=256)
+    return {int(found): int(counts[found]) for found in np.flatnonzero((counts > 0) & wanted)}
+
+
+def _is_own(label_format: LabelFormat, label_set: LabelSet) -> bool:
+    """Tell whether ``label_set`` is the layout's own classes, by whichever table it brings."""
+    own = label_format.classes
+    return (
+        own is not None
+        and label_set.names == own.names
+        and label_set.source_ids in ({}, own.source_ids, label_format.source_ids)
+    )
+
+
+def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
+    owner, ids = label_format.owner, _ranges(sorted(label_format.ids))
+    advice = f"write a YAML file whose source_ids map {owner}'s ids ({ids}) to your classes"
+    if not label_set.source_ids:
+        raise CamsegError(
+            f"label set {label_set.name!r} has no source_ids for {owner} label files; {advice}"
+        )
+    if any(
+        (label_set.names, label_set.source_ids) == (known.names, known.source_ids)
+        for known in LABEL_SETS.values()
+    ):
+        raise CamsegError(
+            f"label set {label_set.name!r} is of other label files than {owner}'s; {advice}"
+        )
+    # -1 is what Cityscapes calls a licence plate; no file holds it.
+    outside = set(label_set.source_ids) - label_format.ids - {-1, UNLABELED}
+    if outside:
+        raise CamsegError(
+            f"label set {label_set.name!r} maps id {min(outside)}, which {owner} label files do "
+            f"not have; {advice}"
+        )
+
+
+def _check_header(path: Path, content: bytes, label_format: LabelFormat) -> None:
+    """Refuse by the PNG header: PIL would scale 4-bit grey and cut 16-bit RGB off in silence."""
+    if len(content) < 33 or content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
+        raise CamsegError(
+            f"{path} is not a PNG file, which labels are (a format with loss would change ids)"
+        )
+    width, height, depth, color_type = struct.unpack(">IIBB", content[16:26])
+    if width * height > MAX_PIXELS:
+        raise CamsegError(f"{path} states {width} x {height} pixels; at most {MAX_PIXELS} are read")
+    wanted = GREY if label_format.channel == "grey" else RGB
+    if (depth, color_type) == (8, wanted):
+        return
+    found = f"{depth}-bit {COLOR_TYPES.get(color_type, f'colour type {color_type}')}"
+    if wanted == RGB:
+        advice = "R is the class id (only the original panoptic maps are read)"
+    elif color_type == PALETTE:
+        advice = (
+            "the grey value is the id. If its palette indices are the ids, convert it: "
+            "Image.fromarray(numpy.array(Image.open(path))).save(path)"
+        )
+    elif color_type == GREY:
+        advice = "the grey value is the id; write it again as uint8"
+    else:
+        advice = "the grey value is the id; colours are not read as classes"
+    raise CamsegError(
+        f"{path} is {found}; label files of {label_format.owner} are 8-bit "
+        f"{COLOR_TYPES[wanted]}: {advice}"
+    )
+
+
+def _ranges(ids: list[int]) -> str:
+    """Write sorted ids in short: [0, 1, 2, 255] -> ``0..2, 255``."""
+    groups: list[list[Any]] = []
+    for number in ids:
+        if groups and number == groups[-1][1] + 1:
+            groups[-1][1] = number
+        else:
+            groups.append([number, number])
+    return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in groups)

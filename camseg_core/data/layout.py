@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a data set's layout on disk is: where its files lie and what their names say.
+
+One `Layout` per data set stands in the module of its name. Everything that walks a tree, reads a
+list or checks a tree is written once, for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+from camseg_core.data.label_images import LabelFormat
+from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
+
+PARTS = ("adverse", "reference")
+"""The parts of ACDC; the first is what is read unless asked otherwise."""
+ALL_PARTS = "both"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image that a layout knows by its name, and where its label belongs.
+
+    Whether a file is there is asked with `os.path`, since pathlib's raises on names that are too
+    long and in folders that are closed.
+
+    Attributes:
+        name: the image's path below the data set's folder, with ``/``.
+        image: the image file.
+        label: the label file, whether it is there or not.
+        part: one of `PARTS`, or empty where a layout has none.
+        condition: of this very image.
+        filed_under: the condition folder it lies in: a clear-weather reference of fog is filed
+            under fog. Empty where a layout has no such folders.
+        sequence: the drive it belongs to, or empty.
+        frame_index: its place in the sequence as its name says; None if it says nothing.
+    """
+
+    name: str
+    image: Path
+    label: Path
+    part: str = ""
+    condition: str = "clear"
+    filed_under: str = ""
+    sequence: str = ""
+    frame_index: int | None = None
+
+
+@dataclass(frozen=True)
+class OfficialCount:
+    """How many labelled frames the published data set has.
+
+    Attributes:
+        split: e.g. ``val``.
+        frames: their number.
+        part: if not empty, of this part only.
+        filed_under: if not empty, of this condition folder only.
+    """
+
+    split: str
+    frames: int
+    part: str = ""
+    filed_under: str = ""
+
+    def covers(self, entry: Entry) -> bool:
+        """Tell whether ``entry`` is one of those that are counted."""
+        return self.part in ("", entry.part) and self.filed_under in ("", entry.filed_under)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One data set's layout; paths in its functions are below ``home``, the data set's own folder.
+
+    Attributes:
+        name: what `open_dataset` calls it.
+        folders: names of its own folder below the root, lower case.
+        home_pattern: a glob that finds something in its own folder only.
+        image_form: the form of image paths, for messages.
+        label_form: the form of label paths, for messages.
+        splits: (home) -> the splits that are there.
+        image_folders: (home, split) -> folders that hold its images.
+        label_folders: (home, split) -> folders that hold its labels.
+        recognize: (home, path below home with ``/``, split or empty) -> entry, or None if the path
+            has another form.
+        label_format: (label file) -> how it holds classes.
+        label_endings: how the names of its label files end.
+        companion_endings: of other files that the data set brings and nothing here reads.
+        classes: its label set; None if the user has to give one.
+        conditions: its condition folders.
+        labels_may_lack: parts in which some images have no label in the published data.
+        official: published numbers of frames.
+        official_sequences: split -> names of its published sequences.
+        cautions: split -> what a user of that split must know.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    home_pattern: str
+    image_form: str
+    label_form: str
+    splits: Callable[[Path], tuple[str, ...]]
+    image_folders: Callable[[Path, str], list[Path]]
+    label_folders: Callable[[Path, str], list[Path]]
+    recognize: Callable[[Path, str, str], Entry | None]
+    label_format: Callable[[Path], LabelFormat]
+    label_endings: tuple[str, ...] = (".png",)
+    companion_endings: tuple[str, ...] = ()
+    classes: LabelSet | None = None
+    conditions: tuple[str, ...] = ()
+    labels_may_lack: tuple[str, ...] = ()
+    official: tuple[OfficialCount, ...] = ()
+    official_sequences: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    cautions: Mapping[str, str] = field(default_factory=dict)
+
+
+def home_candidates(layout: Layout, root: Path) -> list[Path]:
+    """List where the data set's own folder may be: ``root``, or below it, or below ``dataset/``."""
+    return [
+        root,
+        *(
+            folder
+            for parent in (root, root / "dataset")
+            for folder in subfolders(parent)
+            if folder.name.lower() in layout.folders
+        ),
+    ]
+
+
+def find_home(layout: Layout, root: Path) -> Path:
+    """Find the data set's own folder.
+
+    Raises:
+        CamsegError: no such folder, or no place that holds what the layout needs.
+    """
+    if not os.path.isdir(root):
+        raise CamsegError(f"no such folder: {root}; the folder that holds {layout.name} is needed")
+    candidates = home_candidates(layout, root)
+    for candidate in candidates:
+        if any(candidate.glob(layout.home_pattern)):
+            return candidate
+    raise CamsegError(
+        f"no {layout.name} data in {', '.join(map(str, candidates))}: {layout.home_pattern} is "
+        f"looked for (images are {layout.image_form}, labels {layout.label_form})"
+    )
+
+
+def check_split(layout: Layout, home: Path, split: str) -> None:
+    """Refuse a split that is not there.
+
+    Raises:
+        CamsegError: it names the splits that are there.
+    """
+    splits = layout.splits(home)
+    if split in splits:
+        return
+    close = get_close_matches(split, splits, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise CamsegError(
+        f"{layout.name} in {home} has no split {split!r}; "
+        f"it has {', '.join(splits) or 'none'}{hint}"
+    )
+
+
+def find_entries(layout: Layout, home: Path, split: str) -> tuple[list[Entry], list[Path]]:
+    """Walk the images of a split.
+
+    Returns:
+        Its images, sorted by name, and the other files that lie among them.
+
+    Raises:
+        CamsegError: a folder cannot be read.
+    """
+    entries, strangers = [], []
+    for path in walk(layout.image_folders(home, split)):
+        entry = None
+        if not path.name.startswith("."):
+            entry = layout.recognize(home, path.relative_to(home).as_posix(), split)
+        if entry is None:
+            strangers.append(path)
+        else:
+            entries.append(entry)
+    return sorted(entries, key=lambda entry: entry.name), sorted(strangers)
+
+
+def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path], list[Path]]:
+    """Walk the labels of a split: its label files, and files that are no part of the layout.
+
+    Raises:
+        CamsegError: a folder cannot be read.
+    """
+    labels, strangers = [], []
+    for path in walk(layout.label_folders(home, split)):
+        if path.name.startswith("."):
+            strangers.append(path)
+        elif path.name.endswith(layout.label_endings):
+            labels.append(path)
+        elif not path.name.endswith(layout.companion_endings):
+            strangers.append(path)
+    return sorted(labels), sorted(strangers)
+
+
+def same_label(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
+    """List pairs of images that would share one label (their names differ in the suffix only)."""
+    owners: dict[Path, Entry] = {}
+    return [
+        (owner, entry)
+        for entry in entries
+        if (owner := owners.setdefault(entry.label, entry)) is not entry
+    ]
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """List the folders in a folder, sorted; empty if it is not there. Hidden ones are left out."""
+    try:
+        return sorted(
+            entry
+            for entry in folder.iterdir()
+            if os.path.isdir(entry) and not entry.name.startswith(".")
+        )
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CamsegError(f"cannot read folder {folder}: {error.strerror or error}") from error
+
+
+def walk(folders: Iterable[Path]) -> list[Path]:
+    """List the files in and below folders; one that is not there has none.
+
+    Links to folders are followed, since data often lies on another disk; loops are not.
+
+    Raises:
+        CamsegError: a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            raise CamsegError(f"cannot read folder {error.filename}: {error.strerror}") from error
+
+    files = []
+    for top in folders:
+        for folder, names, file_names in os.walk(top, onerror=refuse, followlinks=True):
+            here = os.path.realpath(folder)
+            names[:] = [name for name in names if not _is_loop(here, os.path.join(folder, name))]
+            files += [Path(folder, name) for name in file_names]
+    return files
+
+
+def _is_loop(here: str, path: str) -> bool:
+    """Tell whether ``path`` is a link to the folder ``here`` or to one above it."""
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    return os.path.commonpath([here, target]) == target

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures of the worst and the best frames, kept while an evaluation runs.
+
+A shard keeps those of its own images; the worst of all images are among the worst of the shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.files import write_bytes
+from camseg_core.labels import LabelSet
+from camseg_core.results import encode_png
+
+UInt8 = NDArray[np.uint8]
+
+KEPT_FRAMES = 4
+"""How many of the worst, and how many of the best."""
+
+MAX_WIDTH_PIXELS = 640
+JPEG_QUALITY = 85
+
+PICTURES = {"image": ".jpg", "truth": ".png", "prediction": ".png", "confidence": ".png"}
+"""Kind of picture -> suffix of its file."""
+
+
+@dataclass(frozen=True, order=True)
+class FrameScore:
+    """How well one image came out: ``score`` (mean IoU of the image, 0..1) orders, then its name.
+
+    ``steps`` is the number of diffusion steps: each has worst and best frames of its own.
+    """
+
+    score: float
+    sample: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class FramePictures:
+    """One image at its truth's size.
+
+    Attributes:
+        image: RGB uint8 [H, W, 3].
+        truth, prediction: class ids uint8 [H, W].
+        confidence: uint8 [H, W].
+    """
+
+    image: UInt8
+    truth: UInt8
+    prediction: UInt8
+    confidence: UInt8
+
+
+def worst_and_best(
+    scores: Iterable[FrameScore], count: int = KEPT_FRAMES
+) -> tuple[list[FrameScore], list[FrameScore]]:
+    """Give the ``count`` worst, the worst first, and of the others the best, the best first.
+
+    Scores that are not-a-number are neither.
+    """
+    ordered = sorted(score for score in scores if not math.isnan(score.score))
+    worst = ordered[:count]
+    best = ordered[len(worst) :][-count:]
+    return worst, best[::-1]
+
+
+def picture_path(folder: Path, score: FrameScore, kind: str) -> Path:
+    """Name the file of one picture in a run's ``folder``."""
+    digest = hashlib.sha256(score.sample.encode()).hexdigest()[:16]
+    return folder / "frames" / f"steps-{score.steps:04d}" / f"{digest}_{kind}{PICTURES[kind]}"
+
+
+class FrameKeeper:
+    """Keeps the pictures of one shard's worst and best frames on disk, and no others."""
+
+    def __init__(self, folder: Path, label_set: LabelSet, earlier: Iterable[FrameScore]) -> None:
+        """Go on in a run's ``folder`` after the scores that this shard recorded ``earlier``."""
+        self._folder = folder
+        self._label_set = label_set
+        self._kept: set[FrameScore] = set()
+        by_steps: dict[int, list[FrameScore]] = {}
+        for score in earlier:
+            by_steps.setdefault(score.steps, []).append(score)
+        for scores in by_steps.values():
+            worst, best = worst_and_best(scores)
+            self._kept.update(worst, best)
+            self._remove(set(scores) - self._kept)  # what a kill left
+
+    def offer(self, score: FrameScore, pictures: FramePictures) -> None:
+        """Write the pictures if the frame is among the worst or best so far.
+
+        Call it before the record is written, and `prune` after: a kill between the two leaves a
+        picture too many, never one too few.
+
+        Raises:
+            CamsegError: a file cannot be written.
+        """
+        rivals = {kept for kept in self._kept if kept.steps == score.steps} | {score}
+        if not any(score in chosen for chosen in worst_and_best(rivals)):
+            return
+        self._kept.add(score)
+        size = _fitted_size(pictures.image)
+        image = _resize(pictures.image, size, cv2.INTER_AREA)
+        truth, prediction, confidence = (
+            _resize(picture, size, cv2.INTER_NEAREST)
+            for picture in (pictures.truth, pictures.prediction, pictures.confidence)
+        )
+        contents = {
+            "image": _encode_jpeg(image),
+            "truth": encode_png(self._label_set.color_image(truth)),
+            "prediction": encode_png(self._label_set.color_image(prediction)),
+            "confidence": encode_png(confidence),
+        }
+        for kind, content in contents.items():
+            write_bytes(picture_path(self._folder, score, kind), content)
+
+    def prune(self) -> None:
+        """Remove the pictures of frames that are no longer among the worst or best."""
+        for steps in {kept.steps for kept in self._kept}:
+            scores = {kept for kept in self._kept if kept.steps == steps}
+            worst, best = worst_and_best(scores)
+            self._remove(scores - {*worst, *best})
+            self._kept -= scores - {*worst, *best}
+
+    def _remove(self, scores: set[FrameScore]) -> None:
+        for score in scores:
+            for kind in PICTURES:
+                picture_path(self._folder, score, kind).unlink(missing_ok=True)
+
+
+def _fitted_size(image: UInt8) -> tuple[int, int]:
+    """Give width and height in pixels, at most `MAX_WIDTH_PIXELS` wide, aspect kept."""
+    height, width = image.shape[:2]
+    scale = min(1.0, MAX_WIDTH_PIXELS / width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resize(picture: UInt8, size: tuple[int, int], interpolation: int) -> UInt8:
+    return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
+
+
+def _encode_jpeg(image: UInt8) -> bytes:
+    """Encode RGB uint8 [H, W, 3]; a picture for people, never for scores."""
+    flags = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    content = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), flags)[1]
+    return bytes(content.tobytes())

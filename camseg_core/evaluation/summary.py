@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the records of a run to its figures: sums per group, and the scores of those sums.
+
+A group is what is scored by itself: one part of the data set, condition, corruption, level and
+number of steps. All sums are of whole numbers, so that neither the order of lines nor the number of
+shards matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.calibration import (
+    CalibrationScores,
+    TemperatureScores,
+    calibration_at,
+    calibration_scores,
+    fit_temperature,
+    split_for_fit,
+)
+from camseg_core.evaluation.calibration_counts import CalibrationCounts
+from camseg_core.evaluation.frames import FrameScore
+from camseg_core.evaluation.metrics import OfficialScores, official_scores
+from camseg_core.evaluation.protocols import PublishedScores, published_scores
+from camseg_core.evaluation.records import (
+    NO_CORRUPTION,
+    ImageRecord,
+    Run,
+    Session,
+    iterate_records,
+    read_run,
+    read_sessions,
+    record_files,
+)
+from camseg_core.evaluation.risk_coverage import RiskCoverage, risk_coverage
+
+
+@dataclass(frozen=True, order=True)
+class Group:
+    """What is summed apart: see the module's text. ``fits`` marks the sequences of the fit."""
+
+    part: str
+    condition: str
+    corruption: str
+    level: float
+    steps: int
+    fits: bool
+
+
+@dataclass
+class Sums:
+    """Sums over the images of one or more groups.
+
+    Attributes:
+        confusion: int64 [C, C + 1].
+        calibration: the calibration counts.
+        images: number of images.
+        seconds: wall time of all stages of all images.
+    """
+
+    confusion: NDArray[np.int64]
+    calibration: CalibrationCounts
+    images: int = 0
+    seconds: float = 0.0
+
+    @classmethod
+    def zero(cls, num_classes: int) -> Sums:
+        """Give the sums of no image."""
+        return cls(
+            np.zeros((num_classes, num_classes + 1), np.int64), CalibrationCounts.zero(num_classes)
+        )
+
+    def add(self, other: Sums) -> None:
+        """Add other sums to these."""
+        self.confusion = self.confusion + other.confusion
+        self.calibration = self.calibration + other.calibration
+        self.images += other.images
+        self.seconds += other.seconds
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of some groups together.
+
+    Attributes:
+        images: number of images.
+        seconds_per_image: mean wall time of all stages.
+        confusion: int64 [C, C + 1].
+        accuracy: by the run's protocol.
+        calibration: as predicted.
+        scaled: calibration after temperature scaling, on the images the temperature was not
+            fitted on; None where nothing can be held out.
+        temperature: what was fitted; None likewise.
+        risk_coverage: does low confidence find the errors?
+    """
+
+    images: int
+    seconds_per_image: float
+    confusion: NDArray[np.int64]
+    accuracy: OfficialScores | PublishedScores
+    calibration: CalibrationScores
+    scaled: TemperatureScores | None
+    temperature: float | None
+    risk_coverage: RiskCoverage
+
+    @property
+    def headline(self) -> float:
+        """The protocol's one number, 0..1: mean IoU, or the published mean precision."""
+        if isinstance(self.accuracy, PublishedScores):
+            return self.accuracy.mean_precision
+        return self.accuracy.mean_iou
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All sums of one run.
+
+    Attributes:
+        folder: the run's.
+        run: what decides its results.
+        sessions: which processes made it.
+        sums: per group.
+        frame_scores: every image without corruption, per number of steps.
+    """
+
+    folder: Path
+    run: Run
+    sessions: list[Session]
+    sums: dict[Group, Sums]
+    frame_scores: list[FrameScore]
+
+    def parts(self) -> list[str]:
+        """List the parts of the data set, sorted."""
+        return sorted({group.part for group in self.sums})
+
+    def steps(self) -> list[int]:
+        """List the numbers of diffusion steps, sorted."""
+        return sorted({group.steps for group in self.sums})
+
+    def conditions(self, part: str) -> list[str]:
+        """List the conditions within a part, sorted."""
+        return sorted({group.condition for group in self.sums if group.part == part})
+
+    def corruptions(self) -> list[tuple[str, float]]:
+        """List corruption and level of the groups, without ``none``, sorted."""
+        return sorted(
+            {
+                (group.corruption, group.level)
+                for group in self.sums
+                if group.corruption != NO_CORRUPTION
+            }
+        )
+
+    def scores(
+        self,
+        *,
+        steps: int,
+        part: str,
+        condition: str | None = None,
+        corruption: str = NO_CORRUPTION,
+        level: float = 0.0,
+    ) -> Scores | None:
+        """Score the groups that agree in all that is given; None if there is none.
+
+        Parts are never mixed: reference images never enter an adverse score.
+        """
+
+        def wanted(group: Group) -> bool:
+            return (group.steps, group.part, group.corruption, group.level) == (
+                steps, part, corruption, level,
+            ) and condition in {None, group.condition}  # fmt: skip
+
+        everything = self._sum(wanted)
+        if everything.images == 0:
+            return None
+        calibration = everything.calibration
+        fitted = self._sum(lambda group: wanted(group) and group.fits).calibration
+        judged = self._sum(lambda group: wanted(group) and not group.fits).calibration
+        temperature = None
+        if fitted.temperature_count[0].any() and judged.temperature_count[0].any():
+            temperature = fit_temperature(fitted)
+        score = official_scores if self.run.protocol == "official" else published_scores
+        return Scores(
+            images=everything.images,
+            seconds_per_image=everything.seconds / everything.images,
+            confusion=everything.confusion,
+            accuracy=score(everything.confusion),
+            calibration=calibration_scores(calibration),
+            scaled=None if temperature is None else calibration_at(judged, temperature),
+            temperature=temperature,
+            risk_coverage=risk_coverage(
+                calibration.confidence_count, calibration.confidence_correct
+            ),
+        )
+
+    def _sum(self, wanted: Callable[[Group], bool]) -> Sums:
+        total = Sums.zero(self.run.classes.num_classes)
+        for group, sums in self.sums.items():
+            if wanted(group):
+                total.add(sums)
+        return total
+
+
+def summarize(folder: Path) -> Summary:
+    """Read a run's folder.
+
+    Raises:
+        CamsegError: no record, or one that is unreadable or of another number of classes.
+    """
+    run, files = read_run(folder), record_files(folder)
+    fits = _sequences_to_fit(iterate_records(files))
+    num_classes = run.classes.num_classes
+    sums: dict[Group, Sums] = {}
+    frame_scores = []
+    for record in iterate_records(files):
+        if record.calibration_counts.num_classes != num_classes:
+            raise CamsegError(
+                f"{folder}: {record.sample} is scored with {record.calibration_counts.num_classes} "
+                f"classes, the run has {num_classes}"
+            )
+        group = Group(
+            record.part,
+            record.condition,
+            record.corruption,
+            record.level,
+            record.steps,
+            (record.part, record.condition, _sequence(record)) in fits,
+        )
+        sums.setdefault(group, Sums.zero(num_classes)).add(
+            Sums(
+                record.confusion,
+                record.calibration_counts,
+                images=1,
+                seconds=sum(record.stage_seconds.values()),
+            )
+        )
+        if record.corruption == NO_CORRUPTION:
+            frame_scores.append(FrameScore(record.mean_iou, record.sample, record.steps))
+    if not sums:
+        raise CamsegError(f"{folder} holds no record yet; `camseg evaluate` was stopped too early")
+    return Summary(folder, run, read_sessions(files), sums, sorted(frame_scores))
+
+
+def _sequences_to_fit(records: Iterable[ImageRecord]) -> set[tuple[str, str, str]]:
+    """Choose part, condition and sequence of the images that temperatures are fitted on.
+
+    Half of the sequences of each part and condition, so that both halves look alike.
+    """
+    sequences: dict[tuple[str, str], set[str]] = {}
+    for record in records:
+        sequences.setdefault((record.part, record.condition), set()).add(_sequence(record))
+    return {
+        (part, condition, name)
+        for (part, condition), names in sequences.items()
+        for name in split_for_fit(names)
+    }
+
+
+def _sequence(record: ImageRecord) -> str:
+    """Name what an image must not be split from."""
+    return record.sequence or record.sample

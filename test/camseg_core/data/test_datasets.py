@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every data set by its name: one contract, what is refused, and what crosses processes."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from pathlib import Path
+
+import dataset_trees as trees
+import numpy as np
+import pytest
+
+from camseg_core.data.datasets import DATASETS, LAYOUTS, DatasetWarning, open_dataset
+from camseg_core.data.sample import CONDITIONS, Dataset
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES, LabelSet
+
+TWO = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
+BUILDERS = {
+    "cityscapes": "cityscapes",
+    "acdc": "acdc",
+    "kitti-step": "kitti_step",
+    "cadedgetune": "cadedgetune",
+    "camvid": "camvid",
+    "folder": "folder_pair",
+}
+
+
+def make(name: str, root: Path) -> Dataset:
+    getattr(trees, BUILDERS[name])(root)
+    return open_dataset(name, root, "val", label_set=TWO if name == "folder" else None)
+
+
+def test_the_data_sets_have_these_names() -> None:
+    assert sorted(DATASETS) == sorted([*BUILDERS, "list"])
+    assert sorted(LAYOUTS) == sorted(BUILDERS)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_one_contract(tmp_path: Path, name: str) -> None:
+    dataset = make(name, tmp_path)
+    assert dataset.name == name
+    names = [sample.name for sample in dataset.samples]
+    assert names == sorted(set(names))
+    assert len(dataset) == len(names) > 1
+    for index, metadata in enumerate(dataset.samples):
+        assert metadata.dataset == name
+        assert metadata.split == "val"
+        assert metadata.condition in CONDITIONS
+        assert metadata.image_path == dataset.root / metadata.name
+        sample = dataset.read(index)
+        assert sample.metadata is metadata
+        assert (sample.image.dtype, sample.image.shape) == (np.uint8, (6, 40, 3))
+        assert (sample.class_ids.dtype, sample.class_ids.shape) == (np.uint8, (6, 40))
+        ids = set(np.unique(sample.class_ids).tolist())
+        assert 255 in ids
+        assert ids <= {*range(dataset.label_set.num_classes), 255}
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_data_set_crosses_processes(tmp_path: Path, name: str) -> None:
+    """Loaders that start workers anew send the data set to them."""
+    dataset = make(name, tmp_path)
+    there = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(there.read(1).class_ids, dataset.read(1).class_ids)
+
+
+def test_a_list_crosses_processes(tmp_path: Path) -> None:
+    root = trees.original_project(tmp_path)
+    dataset = open_dataset("list", root, "dataset/SemanticKitti/vallist.txt")
+    there = pickle.loads(pickle.dumps(dataset))
+    np.testing.assert_array_equal(there.read(0).class_ids, dataset.read(0).class_ids)
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "acdc", "kitti-step", "cadedgetune"])
+def test_the_root_of_the_original_project_gives_the_same_samples(tmp_path: Path, name: str) -> None:
+    root = trees.original_project(tmp_path)
+    whole = open_dataset(name, root, "val")
+    own = open_dataset(name, whole.root, "val")
+    assert own.samples == whole.samples
+    # The label set of a model trained on Cityscapes fits all four.
+    assert open_dataset(name, root, "val", label_set=CITYSCAPES).samples == whole.samples
+
+
+def test_samples_with_a_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trees.cityscapes(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    dataset = open_dataset("cityscapes", ".", "val")
+    assert dataset.samples[0].name.startswith("leftImg8bit/val/")
+    dataset.read(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("cityscape", "did you mean 'cityscapes'? known are"),
+        ("xyz", "known are cityscapes, acdc, kitti-step, cadedgetune, folder, camvid, list"),
+        ("", "known are"),
+    ],
+)
+def test_an_unknown_data_set(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(CamsegError) as caught:
+        open_dataset(name, tmp_path, "val")
+    assert str(caught.value).startswith(f"unknown data set {name!r}; {hint}")
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "kitti-step", "camvid"])
+def test_only_acdc_has_parts_and_conditions(tmp_path: Path, name: str) -> None:
+    getattr(trees, BUILDERS[name])(tmp_path)
+    with pytest.raises(CamsegError, match=f"part 'adverse' is of no use with {name}, which has no"):
+        open_dataset(name, tmp_path, "val", part="adverse")
+    with pytest.raises(CamsegError, match=f"{name} has no images filed under 'fog'; it has none"):
+        open_dataset(name, tmp_path, "val", conditions=["fog"])
+
+
+def test_a_selection_that_leaves_nothing(tmp_path: Path) -> None:
+    trees.acdc(tmp_path, conditions=["fog"], references=0)
+    with pytest.raises(
+        CamsegError, match="^none of 2 images of acdc is of part adverse and filed under snow$"
+    ):
+        open_dataset("acdc", tmp_path, "val", conditions=["snow"])
+    with pytest.raises(CamsegError, match="^none of 2 images of acdc is of part reference$"):
+        open_dataset("acdc", tmp_path, "val", part="reference")
+
+
+def test_missing_labels_are_counted(tmp_path: Path) -> None:
+    trees.cityscapes(tmp_path)
+    for label in sorted((tmp_path / "gtFine/val/aachen").iterdir()):
+        label.unlink()
+    with pytest.raises(
+        CamsegError,
+        match=r"aachen_000000_000019_leftImg8bit.png has no label \(and 1 more of 4\): no file .*"
+        "gtFine/val/aachen/aachen_000000_000019_gtFine_labelIds.png$",
+    ):
+        open_dataset("cityscapes", tmp_path, "val")
+
+
+def test_an_empty_split(tmp_path: Path) -> None:
+    trees.cityscapes(tmp_path, splits=["train"])
+    (tmp_path / "leftImg8bit" / "val").mkdir()
+    with pytest.raises(
+        CamsegError, match="^split 'val' of cityscapes in .* has no image; leftImg8bit/<split>/<cit"
+    ):
+        open_dataset("cityscapes", tmp_path, "val")
+
+
+def test_a_label_set_that_does_not_fit_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    home = trees.cityscapes(tmp_path)
+    with pytest.raises(CamsegError, match="label set 'two' has no source_ids for cityscapes label"):
+        open_dataset("cityscapes", home, "val", label_set=TWO)
+    trees.write_list(
+        home / "a.txt", ["leftImg8bit/val/aachen/aachen_000000_000019_leftImg8bit.png"]
+    )
+    with pytest.raises(CamsegError, match="label set 'two' has no source_ids for cityscapes label"):
+        open_dataset("list", home, "a.txt", label_set=TWO)
+
+
+def test_warnings_name_the_caller(tmp_path: Path) -> None:
+    trees.cadedgetune(tmp_path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        open_dataset("cadedgetune", tmp_path, "train")
+    (warning,) = caught
+    assert warning.category is DatasetWarning
+    assert warning.filename == __file__

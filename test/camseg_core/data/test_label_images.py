@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label files: pixel types that are read and refused, ids outside the table, which table counts."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import dataset_trees as trees
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from camseg_core.data import camvid, cityscapes, folder_pair, kitti_step
+from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids, read_ids
+from camseg_core.data.label_set_files import find_label_set
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
+
+CITY = cityscapes.LABEL_IDS
+KITTI = kitti_step.label_format(Path())
+CAMVID_FORMAT = camvid.label_format(Path())
+FOLDER = folder_pair.label_format(Path())
+TRAIN_IDS = find_label_set("cityscapes-train-ids")
+
+TWO = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
+
+Save = Callable[[Any], None]
+IDS = np.array([[7, 8, 0], [33, 26, 255]], np.uint8)
+
+
+def png(width: int, height: int, depth: int, color_type: int, rows: bytes) -> bytes:
+    """Write a PNG by hand: for pixel types that no library writes readily."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = struct.pack(">IIBBBBB", width, height, depth, color_type, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def refusal(path: Path, label_format: LabelFormat = CITY) -> str:
+    with pytest.raises(CamsegError) as caught:
+        read_ids(path, label_format)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_grey_values_are_ids(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(IDS).save(path)
+    ids = read_ids(path, CITY)
+    assert ids.dtype == np.uint8
+    assert ids.tolist() == IDS.tolist()
+    class_ids = read_class_ids(lambda label: CITY, path, CITYSCAPES)
+    assert class_ids.dtype == np.uint8
+    assert class_ids.tolist() == [[0, 1, 255], [18, 13, 255]]
+
+
+def test_only_red_counts_in_panoptic_maps(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    red = np.array([[0, 18, 255]], np.uint8)
+    other = np.array([[7, 255, 3]], np.uint8)
+    Image.fromarray(np.stack([red, other, other[:, ::-1]], axis=-1)).save(path)
+    class_ids = read_class_ids(lambda label: KITTI, path, CITYSCAPES)
+    assert class_ids.tolist() == [[0, 18, 255]]
+    assert class_ids.flags.c_contiguous
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(IDS.astype(np.uint16)).save(path)
+    assert refusal(path) == (
+        f"{path} is 16-bit grey; label files of cityscapes are 8-bit grey: "
+        "the grey value is the id; write it again as uint8"
+    )
+    path.write_bytes(png(1, 1, 16, 2, bytes([0, 0, 1, 0, 2, 0, 3])))  # PIL would read it as RGB
+    assert Image.open(path).mode == "RGB"
+    assert refusal(path, KITTI).startswith(
+        f"{path} is 16-bit RGB; label files of kitti-step are 8-bit RGB: R is the class id"
+    )
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_few_bits_are_refused(tmp_path: Path, depth: int) -> None:
+    """The grey value 1 of 4 bits would come as 17, which is an id too."""
+    path = tmp_path / "a.png"
+    path.write_bytes(png(2, 1, depth, 0, bytes([0, 0b0001_0001])))
+    assert refusal(path).startswith(f"{path} is {depth}-bit grey; label files of cityscapes are 8")
+
+
+def test_a_palette_file_is_refused_with_the_way_to_convert_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture = Image.fromarray(IDS).convert("P")
+    picture.putpalette([index // 3 for index in range(768)])
+    picture.putdata(IDS.reshape(-1).tolist())
+    picture.save(path)
+    assert refusal(path).startswith(
+        f"{path} is 8-bit palette; label files of cityscapes are 8-bit grey: the grey value is "
+        "the id. If its palette indices are the ids, convert it: "
+    )
+    advice = refusal(path).split("convert it: ")[1]
+    exec(advice, {"Image": Image, "numpy": np, "path": path})  # the advice itself must be right
+    assert read_ids(path, CITY).tolist() == IDS.tolist()
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"),
+    [("RGB", "8-bit RGB"), ("RGBA", "8-bit RGB with alpha"), ("LA", "8-bit grey with alpha")],
+)
+def test_colours_and_transparency_are_refused(tmp_path: Path, mode: str, found: str) -> None:
+    path = tmp_path / "a.png"
+    Image.new(mode, (4, 3)).save(path)
+    assert refusal(path) == (
+        f"{path} is {found}; label files of cityscapes are 8-bit grey: "
+        "the grey value is the id; colours are not read as classes"
+    )
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
+def test_a_panoptic_map_is_rgb(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "a.png"
+    Image.new(mode, (4, 3)).save(path)
+    assert "label files of kitti-step are 8-bit RGB: R is the class id" in refusal(path, KITTI)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "bmp", "gif"])
+def test_another_format_under_a_png_name_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(IDS).save(tmp_path / f"a.{suffix}")
+    (tmp_path / f"a.{suffix}").rename(path)
+    assert refusal(path).startswith(f"{path} is not a PNG file, which labels are")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.3, 0.9])
+def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 34, (60, 80), np.uint8)).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    assert str(path) in refusal(path)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(4, 4, 8, 0, b"\0\1\2"))  # too few pixels
+    size = path.stat().st_size
+    assert refusal(path) == f"{path} is damaged: its {size} bytes are no whole PNG file"
+
+
+def test_a_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(png(100_000, 100_000, 8, 0, b""))
+    assert refusal(path) == f"{path} states 100000 x 100000 pixels; at most 67108864 are read"
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "none.png").startswith(f"cannot read {tmp_path}/none.png: No such")
+
+
+def test_an_id_outside_the_table_names_file_id_and_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[7, 34, 34, 200, 255]], np.uint8)).save(path)
+    with pytest.raises(CamsegError) as caught:
+        read_class_ids(lambda label: CITY, path, CITYSCAPES)
+    assert str(caught.value) == (
+        f"{path} holds id 34 (2 pixels), 200 (1 pixel); "
+        "ids of cityscapes label files are 0..33, 255"
+    )
+
+
+def test_many_unknown_ids_are_cut_short(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.arange(100, 110, dtype=np.uint8)[None]).save(path)
+    with pytest.raises(CamsegError, match=r"100 \(1 pixel\), .* 104 \(1 pixel\) and 5 more; ids"):
+        read_class_ids(lambda label: CITY, path, CITYSCAPES)
+
+
+@pytest.mark.parametrize("label_set", [CITYSCAPES, TRAIN_IDS, replace(CITYSCAPES, name="other")])
+@pytest.mark.parametrize("label_format", [CITY, cityscapes.TRAIN_IDS, KITTI])
+def test_own_classes_are_read_by_the_layouts_own_table(
+    label_format: LabelFormat, label_set: LabelSet
+) -> None:
+    """Whichever table of ids the label set brings: a model's label set is that of its training."""
+    class_ids = class_table(label_format, label_set).class_ids
+    if label_format is CITY:
+        assert class_ids[[0, 6, 7, 8, 33, 34, 255]].tolist() == [255, 255, 0, 1, 18, 255, 255]
+    else:
+        assert class_ids[[0, 6, 18, 19, 255]].tolist() == [0, 6, 18, 255, 255]
+
+
+def test_a_users_classes_are_read_by_the_users_table() -> None:
+    user = replace(TWO, source_ids={7: 0, 8: 0, 26: 1, -1: 255})
+    table = class_table(CITY, user)
+    assert table.class_ids[[7, 8, 26, 0, 255]].tolist() == [0, 0, 1, 255, 255]
+    assert np.flatnonzero(table.known).tolist() == [*range(34), 255]
+    assert np.flatnonzero(table.listed).tolist() == [7, 8, 26, 255]
+    # The 19 names with another table is a user's label set.
+    changed = replace(CITYSCAPES, source_ids={9: 0})
+    assert class_table(CITY, changed).class_ids[[7, 9]].tolist() == [255, 0]
+
+
+def test_what_the_layout_leaves_unlabeled_is_no_oversight() -> None:
+    table = class_table(CITY, CITYSCAPES)
+    assert table.listed.tolist() == table.known.tolist()
+
+
+@pytest.mark.parametrize(
+    ("label_format", "label_set", "message"),
+    [
+        (CITY, TWO, "label set 'two' has no source_ids for cityscapes label files; write a YAML f"),
+        (CITY, CAMVID, r"'camvid' is of other label files than cityscapes's; .* ids \(0..33\) to"),
+        (CAMVID_FORMAT, CITYSCAPES, "'cityscapes' is of other label files than camvid's; write a"),
+        (
+            KITTI,
+            replace(TWO, source_ids={0: 0, 26: 1}),
+            r"label set 'two' maps id 26, which kitti-step label files do not have; .* \(0..18\)",
+        ),
+    ],
+)
+def test_a_label_set_of_other_files_is_refused(
+    label_format: LabelFormat, label_set: LabelSet, message: str
+) -> None:
+    with pytest.raises(CamsegError, match=message):
+        class_table(label_format, label_set)
+
+
+def test_a_folder_takes_ids_as_they_are_or_by_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(path)
+    read = partial(read_class_ids, folder_pair.label_format)
+    assert read(path, TWO).tolist() == [[0, 1, 255]]
+    by_table = replace(TWO, source_ids={1: 0, 0: 1})
+    assert read(path, by_table).tolist() == [[1, 0, 255]]
+    assert read(path, replace(TWO, source_ids={1: 0})).tolist() == [[255, 0, 255]]
+    Image.fromarray(np.array([[0, 2]], np.uint8)).save(path)
+    with pytest.raises(CamsegError, match=r"id 2 \(1 pixel\); ids of folder .* are 0..1, 255$"):
+        read(path, TWO)
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(data=st.data(), width=st.integers(1, 9), height=st.integers(1, 9))
+def test_class_ids_survive_a_file(
+    tmp_path: Path, data: st.DataObject, width: int, height: int
+) -> None:
+    """Written as any layout's ids, odd sizes too, they are read back."""
+    class_id = st.sampled_from([*range(19), 255])
+    values = data.draw(st.lists(class_id, min_size=width * height, max_size=width * height))
+    class_ids = np.array(values, np.uint8).reshape(height, width)
+    label_ids = np.full(256, 255, np.uint8)
+    label_ids[[*CITYSCAPES.source_ids.values()]] = [*CITYSCAPES.source_ids]
+    written = {CITY: label_ids[class_ids], FOLDER: class_ids}
+    for label_format, ids in written.items():
+        path = trees.write_ids(tmp_path / "a.png", ids)
+        label_set = CITYSCAPES if label_format is CITY else TRAIN_IDS
+        read = read_class_ids(lambda label, chosen=label_format: chosen, path, label_set)
+        np.testing.assert_array_equal(read, class_ids)
+    noise = np.full((height, width, 2), 77, np.uint8)
+    path = trees.write_ids(tmp_path / "b.png", np.dstack([class_ids, noise]))
+    np.testing.assert_array_equal(
+        read_class_ids(kitti_step.label_format, path, CITYSCAPES), class_ids
+    )

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label sets as YAML files: what is read, what is refused and how it is said, and names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from camseg_core.data.label_set_files import LABEL_SETS, find_label_set, read_label_set
+from camseg_core.data.label_set_files import write_label_set as write
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
+
+GOOD = """
+name: drivable
+names: [road, obstacle, sky]
+palette: [[128, 64, 128], [220, 20, 60], [70, 130, 180]]
+void_color: [1, 2, 3]
+source_ids: {7: road, 24: obstacle, 26: 1, 23: sky, 3: unlabeled, 4: 255}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "classes.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+def test_a_file_becomes_a_label_set(file: Path) -> None:
+    assert read_label_set(file) == LabelSet(
+        name="drivable",
+        names=("road", "obstacle", "sky"),
+        palette=((128, 64, 128), (220, 20, 60), (70, 130, 180)),
+        void_color=(1, 2, 3),
+        source_ids={7: 0, 24: 1, 26: 1, 23: 2, 3: 255, 4: 255},
+    )
+
+
+def test_void_colour_and_table_may_be_left_out(file: Path) -> None:
+    file.write_text("name: a\nnames: [b]\npalette: [[1, 1, 1]]\nsource_ids:\n")
+    assert read_label_set(file) == LabelSet("a", ("b",), ((1, 1, 1),), (0, 0, 0), {})
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@st.composite
+def label_sets(draw: st.DrawFn) -> LabelSet:
+    names = draw(st.lists(NAMES, min_size=1, max_size=6, unique=True))
+    bytes3 = st.tuples(*[st.integers(0, 255)] * 3)
+    colors = draw(st.lists(bytes3, min_size=len(names) + 1, max_size=len(names) + 1, unique=True))
+    targets = st.sampled_from([*range(len(names)), 255])
+    table = draw(st.dictionaries(st.integers(-5, 300), targets, max_size=5))
+    return LabelSet(draw(NAMES), tuple(names), tuple(colors[1:]), colors[0], table)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(label_set=label_sets())
+def test_any_label_set_survives_its_file(tmp_path: Path, label_set: LabelSet) -> None:
+    write(label_set, tmp_path / "a.yaml")
+    assert read_label_set(tmp_path / "a.yaml") == label_set
+
+
+def test_what_is_written_is_for_people(tmp_path: Path) -> None:
+    label_set = LabelSet("two", ("a", "b c"), ((1, 2, 3), (4, 5, 6)), (0, 0, 0), {7: 1, 9: 255})
+    write(label_set, tmp_path / "new" / "a.yaml")
+    assert (tmp_path / "new" / "a.yaml").read_text() == (
+        "name: two\nnames: [a, b c]\npalette:\n- [1, 2, 3]\n- [4, 5, 6]\n"
+        "void_color: [0, 0, 0]\nsource_ids: {7: b c, 9: 255}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("name: drivable\n", "", "field 'name' is missing"),
+        ("names: [road, obstacle, sky]", "", "field 'names' is missing"),
+        ("name: drivable", "name: 3", "field 'name' is 3; text is needed, write it in quotes"),
+        ("names: [road, obstacle, sky]", "names: road", "field 'names' is 'road'; a list of class"),
+        ("obstacle, sky]", "no, sky]", r"names\[1\] is False; text is needed, write it in quotes"),
+        ("palette: [", "palette: 5 #", "field 'palette' is 5; a list of colours is needed"),
+        ("[220, 20, 60]", "red", r"palette\[1\] is 'red'; a colour is three whole numbers from 0"),
+        ("[220, 20, 60]", "[220, 20]", r"palette\[1\] is \[220, 20\]; a colour is three whole"),
+        ("[220, 20, 60]", "[220, 20, 300]", r"label set 'drivable' has colour \(220, 20, 300\)"),
+        ("[1, 2, 3]", "[1, 2, 3, 4]", r"void_color is \[1, 2, 3, 4\]; a colour is three"),
+        (
+            "void_color",
+            "void_colour",
+            "field 'void_colour' is unknown; a label set has name, names",
+        ),
+        ("23: sky", "23: ski", r"source_ids\[23\] is 'ski'; a class \(road, obstacle, sky\), a cl"),
+        ("23: sky", "23: 1.5", r"source_ids\[23\] is 1.5; a class"),
+        ("23: sky", "23: true", r"source_ids\[23\] is True; a class"),
+        ("23: sky", "23: 3", "label set 'drivable' maps id 23 to 3; class ids are 0..2 or 255"),
+        ("23: sky", "x: sky", "source_ids has key 'x'; a whole number is needed"),
+        ("23: sky", "true: sky", "source_ids has key True; a whole number is needed"),
+        ("{7: road", "[7] #", r"field 'source_ids' is \[7\]; a table of id: class name is needed"),
+        ("obstacle, sky]", "obstacle, sky, sky]", "label set 'drivable' has 4 names but 3 colours"),
+    ],
+)
+def test_an_error_names_file_and_field(file: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    file.write_text(GOOD.replace(old, new))
+    with pytest.raises(CamsegError, match=f"^{re.escape(str(file))}: {message}") as caught:
+        read_label_set(file)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1\nb: 2\n", ", line 2: not YAML: expected ',' or ']'"),
+        ("source_ids: {7: road,\n 7: sky}", ", line 2: not YAML: key 7 stands twice"),
+        ("? [a, b]\n: 1", ": not YAML: "),
+        ("day: 2024-99-99", ": not YAML: month must be in 1..12"),
+        ("a: \0", ": not YAML: "),
+        ("!!python/object:os.system {}", ", line 1: not YAML: could not determine a constructor"),
+        ("[" * 2000, ": not YAML: "),
+        (
+            "just text",
+            " is no label set: a table with name, names, palette, void_color, source_ids",
+        ),
+        ("", " is no label set: a table with"),
+        ("a: 1\n---\nb: 2", ", line 2: not YAML: but found another document"),
+    ],
+)
+def test_what_is_no_table_is_one_line(file: Path, text: str, message: str) -> None:
+    file.write_text(text)
+    with pytest.raises(CamsegError) as caught:
+        read_label_set(file)
+    assert str(caught.value).startswith(f"{file}{message}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CamsegError, match="^cannot read .*none.yaml: No such file"):
+        read_label_set(tmp_path / "none.yaml")
+
+
+def test_the_original_projects_file_is_its_table(file: Path) -> None:
+    learning_map = dict.fromkeys(range(34), 0) | {-1: 0}
+    learning_map |= {raw: 1 + class_id for raw, class_id in CITYSCAPES.source_ids.items()}
+    file.write_text(yaml.safe_dump({"learning_map": learning_map, "name": {0: "unlabeled"}}))
+    assert read_label_set(file) == CITYSCAPES
+    file.write_text("learning_map: {0: 1, 18: 19, 255: 0}\n")
+    assert read_label_set(file) == replace(CITYSCAPES, source_ids={0: 0, 18: 18})
+    file.write_text("learning_map: {0: 20}\n")
+    with pytest.raises(CamsegError, match=r"learning_map is not readable; .* to 0\.\.19 is needed"):
+        read_label_set(file)
+
+
+def test_names_and_files_are_found(file: Path) -> None:
+    assert find_label_set("cityscapes") is CITYSCAPES
+    assert find_label_set("camvid") is CAMVID
+    train_ids = find_label_set("cityscapes-train-ids")
+    assert (train_ids.names, train_ids.source_ids) == (CITYSCAPES.names, {})
+    assert find_label_set(file).name == find_label_set(str(file)).name == "drivable"
+    assert [*LABEL_SETS] == ["cityscapes", "cityscapes-train-ids", "camvid"]
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(
+        CamsegError,
+        match="^no label set 'cityscape': did you mean 'cityscapes'\\? a YAML file or one of "
+        "cityscapes, cityscapes-train-ids, camvid is needed$",
+    ):
+        find_label_set("cityscape")
+    with pytest.raises(CamsegError, match="^no label set 'x.yaml': a YAML file or one of"):
+        find_label_set("x.yaml")
