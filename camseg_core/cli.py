@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from typing import TextIO
 
-from camseg_core.commands import segment, weights
-from camseg_core.errors import BAD_INPUT, INTERRUPTED, CamsegError
+from camseg_core.commands import data, evaluation, segment, weights
+from camseg_core.errors import BAD_INPUT, INTERRUPTED, CamsegError, CamsegWarning
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -22,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     command: Command = parsed.command
     try:
-        return command(parsed)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return command(parsed)
     except CamsegError as error:
         print(f"camseg: {error}", file=sys.stderr)
         return BAD_INPUT
@@ -34,12 +38,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print our own warnings as one line, those of libraries as Python does."""
+    if issubclass(category, CamsegWarning):
+        print(f"camseg: note: {message}", file=sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, end="", file=file or sys.stderr)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="camseg", description="CAM-Seg semantic segmentation of road scenes."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (segment, weights):
+    for module in (segment, evaluation, data, weights):
         module.add_commands(commands)
     return parser
 

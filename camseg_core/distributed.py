@@ -41,8 +41,8 @@ class Place:
         place = cls(_number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0))
         if not 0 <= place.rank < place.world_size:
             raise CamsegError(
-                f"RANK is {place.rank} and WORLD_SIZE {place.world_size}; ranks count from 0 to one "
-                "less: start with torchrun, or unset both"
+                f"RANK is {place.rank} and WORLD_SIZE {place.world_size}; ranks count from 0 to "
+                "one less: start with torchrun, or unset both"
             )
         return place
 

@@ -35,7 +35,7 @@ def add_commands(commands: Any) -> None:
     data = evaluate.add_argument_group("data")
     data.add_argument("--dataset", help="see `camseg data check --help`; not with --suite")
     data.add_argument("--root", type=Path, required=True, help="folder of the data set")
-    data.add_argument("--split", default="val", help="split, or a list file")
+    data.add_argument("--split", help="split, or a list file; val without, all of a folder pair")
     data.add_argument("--part", default="", help="ACDC: adverse (default), reference or both")
     data.add_argument(
         "--condition", action="extend", nargs="+", default=[], help="ACDC: fog rain snow night"
@@ -157,7 +157,7 @@ def _plans(parsed: argparse.Namespace) -> list[Plan]:
             open_dataset(
                 parsed.dataset,
                 parsed.root,
-                parsed.split,
+                parsed.split or ("all" if parsed.dataset == "folder" else "val"),
                 part=parsed.part,
                 conditions=parsed.condition,
                 label_set=label_set,

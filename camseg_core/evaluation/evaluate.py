@@ -8,8 +8,7 @@ shard i modulo their number. What a shard's files already hold is not done again
 from __future__ import annotations
 
 import hashlib
-import math
-import sys
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -17,12 +16,10 @@ from importlib.metadata import version
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from camseg_core.data.corruptions import Corruption, corrupt, corruption_generator
 from camseg_core.data.sample import Dataset, Sample, SampleMetadata
@@ -45,6 +42,7 @@ from camseg_core.evaluation.records import (
 )
 from camseg_core.files import sha256_of_file
 from camseg_core.machine import describe_device, describe_machine
+from camseg_core.progress import progress_bar
 from camseg_core.segmenter import SamplingOptions, Segmentation, Segmenter
 
 UInt8 = NDArray[np.uint8]
@@ -114,9 +112,7 @@ class Shard:
     def __post_init__(self) -> None:
         """Check the ranges."""
         if not 0 <= self.index < self.count:
-            raise CamsegError(
-                f"shard {self.index} of {self.count}; 0 to one less than their number"
-            )
+            raise CamsegError(f"shard {self.index} of {self.count}; shards count from 0")
 
 
 def evaluate(segmenter: Segmenter, plan: Plan, out: Path, shard: Shard | None = None) -> Path:
@@ -144,12 +140,15 @@ def evaluate(segmenter: Segmenter, plan: Plan, out: Path, shard: Shard | None = 
         if not work:
             return folder
         writer.write(describe_session(segmenter))
-        keeper = FrameKeeper(
-            folder, segmenter.label_set, map(_frame_score, iterate_records([writer.path]))
-        )
-        with _progress(shard, len(mine) * len(plan.keys(0)), len(work)) as bar:
+        keeper = FrameKeeper(folder, segmenter.label_set, _clean_scores(writer.path))
+        total = len(mine) * len(plan.keys(0))
+        name = "evaluate" if shard.count == 1 else f"evaluate, shard 1 of {shard.count}"
+        with progress_bar(
+            total, "image", name, done=total - len(work), hidden=shard.index > 0
+        ) as bar:
             for record, pictures in _score(segmenter, plan, work):
-                keeper.offer(_frame_score(record), pictures)
+                if record.corruption == NO_CORRUPTION:
+                    keeper.offer(_frame_score(record), pictures)
                 writer.write(record)
                 keeper.prune()
                 bar.update()
@@ -184,7 +183,7 @@ def describe_run(segmenter: Segmenter, plan: Plan) -> Run:
         label_set=loaded.label_set.to_dict(),
         weights_sha256=loaded.weights_sha256,
         is_random=loaded.is_random,
-        model=asdict(loaded.config),
+        model=json.loads(json.dumps(asdict(loaded.config))),  # tuples become lists, as in the file
         sampling=sampling,
         corruption_seed=CORRUPTION_SEED,
     )
@@ -253,19 +252,12 @@ def _record(key: Key, metadata: SampleMetadata, truth: UInt8, result: Segmentati
     )
 
 
+def _clean_scores(path: Path) -> Iterator[FrameScore]:
+    """Give the scores of the images in a shard's file, as they are without corruption."""
+    for record in iterate_records([path]):
+        if record.corruption == NO_CORRUPTION:
+            yield _frame_score(record)
+
+
 def _frame_score(record: ImageRecord) -> FrameScore:
-    clean = record.corruption == NO_CORRUPTION
-    # Only clean images are shown; not-a-number is left out.
-    return FrameScore(record.mean_iou if clean else math.nan, record.sample, record.steps)
-
-
-def _progress(shard: Shard, total: int, left: int) -> tqdm[Any]:
-    """Make the bar of this shard; in a log, the first shard's alone."""
-    return tqdm(
-        total=total,
-        initial=total - left,
-        unit="image",
-        desc="evaluate" if shard.count == 1 else f"evaluate, shard 1 of {shard.count}",
-        disable=shard.index > 0,
-        delay=0.0 if sys.stderr.isatty() else 1.0,
-    )
+    return FrameScore(record.mean_iou, record.sample, record.steps)

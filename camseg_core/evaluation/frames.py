@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from camseg_core.files import write_bytes
 from camseg_core.labels import LabelSet
-from camseg_core.results import encode_png
+from camseg_core.pictures import encode_jpeg, encode_png
 
 UInt8 = NDArray[np.uint8]
 
@@ -26,7 +26,6 @@ KEPT_FRAMES = 4
 """How many of the worst, and how many of the best."""
 
 MAX_WIDTH_PIXELS = 640
-JPEG_QUALITY = 85
 
 PICTURES = {"image": ".jpg", "truth": ".png", "prediction": ".png", "confidence": ".png"}
 """Kind of picture -> suffix of its file."""
@@ -115,7 +114,7 @@ class FrameKeeper:
             for picture in (pictures.truth, pictures.prediction, pictures.confidence)
         )
         contents = {
-            "image": _encode_jpeg(image),
+            "image": encode_jpeg(image),
             "truth": encode_png(self._label_set.color_image(truth)),
             "prediction": encode_png(self._label_set.color_image(prediction)),
             "confidence": encode_png(confidence),
@@ -146,10 +145,3 @@ def _fitted_size(image: UInt8) -> tuple[int, int]:
 
 def _resize(picture: UInt8, size: tuple[int, int], interpolation: int) -> UInt8:
     return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)
-
-
-def _encode_jpeg(image: UInt8) -> bytes:
-    """Encode RGB uint8 [H, W, 3]; a picture for people, never for scores."""
-    flags = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    content = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), flags)[1]
-    return bytes(content.tobytes())

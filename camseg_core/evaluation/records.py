@@ -19,8 +19,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeVar
+from types import TracebackType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,9 +127,6 @@ class ImageRecord:
 
     def __post_init__(self) -> None:
         """Check what a damaged file could hold instead."""
-        for name, kind in (("sample", str), ("corruption", str), ("steps", int)):
-            if not isinstance(getattr(self, name), kind):
-                raise CamsegError(f"{name} is {getattr(self, name)!r}")
         confusion_from_json(self.counts, self.calibration_counts.num_classes)
 
     @property
@@ -361,11 +358,27 @@ def _digest(content: dict[str, Any]) -> str:
 
 def _parse(kind: type[Content], content: dict[str, Any], place: str) -> Content:
     """Build a record from its JSON object."""
+    if not isinstance(content, dict):
+        raise CamsegError(f"{place} is no {kind.__name__} record: a JSON object is needed")
+    hints = get_type_hints(kind)
     names = {entry.name for entry in fields(kind)}
     missing = sorted(names - set(content))
     if missing:
         raise CamsegError(f"{place} is no {kind.__name__} record: it lacks {', '.join(missing)}")
+    for name in sorted(names):
+        if not _is_of(content[name], hints[name]):
+            raise CamsegError(
+                f"{place} is no {kind.__name__} record: {name} is {content[name]!r:.80}"
+            )
     try:
         return kind(**{name: content[name] for name in names})
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except CamsegError as error:
         raise CamsegError(f"{place} is no {kind.__name__} record: {error}") from error
+
+
+def _is_of(value: object, hint: Any) -> bool:
+    """Compare a JSON value with a field's type; of containers, only the outermost."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
+    return type(value) in kinds or (float in kinds and type(value) is int)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg data check`` and ``camseg synth``: labelled data, found or made."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from camseg_core.errors import FAILED_CHECK, CamsegError
+
+CONDITIONS = ("clear", "fog", "rain", "snow", "night")
+LAYOUTS = ("cityscapes", "kitti-step", "acdc")
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``data`` and ``synth`` to the subparsers ``commands``."""
+    data = commands.add_parser("data", help="look into a labelled data set")
+    actions = data.add_subparsers(required=True, metavar="ACTION")
+    check = actions.add_parser(
+        "check",
+        help="list what is wrong with a data set's folder",
+        description="Compare names, counts and label files with the layout and the published "
+        "numbers. Exit status 1 if a file cannot be used.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    check.set_defaults(command=_check)
+    check.add_argument("root", type=Path, help="folder of the data set, or the folder above it")
+    check.add_argument(
+        "--dataset",
+        required=True,
+        help="cityscapes, acdc, kitti-step, cadedgetune, camvid, folder or list",
+    )
+    check.add_argument("--split", help="one split; all of them without")
+    check.add_argument("--list", type=Path, help="a text file of image paths to check instead")
+    check.add_argument("--label-set", help="name or YAML file; the data set's own without")
+    check.add_argument(
+        "--names-only", action="store_true", help="do not open images and labels: quick"
+    )
+
+    synth = commands.add_parser(
+        "synth",
+        help="make a labelled data set of a drawn world",
+        description="A seeded road world seen from a moving vehicle, with exact class ids, depth "
+        "and calibration. The same options give the same files.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    synth.set_defaults(command=_synth)
+    synth.add_argument("--out", type=Path, help="folder for the data set, absent or empty")
+    synth.add_argument("--frames", type=int, default=200)
+    synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--size", type=_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
+    synth.add_argument("--condition", choices=CONDITIONS, default="clear")
+    synth.add_argument("--layout", choices=LAYOUTS, default="cityscapes")
+    synth.add_argument("--split", choices=["train", "val"], default="val")
+    synth.add_argument(
+        "--contact-sheet", type=Path, help="write one picture of all conditions instead"
+    )
+
+
+def _size(text: str) -> tuple[int, int]:
+    """Read ``512x256``, width first."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256, width first")
+    return int(match[1]), int(match[2])
+
+
+def _check(parsed: argparse.Namespace) -> int:
+    from camseg_core.data.check import check_tree, count_frames, count_lines
+    from camseg_core.data.label_set_files import find_label_set
+
+    label_set = find_label_set(parsed.label_set) if parsed.label_set else None
+    where = (parsed.dataset, parsed.root, parsed.split)
+    findings = check_tree(
+        *where, list_file=parsed.list, label_set=label_set, read_files=not parsed.names_only
+    )
+    for line in count_lines(count_frames(*where, list_file=parsed.list)):
+        print(line)
+    for finding in findings:
+        print(finding)
+    errors = sum(finding.severity == "error" for finding in findings)
+    warnings = sum(finding.severity == "warning" for finding in findings)
+    print(f"{errors} errors, {warnings} warnings")
+    return FAILED_CHECK if errors else 0
+
+
+def _synth(parsed: argparse.Namespace) -> int:
+    from camseg_core.data.synthetic.contact_sheet import write_contact_sheet
+    from camseg_core.data.synthetic.write import write_drive
+
+    if (parsed.out is None) == (parsed.contact_sheet is None):
+        raise CamsegError("--out FOLDER or --contact-sheet FILE is needed, one of them")
+    if parsed.contact_sheet is not None:
+        write_contact_sheet(parsed.contact_sheet, parsed.seed)
+        print(parsed.contact_sheet)
+        return 0
+    write_drive(
+        parsed.out,
+        frames=parsed.frames,
+        seed=parsed.seed,
+        size=parsed.size,
+        condition=parsed.condition,
+        layout=parsed.layout,
+        split=parsed.split,
+    )
+    print(parsed.out)
+    return 0

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg evaluate`` and ``camseg report``: what users type, and what they mistype."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from camseg_core.cli import main
+from camseg_core.evaluation.records import find_runs, iterate_records, read_run, record_files
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two images of 48 x 32 and their labels."""
+    folder = tmp_path / "data"
+    for index in range(2):
+        rng = np.random.default_rng(index)
+        for kind, picture in (
+            ("images", rng.integers(0, 256, (32, 48, 3), np.uint8)),
+            ("labels", rng.integers(0, 19, (32, 48), np.uint8)),
+        ):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(folder / kind / f"{index}.png"), picture)
+    return folder
+
+
+def evaluate(root: Path, out: Path, *more: str) -> int:
+    return main(
+        [
+            "evaluate", "--weights", "random:tiny", "--dataset", "folder", "--root", str(root),
+            "--label-set", "cityscapes-train-ids", "--out", str(out), *more,
+        ]
+    )  # fmt: skip
+
+
+def test_a_run_prints_its_scores(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(root, tmp_path / "out", "--steps", "1,2", "--corruption", "hue:0.1") == 0
+    printed = capsys.readouterr()
+    assert "the weights are RANDOM" in printed.err
+    rows = [line.split() for line in printed.out.splitlines()[3:]]
+    assert [row[1:4] for row in rows] == [
+        ["1", "all", "2"], ["1", "hue:0.1", "2"], ["2", "all", "2"], ["2", "hue:0.1", "2"],
+    ]  # fmt: skip
+    (folder,) = find_runs(tmp_path / "out")
+    assert len(list(iterate_records(record_files(folder)))) == 8
+    run = read_run(folder)
+    assert (run.protocol, run.is_random, run.split) == ("official", True, "all")
+    assert run.sampling["sample_image_latent"] is False
+
+
+def test_the_published_protocol_draws_the_latent_with_100_steps(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(root, tmp_path / "out", "--protocol", "published", "--max-images", "1") == 0
+    (folder,) = find_runs(tmp_path / "out")
+    (record,) = iterate_records(record_files(folder))
+    assert record.steps == 100
+    assert (record.height, record.width) == (768, 768)
+    assert read_run(folder).sampling["sample_image_latent"] is True
+    assert "precision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--threads", "0"), "--threads is 0; at least 1 is needed"),
+        (("--steps", "0"), "steps is 0; a whole number from 1 to 1000 is needed"),
+        (("--steps", "2,2"), r"steps are \[2, 2\]; one or more different ones are needed"),
+        (("--max-images", "0"), "max_images is 0; at least 1 is needed"),
+        (("--corruption", "fogg"), "no corruption 'fogg'; give none alone, or a comma list"),
+        (("--sampler", "magic"), "unknown sampler 'magic'"),
+        (("--seed", "-1"), "seed is -1"),
+        (("--device", "cuda:77"), "device 'cuda:77' was asked for, but torch sees"),
+        (("--dataset", "foldr"), "unknown data set 'foldr'; did you mean 'folder'"),
+        (("--split", "val"), "has no split 'val'; it has all"),
+        (("--root", "/nowhere"), "/nowhere"),
+        (("--label-set", "city"), "no label set 'city'"),
+        (("--label-set", "camvid"), "the weights know the 19 classes of 'cityscapes'"),
+        (("--weights", "random:huge"), "huge"),
+        (("--suite", "paper"), "the paper's suite needs all of cityscapes, kitti-step, acdc, cad"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    root: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    message: str,
+) -> None:
+    assert evaluate(root, tmp_path / "out", *more) == 2
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if "RANDOM" not in line]
+    assert len(lines) == 1, printed.err
+    assert lines[0].startswith("camseg: ")
+    assert re.search(message, lines[0])
+    assert printed.out == ""
+
+
+def test_steps_that_are_no_numbers_are_bad_usage(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(root, tmp_path / "out", "--steps", "1;2")
+    assert "'1;2' is no list of whole numbers such as 1,4,16" in capsys.readouterr().err
+
+
+def test_a_data_set_must_be_named(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(
+        ["evaluate", "--weights", "random:tiny", "--root", str(root), "--out", str(tmp_path)]
+    )
+    assert status == 2
+    assert "--dataset or --suite is needed" in capsys.readouterr().err
+
+
+def test_a_report_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "holds no evaluation" in capsys.readouterr().err
+
+
+def test_a_report_says_where_it_is(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(root, tmp_path / "out", "--steps", "1") == 0
+    capsys.readouterr()
+    assert main(["report", str(tmp_path / "out")]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert path == tmp_path / "out" / "report.html"
+    assert b"RANDOM" in path.read_bytes()

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A drawn data set for tests of whole evaluations, and simulated runs for tests of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from camseg_core.data.corruptions import Corruption
+from camseg_core.data.datasets import open_dataset
+from camseg_core.data.label_set_files import find_label_set
+from camseg_core.data.sample import Dataset
+from camseg_core.evaluation.calibration_counts import measure_calibration
+from camseg_core.evaluation.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
+from camseg_core.evaluation.protocols import Protocol
+from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, Session, open_run
+from camseg_core.labels import UNLABELED, LabelSet
+
+UInt8 = NDArray[np.uint8]
+
+SEQUENCES = ("one", "two", "three")
+IMAGES = 7
+
+
+@pytest.fixture(scope="session")
+def drawn_root(
+    tmp_path_factory: pytest.TempPathFactory, random_image: Callable[..., UInt8]
+) -> Path:
+    """A folder pair of seven images, 48 x 32, with rectangles of the 19 classes and of 255."""
+    root = tmp_path_factory.mktemp("drawn")
+    for index in range(IMAGES):
+        rng = np.random.default_rng(index)
+        class_ids = np.full((32, 48), rng.integers(0, 19), np.uint8)
+        for class_id in [*rng.integers(0, 19, 6), 255]:
+            top, left = rng.integers(0, 24), rng.integers(0, 40)
+            class_ids[top : top + 8, left : left + 12] = class_id
+        name = f"frame_{index:04d}.png"
+        for folder, picture in (("images", random_image(32, 48, index)), ("labels", class_ids)):
+            (root / folder).mkdir(exist_ok=True)
+            assert cv2.imwrite(str(root / folder / name), picture)
+    return root
+
+
+@pytest.fixture(scope="session")
+def drawn(drawn_root: Path) -> Dataset:
+    """The drawn data set, its images dealt out to three sequences."""
+    dataset = open_dataset(
+        "folder", drawn_root, "all", label_set=find_label_set("cityscapes-train-ids")
+    )
+    samples = tuple(
+        replace(metadata, sequence=SEQUENCES[index % 3], frame_index=index)
+        for index, metadata in enumerate(dataset.samples)
+    )
+    assert len(samples) == IMAGES
+    return replace(dataset, samples=samples)
+
+
+@dataclass(frozen=True)
+class SimulatedImage:
+    """An image, its truth, and where it comes from."""
+
+    name: str
+    image: UInt8
+    truth: UInt8
+    part: str = ""
+    condition: str = "clear"
+    sequence: str = ""
+
+
+@pytest.fixture(scope="session")
+def simulate_run() -> Callable[..., Path]:
+    """Write a run as an evaluation does, without a network: see `simulate`."""
+    return simulate
+
+
+@pytest.fixture(scope="session")
+def simulated_images() -> Callable[..., list[SimulatedImage]]:
+    """Give drawn images, 64 x 48: a sky, a road and rectangles of other classes, some unlabeled."""
+
+    def draw(
+        count: int, num_classes: int, conditions: tuple[str, ...] = ("clear",), part: str = ""
+    ) -> list[SimulatedImage]:
+        images = []
+        for index in range(count):
+            rng = np.random.default_rng(index)
+            truth = np.zeros((48, 64), np.uint8)
+            truth[24:] = 1 % num_classes
+            for class_id in [*rng.integers(0, num_classes, 8), UNLABELED]:
+                top, left = rng.integers(0, 36), rng.integers(0, 48)
+                truth[top : top + 12, left : left + 16] = class_id
+            image = rng.integers(0, 256, (256, 3), np.uint8)[truth]
+            condition = conditions[index % len(conditions)]
+            name = f"{part}{condition}/frame_{index:04d}.png"
+            images.append(
+                SimulatedImage(name, image, truth, part, condition, f"drive {index // 2}")
+            )
+        return images
+
+    return draw
+
+
+def simulate(
+    out: Path,
+    images: list[SimulatedImage],
+    label_set: LabelSet,
+    *,
+    steps: tuple[int, ...] = (1, 4),
+    corruptions: tuple[Corruption, ...] = (),
+    protocol: Protocol = "official",
+    is_random: bool = False,
+    dataset: str = "drawn",
+    weights: str = "weights.safetensors",
+) -> Path:
+    """Write a run: predictions are the truth with soft borders, noise and too much confidence."""
+    run = Run(
+        dataset=dataset,
+        split="val",
+        images_sha256="0" * 64,
+        protocol=protocol,
+        label_set=label_set.to_dict(),
+        weights_sha256=None if is_random else "0123456789abcdef" * 4,
+        is_random=is_random,
+        model={"name": "demo"},
+        sampling={"sampler": "ddpm", "temperature": 1.0, "seed": 0, "rounds": 1},
+        corruption_seed=0,
+    )
+    folder = open_run(out, run)
+    with RecordWriter(folder, 0, 1) as writer:
+        writer.write(
+            Session(
+                weights=weights,
+                machine="Some Processor, 2 cores, 8 GiB",
+                device="cpu",
+                threads=1,
+                libraries={"torch": "2.0"},
+                started_at="2026-01-02T03:04:05+00:00",
+            )
+        )
+        keeper = FrameKeeper(folder, label_set, [])
+        for place, sample in enumerate(images):
+            for name, level, severity in [
+                ("none", 0.0, 0.0),
+                *((c.name, c.level, abs(c.level) / (20 + abs(c.level))) for c in corruptions),
+            ]:
+                for count in steps:
+                    noise = 0.5 + 0.8 / count + 2.0 * severity + 0.6 * (sample.condition != "clear")
+                    rng = np.random.default_rng([place, count, int(100 * severity)])
+                    record, pictures = _simulate_image(sample, label_set, noise, rng)
+                    record = replace(
+                        record,
+                        corruption=name,
+                        level=level,
+                        steps=count,
+                        stage_seconds={"image": 0.02, "steps": 0.005 * count},
+                    )
+                    if name == "none":
+                        score = FrameScore(record.mean_iou, sample.name, count)
+                        keeper.offer(score, pictures)
+                    writer.write(record)
+        keeper.prune()
+    return folder
+
+
+def _simulate_image(
+    sample: SimulatedImage, label_set: LabelSet, noise: float, rng: np.random.Generator
+) -> tuple[ImageRecord, FramePictures]:
+    """Predict one image; ``noise`` is in logits."""
+    height, width = sample.truth.shape
+    num_classes = label_set.num_classes
+    logits = np.empty((num_classes, height, width), np.float32)
+    for class_id in range(num_classes):
+        soft = cv2.GaussianBlur((sample.truth == class_id).astype(np.float32), (0, 0), 2.5)
+        coarse = rng.standard_normal((height // 8 + 1, width // 8 + 1)).astype(np.float32)
+        spots = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        logits[class_id] = 2.0 * (3.0 * soft + noise * spots)
+    probabilities = np.exp(logits - logits.max(axis=0))
+    probabilities /= probabilities.sum(axis=0)
+    prediction = probabilities.argmax(axis=0).astype(np.uint8)
+    prediction[:2] = UNLABELED
+    record = ImageRecord(
+        sample=sample.name,
+        corruption="none",
+        level=0.0,
+        steps=1,
+        part=sample.part,
+        condition=sample.condition,
+        sequence=sample.sequence,
+        frame_index=0,
+        height=height,
+        width=width,
+        counts=confusion_to_json(confusion_counts(sample.truth, prediction, num_classes)),
+        calibration=measure_calibration(probabilities, sample.truth, prediction).to_dict(),
+        stage_seconds={},
+    )
+    confidence = (255 * probabilities.max(axis=0)).astype(np.uint8)
+    return record, FramePictures(sample.image, sample.truth, prediction, confidence)

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sums of a run's records and their scores: what is mixed, what never is, and the held-out part."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_records import made_record, made_run, made_session
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.calibration import (
+    calibration_at,
+    calibration_scores,
+    fit_temperature,
+    split_for_fit,
+)
+from camseg_core.evaluation.calibration_counts import CalibrationCounts
+from camseg_core.evaluation.headline import headline_lines
+from camseg_core.evaluation.metrics import official_scores
+from camseg_core.evaluation.protocols import PublishedScores, published_scores
+from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, open_run
+from camseg_core.evaluation.risk_coverage import risk_coverage
+from camseg_core.evaluation.summary import Scores, Summary, summarize
+
+
+def written(out: Path, records: Sequence[ImageRecord], run: Run | None = None) -> Path:
+    folder = open_run(out, run or made_run())
+    with RecordWriter(folder, 0, 1) as writer:
+        writer.write(made_session())
+        for record in records:
+            writer.write(record)
+    return folder
+
+
+def scored(summary: Summary, **what: object) -> Scores:
+    scores = summary.scores(**what)  # type: ignore[arg-type]  # names of the test's own
+    assert scores is not None
+    return scores
+
+
+def test_scores_are_of_the_summed_counts(tmp_path: Path) -> None:
+    records = [made_record(seed) for seed in range(6)]
+    summary = summarize(written(tmp_path, records))
+    scores = scored(summary, part="", steps=4)
+    confusion = sum(record.confusion for record in records)
+    np.testing.assert_array_equal(scores.confusion, confusion)
+    assert scores.accuracy == official_scores(confusion)
+    assert scores.headline == official_scores(confusion).mean_iou
+    assert scores.images == 6
+    assert scores.seconds_per_image == sum(0.75 + seed for seed in range(6)) / 6
+    calibration = CalibrationCounts.zero(3)
+    for record in records:
+        calibration = calibration + record.calibration_counts
+    assert scores.calibration.to_dict() == calibration_scores(calibration).to_dict()
+    curve = risk_coverage(calibration.confidence_count, calibration.confidence_correct)
+    assert scores.risk_coverage.to_dict() == curve.to_dict()
+    assert [score.score for score in summary.frame_scores] == sorted(
+        record.mean_iou for record in records
+    )
+
+
+def test_the_temperature_is_fitted_on_half_of_the_sequences_and_judged_on_the_other(
+    tmp_path: Path,
+) -> None:
+    records = [made_record(seed) for seed in range(12)]
+    fits = split_for_fit({record.sequence for record in records})
+    assert len(fits) == 2
+    halves = {True: CalibrationCounts.zero(3), False: CalibrationCounts.zero(3)}
+    for record in records:
+        key = record.sequence in fits
+        halves[key] = halves[key] + record.calibration_counts
+    scores = scored(summarize(written(tmp_path, records)), part="", steps=4)
+    assert scores.temperature == fit_temperature(halves[True])
+    assert scores.scaled is not None
+    expected = calibration_at(halves[False], fit_temperature(halves[True]))
+    assert scores.scaled.to_dict() == expected.to_dict()
+
+
+def test_a_single_sequence_is_not_split(tmp_path: Path) -> None:
+    records = [made_record(seed, sequence="one") for seed in range(4)]
+    scores = scored(summarize(written(tmp_path, records)), part="", steps=4)
+    assert scores.temperature is None
+    assert scores.scaled is None
+
+
+def test_images_without_a_sequence_are_split_one_by_one(tmp_path: Path) -> None:
+    records = [made_record(seed, sequence="") for seed in range(4)]
+    scores = scored(summarize(written(tmp_path, records)), part="", steps=4)
+    assert scores.scaled is not None
+    fits = split_for_fit({record.sample for record in records})
+    assert scores.scaled.pixel_count == sum(
+        int(record.calibration_counts.temperature_count[0].sum())
+        for record in records
+        if record.sample not in fits
+    )
+
+
+def test_parts_conditions_corruptions_and_steps_are_kept_apart(tmp_path: Path) -> None:
+    changes = [
+        {"part": "adverse", "condition": "fog"},
+        {"part": "adverse", "condition": "night"},
+        {"part": "reference", "condition": "clear"},
+        {"part": "adverse", "condition": "fog", "corruption": "hue", "level": 0.1},
+        {"part": "adverse", "condition": "fog", "corruption": "hue", "level": 0.2},
+        {"part": "adverse", "condition": "fog", "steps": 16},
+    ]
+    records = [made_record(seed, **change) for seed, change in enumerate(changes)]
+    summary = summarize(written(tmp_path, records))
+    assert summary.parts() == ["adverse", "reference"]
+    assert summary.steps() == [4, 16]
+    assert summary.conditions("adverse") == ["fog", "night"]
+    assert summary.conditions("reference") == ["clear"]
+    assert summary.corruptions() == [("hue", 0.1), ("hue", 0.2)]
+
+    def counts_of(**what: object) -> np.ndarray:
+        return scored(summary, **what).confusion
+
+    expected = [record.confusion for record in records]
+    np.testing.assert_array_equal(counts_of(part="adverse", steps=4), expected[0] + expected[1])
+    np.testing.assert_array_equal(
+        counts_of(part="adverse", steps=4, condition="night"), expected[1]
+    )
+    np.testing.assert_array_equal(counts_of(part="reference", steps=4), expected[2])
+    np.testing.assert_array_equal(
+        counts_of(part="adverse", steps=4, corruption="hue", level=0.2), expected[4]
+    )
+    np.testing.assert_array_equal(counts_of(part="adverse", steps=16), expected[5])
+    assert summary.scores(part="", steps=4) is None
+    assert summary.scores(part="adverse", steps=16, corruption="hue", level=0.1) is None
+    assert {score.sample for score in summary.frame_scores} == {
+        f"frame_{seed}.png" for seed in (0, 1, 2, 5)
+    }
+
+
+def test_the_order_of_lines_changes_nothing(tmp_path: Path) -> None:
+    records = [made_record(seed) for seed in range(20)]
+    one = summarize(written(tmp_path / "one", records))
+    random.Random(0).shuffle(records)
+    two = summarize(written(tmp_path / "two", records))
+    first, second = (scored(summary, part="", steps=4) for summary in (one, two))
+    assert first.accuracy == second.accuracy
+    assert first.calibration.to_dict() == second.calibration.to_dict()
+    assert first.scaled is not None
+    assert second.scaled is not None
+    assert first.scaled.to_dict() == second.scaled.to_dict()
+    assert one.frame_scores == two.frame_scores
+
+
+def test_the_published_protocol_has_its_own_scores(tmp_path: Path) -> None:
+    run = made_run(protocol="published")
+    records = [made_record(seed) for seed in range(3)]
+    scores = scored(summarize(written(tmp_path, records, run)), part="", steps=4)
+    assert isinstance(scores.accuracy, PublishedScores)
+    assert scores.accuracy == published_scores(sum(record.confusion for record in records))
+    assert scores.headline == scores.accuracy.mean_precision
+
+
+def test_a_run_without_records_is_said(tmp_path: Path) -> None:
+    with pytest.raises(CamsegError, match="holds no record yet; `camseg evaluate` was stopped"):
+        summarize(written(tmp_path, []))
+
+
+def test_records_of_another_number_of_classes_are_refused(tmp_path: Path) -> None:
+    run = made_run(label_set=made_run().label_set | {"names": ["a"], "palette": [[9, 9, 9]]})
+    with pytest.raises(CamsegError, match=r"frame_0\.png is scored with 3 classes, the run has 1"):
+        summarize(written(tmp_path, [made_record(0)], run))
+
+
+def test_the_headline_is_one_row_a_group(tmp_path: Path) -> None:
+    records = [
+        made_record(0, part="adverse", condition="fog"),
+        made_record(1, part="adverse", condition="night"),
+        made_record(2, part="adverse", condition="fog", corruption="hue", level=0.1),
+    ]
+    summary = summarize(written(tmp_path, records))
+    lines = list(headline_lines(summary))
+    assert "official protocol, made val" in lines[0]
+    assert lines[1].split() == ["part", "steps", "what", "images", "mIoU", "accuracy", "ECE"]
+    rows = [line.split() for line in lines[2:]]
+    assert [row[:4] for row in rows] == [
+        ["adverse", "4", "all", "2"],
+        ["adverse", "4", "fog", "1"],
+        ["adverse", "4", "night", "1"],
+        ["adverse", "4", "hue:0.1", "1"],
+    ]
+    overall = scored(summary, part="adverse", steps=4)
+    assert rows[0][4] == f"{100 * overall.headline:.2f}"
+    assert rows[0][5] == f"{100 * overall.accuracy.pixel_accuracy:.2f}"  # type: ignore[union-attr]  # official
+    assert rows[0][6] == (f"{overall.calibration.reliability.expected_calibration_error:.3f}")
+
+
+def test_random_weights_are_called_so(tmp_path: Path) -> None:
+    run = made_run(is_random=True, weights_sha256=None, protocol="published")
+    lines = list(headline_lines(summarize(written(tmp_path, [made_record(0)], run))))
+    assert lines[1] == "the weights are RANDOM: these scores mean nothing"
+    assert lines[2].split()[4] == "precision"
+    assert len(lines[3].split()) == 6  # no accuracy in the published protocol
