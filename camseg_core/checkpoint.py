@@ -25,8 +25,9 @@ from camseg_core.files import atomic_path, sha256_of_file
 from camseg_core.labels import CITYSCAPES, LabelSet
 from camseg_core.models.autoencoder import Autoencoder
 from camseg_core.models.camseg import CamSeg
+from camseg_core.models.configs import ModelConfig
 from camseg_core.models.denoiser import Denoiser
-from camseg_core.models.presets import ModelConfig, preset
+from camseg_core.models.presets import preset
 from camseg_core.models.transformer import MaskedTransformer
 from camseg_core.published_format import (
     Variant,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import TRAIN_TIMESTEPS, DiffusionConfig, Prediction
+from camseg_core.models.configs import TRAIN_TIMESTEPS, DiffusionConfig, Prediction
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x [N, Z], timestep [N] or [1]) -> [N, 2Z]: the prediction, then the variance share."""

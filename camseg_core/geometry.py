@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import InputConfig
+from camseg_core.models.configs import InputConfig
 
 UInt8 = NDArray[np.uint8]
 Value = TypeVar("Value", np.uint8, np.float32)

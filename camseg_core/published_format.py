@@ -18,9 +18,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import (
-    DEFAULT_PALETTE_TEMPERATURE,
-    HEADS_BY_WIDTH,
+from camseg_core.models.configs import (
     AutoencoderConfig,
     DenoiserConfig,
     DiffusionConfig,
@@ -28,6 +26,7 @@ from camseg_core.models.presets import (
     ModelConfig,
     TransformerConfig,
 )
+from camseg_core.models.presets import DEFAULT_PALETTE_TEMPERATURE, HEADS_BY_WIDTH
 from camseg_core.unpickling import load_without_code
 
 Tensors = dict[str, Tensor]

@@ -26,7 +26,7 @@ from camseg_core.diffusion import (
     reverse_step,
 )
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import Prediction
+from camseg_core.models.configs import Prediction
 
 SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)

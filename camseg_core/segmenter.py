@@ -27,7 +27,7 @@ from camseg_core.diffusion import Schedule
 from camseg_core.errors import CamsegError
 from camseg_core.geometry import Fit, check_image
 from camseg_core.labels import LabelSet
-from camseg_core.models.presets import TRAIN_TIMESTEPS
+from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
 from camseg_core.palette import class_probabilities, nearest_class, squared_distances
 from camseg_core.rounds import round_masks

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from camseg_core.models.presets import TRAIN_TIMESTEPS
+from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_core.sampling import SAMPLERS
 from camseg_core.segmenter import SamplingOptions
 

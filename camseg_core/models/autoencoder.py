@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from camseg_core.models.presets import AutoencoderConfig
+from camseg_core.models.configs import AutoencoderConfig
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 

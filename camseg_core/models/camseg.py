@@ -6,8 +6,8 @@ from __future__ import annotations
 from torch import nn
 
 from camseg_core.models.autoencoder import Autoencoder
+from camseg_core.models.configs import ModelConfig
 from camseg_core.models.denoiser import Denoiser
-from camseg_core.models.presets import ModelConfig
 from camseg_core.models.transformer import MaskedTransformer
 
 

@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import TransformerConfig
+from camseg_core.models.configs import TransformerConfig
 
 Grid = tuple[int, int]
 """Tokens of one half as (rows, columns)."""

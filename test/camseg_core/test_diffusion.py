@@ -27,7 +27,7 @@ from camseg_core.diffusion import (
     training_loss,
 )
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import DiffusionConfig, Prediction
+from camseg_core.models.configs import DiffusionConfig, Prediction
 
 BOTH_PREDICTIONS = pytest.mark.parametrize("prediction", ["epsilon", "v"])
 SOME_STEPS = pytest.mark.parametrize("steps", [1, 2, 3, 10, 50, 1000])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.geometry import Fit, check_image
-from camseg_core.models.presets import InputConfig
+from camseg_core.models.configs import InputConfig
 
 STRIDE = 16
 PAD = InputConfig(resize="pad", height=256, width=512)

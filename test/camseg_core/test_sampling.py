@@ -21,7 +21,7 @@ from torch import Tensor
 
 from camseg_core.diffusion import Denoise, Schedule, cosine_alphas_cumprod
 from camseg_core.errors import CamsegError
-from camseg_core.models.presets import Prediction
+from camseg_core.models.configs import Prediction
 from camseg_core.sampling import SAMPLERS, TokenNoise, sampler
 
 EVERY_SAMPLER = pytest.mark.parametrize("name", SAMPLERS)

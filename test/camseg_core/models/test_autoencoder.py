@@ -19,7 +19,8 @@ from camseg_core.models.autoencoder import (
     ResnetBlock,
     Upsample,
 )
-from camseg_core.models.presets import AutoencoderConfig, preset
+from camseg_core.models.configs import AutoencoderConfig
+from camseg_core.models.presets import preset
 from camseg_core.published_format import published_name
 
 FULL_SIZE_KEYS = Path(__file__).parents[2] / "data" / "parity" / "full_size_keys.tsv"

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model configurations. Plain data: importing it imports no network."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from math import inf
+from typing import Any, Literal, cast, get_args
+
+from camseg_core.errors import CamsegError
+
+Prediction = Literal["epsilon", "v"]
+ResizePolicy = Literal["squash", "pad"]
+
+TRAIN_TIMESTEPS = 1000
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Size of the KL autoencoder.
+
+    Attributes:
+        channels: channels at full resolution; a multiple of 32, for the group norms.
+        channel_multipliers: channels per level, as multiples of ``channels``.
+        num_res_blocks: residual blocks per level of the encoder; the decoder has one more.
+        latent_channels: channels of the latent.
+        resolution: the side, in pixels, from which the levels' resolutions are counted. It is not
+            the input's: it only decides, with ``attention_resolutions``, which levels attend.
+        attention_resolutions: level resolutions with an attention block after each residual block.
+        latent_scale: latents are multiplied by it for the transformer, divided before decoding.
+    """
+
+    channels: int
+    channel_multipliers: tuple[int, ...]
+    num_res_blocks: int
+    latent_channels: int
+    resolution: int
+    attention_resolutions: tuple[int, ...]
+    latent_scale: float
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        if type(self.channels) is not int or self.channels < 32 or self.channels % 32:
+            raise CamsegError(
+                f"autoencoder channels {self.channels}: a positive multiple of 32 is needed "
+                "(group norm has 32 groups)"
+            )
+        for name in ("channel_multipliers", "attention_resolutions"):
+            values = getattr(self, name)
+            if not isinstance(values, tuple) or not all(
+                type(value) is int and value >= 1 for value in values
+            ):
+                raise CamsegError(
+                    f"autoencoder {name} {values}: whole numbers of at least 1 are needed"
+                )
+        if not self.channel_multipliers:
+            raise CamsegError("autoencoder channel_multipliers (): at least 1 is needed, per level")
+        _require_counts(self, "num_res_blocks", "latent_channels", "resolution")
+        _require_positive(self, "latent_scale")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent position, along each side."""
+        return int(2 ** (len(self.channel_multipliers) - 1))
+
+    def attends(self, level: int) -> bool:
+        """Tell whether level ``level`` (0 = full resolution) has attention blocks."""
+        return self.resolution // 2**level in self.attention_resolutions
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """Size of the masked transformer.
+
+    Attributes:
+        width: embedding width.
+        encoder_depth: transformer blocks of the encoder.
+        decoder_depth: transformer blocks of the decoder.
+        num_heads: attention heads; no tensor of a checkpoint tells it.
+        mlp_ratio: hidden width of a block's MLP over ``width``.
+        token_channels: numbers per token: latent channels x patch size squared.
+        grid_height: tokens of one half (image or mask) along the height.
+        grid_width: the same along the width.
+        dropout: for attention, projection and MLP, in training.
+    """
+
+    width: int
+    encoder_depth: int
+    decoder_depth: int
+    num_heads: int
+    mlp_ratio: float
+    token_channels: int
+    grid_height: int
+    grid_width: int
+    dropout: float
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        _require_counts(
+            self, "width", "encoder_depth", "decoder_depth", "num_heads", "token_channels",
+            "grid_height", "grid_width",
+        )  # fmt: skip
+        _require_positive(self, "mlp_ratio")
+        if self.width % self.num_heads:
+            raise CamsegError(
+                f"transformer width {self.width} is not a multiple of its {self.num_heads} heads; "
+                "state the right number of heads (--heads)"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise CamsegError(f"transformer dropout {self.dropout}: at least 0 and below 1")
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of one half, L = grid_height x grid_width."""
+        return self.grid_height * self.grid_width
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """Size of the per-token denoiser.
+
+    Attributes:
+        width: width of its residual blocks.
+        depth: number of residual blocks.
+        token_channels: numbers per token; the network gives twice as many.
+        condition_channels: width of the transformer's condition vectors.
+    """
+
+    width: int
+    depth: int
+    token_channels: int
+    condition_channels: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        _require_counts(self, "width", "depth", "token_channels", "condition_channels")
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """What the denoiser's output means, and where sampling starts.
+
+    Attributes:
+        prediction: ``epsilon`` (the published files) or ``v`` (Salimans and Ho 2022).
+        first_timestep: the noisiest timestep that sampling visits, 0..999; one step runs there.
+    """
+
+    prediction: Prediction
+    first_timestep: int
+
+    def __post_init__(self) -> None:
+        """Refuse values that no sampler knows."""
+        if self.prediction not in get_args(Prediction):
+            raise CamsegError(
+                f"prediction {self.prediction!r}: one of {', '.join(get_args(Prediction))}"
+            )
+        first = self.first_timestep
+        if type(first) is not int or not 0 <= first < TRAIN_TIMESTEPS:
+            raise CamsegError(
+                f"first_timestep {first!r}: from 0 to {TRAIN_TIMESTEPS - 1}, and a whole number"
+            )
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """How an image of any size becomes the model's input.
+
+    Attributes:
+        resize: ``squash`` resizes to height x width and ignores the aspect (published);
+            ``pad`` keeps the aspect, fits the image inside height x width, and pads right and
+            bottom to the stride.
+        height: pixels.
+        width: pixels.
+    """
+
+    resize: ResizePolicy
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        """Refuse unknown policies and empty images."""
+        if self.resize not in get_args(ResizePolicy):
+            raise CamsegError(
+                f"resize policy {self.resize!r}: one of {', '.join(get_args(ResizePolicy))}"
+            )
+        _require_counts(self, "height", "width")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to build a model and to feed it.
+
+    Attributes:
+        name: the preset, or where the sizes came from.
+        patch_size: latent positions per token, along each side.
+        palette_temperature: divides the squared colour distances (colours in 0..1) in the softmax
+            that gives palette decoding its confidence.
+    """
+
+    name: str
+    autoencoder: AutoencoderConfig
+    transformer: TransformerConfig
+    denoiser: DenoiserConfig
+    diffusion: DiffusionConfig
+    input: InputConfig
+    patch_size: int
+    palette_temperature: float
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not fit together."""
+        _require_counts(self, "patch_size")
+        _require_positive(self, "palette_temperature")
+        token_channels = self.autoencoder.latent_channels * self.patch_size**2
+        if not token_channels == self.transformer.token_channels == self.denoiser.token_channels:
+            raise CamsegError(
+                f"token channels differ: the autoencoder's latent gives {token_channels}, "
+                f"the transformer takes {self.transformer.token_channels}, "
+                f"the denoiser {self.denoiser.token_channels}; these parts are not of one model"
+            )
+        if self.denoiser.condition_channels != self.transformer.width:
+            raise CamsegError(
+                f"the denoiser takes conditions of width {self.denoiser.condition_channels}, "
+                f"the transformer gives {self.transformer.width}; "
+                "these parts are not of one model"
+            )
+        grid = (self.transformer.grid_height, self.transformer.grid_width)
+        if (self.input.height, self.input.width) != tuple(side * self.stride for side in grid):
+            raise CamsegError(
+                f"input size {self.input.height} x {self.input.width} does not match the token "
+                f"grid {grid[0]} x {grid[1]} at stride {self.stride}"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Pixels per token, along each side."""
+        return self.autoencoder.stride * self.patch_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; `from_dict` reads it back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> ModelConfig:
+        """Build a configuration from what `to_dict` gave.
+
+        Raises:
+            CamsegError: a field is missing, unknown, or breaks a rule.
+        """
+        if not isinstance(content, dict):
+            raise CamsegError("the configuration is not a table of fields")
+        parts = {
+            "autoencoder": AutoencoderConfig,
+            "transformer": TransformerConfig,
+            "denoiser": DenoiserConfig,
+            "diffusion": DiffusionConfig,
+            "input": InputConfig,
+        }
+        built = {
+            key: _from_dict(parts[key], key, value) if key in parts else value
+            for key, value in content.items()
+        }
+        return cast(ModelConfig, _from_dict(cls, "model", built))
+
+
+def _from_dict(kind: Any, section: str, content: Any) -> Any:
+    if not isinstance(content, dict):
+        raise CamsegError(f"configuration section {section!r} is not a table of fields")
+    known = {field.name for field in fields(kind)}
+    missing, unknown = sorted(known - set(content)), sorted(set(content) - known)
+    if missing or unknown:
+        raise CamsegError(
+            f"configuration section {section!r}: "
+            f"missing fields {missing or 'none'}, unknown fields {unknown or 'none'}"
+        )
+    as_tuples = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
+    }
+    try:
+        return kind(**as_tuples)
+    except TypeError as error:  # a value of a type that the checks cannot compare
+        raise CamsegError(f"configuration section {section!r}: {error}") from error
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
+            raise CamsegError(
+                f"{type(config).__name__}.{name} is {value!r}; a number above 0 is needed"
+            )
+
+
+def _require_counts(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if type(value) is not int or value < 1:
+            raise CamsegError(
+                f"{type(config).__name__}.{name} is {value!r}; "
+                "a number above 0 is needed, and a whole one"
+            )

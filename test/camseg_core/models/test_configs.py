@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model configurations: what fits together, what is refused, what travels through JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camseg_core.errors import CamsegError
+from camseg_core.models.configs import (
+    AutoencoderConfig,
+    DenoiserConfig,
+    DiffusionConfig,
+    InputConfig,
+    ModelConfig,
+    TransformerConfig,
+)
+from camseg_core.models.presets import PRESETS, preset
+
+EVERY_PRESET = pytest.mark.parametrize("name", PRESETS)
+
+SECTIONS = ("autoencoder", "transformer", "denoiser", "diffusion", "input")
+
+
+def model_of(
+    *, rows: int, columns: int, levels: int, patch_size: int, heads: int, head_width: int
+) -> ModelConfig:
+    """Give a valid configuration of any size."""
+    stride = 2 ** (levels - 1) * patch_size
+    width = heads * head_width
+    channels = 4 * patch_size**2
+    return ModelConfig(
+        name="any",
+        autoencoder=AutoencoderConfig(
+            channels=32,
+            channel_multipliers=(1,) * levels,
+            num_res_blocks=1,
+            latent_channels=4,
+            resolution=64,
+            attention_resolutions=(16, 8),
+            latent_scale=0.5,
+        ),
+        transformer=TransformerConfig(
+            width=width,
+            encoder_depth=1,
+            decoder_depth=2,
+            num_heads=heads,
+            mlp_ratio=4.0,
+            token_channels=channels,
+            grid_height=rows,
+            grid_width=columns,
+            dropout=0.1,
+        ),
+        denoiser=DenoiserConfig(
+            width=32, depth=1, token_channels=channels, condition_channels=width
+        ),
+        diffusion=DiffusionConfig(prediction="v", first_timestep=900),
+        input=InputConfig(resize="pad", height=rows * stride, width=columns * stride),
+        patch_size=patch_size,
+        palette_temperature=0.01,
+    )
+
+
+def test_attention_is_counted_from_the_configured_resolution() -> None:
+    published = preset("base-768").autoencoder
+    assert [published.attends(level) for level in range(5)] == [False] * 4 + [True]
+    two = replace(published, resolution=64, attention_resolutions=(32, 8))
+    assert [two.attends(level) for level in range(5)] == [False, True, False, True, False]
+
+
+@given(levels=st.integers(1, 7), patch_size=st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_stride_doubles_with_each_level_but_the_first(levels: int, patch_size: int) -> None:
+    config = model_of(
+        rows=2, columns=3, levels=levels, patch_size=patch_size, heads=1, head_width=8
+    )
+    assert config.autoencoder.stride == 2**levels / 2
+    assert config.stride == config.autoencoder.stride * patch_size
+
+
+@EVERY_PRESET
+def test_round_trip_through_json(name: str) -> None:
+    config = preset(name)
+    as_dict = config.to_dict()
+    assert set(as_dict) == {*SECTIONS, "name", "patch_size", "palette_temperature"}
+    text = json.dumps(as_dict, allow_nan=False)
+    again = ModelConfig.from_dict(json.loads(text))
+    assert again == config
+    assert hash(again) == hash(config)
+    assert again.autoencoder.channel_multipliers == config.autoencoder.channel_multipliers
+    assert ModelConfig.from_dict(as_dict) == config
+
+
+@given(
+    rows=st.integers(1, 80),
+    columns=st.integers(1, 80),
+    levels=st.integers(1, 6),
+    patch_size=st.integers(1, 4),
+    heads=st.integers(1, 16),
+    head_width=st.integers(1, 64),
+)
+@settings(max_examples=50, deadline=None)
+def test_any_valid_configuration_survives_json(**sizes: int) -> None:
+    config = model_of(**sizes)
+    again = ModelConfig.from_dict(json.loads(json.dumps(config.to_dict())))
+    assert again == config
+    assert again.to_dict() == config.to_dict()
+
+
+def test_to_dict_gives_a_copy() -> None:
+    config = preset("tiny")
+    as_dict = config.to_dict()
+    as_dict["transformer"]["width"] = 1
+    assert config.transformer.width != 1
+    assert config.to_dict()["transformer"]["width"] == config.transformer.width
+
+
+@pytest.mark.parametrize("section", ["model", *SECTIONS])
+def test_configurations_are_frozen(section: str) -> None:
+    config = preset("tiny")
+    part = config if section == "model" else getattr(config, section)
+    field = dataclasses.fields(part)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(part, field, None)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_from_dict_names_missing_and_unknown_fields(section: str) -> None:
+    content = preset("tiny").to_dict()
+    missing = next(iter(content[section]))
+    content[section]["surprise"] = content[section].pop(missing)
+    with pytest.raises(CamsegError, match=f"section '{section}'") as raised:
+        ModelConfig.from_dict(content)
+    assert f"missing fields ['{missing}']" in str(raised.value)
+    assert "unknown fields ['surprise']" in str(raised.value)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_from_dict_refuses_a_field_too_many(section: str) -> None:
+    content = preset("tiny").to_dict()
+    content[section]["surprise"] = 1
+    with pytest.raises(CamsegError, match=f"'{section}'.*unknown fields .'surprise'"):
+        ModelConfig.from_dict(content)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_from_dict_refuses_a_field_too_few(section: str) -> None:
+    content = preset("tiny").to_dict()
+    missing, _ = content[section].popitem()
+    with pytest.raises(CamsegError, match=f"'{section}'.*missing fields .'{missing}'"):
+        ModelConfig.from_dict(content)
+
+
+def test_from_dict_names_missing_and_unknown_sections() -> None:
+    content = preset("tiny").to_dict()
+    content["decoder"] = content.pop("denoiser")
+    with pytest.raises(
+        CamsegError, match=r"missing fields \['denoiser'\], unknown fields \['decoder'\]"
+    ):
+        ModelConfig.from_dict(content)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("value", [None, 3, "sizes", [1, 2]])
+def test_from_dict_refuses_a_section_that_is_no_table(section: str, value: Any) -> None:
+    content = preset("tiny").to_dict()
+    content[section] = value
+    with pytest.raises(CamsegError, match=f"section '{section}' is not a table"):
+        ModelConfig.from_dict(content)
+
+
+NUMBERS = {
+    "autoencoder": ("channels", "num_res_blocks", "latent_channels", "resolution", "latent_scale"),
+    "transformer": (
+        "width",
+        "encoder_depth",
+        "decoder_depth",
+        "num_heads",
+        "mlp_ratio",
+        "token_channels",
+        "grid_height",
+        "grid_width",
+    ),
+    "denoiser": ("width", "depth", "token_channels", "condition_channels"),
+    "input": ("height", "width"),
+}
+
+EVERY_NUMBER = pytest.mark.parametrize(
+    ("section", "field"), [(section, name) for section, names in NUMBERS.items() for name in names]
+)
+
+
+@EVERY_NUMBER
+@pytest.mark.parametrize("value", [0, -1, float("nan"), None, "12"])
+def test_sizes_must_be_above_zero(section: str, field: str, value: Any) -> None:
+    content = preset("tiny").to_dict()
+    content[section][field] = value
+    with pytest.raises(CamsegError) as raised:
+        ModelConfig.from_dict(content)
+    assert section in str(raised.value).lower()
+    if isinstance(value, int):
+        assert str(value) in str(raised.value)
+
+
+COUNTS = [
+    (section, name)
+    for section, names in NUMBERS.items()
+    for name in names
+    if name not in {"latent_scale", "mlp_ratio"}
+]
+
+
+@pytest.mark.parametrize(("section", "field"), COUNTS)
+def test_counts_must_be_whole_numbers(section: str, field: str) -> None:
+    """A fraction is named here, rather than in a traceback of whatever is built from it."""
+    part = getattr(preset("base-768"), section)
+    fraction = getattr(part, field) + 0.5
+    with pytest.raises(CamsegError, match=re.escape(f"{fraction}")):
+        replace(part, **{field: fraction})
+
+
+@pytest.mark.parametrize("field", ["patch_size", "palette_temperature"])
+@pytest.mark.parametrize("value", [0, -2, float("nan"), None])
+def test_model_numbers_must_be_above_zero(field: str, value: Any) -> None:
+    with pytest.raises(CamsegError, match=f"ModelConfig.{field} is {value!r}"):
+        replace(preset("tiny"), **{field: value})
+
+
+@pytest.mark.parametrize("channels", [1, 31, 33, 48, -32])
+def test_channels_must_fill_the_groups(channels: int) -> None:
+    with pytest.raises(CamsegError, match=f"channels {channels}: a positive multiple of 32"):
+        replace(preset("tiny").autoencoder, channels=channels)
+
+
+@pytest.mark.parametrize("multipliers", [(), (1, 0), (1, -1, 2)])
+def test_channel_multipliers_must_be_positive(multipliers: tuple[int, ...]) -> None:
+    with pytest.raises(CamsegError, match="channel_multipliers") as raised:
+        replace(preset("tiny").autoencoder, channel_multipliers=multipliers)
+    assert str(multipliers) in str(raised.value)
+
+
+def test_width_must_divide_into_heads() -> None:
+    with pytest.raises(CamsegError, match="width 768 is not a multiple of its 7 heads"):
+        replace(preset("base-768").transformer, num_heads=7)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, 1.5, float("nan")])
+def test_dropout_is_a_share_below_one(dropout: float) -> None:
+    with pytest.raises(CamsegError, match=f"dropout {dropout}"):
+        replace(preset("tiny").transformer, dropout=dropout)
+
+
+def test_no_dropout_is_allowed() -> None:
+    assert replace(preset("tiny").transformer, dropout=0.0).dropout == 0.0
+
+
+@pytest.mark.parametrize("prediction", ["x0", "eps", "", None])
+def test_unknown_prediction(prediction: Any) -> None:
+    with pytest.raises(CamsegError, match=f"prediction {prediction!r}: one of epsilon, v"):
+        DiffusionConfig(prediction=prediction, first_timestep=999)
+
+
+@pytest.mark.parametrize("first_timestep", [-1, 1000, 5000])
+def test_first_timestep_is_one_of_the_thousand(first_timestep: int) -> None:
+    with pytest.raises(CamsegError, match=f"first_timestep {first_timestep}: from 0 to 999"):
+        DiffusionConfig(prediction="v", first_timestep=first_timestep)
+
+
+@pytest.mark.parametrize("first_timestep", [0, 900, 999])
+def test_first_timestep_within_range(first_timestep: int) -> None:
+    config = DiffusionConfig(prediction="v", first_timestep=first_timestep)
+    assert config.first_timestep == first_timestep
+
+
+@pytest.mark.parametrize("first_timestep", [2.5, 900.0, True])
+def test_first_timestep_is_a_whole_number(first_timestep: Any) -> None:
+    with pytest.raises(CamsegError, match="first_timestep"):
+        DiffusionConfig(prediction="v", first_timestep=first_timestep)
+
+
+def test_unknown_resize_policy() -> None:
+    with pytest.raises(CamsegError, match="resize policy 'crop': one of squash, pad"):
+        InputConfig(resize="crop", height=768, width=768)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("part", ["transformer", "denoiser"])
+def test_parts_must_agree_on_the_token(part: str) -> None:
+    config = preset("base-768")
+    changed = replace(getattr(config, part), token_channels=8)
+    with pytest.raises(CamsegError, match="token channels differ") as raised:
+        replace(config, **{part: changed})
+    assert "16" in str(raised.value)
+    assert "8" in str(raised.value)
+
+
+def test_tokens_of_larger_patches_have_more_channels() -> None:
+    sizes = {"rows": 3, "columns": 2, "levels": 3, "heads": 2, "head_width": 8}
+    assert model_of(patch_size=2, **sizes).transformer.token_channels == 16
+    with pytest.raises(CamsegError, match="the autoencoder's latent gives 36"):
+        replace(model_of(patch_size=2, **sizes), patch_size=3)
+
+
+def test_denoiser_must_take_the_transformers_width() -> None:
+    config = preset("base-768")
+    with pytest.raises(CamsegError, match="conditions of width 1024, the transformer gives 768"):
+        replace(config, denoiser=replace(config.denoiser, condition_channels=1024))
+
+
+@pytest.mark.parametrize(("height", "width"), [(752, 768), (768, 784), (384, 1536)])
+def test_input_must_be_the_grid_times_the_stride(height: int, width: int) -> None:
+    config = preset("base-768")
+    with pytest.raises(CamsegError, match=f"input size {height} x {width}.*48 x 48 at stride 16"):
+        replace(config, input=InputConfig(resize="squash", height=height, width=width))
