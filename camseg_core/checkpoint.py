@@ -27,6 +27,8 @@ from camseg_core.models.autoencoder import Autoencoder
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.denoiser import Denoiser
+from camseg_core.models.image_encoder import ImageEncoder
+from camseg_core.models.mask_decoder import MaskDecoder
 from camseg_core.models.presets import preset
 from camseg_core.models.transformer import MaskedTransformer
 from camseg_core.published_format import (
@@ -145,20 +147,22 @@ def load_published(
     )
 
 
-def random_model(preset_name: str, seed: int = 0) -> LoadedModel:
-    """Build a preset with random weights that depend on ``seed`` alone; for tests and timing.
+def random_model(size: str | ModelConfig, seed: int = 0) -> LoadedModel:
+    """Build a preset, or any size, with random weights that depend on ``seed`` alone.
+
+    For tests and timing.
 
     Raises:
         CamsegError: there is no such preset.
     """
-    config = preset(preset_name)
+    config = preset(size) if isinstance(size, str) else size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _assemble(config).eval()
     return LoadedModel(
         model=model,
         label_set=CITYSCAPES,
-        source=f"{RANDOM_PREFIX}{preset_name}",
+        source=f"{RANDOM_PREFIX}{config.name}",
         weights_sha256=None,
         provenance={"random_seed": seed},
         is_random=True,
@@ -190,7 +194,14 @@ def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedM
     """
     model = loaded.model
     config = replace(model.config, palette_temperature=temperature)
-    changed = CamSeg(config, model.autoencoder, model.transformer, model.denoiser).eval()
+    changed = CamSeg(
+        config,
+        model.autoencoder,
+        model.transformer,
+        model.denoiser,
+        model.image_encoder,
+        model.mask_decoder,
+    ).eval()
     return replace(loaded, model=changed)
 
 
@@ -356,6 +367,8 @@ def _assemble(config: ModelConfig) -> CamSeg:
         Autoencoder(config.autoencoder),
         MaskedTransformer(config.transformer),
         Denoiser(config.denoiser),
+        None if config.image_encoder is None else ImageEncoder(config.image_encoder),
+        None if config.mask_decoder is None else MaskDecoder(config.mask_decoder),
     )
 
 

@@ -45,12 +45,11 @@ def nearest_class(distances: Tensor) -> Tensor:
     return class_ids
 
 
-def class_probabilities(distances: Tensor, temperature: float) -> Tensor:
-    """Probabilities [B, C, H, W] from squared distances [B, C + 1, H, W].
+def class_shares(distances: Tensor, temperature: float) -> Tensor:
+    """Probabilities [B, C + 1, H, W] of void and the classes, from squared distances of that shape.
 
-    A softmax over void and the classes; void's share is left out, so that a pixel near void's
-    colour is confident of no class.
+    A softmax: a pixel near void's colour is confident of no class.
     """
     # From the nearest, so that the smallest temperature divides no large number to infinity.
     excess = distances - distances.amin(dim=1, keepdim=True)
-    return torch.softmax(-excess / temperature, dim=1)[:, 1:]
+    return torch.softmax(-excess / temperature, dim=1)

@@ -196,6 +196,8 @@ def infer_transformer(tensors: Mapping[str, Tensor], num_heads: int | None) -> T
         decoder_depth=_count(tensors, r"transformer\.decoder_blocks\.(\d+)\."),
         num_heads=heads,
         mlp_ratio=hidden / width,
+        # One encoder makes both kinds of tokens.
+        image_token_channels=_size(tensors, "transformer.z_proj1.weight", 1, rank=2),
         token_channels=_size(tensors, "transformer.z_proj1.weight", 1, rank=2),
         grid_height=side,
         grid_width=side,

@@ -167,7 +167,7 @@ def sampler(name: str) -> Sampler:
 
 @dataclass(frozen=True)
 class TokenNoise:
-    """Standard normal noise as a function of seed, round, draw and token, and of nothing else.
+    """Standard normal noise as a function of seed, round, draw, sample and token alone.
 
     The same for each image of a batch and each frame of a video, on every device. Drawn on the
     CPU, because generators of devices differ.
@@ -177,16 +177,19 @@ class TokenNoise:
         num_tokens: tokens of one image, L.
         channels: channels of a token, Z.
         round_index: generation round.
+        sample: number of the sample where several are averaged.
     """
 
     seed: int
     num_tokens: int
     channels: int
     round_index: int = 0
+    sample: int = 0
 
     def __call__(self, draw: int) -> Tensor:
         """Give draw number ``draw`` (0 = x at the noisiest index, then one per step): [L, Z]."""
-        entropy = np.random.SeedSequence(self.seed, spawn_key=(self.round_index, draw))
+        key = (self.round_index, draw, *([self.sample] if self.sample else []))
+        entropy = np.random.SeedSequence(self.seed, spawn_key=key)
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
         # torch draws in blocks of 16 and treats a last, shorter block in another way: whole blocks
         # make a token's noise independent of how many tokens there are.

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
+from camseg_core.errors import CamsegError
 from camseg_core.models.autoencoder import Autoencoder
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.denoiser import Denoiser
+from camseg_core.models.image_encoder import ImageEncoder
+from camseg_core.models.mask_decoder import MaskDecoder
 from camseg_core.models.transformer import MaskedTransformer
 
 
@@ -23,10 +26,25 @@ class CamSeg(nn.Module):
         autoencoder: Autoencoder,
         transformer: MaskedTransformer,
         denoiser: Denoiser,
+        image_encoder: ImageEncoder | None = None,
+        mask_decoder: MaskDecoder | None = None,
     ) -> None:
-        """Compose finished parts."""
+        """Compose finished parts; the last two only where the configuration has them."""
         super().__init__()
         self.config = config
         self.autoencoder = autoencoder
         self.transformer = transformer
         self.denoiser = denoiser
+        self.image_encoder = image_encoder
+        self.mask_decoder = mask_decoder
+
+    def decode_classes(self, latent: Tensor, features: Tensor | None) -> Tensor:
+        """Give class logits [B, K, H/4, W/4]; see `MaskDecoder.forward`.
+
+        Raises:
+            CamsegError: the model has no mask decoder.
+        """
+        if self.mask_decoder is None:
+            raise CamsegError(f"model {self.config.name!r} has no mask decoder")
+        logits: Tensor = self.mask_decoder(latent, features)
+        return logits

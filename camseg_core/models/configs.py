@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from math import inf
 from typing import Any, Literal, cast, get_args
 
@@ -78,7 +78,9 @@ class TransformerConfig:
         decoder_depth: transformer blocks of the decoder.
         num_heads: attention heads; no tensor of a checkpoint tells it.
         mlp_ratio: hidden width of a block's MLP over ``width``.
-        token_channels: numbers per token: latent channels x patch size squared.
+        image_token_channels: numbers per image token; those of a mask token where one encoder makes
+            both.
+        token_channels: numbers per mask token: latent channels x patch size squared.
         grid_height: tokens of one half (image or mask) along the height.
         grid_width: the same along the width.
         dropout: for attention, projection and MLP, in training.
@@ -89,6 +91,7 @@ class TransformerConfig:
     decoder_depth: int
     num_heads: int
     mlp_ratio: float
+    image_token_channels: int
     token_channels: int
     grid_height: int
     grid_width: int
@@ -97,8 +100,8 @@ class TransformerConfig:
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
         _require_counts(
-            self, "width", "encoder_depth", "decoder_depth", "num_heads", "token_channels",
-            "grid_height", "grid_width",
+            self, "width", "encoder_depth", "decoder_depth", "num_heads", "image_token_channels",
+            "token_channels", "grid_height", "grid_width",
         )  # fmt: skip
         _require_positive(self, "mlp_ratio")
         if self.width % self.num_heads:
@@ -187,11 +190,69 @@ class InputConfig:
 
 
 @dataclass(frozen=True)
+class ImageEncoderConfig:
+    """Size of the light image encoder.
+
+    Attributes:
+        widths: channels at a quarter, an eighth and a sixteenth of the resolution; multiples of 8.
+        depths: residual blocks at each.
+        token_channels: numbers per image token.
+    """
+
+    widths: tuple[int, int, int]
+    depths: tuple[int, int, int]
+    token_channels: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        _require_three(self, "widths", multiple=8)
+        _require_three(self, "depths", multiple=1)
+        _require_counts(self, "token_channels")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per token, along each side."""
+        return 16
+
+
+@dataclass(frozen=True)
+class MaskDecoderConfig:
+    """Size of the mask decoder.
+
+    Attributes:
+        widths: channels at a quarter, an eighth and a sixteenth of the resolution; multiples of 8.
+        quarter_depth: residual blocks at a quarter.
+        latent_channels: channels of the mask latent.
+        feature_channels: channels of the image features it reads; 0 where it reads none.
+        num_classes: classes of the label set.
+    """
+
+    widths: tuple[int, int, int]
+    quarter_depth: int
+    latent_channels: int
+    feature_channels: int
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        _require_three(self, "widths", multiple=8)
+        _require_counts(self, "quarter_depth", "latent_channels", "num_classes")
+        if type(self.feature_channels) is not int or self.feature_channels < 0:
+            raise CamsegError(
+                f"mask decoder feature_channels {self.feature_channels!r}: a whole number of at "
+                "least 0 is needed"
+            )
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything that is needed to build a model and to feed it.
 
     Attributes:
         name: the preset, or where the sizes came from.
+        image_encoder: the light one; None where the autoencoder encodes images too (published).
+        mask_decoder: latent to class logits; None where classes are read off the palette
+            (published).
         patch_size: latent positions per token, along each side.
         palette_temperature: divides the squared colour distances (colours in 0..1) in the softmax
             that gives palette decoding its confidence.
@@ -205,6 +266,8 @@ class ModelConfig:
     input: InputConfig
     patch_size: int
     palette_temperature: float
+    image_encoder: ImageEncoderConfig | None = None
+    mask_decoder: MaskDecoderConfig | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
@@ -217,6 +280,8 @@ class ModelConfig:
                 f"the transformer takes {self.transformer.token_channels}, "
                 f"the denoiser {self.denoiser.token_channels}; these parts are not of one model"
             )
+        self._check_image_tokens(token_channels)
+        self._check_mask_decoder()
         if self.denoiser.condition_channels != self.transformer.width:
             raise CamsegError(
                 f"the denoiser takes conditions of width {self.denoiser.condition_channels}, "
@@ -228,6 +293,38 @@ class ModelConfig:
             raise CamsegError(
                 f"input size {self.input.height} x {self.input.width} does not match the token "
                 f"grid {grid[0]} x {grid[1]} at stride {self.stride}"
+            )
+
+    def _check_image_tokens(self, token_channels: int) -> None:
+        encoder = self.image_encoder
+        given = token_channels if encoder is None else encoder.token_channels
+        if given != self.transformer.image_token_channels:
+            raise CamsegError(
+                f"image tokens have {given} numbers, the transformer takes "
+                f"{self.transformer.image_token_channels}; these parts are not of one model"
+            )
+        if encoder is not None and encoder.stride != self.stride:
+            raise CamsegError(
+                f"the image encoder's stride is {encoder.stride}, a mask token's {self.stride}; "
+                "images and masks need one token grid"
+            )
+
+    def _check_mask_decoder(self) -> None:
+        decoder = self.mask_decoder
+        if decoder is None:
+            return
+        features = 0 if self.image_encoder is None else self.image_encoder.widths[0]
+        if decoder.feature_channels not in {0, features}:
+            raise CamsegError(
+                f"the mask decoder reads {decoder.feature_channels} feature channels, the image "
+                f"encoder gives {features}; these parts are not of one model"
+            )
+        latent = (self.autoencoder.latent_channels, self.autoencoder.stride)
+        if latent != (decoder.latent_channels, 16):
+            raise CamsegError(
+                f"the mask decoder takes {decoder.latent_channels} latent channels at stride 16, "
+                f"the autoencoder gives {latent[0]} at stride {latent[1]}; "
+                "these parts are not of one model"
             )
 
     @property
@@ -254,9 +351,13 @@ class ModelConfig:
             "denoiser": DenoiserConfig,
             "diffusion": DiffusionConfig,
             "input": InputConfig,
+            "image_encoder": ImageEncoderConfig,
+            "mask_decoder": MaskDecoderConfig,
         }
         built = {
-            key: _from_dict(parts[key], key, value) if key in parts else value
+            key: value
+            if key not in parts or (value is None and key in {"image_encoder", "mask_decoder"})
+            else _from_dict(parts[key], key, value)
             for key, value in content.items()
         }
         return cast(ModelConfig, _from_dict(cls, "model", built))
@@ -265,8 +366,9 @@ class ModelConfig:
 def _from_dict(kind: Any, section: str, content: Any) -> Any:
     if not isinstance(content, dict):
         raise CamsegError(f"configuration section {section!r} is not a table of fields")
-    known = {field.name for field in fields(kind)}
-    missing, unknown = sorted(known - set(content)), sorted(set(content) - known)
+    known = {field.name: field.default is MISSING for field in fields(kind)}
+    missing = sorted(name for name, needed in known.items() if needed and name not in content)
+    unknown = sorted(set(content) - set(known))
     if missing or unknown:
         raise CamsegError(
             f"configuration section {section!r}: "
@@ -279,6 +381,17 @@ def _from_dict(kind: Any, section: str, content: Any) -> Any:
         return kind(**as_tuples)
     except TypeError as error:  # a value of a type that the checks cannot compare
         raise CamsegError(f"configuration section {section!r}: {error}") from error
+
+
+def _require_three(config: object, name: str, *, multiple: int) -> None:
+    values = getattr(config, name)
+    if (
+        not isinstance(values, tuple)
+        or len(values) != 3
+        or not all(type(value) is int and value >= 1 and value % multiple == 0 for value in values)
+    ):
+        rule = "whole numbers of at least 1" if multiple == 1 else f"multiples of {multiple}"
+        raise CamsegError(f"{type(config).__name__}.{name} is {values!r}; three are needed, {rule}")
 
 
 def _require_positive(config: object, *names: str) -> None:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES
 from camseg_core.models.configs import (
     AutoencoderConfig,
     DenoiserConfig,
     DiffusionConfig,
+    ImageEncoderConfig,
     InputConfig,
+    MaskDecoderConfig,
     ModelConfig,
     TransformerConfig,
 )
@@ -45,6 +48,7 @@ def published_config(
             decoder_depth=depth,
             num_heads=HEADS_BY_WIDTH[width],
             mlp_ratio=4.0,
+            image_token_channels=16,
             token_channels=16,
             grid_height=side // 16,
             grid_width=side // 16,
@@ -58,47 +62,103 @@ def published_config(
     )
 
 
-def small_config(name: str, *, height: int, width: int, channels: int, depth: int) -> ModelConfig:
-    """Give a small model of our own: v-prediction, aspect kept, a rectangular token grid."""
-    transformer_width = 64 * (channels // 32)
+def small_config(
+    name: str,
+    *,
+    height: int,
+    width: int,
+    autoencoder_channels: int,
+    transformer_width: int,
+    depths: tuple[int, int],
+    denoiser_width: int,
+    image_encoder: ImageEncoderConfig,
+    decoder_widths: tuple[int, int, int],
+) -> ModelConfig:
+    """Give a small model of our own: v-prediction, aspect kept, light encoder, mask decoder.
+
+    Args:
+        name: the preset's.
+        height: of the largest input, in pixels.
+        width: of the largest input, in pixels.
+        autoencoder_channels: of the colour mask's autoencoder at full resolution.
+        transformer_width: embedding width, a multiple of 32.
+        depths: of the transformer's encoder and decoder.
+        denoiser_width: of its residual blocks.
+        image_encoder: its size.
+        decoder_widths: of the mask decoder, which reads the image encoder's features.
+    """
+    latent_channels = 16
     return ModelConfig(
         name=name,
         autoencoder=AutoencoderConfig(
-            channels=channels,
+            channels=autoencoder_channels,
             channel_multipliers=(1, 1, 1, 2, 2),
             num_res_blocks=1,
-            latent_channels=16,
+            latent_channels=latent_channels,
             resolution=256,
             attention_resolutions=(),
             latent_scale=0.2325,
         ),
         transformer=TransformerConfig(
             width=transformer_width,
-            encoder_depth=depth,
-            decoder_depth=depth,
+            encoder_depth=depths[0],
+            decoder_depth=depths[1],
             num_heads=transformer_width // 32,
             mlp_ratio=4.0,
-            token_channels=16,
+            image_token_channels=image_encoder.token_channels,
+            token_channels=latent_channels,
             grid_height=height // 16,
             grid_width=width // 16,
             dropout=0.1,
         ),
         denoiser=DenoiserConfig(
-            width=2 * transformer_width,
-            depth=2,
-            token_channels=16,
+            width=denoiser_width,
+            depth=3,
+            token_channels=latent_channels,
             condition_channels=transformer_width,
         ),
         diffusion=DiffusionConfig(prediction="v", first_timestep=999),
         input=InputConfig(resize="pad", height=height, width=width),
         patch_size=1,
         palette_temperature=DEFAULT_PALETTE_TEMPERATURE,
+        image_encoder=image_encoder,
+        mask_decoder=MaskDecoderConfig(
+            widths=decoder_widths,
+            quarter_depth=1,
+            latent_channels=latent_channels,
+            feature_channels=image_encoder.widths[0],
+            num_classes=CITYSCAPES.num_classes,
+        ),
     )
 
 
+TINY = small_config(
+    "tiny",
+    height=32,
+    width=64,
+    autoencoder_channels=32,
+    transformer_width=64,
+    depths=(1, 1),
+    denoiser_width=128,
+    image_encoder=ImageEncoderConfig(widths=(16, 24, 32), depths=(1, 1, 1), token_channels=32),
+    decoder_widths=(16, 24, 32),
+)
+
+DEMO = small_config(
+    "demo",
+    height=256,
+    width=512,
+    autoencoder_channels=32,
+    transformer_width=192,
+    depths=(2, 1),
+    denoiser_width=256,
+    image_encoder=ImageEncoderConfig(widths=(64, 128, 192), depths=(2, 2, 3), token_channels=192),
+    decoder_widths=(64, 96, 128),
+)
+
 PRESETS: dict[str, ModelConfig] = {
-    "tiny": small_config("tiny", height=32, width=64, channels=32, depth=1),
-    "demo": small_config("demo", height=256, width=512, channels=32, depth=2),
+    "tiny": TINY,
+    "demo": DEMO,
     "base-768": published_config("base-768", width=768, depth=12),
     "large-768": published_config("large-768", width=1024, depth=16),
     "huge-768": published_config("huge-768", width=1280, depth=20),

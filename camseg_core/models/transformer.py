@@ -95,7 +95,7 @@ class MaskedTransformer(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.decoder_pos_embed_learned = positions()
         self.diffusion_pos_embed_learned = positions()
-        self.z_proj1 = nn.Linear(config.token_channels, width)
+        self.z_proj1 = nn.Linear(config.image_token_channels, width)
         self.z_proj2 = nn.Linear(config.token_channels, width)
         self.z_proj_ln = nn.LayerNorm(width, eps=1e-6)
         self.encoder_blocks = nn.ModuleList(Block(config) for _ in range(config.encoder_depth))

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from camseg_core.checkpoint import LoadedModel, load_model, random_model
+from camseg_core.models.presets import preset
 from camseg_core.segmenter import Segmenter
 
 UInt8 = NDArray[np.uint8]
@@ -48,21 +50,37 @@ def tiny_model() -> LoadedModel:
     return random_model("tiny")
 
 
-@pytest.fixture(scope="session")
-def tiny_segmenter() -> Segmenter:
-    """The tiny preset with every weight stirred.
+def stirred(loaded: LoadedModel) -> LoadedModel:
+    """Stir the weights.
 
     By its initialisation the denoiser's output is zero whatever it reads, so that nothing of the
     image would reach a result.
     """
-    loaded = random_model("tiny")
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for parameter in loaded.model.denoiser.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-        for parameter in loaded.model.transformer.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-    return Segmenter(loaded)
+        for part, scale in ((loaded.model.denoiser, 0.05), (loaded.model.transformer, 0.02)):
+            for parameter in part.parameters():
+                parameter += scale * torch.randn(parameter.shape, generator=generator)
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def tiny_segmenter() -> Segmenter:
+    """The tiny preset with one encoder for images and masks, and palette decoding."""
+    tiny = preset("tiny")
+    shared = replace(
+        tiny,
+        transformer=replace(tiny.transformer, image_token_channels=16),
+        image_encoder=None,
+        mask_decoder=None,
+    )
+    return Segmenter(stirred(random_model(shared)))
+
+
+@pytest.fixture(scope="session")
+def light_segmenter() -> Segmenter:
+    """The tiny preset as it is: light image encoder, mask decoder with image features."""
+    return Segmenter(stirred(random_model("tiny")))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from camseg_core.labels import CITYSCAPES, UNLABELED
-from camseg_core.palette import class_probabilities, nearest_class, squared_distances
+from camseg_core.palette import class_shares, nearest_class, squared_distances
 
 PALETTE = torch.from_numpy(CITYSCAPES.decoding_palette())
 
@@ -84,7 +84,7 @@ def test_probabilities_are_a_softmax_with_voids_share_left_out(
     colors: list[tuple[float, float, float]], temperature: float
 ) -> None:
     distances = squared_distances(decoded_from(colors), PALETTE)
-    probabilities = class_probabilities(distances, temperature)[0, :, 0]  # [C, W]
+    probabilities = class_shares(distances, temperature)[0, 1:, 0]  # [C, W]
     assert probabilities.shape == (19, len(colors))
     scores = -distances[0, :, 0].double().numpy() / temperature
     shares = np.exp(scores - scores.max(axis=0))
@@ -99,7 +99,7 @@ def test_the_most_probable_class_is_the_nearest_colours(
     colors: list[tuple[float, float, float]], temperature: float
 ) -> None:
     distances = squared_distances(decoded_from(colors), PALETTE)
-    probabilities = class_probabilities(distances, temperature)[0, :, 0]
+    probabilities = class_shares(distances, temperature)[0, 1:, 0]
     for place, class_id in enumerate(classes_of(colors)):
         if class_id != UNLABELED:
             assert probabilities[class_id, place] == probabilities[:, place].max()
@@ -110,19 +110,19 @@ def test_the_most_probable_class_is_the_nearest_colours(
 def test_a_pixel_of_voids_colour_is_confident_of_no_class() -> None:
     # Truck, (0, 0, 70), is the nearest: exp(-(70 / 255)^2 / 0.01) of void's share.
     distances = squared_distances(decoded_from([(0.0, 0.0, 0.0)]), PALETTE)
-    assert class_probabilities(distances, 0.01).max() < 0.001
+    assert class_shares(distances, 0.01)[:, 1:].max() < 0.001
 
 
 @pytest.mark.parametrize("temperature", [1e-4, 1e-20, 1e-30, 1e-40])
 def test_a_small_temperature_is_certain_of_the_nearest(temperature: float) -> None:
     colors = [(0.5, 0.25, 0.49), (0.31, 0.3, 0.3), (2.0, 2.0, -1.0)]
     distances = squared_distances(decoded_from(colors), PALETTE)
-    probabilities = class_probabilities(distances, temperature)[0, :, 0]
+    probabilities = class_shares(distances, temperature)[0, 1:, 0]
     expected = torch.nn.functional.one_hot(torch.tensor(classes_of(colors)), 19).T.float()
     torch.testing.assert_close(probabilities, expected)
 
 
 def test_a_large_temperature_is_certain_of_nothing() -> None:
     distances = squared_distances(decoded_from([(0.5, 0.25, 0.5), (0.0, 0.0, 0.0)]), PALETTE)
-    probabilities = class_probabilities(distances, 1e6)
+    probabilities = class_shares(distances, 1e6)
     torch.testing.assert_close(probabilities, torch.full_like(probabilities, 1 / 20))

@@ -161,6 +161,7 @@ def model_config(
             decoder_depth=depths[1],
             num_heads=2,
             mlp_ratio=hidden / width,
+            image_token_channels=token_channels,
             token_channels=token_channels,
             grid_height=side,
             grid_width=side,

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import camseg_core.segmenter as segmenter_module
 from camseg_core.checkpoint import LoadedModel, random_model
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
@@ -45,6 +46,14 @@ def segmenter(
 ) -> Segmenter:
     """Both resize policies and both predictions: tiny pads and predicts v, parity squashes."""
     return tiny_segmenter if request.param == "tiny" else parity_segmenter
+
+
+@pytest.fixture(params=["tiny", "parity", "light"])
+def any_segmenter(request: pytest.FixtureRequest) -> Segmenter:
+    """Every way to encode and to decode."""
+    found = request.getfixturevalue(f"{request.param}_segmenter")
+    assert isinstance(found, Segmenter)
+    return found
 
 
 def model_of(segmenter: Segmenter) -> CamSeg:
@@ -120,16 +129,16 @@ def test_the_image_latent_is_the_mean_or_a_sample_by_seed(
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_result_has_the_size_of_the_image(
-    segmenter: Segmenter, random_image: MakeImage, size: tuple[int, int]
+    any_segmenter: Segmenter, random_image: MakeImage, size: tuple[int, int]
 ) -> None:
-    result = segmenter.segment(random_image(*size), FEW)
+    result = any_segmenter.segment(random_image(*size), FEW)
     assert result.class_ids.shape == result.confidence.shape == size
     assert result.class_ids.dtype == result.confidence.dtype == np.uint8
     assert set(np.unique(result.class_ids)) <= {*range(19), 255}
     rows, columns, classes = result.token_probabilities.shape
     assert result.token_probabilities.dtype == np.uint8
     assert classes == 19
-    grid = segmenter.loaded.config.transformer
+    grid = any_segmenter.loaded.config.transformer
     assert 1 <= rows <= grid.grid_height
     assert 1 <= columns <= grid.grid_width
     sums = result.token_probabilities.sum(axis=2, dtype=int)
@@ -158,16 +167,16 @@ def test_squashing_always_gives_the_whole_grid(
 
 
 def test_a_view_and_a_read_only_image_are_read_by_value(
-    segmenter: Segmenter, random_image: MakeImage
+    any_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
-    image = input_image(segmenter, random_image)
-    expected = segmenter.segment(image, FEW)
+    image = input_image(any_segmenter, random_image)
+    expected = any_segmenter.segment(image, FEW)
     view = np.ascontiguousarray(image[:, ::-1])[:, ::-1]
     read_only = image.copy()
     read_only.flags.writeable = False
     before = image.copy()
-    assert_same(segmenter.segment(view, FEW), expected)
-    assert_same(segmenter.segment(read_only, FEW), expected)
+    assert_same(any_segmenter.segment(view, FEW), expected)
+    assert_same(any_segmenter.segment(read_only, FEW), expected)
     np.testing.assert_array_equal(image, before)
 
 
@@ -243,10 +252,10 @@ def test_tokens_have_the_mean_over_their_pixels(
 
 
 def test_pixels_have_the_probabilities_behind_their_confidence(
-    segmenter: Segmenter, random_image: MakeImage
+    any_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
     for size in SIZES:
-        result = segmenter.segment(random_image(*size), FEW)
+        result = any_segmenter.segment(random_image(*size), FEW)
         probabilities = result.class_probabilities
         assert probabilities.dtype == np.float32
         assert probabilities.shape == (19, *size)
@@ -291,13 +300,13 @@ def test_decoded_not_a_number_is_unlabeled_without_confidence(
 
 @pytest.mark.parametrize("options", [FEW, SamplingOptions(steps=2, rounds=2)], ids=str)
 def test_a_batch_gives_what_each_image_gives_alone(
-    segmenter: Segmenter, random_image: MakeImage, options: SamplingOptions
+    any_segmenter: Segmenter, random_image: MakeImage, options: SamplingOptions
 ) -> None:
-    images = [input_image(segmenter, random_image, seed) for seed in range(3)]
-    alone = [segmenter.segment(image, options) for image in images]
+    images = [input_image(any_segmenter, random_image, seed) for seed in range(3)]
+    alone = [any_segmenter.segment(image, options) for image in images]
     assert (alone[0].confidence != alone[1].confidence).any()
     for chosen in ([0, 1], [1, 0], [0, 1, 2], [2, 2]):
-        batch = segmenter.segment_batch([images[index] for index in chosen], options)
+        batch = any_segmenter.segment_batch([images[index] for index in chosen], options)
         assert len(batch) == len(chosen)
         for result, index in zip(batch, chosen, strict=True):
             assert_alike(result, alone[index])
@@ -313,8 +322,8 @@ def test_images_of_several_sizes_batch_where_their_input_is_of_one(
         assert_alike(result, tiny_segmenter.segment(image, FEW))
 
 
-def test_an_empty_batch_is_empty(segmenter: Segmenter) -> None:
-    assert segmenter.segment_batch([]) == []
+def test_an_empty_batch_is_empty(any_segmenter: Segmenter) -> None:
+    assert any_segmenter.segment_batch([]) == []
 
 
 def test_inputs_of_several_sizes_are_refused(
@@ -328,8 +337,8 @@ def test_inputs_of_several_sizes_are_refused(
         tiny_segmenter.segment_batch([random_image(32, 64), random_image(40, 40)])
 
 
-def test_one_bad_image_refuses_the_batch(segmenter: Segmenter, random_image: MakeImage) -> None:
-    good = input_image(segmenter, random_image)
+def test_one_bad_image_refuses_the_batch(any_segmenter: Segmenter, random_image: MakeImage) -> None:
+    good = input_image(any_segmenter, random_image)
     for bad, message in (
         (good[..., 0], "an image is uint8 of shape .* RGB is needed"),
         (good[:0], "has no pixels"),
@@ -337,18 +346,20 @@ def test_one_bad_image_refuses_the_batch(segmenter: Segmenter, random_image: Mak
         (good.tolist(), "an image is a list"),
     ):
         with pytest.raises(CamsegError, match=message):
-            segmenter.segment_batch([good, bad])
+            any_segmenter.segment_batch([good, bad])
 
 
 # Seeds and samplers
 
 
-def test_results_are_a_function_of_the_seed(segmenter: Segmenter, random_image: MakeImage) -> None:
-    image = input_image(segmenter, random_image)
+def test_results_are_a_function_of_the_seed(
+    any_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = input_image(any_segmenter, random_image)
     options = [SamplingOptions(steps=5, seed=seed) for seed in (0, 1, 2**63 - 1)]
-    first = [segmenter.segment(image, option) for option in options]
+    first = [any_segmenter.segment(image, option) for option in options]
     torch.manual_seed(123)
-    again = [segmenter.segment(image, option) for option in options]
+    again = [any_segmenter.segment(image, option) for option in options]
     for one, two in zip(first, again, strict=True):
         assert_same(one, two)
     for index in (1, 2):
@@ -371,23 +382,23 @@ def test_no_options_are_the_defaults(tiny_segmenter: Segmenter, random_image: Ma
 
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_no_global_generator_is_touched(
-    segmenter: Segmenter, random_image: MakeImage, rounds: int
+    any_segmenter: Segmenter, random_image: MakeImage, rounds: int
 ) -> None:
-    image = input_image(segmenter, random_image)
+    image = input_image(any_segmenter, random_image)
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    segmenter.segment(image, SamplingOptions(steps=3, rounds=rounds))
+    any_segmenter.segment(image, SamplingOptions(steps=3, rounds=rounds))
     assert torch.equal(torch.get_rng_state(), states[0])
     np.testing.assert_equal(np.random.get_state(), states[1])
     assert random.getstate() == states[2]
 
 
 def test_every_sampler_runs_and_takes_its_own_way(
-    segmenter: Segmenter, random_image: MakeImage
+    any_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
-    image = network_input(input_image(segmenter, random_image))
+    image = network_input(input_image(any_segmenter, random_image))
     with torch.inference_mode():
         tokens = [
-            segmenter.mask_latent_tokens(image, SamplingOptions(steps=8, sampler=name))
+            any_segmenter.mask_latent_tokens(image, SamplingOptions(steps=8, sampler=name))
             for name in SAMPLERS
         ]
     assert SAMPLERS == ("ddpm", "ddim", "dpm-solver++")
@@ -575,11 +586,11 @@ def test_the_network_is_called_with_mask_tokens_only(
 
 
 def test_images_of_a_batch_have_the_same_noise(
-    segmenter: Segmenter, random_image: MakeImage
+    any_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
-    image = network_input(input_image(segmenter, random_image)).expand(2, -1, -1, -1)
+    image = network_input(input_image(any_segmenter, random_image)).expand(2, -1, -1, -1)
     with torch.inference_mode():
-        one, two = segmenter.mask_latent_tokens(image, FEW)
+        one, two = any_segmenter.mask_latent_tokens(image, FEW)
     torch.testing.assert_close(one, two, rtol=0.0, atol=1e-4 * float(one.std()))
 
 
@@ -607,12 +618,12 @@ def test_rounds_feed_earlier_tokens_back(segmenter: Segmenter, random_image: Mak
 
 
 def test_several_rounds_run_and_differ_from_one(
-    segmenter: Segmenter, random_image: MakeImage
+    any_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
-    image = input_image(segmenter, random_image)
-    grid = segmenter.loaded.config.transformer
+    image = input_image(any_segmenter, random_image)
+    grid = any_segmenter.loaded.config.transformer
     one, three, most = (
-        segmenter.segment(image, SamplingOptions(steps=3, rounds=rounds))
+        any_segmenter.segment(image, SamplingOptions(steps=3, rounds=rounds))
         for rounds in (1, 3, grid.num_tokens)
     )
     assert (one.confidence != three.confidence).any()
@@ -715,3 +726,94 @@ def test_work_ends_early_where_nobody_waits_for_it(
     with pytest.raises(SegmentationCancelled):
         tiny_segmenter.segment(random_image(8, 8), cancelled=lambda: next(answers))
     assert next(answers, None) is None
+
+
+# Mask decoder, several samples, precision
+
+
+def test_the_mask_decoder_is_read_where_there_is_one(
+    light_segmenter: Segmenter, tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    image = input_image(light_segmenter, random_image)
+    auto, mask, palette = (
+        light_segmenter.segment(image, replace(FEW, decoder=decoder))
+        for decoder in ("auto", "mask", "palette")
+    )
+    assert_same(auto, mask)
+    assert (mask.class_probabilities != palette.class_probabilities).any()
+    assert mask.class_ids.max() < 19  # it knows no void
+    np.testing.assert_allclose(mask.class_probabilities.sum(axis=0), 1.0, atol=1e-5)
+    with pytest.raises(
+        CamsegError, match="decoder 'mask' was asked for, but the model has none; use palette or"
+    ):
+        tiny_segmenter.segment(image, replace(FEW, decoder="mask"))
+
+
+def test_logits_become_probabilities_that_are_enlarged(
+    monkeypatch: pytest.MonkeyPatch, light_segmenter: Segmenter
+) -> None:
+    logits = torch.randn(1, 19, 8, 16, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(model_of(light_segmenter), "decode_classes", lambda *_: logits)
+    result = light_segmenter.segment(np.zeros((32, 64, 3), np.uint8), FEW)
+    expected = torch.nn.functional.interpolate(logits.softmax(dim=1), (32, 64), mode="bilinear")[0]
+    np.testing.assert_allclose(result.class_probabilities, expected.numpy(), atol=1e-6)
+    np.testing.assert_array_equal(result.class_ids, expected.argmax(dim=0).numpy())
+    np.testing.assert_array_equal(
+        result.confidence, (255 * result.class_probabilities.max(axis=0)).round()
+    )
+
+
+def test_logits_that_are_no_number_are_unlabeled_without_confidence(
+    monkeypatch: pytest.MonkeyPatch, light_segmenter: Segmenter
+) -> None:
+    logits = torch.zeros(1, 19, 8, 16)
+    logits[:, 0] = 1.0
+    logits[:, 5, :, 12:] = torch.nan
+    monkeypatch.setattr(model_of(light_segmenter), "decode_classes", lambda *_: logits)
+    result = light_segmenter.segment(np.zeros((32, 64, 3), np.uint8), FEW)
+    assert (result.class_ids[:, 50:] == 255).all()
+    assert (result.confidence[:, 50:] == 0).all()
+    assert (result.class_ids[:, :44] == 0).all()
+
+
+def test_several_samples_are_the_mean_of_single_ones(
+    any_segmenter: Segmenter, random_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = input_image(any_segmenter, random_image)
+    options = replace(FEW, samples=3)
+    averaged = any_segmenter.segment(image, options)
+    drawn = list(
+        any_segmenter._samples(  # the noises of one result are no public thing
+            any_segmenter._encode(network_input(image), options, _clock(any_segmenter)),
+            options,
+            _clock(any_segmenter),
+        )
+    )
+    assert len(drawn) == 3
+    assert not torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[1], drawn[2])
+    single = any_segmenter.mask_latent_tokens(network_input(image), FEW)
+    torch.testing.assert_close(drawn[0], single)
+    total = np.zeros_like(averaged.class_probabilities)
+    for tokens in drawn:
+        monkeypatch.setattr(any_segmenter, "_samples", lambda *_, tokens=tokens: iter([tokens]))
+        total += any_segmenter.segment(image, FEW).class_probabilities
+    np.testing.assert_allclose(averaged.class_probabilities, total / 3, atol=1e-5)
+    best = averaged.class_probabilities.argmax(axis=0)
+    labeled = averaged.class_ids != 255
+    assert (best == averaged.class_ids)[labeled].mean() > 0.999
+
+
+def test_bfloat16_is_near_float32(any_segmenter: Segmenter, random_image: MakeImage) -> None:
+    image = input_image(any_segmenter, random_image)
+    full, half = (
+        any_segmenter.segment(image, replace(FEW, precision=precision)).class_probabilities
+        for precision in ("float32", "bfloat16")
+    )
+    assert half.dtype == np.float32
+    assert (full != half).any()
+    assert np.abs(full - half).mean() < 0.02
+
+
+def _clock(segmenter: Segmenter) -> Any:
+    return segmenter_module._StageClock(segmenter.device)

@@ -53,6 +53,7 @@ def model_of(
             decoder_depth=2,
             num_heads=heads,
             mlp_ratio=4.0,
+            image_token_channels=channels,
             token_channels=channels,
             grid_height=rows,
             grid_width=columns,
@@ -89,7 +90,9 @@ def test_stride_doubles_with_each_level_but_the_first(levels: int, patch_size: i
 def test_round_trip_through_json(name: str) -> None:
     config = preset(name)
     as_dict = config.to_dict()
-    assert set(as_dict) == {*SECTIONS, "name", "patch_size", "palette_temperature"}
+    assert set(as_dict) == {
+        *SECTIONS, "name", "patch_size", "palette_temperature", "image_encoder", "mask_decoder",
+    }  # fmt: skip
     text = json.dumps(as_dict, allow_nan=False)
     again = ModelConfig.from_dict(json.loads(text))
     assert again == config

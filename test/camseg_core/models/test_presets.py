@@ -35,6 +35,7 @@ def test_base_is_the_published_size() -> None:
         decoder_depth=12,
         num_heads=12,
         mlp_ratio=4,
+        image_token_channels=16,
         token_channels=16,
         grid_height=48,
         grid_width=48,
@@ -44,6 +45,8 @@ def test_base_is_the_published_size() -> None:
     assert (base.denoiser.width, base.denoiser.depth) == (1024, 6)
     assert base.diffusion == DiffusionConfig(prediction="epsilon", first_timestep=999)
     assert base.input == InputConfig(resize="squash", height=768, width=768)
+    assert base.image_encoder is None
+    assert base.mask_decoder is None
     assert (base.patch_size, base.stride, base.autoencoder.stride) == (1, 16, 16)
 
 

@@ -41,6 +41,7 @@ CONFIG = TransformerConfig(
     decoder_depth=1,
     num_heads=2,
     mlp_ratio=2.0,
+    image_token_channels=5,
     token_channels=5,
     grid_height=ROWS,
     grid_width=COLUMNS,

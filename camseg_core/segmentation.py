@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The result for one image: class ids, confidence, and probabilities in more detail when asked for.
+
+Shapes: H, W = the image's size; H', W' = the model input's; C = classes; h, w = token grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from camseg_core.geometry import Fit
+
+UInt8 = NDArray[np.uint8]
+Stage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """The result for one image.
+
+    Attributes:
+        class_ids: uint8 [H, W] at the image's size, 0..C-1, 255 = unlabeled.
+        confidence: uint8 [H, W], the largest class probability x 255, rounded.
+        input_probabilities: float [C, H', W'] at the model's input size; what is missing to 1 is
+            void's share.
+        fit: how the image lies in the model's input.
+        stride: pixels of a token's side.
+        stage_seconds: wall time per stage on the steady clock; a batch's time is on each result.
+    """
+
+    class_ids: UInt8
+    confidence: UInt8
+    input_probabilities: Tensor = field(repr=False, compare=False)
+    fit: Fit = field(repr=False)
+    stride: int = field(repr=False)
+    stage_seconds: dict[Stage, float] = field(compare=False)
+
+    @cached_property
+    def token_probabilities(self) -> UInt8:
+        """Probability x 255 per class and token, uint8 [h, w, C].
+
+        The mean over each token's pixels that lie inside the image. Computed when asked for.
+        """
+        return as_uint8(_token_means(self.input_probabilities, self.fit, self.stride))
+
+    @cached_property
+    def class_probabilities(self) -> NDArray[np.float32]:
+        """Probability per class and pixel at the image's size, float32 [C, H, W].
+
+        By nearest neighbour, as the class ids; not-a-number is 0. Computed when asked for.
+        """
+        probabilities = self.input_probabilities.float().nan_to_num(0.0).cpu().numpy()
+        return np.stack([self.fit.from_input(channel) for channel in probabilities])
+
+
+def _token_means(probabilities: Tensor, fit: Fit, stride: int) -> Tensor:
+    """Mean probability per token over its pixels inside the image: [C, H', W'] to [h, w, C]."""
+    inside = torch.zeros_like(probabilities[:1])  # [1, H', W']
+    inside[:, : fit.scaled_height, : fit.scaled_width] = 1.0
+    sums = F.avg_pool2d(probabilities * inside, stride)  # [C, h, w]
+    return (sums / F.avg_pool2d(inside, stride)).permute(1, 2, 0)  # [h, w, C]
+
+
+def as_uint8(share: Tensor) -> UInt8:
+    """Turn shares 0..1 into uint8 0..255, rounded, on the CPU; not-a-number is no confidence."""
+    array: UInt8 = (share.nan_to_num(0.0) * 255.0).round().to(torch.uint8).cpu().numpy()
+    return array
