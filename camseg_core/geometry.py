@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from camseg_core.errors import CamsegError
+from camseg_core.labels import UNLABELED
 from camseg_core.models.configs import InputConfig
 
 UInt8 = NDArray[np.uint8]
@@ -72,6 +73,19 @@ class Fit:
             (0, 0),
         )
         return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
+
+    def to_input_ids(self, class_ids: UInt8) -> UInt8:
+        """Resize class ids uint8 [H, W] to [H', W'], nearest neighbour; padding is unlabeled."""
+        resized = cv2.resize(
+            class_ids,
+            (self.scaled_width, self.scaled_height),
+            interpolation=cv2.INTER_NEAREST_EXACT,
+        )
+        padding = (
+            (0, self.input_height - self.scaled_height),
+            (0, self.input_width - self.scaled_width),
+        )
+        return np.pad(np.asarray(resized, np.uint8), padding, constant_values=UNLABELED)
 
     def from_input(self, result: NDArray[Value]) -> NDArray[Value]:
         """Crop and resize a result [H', W'] (uint8 or float32) to [H, W], nearest neighbour.

@@ -21,12 +21,15 @@ def progress_bar(
         done: how many were done earlier.
         hidden: true in all but one of several processes.
     """
+    terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
         unit=unit,
         desc=description,
         initial=done,
         disable=hidden,
-        # In a log, what is over within a second, be it done or refused, needs no bar.
-        delay=0.0 if sys.stderr.isatty() else 1.0,
+        # In a log, what is over within a second, be it done or refused, needs no bar, and each
+        # state of the bar is one more line.
+        delay=0.0 if terminal else 1.0,
+        mininterval=0.1 if terminal else 10.0,
     )

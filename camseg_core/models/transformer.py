@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TransformerConfig
@@ -80,7 +81,14 @@ class Block(nn.Module):
 
 
 class MaskedTransformer(nn.Module):
-    """The transformer, from tokens to one condition vector per token."""
+    """The transformer, from tokens to one condition vector per token.
+
+    Attributes:
+        recomputes_blocks: in training, compute blocks again in the backward pass instead of keeping
+            their activations (gradient checkpointing): less memory, a third more work.
+    """
+
+    recomputes_blocks = False
 
     def __init__(self, config: TransformerConfig) -> None:
         """Build at the size of ``config``, with the published initialisation."""
@@ -165,7 +173,7 @@ class MaskedTransformer(nn.Module):
         # The layer norm is per token, so that dropping tokens before it changes nothing.
         x = self.z_proj_ln(x)  # [B, L + K, D]
         for block in self.encoder_blocks:
-            x = block(x)  # [B, L + K, D]
+            x = self._run(block, x)  # [B, L + K, D]
         out: Tensor = self.encoder_norm(x)  # [B, L + K, D]
         return out
 
@@ -182,9 +190,17 @@ class MaskedTransformer(nn.Module):
             mask_half = mask_half.masked_scatter(visible_places, x[:, length:])  # [B, L, D]
         x = torch.cat([x[:, :length], mask_half], dim=1) + positions  # [B, 2L, D]
         for block in self.decoder_blocks:
-            x = block(x)  # [B, 2L, D]
+            x = self._run(block, x)  # [B, 2L, D]
         x = self.decoder_norm(x)  # [B, 2L, D]
         out: Tensor = x + self._positions(self.diffusion_pos_embed_learned, grid)  # [B, 2L, D]
+        return out
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        """Run a block on x [B, N, D], in training perhaps without keeping what is inside."""
+        if self.training and self.recomputes_blocks:
+            out: Tensor = checkpoint(block, x, use_reentrant=False)  # [B, N, D]
+        else:
+            out = block(x)  # [B, N, D]
         return out
 
     def _positions(self, learned: Tensor, grid: Grid | None) -> Tensor:

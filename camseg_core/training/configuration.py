@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training run is told: dataclasses, a YAML file, and overrides from the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+
+from camseg_core.data.augmentation import AugmentationConfig
+from camseg_core.errors import CamsegError
+
+StageName = Literal["autoencoder", "transformer", "mask-decoder", "finetune"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The images.
+
+    Attributes:
+        dataset: name, see ``camseg data check --help``.
+        root: its folder.
+        split: to train on.
+        validation_split: to score on; empty for no validation.
+        validation_images: at most this many, spread evenly.
+        label_set: name or YAML file; the data set's own if empty.
+        workers: threads that read and augment.
+        augmentation: see `AugmentationConfig`; ``crop_size`` is set to the model's input size where
+            it is null.
+    """
+
+    dataset: str = "cityscapes"
+    root: str = "."
+    split: str = "train"
+    validation_split: str = "val"
+    validation_images: int = 50
+    label_set: str = ""
+    workers: int = 2
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """The published recipe (CAM-Seg, after MAR, arXiv 2406.11838), as defaults.
+
+    Attributes:
+        name: ``adamw``, or ``sgd`` for tests.
+        learning_rate: after the warm-up.
+        beta1, beta2: of AdamW.
+        weight_decay: not on norms, biases, embeddings and the denoiser.
+        warmup_steps: the rate grows linearly over these.
+        decay: ``constant``, or ``cosine`` to a hundredth at the last step.
+        gradient_clip: largest norm of all gradients together.
+        ema_decay: of the averaged weights; (1 + step) / (10 + step) while that is less, so that
+            short runs do not average their beginning.
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 1e-4
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.02
+    warmup_steps: int = 500
+    decay: Literal["constant", "cosine"] = "constant"
+    gradient_clip: float = 3.0
+    ema_decay: float = 0.9999
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Numbers of the stages' losses.
+
+    Attributes:
+        kl_weight: of the autoencoder's KL term.
+        diffusion_batch_mul: noised copies per token, each with its own timestep and noise.
+        mask_share_mean, mask_share_sd, mask_share_least: of the truncated normal that gives the
+            share of hidden mask tokens.
+        latent_noise: the mask decoder sees latents noised up to this standard deviation (latents
+            have about 1), so that it tolerates sampling errors.
+        freeze_image_encoder: keep the image encoder as it is in the fine-tune.
+    """
+
+    kl_weight: float = 1e-6
+    diffusion_batch_mul: int = 4
+    mask_share_mean: float = 1.0
+    mask_share_sd: float = 0.25
+    mask_share_least: float = 0.7
+    latent_noise: float = 0.5
+    freeze_image_encoder: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A run.
+
+    Attributes:
+        stage: which part is trained, and how.
+        preset: the model's size, where it does not start from weights.
+        init_from: weights to start from, whatever ``--weights`` takes; empty for random ones.
+        seed: of everything random: weights, order, augmentation, noise.
+        steps: optimizer steps in all.
+        batch_size: images per step, over all processes and accumulations.
+        accumulation: parts that a process's share of a batch is cut into.
+        precision: ``bfloat16`` computes the networks under autocast; weights stay float32.
+        gradient_checkpointing: compute transformer blocks again in the backward pass, for memory.
+        dropout: of the transformer; null keeps the model's.
+        log_every, validate_every, save_every: in steps; 0 validates at the end only.
+        max_minutes: save and stop after this long; 0 for no limit.
+        max_file_mib: checkpoints are cut into files of at most this size.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: of torch on the CPU; 0 leaves torch's choice.
+        output_dir: where run folders are made.
+    """
+
+    stage: StageName
+    preset: str = "demo"
+    init_from: str = ""
+    seed: int = 0
+    steps: int = 1000
+    batch_size: int = 8
+    accumulation: int = 1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    gradient_checkpointing: bool = False
+    dropout: float | None = None
+    log_every: int = 20
+    validate_every: int = 0
+    save_every: int = 500
+    max_minutes: float = 0.0
+    max_file_mib: int = 16
+    device: str = "cpu"
+    threads: int = 0
+    output_dir: str = "output_dir"
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what would fail after an hour."""
+        for name in ("steps", "batch_size", "accumulation", "log_every", "save_every"):
+            _require_at_least(name, getattr(self, name), 1)
+        for name in ("validate_every", "max_minutes", "threads", "seed"):
+            _require_at_least(name, getattr(self, name), 0)
+        _require_at_least("max_file_mib", self.max_file_mib, 1)
+        _require_at_least("data.workers", self.data.workers, 1)
+        _require_at_least("data.validation_images", self.data.validation_images, 1)
+        _require_at_least("loss.diffusion_batch_mul", self.loss.diffusion_batch_mul, 1)
+        _require_at_least("optimizer.warmup_steps", self.optimizer.warmup_steps, 0)
+        if not 0.0 < self.loss.mask_share_least <= 1.0 or self.loss.mask_share_sd <= 0.0:
+            raise CamsegError(
+                f"loss.mask_share_least {self.loss.mask_share_least} lies in 0..1 and "
+                f"loss.mask_share_sd {self.loss.mask_share_sd} above 0"
+            )
+        if not self.optimizer.learning_rate > 0.0 or not self.optimizer.gradient_clip > 0.0:
+            raise CamsegError("optimizer.learning_rate and gradient_clip must be above 0")
+        if not 0.0 <= self.optimizer.ema_decay < 1.0:
+            raise CamsegError(f"optimizer.ema_decay is {self.optimizer.ema_decay}; 0..1 is needed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for YAML; `from_dict` reads it back."""
+        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
+        return plain
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> TrainingConfig:
+        """Build a configuration from nested plain data; what is missing has its default.
+
+        Raises:
+            CamsegError: an unknown name, a value of the wrong kind or out of range.
+        """
+        built = _build(cls, content, "")
+        assert isinstance(built, TrainingConfig)  # by construction
+        return built
+
+
+def read_configuration(file: Path | None, overrides: Sequence[str]) -> TrainingConfig:
+    """Put a configuration together: defaults, then the file, then ``name=value`` overrides.
+
+    Args:
+        file: a YAML file; None for defaults.
+        overrides: e.g. ``steps=2000`` or ``optimizer.learning_rate=2e-4``; values are YAML.
+
+    Raises:
+        CamsegError: the file is unreadable, or a name or value is wrong.
+    """
+    content = read_yaml(file) if file is not None else {}
+    for override in overrides:
+        apply_override(content, override)
+    return TrainingConfig.from_dict(content)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a table.
+
+    Raises:
+        CamsegError: unreadable, or no table.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CamsegError(f"cannot read {file}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CamsegError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise CamsegError(f"{file} holds no table of settings")
+    return content
+
+
+def apply_override(content: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=value`` in nested plain data.
+
+    Raises:
+        CamsegError: no ``=``, or the value is no YAML.
+    """
+    path, separator, text = override.partition("=")
+    if not separator or not path:
+        raise CamsegError(f"--set {override!r}: NAME=VALUE is needed, e.g. steps=2000")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CamsegError(f"--set {override!r}: the value is no YAML") from error
+    if isinstance(value, str):  # YAML 1.1 takes 2e-4 for a word
+        with suppress(ValueError):
+            value = float(value)
+    *tables, name = path.split(".")
+    for table in tables:
+        content = content.setdefault(table, {})
+        if not isinstance(content, dict):
+            raise CamsegError(f"--set {override!r}: {table} is a value, it has nothing inside")
+    content[name] = value
+
+
+def _build(kind: Any, content: Any, path: str) -> Any:
+    """Build a dataclass from nested plain data."""
+    if not isinstance(content, dict):
+        raise CamsegError(f"setting {path.rstrip('.')!r} is {content!r}; a table is needed")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(map(str, content)) - set(hints))
+    if unknown:
+        raise CamsegError(
+            f"unknown setting {path}{unknown[0]}; there are "
+            f"{', '.join(entry.name for entry in fields(kind))}"
+        )
+    if kind is AugmentationConfig:
+        return AugmentationConfig.from_dict(content)
+    values = {}
+    for entry in fields(kind):
+        name, hint = entry.name, hints[entry.name]
+        if name not in content:
+            if entry.default is MISSING and entry.default_factory is MISSING:
+                raise CamsegError(f"setting {path}{name} is missing: {_rule(hint)} is needed")
+            continue
+        value = content[name]
+        if is_dataclass(hint):
+            values[name] = _build(hint, value, f"{path}{name}.")
+        elif not _fits(value, hint):
+            raise CamsegError(f"setting {path}{name} is {value!r}; {_rule(hint)} is needed")
+        else:
+            values[name] = float(value) if hint is float else value
+    return kind(**values)
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    kinds = get_args(hint) or (hint,)
+    return type(value) in kinds or (float in kinds and type(value) is int)
+
+
+def _rule(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    kinds = get_args(hint) or (hint,)
+    return " or ".join("null" if kind is type(None) else names[kind] for kind in kinds)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
+
+
+def _require_at_least(name: str, value: float, least: int) -> None:
+    if not value >= least:
+        raise CamsegError(f"setting {name} is {value!r}; at least {least} is needed")

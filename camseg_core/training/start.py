@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From settings to a run: model, data, folder, loop; and from a run to a weights file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+import yaml
+
+from camseg_core.checkpoint import LoadedModel, build_model, load_model, new_model, save_model
+from camseg_core.data.datasets import open_dataset
+from camseg_core.data.label_set_files import find_label_set
+from camseg_core.data.sample import Dataset
+from camseg_core.distributed import Place, process_group
+from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
+from camseg_core.models.configs import ModelConfig
+from camseg_core.models.presets import preset
+from camseg_core.segmenter import find_device
+from camseg_core.training.configuration import (
+    TrainingConfig,
+    apply_override,
+    read_configuration,
+)
+from camseg_core.training.loop import BEST, Training, Validate
+from camseg_core.training.run_folder import (
+    find_run,
+    make_run_folder,
+    read_run_configuration,
+    write_configuration,
+)
+from camseg_core.training.train_state import last_checkpoint, load_state
+from camseg_core.training.validation import score_model
+
+OUTPUT_DIR = Path("output_dir")
+
+
+def start_or_resume(
+    file: Path | None, overrides: Sequence[str], resume: str | None, output_dir: Path | None
+) -> Path | None:
+    """Train a new run, or go on with an earlier one; gives its folder, on the first process.
+
+    Raises:
+        CamsegError: settings, data, weights or folders are not usable.
+        TrainingDiverged: a loss was no finite number.
+    """
+    place = Place.from_environment()
+    earlier = None
+    if resume is not None:
+        if file is not None:
+            raise CamsegError("--resume takes the run's own settings; leave --config out")
+        earlier = find_run(output_dir or OUTPUT_DIR, resume)
+        content = read_run_configuration(earlier)
+        for override in overrides:
+            apply_override(content, override)
+        config = TrainingConfig.from_dict(content)
+    else:
+        config = read_configuration(file, overrides)
+        if output_dir is not None:
+            config = replace(config, output_dir=str(output_dir))
+    device = place.device(config.device)
+    find_device(device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    dataset, validate = _open_data(config, device)
+    loaded = _first_model(config, dataset.label_set, earlier)
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    with process_group(place, backend):
+        run = _shared_folder(config, earlier, place)
+        if place.is_first:
+            print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
+        training = Training(config, loaded, dataset, run, place, torch.device(device), validate)
+        training.fit()
+    return run if place.is_first else None
+
+
+def export_run(
+    output_dir: Path | None, name: str, out: Path, which: str = "best", half: bool = False
+) -> None:
+    """Write the averaged weights of a run as a weights file.
+
+    Args:
+        output_dir: where runs are; ``output_dir`` without.
+        name: the run's name, its path, or ``last``.
+        out: the file.
+        which: ``best`` by validation score (the last one where nothing was validated) or ``last``.
+        half: store float16, half the size; it is loaded as float32.
+
+    Raises:
+        CamsegError: no such run, no checkpoint in it, or the file cannot be written.
+    """
+    run = find_run(output_dir or OUTPUT_DIR, name)
+    loaded = model_of_run(run, which)
+    if half:
+        loaded.model.half()
+    save_model(loaded, out)
+
+
+def model_of_run(run: Path, which: str = "best") -> LoadedModel:
+    """Load the averaged weights of a run's checkpoint; arguments as `export_run`.
+
+    Raises:
+        CamsegError: there is no checkpoint, or it is damaged.
+    """
+    folder = (last_checkpoint(run / BEST) if which == "best" else None) or last_checkpoint(run)
+    if folder is None:
+        raise CamsegError(f"{run} has no complete checkpoint yet")
+    state = load_state(folder)
+    tensors = {
+        key.removeprefix("model/"): tensor
+        for key, tensor in state.tensors.items()
+        if key.startswith("model/")
+    }
+    tensors.update(
+        (key.removeprefix("average/"), tensor)
+        for key, tensor in state.tensors.items()
+        if key.startswith("average/")
+    )
+    config = ModelConfig.from_dict(state.facts["model"])
+    return LoadedModel(
+        model=build_model(config, tensors, str(folder)),
+        label_set=LabelSet.from_dict(state.facts["label_set"]),
+        source=str(folder),
+        weights_sha256=None,
+        provenance=state.facts["provenance"],
+    )
+
+
+def _open_data(config: TrainingConfig, device: str) -> tuple[Dataset, Validate | None]:
+    """Open what is trained on, and make the scoring of what is validated on."""
+    data = config.data
+    label_set = find_label_set(data.label_set) if data.label_set else None
+    dataset = open_dataset(data.dataset, data.root, data.split, label_set=label_set)
+    if not data.validation_split:
+        return dataset, None
+    held_out = open_dataset(data.dataset, data.root, data.validation_split, label_set=label_set)
+    return dataset, partial(
+        score_model,
+        stage=config.stage,
+        dataset=held_out,
+        max_images=data.validation_images,
+        device=device,
+    )
+
+
+def _first_model(config: TrainingConfig, label_set: LabelSet, earlier: Path | None) -> LoadedModel:
+    """Give the model that the run starts from; of a resumed run, one of the same size."""
+    folder = None if earlier is None else last_checkpoint(earlier)
+    if folder is not None:
+        facts = load_state(folder).facts
+        model_config = ModelConfig.from_dict(facts["model"])
+        loaded = new_model(model_config, label_set, str(folder), config.seed)
+        return replace(loaded, provenance=facts["provenance_before"])
+    if config.init_from:
+        loaded = load_model(config.init_from)
+    else:
+        size = preset(config.preset)
+        if size.mask_decoder is not None:
+            decoder = replace(size.mask_decoder, num_classes=label_set.num_classes)
+            size = replace(size, mask_decoder=decoder)
+        loaded = new_model(size, label_set, f"preset {config.preset}", config.seed)
+    if loaded.label_set.names != label_set.names:
+        raise CamsegError(
+            f"{config.init_from} knows the {loaded.label_set.num_classes} classes of "
+            f"{loaded.label_set.name!r}, the data has the {label_set.num_classes} of "
+            f"{label_set.name!r}; data.label_set can map the data's ids to the weights' classes"
+        )
+    return loaded
+
+
+def _shared_folder(config: TrainingConfig, earlier: Path | None, place: Place) -> Path:
+    """Make or take the run's folder; all processes get the same."""
+    if earlier is not None:
+        if place.is_first:
+            write_configuration(earlier, config)
+        return earlier
+    shared: list[Path | None] = [None]
+    if place.is_first:
+        shared[0] = make_run_folder(
+            Path(config.output_dir), config, datetime.now()
+        )  # the name is the user's local time
+    if place.world_size > 1:
+        dist.broadcast_object_list(shared)
+    if shared[0] is None:
+        raise CamsegError("the first process made no run folder")
+    return shared[0]

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints of training: all that is needed to go on, whole or absent, in small files.
+
+    checkpoints/step-00001500/part-000.safetensors ...   tensors, cut into files of a bounded size
+                              state.json                 the step, and a hash of each file
+
+A checkpoint is a folder that gets its name only when everything in it is on the disk: a kill at
+any moment leaves the earlier one as the last.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from camseg_core.errors import CamsegError
+from camseg_core.files import sha256_of_file
+
+CHECKPOINTS = "checkpoints"
+STATE_FILE = "state.json"
+NAME = re.compile(r"step-(\d{8})")
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class TrainState:
+    """What a run is at after a step.
+
+    Attributes:
+        step: optimizer steps done.
+        tensors: by name, e.g. ``model/transformer.z_proj1.weight`` or ``optimizer/...``.
+        facts: plain data that belongs to it, e.g. the best score.
+    """
+
+    step: int
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+
+def save_state(run: Path, state: TrainState, max_file_bytes: int, keep: int = 2) -> Path:
+    """Write a checkpoint into the folder of a run, then remove all but the newest ``keep``.
+
+    Raises:
+        CamsegError: the folder cannot be written or the disk is full; earlier ones are intact.
+    """
+    folder = run / CHECKPOINTS / f"step-{state.step:08d}"
+    if folder.exists():
+        return folder
+    temporary = folder.parent / f".{uuid4().hex}"
+    try:
+        temporary.mkdir(parents=True)
+        files = []
+        for index, names in enumerate(_parts(state.tensors, max_file_bytes)):
+            path = temporary / f"part-{index:03d}.safetensors"
+            save_file({name: state.tensors[name].contiguous() for name in names}, path)
+            _sync(path)
+            files.append({"name": path.name, "sha256": sha256_of_file(path)})
+        content = {"step": state.step, "facts": state.facts, "files": files}
+        manifest = temporary / STATE_FILE
+        manifest.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        _sync(manifest)
+        _sync(temporary)
+        temporary.rename(folder)
+        _sync(folder.parent)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CamsegError(
+            f"cannot write checkpoint {folder}: {reason}; the last good one is "
+            f"{last_checkpoint(run) or 'none'}"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    for old in list_checkpoints(run)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """List the complete checkpoints of a run, the newest last."""
+    return sorted(
+        path
+        for path in (run / CHECKPOINTS).glob("step-*")
+        if NAME.fullmatch(path.name) and (path / STATE_FILE).is_file()
+    )
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """Give the newest complete checkpoint of a run; None if there is none."""
+    checkpoints = list_checkpoints(run)
+    return checkpoints[-1] if checkpoints else None
+
+
+def load_state(folder: Path) -> TrainState:
+    """Read a checkpoint.
+
+    Raises:
+        CamsegError: a file is missing or is not what was written.
+    """
+    path = folder / STATE_FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        step, facts, files = int(content["step"]), dict(content["facts"]), content["files"]
+        names = [(str(entry["name"]), str(entry["sha256"])) for entry in files]
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise CamsegError(f"{path} is no training checkpoint: {error!r}") from error
+    tensors: dict[str, Tensor] = {}
+    for name, sha256 in names:
+        part = folder / name
+        if sha256_of_file(part) != sha256:
+            raise CamsegError(f"{part} is not what was written: its hash differs; it is damaged")
+        with safe_open(part, framework="pt") as file:
+            tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118  # not a mapping
+    return TrainState(step, tensors, facts)
+
+
+def _parts(tensors: dict[str, Tensor], max_file_bytes: int) -> list[list[str]]:
+    """Deal names out to files of at most ``max_file_bytes``; a larger tensor has its own file."""
+    parts: list[list[str]] = [[]]
+    filled = 0
+    for name, tensor in tensors.items():
+        size = tensor.numel() * tensor.element_size() + 512  # and its entry in the header
+        if parts[-1] and filled + size > max_file_bytes:
+            parts.append([])
+            filled = 0
+        parts[-1].append(name)
+        filled += size
+    return parts
+
+
+def _sync(path: Path) -> None:
+    """Bring a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def cpu_copy(tensor: Tensor) -> Tensor:
+    """Give a tensor on the CPU that later steps do not change."""
+    return tensor.detach().to("cpu", copy=True).contiguous()

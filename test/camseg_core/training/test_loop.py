@@ -1,0 +1,306 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole runs: losses fall, resuming is exact, two processes equal one, and what stops a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from camseg_core.errors import CamsegError
+from camseg_core.training.__main__ import main
+from camseg_core.training.stages import TransformerStage
+from camseg_core.training.train_state import last_checkpoint, list_checkpoints, load_state
+
+Settings = Callable[..., dict[str, Any]]
+
+
+def write(folder: Path, content: dict[str, Any]) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def train(folder: Path, content: dict[str, Any]) -> Path:
+    """Run the command in this process; gives the run's folder."""
+    before = set(Path(content["output_dir"]).glob("*"))
+    assert main(["--config", str(write(folder, content))]) == 0
+    (run,) = set(Path(content["output_dir"]).glob("*")) - before
+    return run
+
+
+def tensors_of(run: Path) -> dict[str, Tensor]:
+    folder = last_checkpoint(run)
+    assert folder is not None
+    return load_state(folder).tensors
+
+
+def log_of(run: Path, kind: str = "train") -> list[dict[str, Any]]:
+    lines = (run / "log.jsonl").read_text().splitlines()
+    return [entry for entry in map(json.loads, lines) if entry["kind"] == kind]
+
+
+def assert_equal(one: dict[str, Tensor], two: dict[str, Tensor]) -> None:
+    assert set(one) == set(two)
+    for name, tensor in one.items():
+        assert torch.equal(tensor, two[name]), name
+
+
+# Each stage learns
+
+
+@pytest.mark.parametrize(
+    ("stage", "steps", "rate"),
+    [("autoencoder", 40, 2e-3), ("transformer", 60, 2e-3), ("mask-decoder", 40, 4e-3),
+     ("finetune", 40, 2e-3)],
+)  # fmt: skip
+def test_the_loss_of_every_stage_falls(
+    tmp_path: Path, settings: Settings, stage: str, steps: int, rate: float
+) -> None:
+    run = train(
+        tmp_path,
+        settings(
+            stage, steps=steps, batch_size=8, save_every=steps,
+            optimizer__learning_rate=rate, data__validation_split="all",
+        ),
+    )  # fmt: skip
+    losses = [entry["loss"] for entry in log_of(run)]
+    assert len(losses) == steps
+    first, last = sum(losses[:5]) / 5, sum(losses[-5:]) / 5
+    assert last < 0.85 * first, (first, last)
+    (validation,) = log_of(run, "validation")
+    assert 0.0 <= validation["score"] <= 1.0
+    assert validation["step"] == steps
+
+
+# Resuming
+
+
+@pytest.mark.parametrize("stage", ["autoencoder", "transformer", "mask-decoder", "finetune"])
+def test_resuming_changes_no_bit(tmp_path: Path, settings: Settings, stage: str) -> None:
+    whole = train(tmp_path, settings(stage, steps=5))
+    stopped = train(tmp_path, settings(stage, steps=3))
+    assert last_checkpoint(stopped) == stopped / "checkpoints" / "step-00000003"
+    assert (
+        main(["--resume", stopped.name, "--output-dir", str(stopped.parent), "--set", "steps=5"])
+        == 0
+    )
+    assert_equal(tensors_of(whole), tensors_of(stopped))
+    assert [entry["loss"] for entry in log_of(whole)] == [e["loss"] for e in log_of(stopped)]
+
+
+def test_a_run_that_is_over_is_not_continued(tmp_path: Path, settings: Settings) -> None:
+    run = train(tmp_path, settings(steps=2))
+    before = tensors_of(run)
+    assert main(["--resume", str(run)]) == 0
+    assert_equal(before, tensors_of(run))
+
+
+def test_time_that_is_over_saves_and_stops(tmp_path: Path, settings: Settings) -> None:
+    run = train(tmp_path, settings(steps=10_000, max_minutes=0.02))
+    reached = load_state(list_checkpoints(run)[-1]).step
+    assert 1 <= reached < 10_000
+    assert log_of(run)[-1]["step"] == reached
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path: Path, settings: Settings) -> None:
+    steps = 30
+    whole = train(tmp_path, settings(steps=steps, save_every=steps))
+    content = settings(steps=steps, save_every=1, output_dir=str(tmp_path / "killed"))
+    arguments = [sys.executable, "-m", "camseg_core.training"]
+    kills = 0
+    command = [*arguments, "--config", str(write(tmp_path, content))]
+    while True:
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        ) as process:  # fmt: skip
+            if kills == 3:
+                assert process.wait(120) == 0
+                break
+            checkpoints = tmp_path / "killed"
+            target = 6 * (kills + 1)
+            limit = time.monotonic() + 90
+            # As soon as a checkpoint's files begin to appear, so that a save is under way.
+            while not any(
+                int(path.name.removeprefix("step-")) >= target
+                for path in checkpoints.glob("*/checkpoints/step-*")
+            ):
+                assert time.monotonic() < limit
+                assert process.poll() is None
+                time.sleep(0.0005)
+            process.send_signal(signal.SIGKILL)
+        kills += 1
+        command = [*arguments, "--resume", "last", "--output-dir", str(tmp_path / "killed")]
+    (run,) = (tmp_path / "killed").iterdir()
+    assert_equal(tensors_of(whole), tensors_of(run))
+    assert [entry["loss"] for entry in log_of(whole)] == [entry["loss"] for entry in log_of(run)]
+
+
+# Several processes
+
+
+def test_two_processes_equal_one(tmp_path: Path, settings: Settings) -> None:
+    content = settings(
+        "transformer", steps=10, batch_size=4, dropout=0.0, save_every=10,
+        optimizer__name="sgd", optimizer__learning_rate=0.05,
+    )  # fmt: skip
+    one = train(tmp_path, content)
+    content["output_dir"] = str(tmp_path / "two")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
+            "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
+            "-m", "camseg_core.training", "--config", str(write(tmp_path, content)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=150,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (two,) = (tmp_path / "two").iterdir()
+    pairs = list(zip(log_of(one), log_of(two), strict=True))
+    assert len(pairs) == 10
+    for alone, together in pairs:
+        assert alone["loss"] == pytest.approx(together["loss"], rel=1e-5, abs=1e-5)
+    ours, theirs = tensors_of(one), tensors_of(two)
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
+    assert any(
+        not torch.equal(ours[name], ours[name.replace("average/", "model/")])
+        for name in ours
+        if name.startswith("average/")
+    )  # something was learned
+
+
+def test_accumulation_equals_a_whole_batch(tmp_path: Path, settings: Settings) -> None:
+    content = settings("finetune", steps=3, dropout=0.0, optimizer__name="sgd")
+    whole = tensors_of(train(tmp_path, content))
+    cut = tensors_of(train(tmp_path, content | {"accumulation": 4}))
+    for name, tensor in whole.items():
+        torch.testing.assert_close(tensor, cut[name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_gradient_checkpointing_changes_nothing(tmp_path: Path, settings: Settings) -> None:
+    content = settings("transformer", steps=3)
+    plain = tensors_of(train(tmp_path, content))
+    again = tensors_of(train(tmp_path, content | {"gradient_checkpointing": True}))
+    for name, tensor in plain.items():
+        torch.testing.assert_close(tensor, again[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+# What stops a run
+
+
+def test_a_loss_that_is_no_number_stops_the_run(
+    tmp_path: Path,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real, calls = TransformerStage.forward, []
+
+    def broken(self: TransformerStage, batch: Any) -> dict[str, Tensor]:
+        losses = real(self, batch)
+        calls.append(batch)
+        if len(calls) == 4:
+            losses["loss"] = losses["loss"] * float("nan")
+        return losses
+
+    monkeypatch.setattr(TransformerStage, "forward", broken)
+    content = settings(steps=6, save_every=2)
+    assert main(["--config", str(write(tmp_path, content))]) == 1
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("camseg: the loss of step 3 is nan; its images are images/")
+    assert message.count(".png") == 4
+    (run,) = Path(content["output_dir"]).iterdir()
+    assert f"the last good checkpoint is {run / 'checkpoints' / 'step-00000002'}" in message
+
+
+def test_a_batch_that_cannot_be_cut_is_refused(
+    tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = settings(batch_size=6, accumulation=4)
+    assert main(["--config", str(write(tmp_path, content))]) == 2
+    assert (
+        "batch_size 6 cannot be cut into 1 processes x 4 accumulations" in capsys.readouterr().err
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_said(
+    tmp_path: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    content = settings(output_dir=str(tmp_path / "file"))
+    assert main(["--config", str(write(tmp_path, content))]) == 2
+    assert f"camseg: cannot make {tmp_path / 'file'}" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path, settings: Settings) -> None:
+    run = train(tmp_path, settings("transformer", steps=2))
+    assert main(["--resume", str(run), "--set", "stage=finetune", "steps=4"]) == 2
+
+
+# The result
+
+
+def test_an_export_is_the_averaged_model(tmp_path: Path, settings: Settings) -> None:
+    from camseg_core.checkpoint import load_model
+
+    run = train(tmp_path, settings("finetune", steps=3, data__validation_split="all"))
+    out = tmp_path / "model.safetensors"
+    assert main(["--export", str(run), "--out", str(out)]) == 0
+    loaded, state = load_model(out), tensors_of(run)
+    assert not loaded.is_random
+    assert [entry["stage"] for entry in loaded.provenance["stages"]] == ["finetune"]
+    for name, tensor in loaded.model.state_dict().items():
+        expected = state.get(f"average/{name}", state[f"model/{name}"])
+        assert torch.equal(tensor, expected), name
+    half = tmp_path / "half.safetensors"
+    assert main(["--export", str(run), "--out", str(half), "--half"]) == 0
+    assert half.stat().st_size < 0.55 * out.stat().st_size
+    load_model(half)
+
+
+def test_stages_build_on_each_other(tmp_path: Path, settings: Settings) -> None:
+    from camseg_core.checkpoint import load_model
+
+    first = train(tmp_path, settings("autoencoder", steps=2))
+    weights = tmp_path / "first.safetensors"
+    assert main(["--export", str(first), "--out", str(weights)]) == 0
+    second = train(tmp_path, settings("transformer", steps=2, init_from=str(weights)))
+    exported = tmp_path / "second.safetensors"
+    assert main(["--export", str(second), "--out", str(exported)]) == 0
+    before, after = load_model(weights), load_model(exported)
+    assert [entry["stage"] for entry in after.provenance["stages"]] == [
+        "autoencoder", "transformer",
+    ]  # fmt: skip
+    for name, tensor in before.model.state_dict().items():
+        same = torch.equal(tensor, after.model.state_dict()[name])
+        frozen = name.startswith(("autoencoder.", "mask_decoder."))
+        assert same or not frozen, name
+
+
+def test_an_unknown_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--resume", "2020.01.01.00.00", "--output-dir", str(tmp_path)]) == 2
+    assert "no run '2020.01.01.00.00'" in capsys.readouterr().err
+    assert main(["--resume", "last", "--output-dir", str(tmp_path)]) == 2
+    assert "holds no run to resume" in capsys.readouterr().err
+
+
+def test_errors_are_of_one_kind() -> None:
+    from camseg_core.training.loop import TrainingDiverged
+
+    assert issubclass(TrainingDiverged, CamsegError)
