@@ -220,7 +220,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     if not separator or not path:
         raise CamsegError(f"--set {override!r}: NAME=VALUE is needed, e.g. steps=2000")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError as error:
         raise CamsegError(f"--set {override!r}: the value is no YAML") from error
     if isinstance(value, str):  # YAML 1.1 takes 2e-4 for a word

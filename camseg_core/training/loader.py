@@ -46,6 +46,7 @@ class LoadedBatch:
 
     def to_device(self, seed: int, device: torch.device, part: slice) -> Batch:
         """Give some of the images as tensors on ``device``."""
+        # Permuted, not copied: rows of RGB pixels are what channels-last networks read.
         images = torch.from_numpy(self.images[part]).to(device).permute(0, 3, 1, 2)
         return Batch(
             image=images.float().div_(127.5).sub_(1.0),
