@@ -55,6 +55,9 @@ def add_commands(commands: Any) -> None:
     synth.add_argument("--layout", choices=LAYOUTS, default="cityscapes")
     synth.add_argument("--split", choices=["train", "val"], default="val")
     synth.add_argument(
+        "--frames-per-sequence", type=int, default=20, help="frames of one world, 0.1 s apart"
+    )
+    synth.add_argument(
         "--contact-sheet", type=Path, help="write one picture of all conditions instead"
     )
 
@@ -104,6 +107,7 @@ def _synth(parsed: argparse.Namespace) -> int:
         condition=parsed.condition,
         layout=parsed.layout,
         split=parsed.split,
+        frames_per_sequence=parsed.frames_per_sequence,
     )
     print(parsed.out)
     return 0

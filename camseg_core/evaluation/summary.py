@@ -41,6 +41,10 @@ from camseg_core.evaluation.records import (
 from camseg_core.evaluation.risk_coverage import RiskCoverage, risk_coverage
 
 
+PLAUSIBLE = 1e9
+"""No level, number of steps or time in seconds is as large as this."""
+
+
 @dataclass(frozen=True, order=True)
 class Group:
     """What is summed apart: see the module's text. ``fits`` marks the sequences of the fit."""
@@ -219,11 +223,7 @@ def summarize(folder: Path) -> Summary:
     sums: dict[Group, Sums] = {}
     frame_scores = []
     for record in iterate_records(files):
-        if record.calibration_counts.num_classes != num_classes:
-            raise CamsegError(
-                f"{folder}: {record.sample} is scored with {record.calibration_counts.num_classes} "
-                f"classes, the run has {num_classes}"
-            )
+        _check(record, num_classes, folder)
         group = Group(
             record.part,
             record.condition,
@@ -245,6 +245,25 @@ def summarize(folder: Path) -> Summary:
     if not sums:
         raise CamsegError(f"{folder} holds no record yet; `camseg evaluate` was stopped too early")
     return Summary(folder, run, read_sessions(files), sums, sorted(frame_scores))
+
+
+def _check(record: ImageRecord, num_classes: int, folder: Path) -> None:
+    """Refuse what only a damaged file, or one of another run, holds."""
+    found = record.calibration_counts.num_classes
+    if found != num_classes:
+        raise CamsegError(
+            f"{folder}: {record.sample!r} is scored with {found} classes, the run has {num_classes}"
+        )
+    for name, value in (
+        ("level", record.level),
+        ("steps", record.steps),
+        *((f"stage_seconds of {stage}", value) for stage, value in record.stage_seconds.items()),
+    ):
+        if type(value) not in {int, float} or not abs(value) < PLAUSIBLE:  # nor not-a-number
+            raise CamsegError(
+                f"{folder}: {record.sample!r} has {name} {value!r:.40}; a number is needed, "
+                "the line is damaged: remove it"
+            )
 
 
 def _sequences_to_fit(records: Iterable[ImageRecord]) -> set[tuple[str, str, str]]:

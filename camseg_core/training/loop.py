@@ -124,6 +124,7 @@ class Training:
                     numbers = {name: self._mean(value) for name, value in losses.items()}
                     numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
                     log.write(self.step, "train", numbers)
+                    self._fit_latent_scale(numbers)
                     bar.set_postfix_str(f"loss {numbers['loss']:.4g}", refresh=False)
                 over = self._time_is_over(started)
                 last = over or self.step == config.steps
@@ -155,6 +156,14 @@ class Training:
             provenance=self._provenance(),
             is_random=False,
         )
+
+    def _fit_latent_scale(self, numbers: dict[str, float]) -> None:
+        """Let the latents of a new autoencoder have a standard deviation of 1 for what follows."""
+        if numbers.get("latent_sd", 0.0) > 0.0:
+            scale = round(1.0 / numbers["latent_sd"], 4)
+            model = self.loaded.model
+            model.autoencoder.config = replace(model.autoencoder.config, latent_scale=scale)
+            model.config = replace(model.config, autoencoder=model.autoencoder.config)
 
     def _train_step(self, module: nn.Module, batch: LoadedBatch) -> Losses:
         """Do one optimizer step on this process's share of a batch."""

@@ -304,3 +304,16 @@ def test_errors_are_of_one_kind() -> None:
     from camseg_core.training.loop import TrainingDiverged
 
     assert issubclass(TrainingDiverged, CamsegError)
+
+
+def test_a_trained_autoencoder_gives_latents_of_standard_deviation_one(
+    tmp_path: Path, settings: Settings
+) -> None:
+    from camseg_core.checkpoint import load_model
+
+    run = train(tmp_path, settings("autoencoder", steps=4))
+    out = tmp_path / "model.safetensors"
+    assert main(["--export", str(run), "--out", str(out)]) == 0
+    scale = load_model(out).config.autoencoder.latent_scale
+    assert scale == round(1.0 / log_of(run)[-1]["latent_sd"], 4)
+    assert scale != 0.2325
