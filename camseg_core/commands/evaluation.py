@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from camseg_core.commands.options import WEIGHTS_HELP, add_published_options, variant
+from camseg_core.commands.options import (
+    WEIGHTS_HELP,
+    add_published_options,
+    add_sampling_options,
+    sampling_options,
+    variant,
+)
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
@@ -60,10 +66,7 @@ def add_commands(commands: Any) -> None:
         default="none",
         help="none, all (the published eight), weather, or a list such as gaussian_noise,fog:3",
     )
-    how.add_argument("--sampler", default="ddpm", help="ddpm, ddim or dpm-solver++")
-    how.add_argument("--temperature", type=float, default=1.0, help="scales ddpm's step noise")
-    how.add_argument("--seed", type=int, default=0, help="of the noise")
-    how.add_argument("--rounds", type=int, default=1, help="generation rounds")
+    add_sampling_options(how)
     how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     how.add_argument(
         "--threads",
@@ -134,17 +137,10 @@ def _plans(parsed: argparse.Namespace) -> list[Plan]:
     from camseg_core.data.label_set_files import find_label_set
     from camseg_core.evaluation.evaluate import Plan
     from camseg_core.evaluation.suites import NOISE_STUDY_DATASET, open_paper_suite
-    from camseg_core.segmenter import SamplingOptions
 
     published = parsed.protocol == "published" or parsed.suite is not None
-    options = SamplingOptions(
-        sampler=parsed.sampler,
-        temperature=parsed.temperature,
-        seed=parsed.seed,
-        rounds=parsed.rounds,
-        sample_image_latent=published,
-    )
     steps = parsed.steps or ((PUBLISHED_STEPS if published else OFFICIAL_STEPS),)
+    options = sampling_options(parsed, steps[0], sample_image_latent=published)
     corruptions = {"": select_corruptions(parsed.corruption)}
     label_set = find_label_set(parsed.label_set) if parsed.label_set else None
     if parsed.suite is not None:

@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from camseg_core.commands.options import WEIGHTS_HELP, add_published_options, variant
+from camseg_core.commands.options import (
+    WEIGHTS_HELP,
+    add_published_options,
+    add_sampling_options,
+    sampling_options,
+    variant,
+)
 from camseg_core.errors import BAD_INPUT, CamsegError
 
 
@@ -25,10 +31,7 @@ def add_commands(commands: Any) -> None:
     segment.add_argument("--weights", required=True, help=WEIGHTS_HELP)
     segment.add_argument("--out", type=Path, required=True, help="folder for the results")
     segment.add_argument("--steps", type=int, default=10, help="diffusion steps, 1 to 1000")
-    segment.add_argument("--sampler", default="ddpm", help="ddpm, ddim or dpm-solver++")
-    segment.add_argument("--temperature", type=float, default=1.0, help="scales ddpm's step noise")
-    segment.add_argument("--seed", type=int, default=0, help="of the noise")
-    segment.add_argument("--rounds", type=int, default=1, help="generation rounds")
+    add_sampling_options(segment)
     segment.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     add_published_options(segment)
 
@@ -37,15 +40,9 @@ def _segment(parsed: argparse.Namespace) -> int:
     from camseg_core.checkpoint import load_model
     from camseg_core.inputs import find_sources
     from camseg_core.segment_files import segment_files
-    from camseg_core.segmenter import SamplingOptions, Segmenter, find_device
+    from camseg_core.segmenter import Segmenter, find_device
 
-    options = SamplingOptions(
-        steps=parsed.steps,
-        sampler=parsed.sampler,
-        temperature=parsed.temperature,
-        seed=parsed.seed,
-        rounds=parsed.rounds,
-    )
+    options = sampling_options(parsed, parsed.steps)
     find_device(parsed.device)
     find_sources(parsed.input)  # what is wrong with the input is said before weights are loaded
     if parsed.out.resolve().is_relative_to(parsed.input.resolve()) and parsed.input.is_dir():
