@@ -49,7 +49,7 @@ def add_commands(commands: Any) -> None:
     synth.set_defaults(command=_synth)
     synth.add_argument("--out", type=Path, help="folder for the data set, absent or empty")
     synth.add_argument("--frames", type=int, default=200)
-    synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--seed", type=int, default=0, help="9000 and above are held out")
     synth.add_argument("--size", type=_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
     synth.add_argument("--condition", choices=CONDITIONS, default="clear")
     synth.add_argument("--layout", choices=LAYOUTS, default="cityscapes")
