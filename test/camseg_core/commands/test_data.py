@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg data check`` and ``camseg synth``: what users type, and what they mistype."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import dataset_trees
+import pytest
+
+from camseg_core.cli import main
+
+
+def synth(out: Path, *more: str) -> int:
+    return main(["synth", "--out", str(out), "--frames", "3", "--size", "64x32", *more])
+
+
+@pytest.mark.parametrize(
+    ("layout", "more"),
+    [("cityscapes", ()), ("kitti-step", ()), ("acdc", ("--condition", "night"))],
+)
+def test_a_made_data_set_is_found_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], layout: str, more: tuple[str, ...]
+) -> None:
+    out = tmp_path / "drive"
+    assert synth(out, "--layout", layout, *more) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    manifest = json.loads((out / "synthetic.json").read_text())
+    assert manifest["layout"] == layout
+    assert [drive["frames"] for drive in manifest["drives"]] == [3]
+    assert main(["data", "check", str(out), "--dataset", layout]) == 0
+    table = capsys.readouterr().out
+    assert "0 errors" in table
+    rows = [line.split() for line in table.splitlines() if line.startswith("val")]
+    assert [row[4] for row in rows] == ["3"]
+
+
+def test_the_same_options_give_the_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert synth(tmp_path / name, "--seed", "5", "--condition", "rain") == 0
+    files = [
+        {
+            path.relative_to(tmp_path / name): path.read_bytes()
+            for path in (tmp_path / name).rglob("*")
+            if path.is_file()
+        }
+        for name in ("one", "two")
+    ]
+    assert files[0] == files[1]
+    assert synth(tmp_path / "three", "--seed", "6", "--condition", "rain") == 0
+    other = json.loads((tmp_path / "three" / "synthetic.json").read_text())
+    first = json.loads((tmp_path / "one" / "synthetic.json").read_text())
+    assert other["drives"][0]["labels_sha256"] != first["drives"][0]["labels_sha256"]
+
+
+def test_a_contact_sheet_is_one_picture(tmp_path: Path) -> None:
+    file = tmp_path / "sheet.jpg"
+    assert main(["synth", "--contact-sheet", str(file), "--seed", "42"]) == 0
+    picture = cv2.imread(str(file))
+    assert picture is not None
+    assert picture.shape == (640, 1600, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "--out FOLDER or --contact-sheet FILE is needed, one of them"),
+        (("--out", "a", "--contact-sheet", "b.jpg"), "one of them"),
+        (("--out", "a", "--frames", "0"), "0 frames: a whole number of at least 1 is needed"),
+        (("--out", "a", "--size", "5x5"), "width 5: a whole number from 64 to 2048 is needed"),
+        (("--out", "a", "--seed", "-1"), "seed -1"),
+        (
+            ("--out", "a", "--frames-per-sequence", "0"),
+            "frames per sequence 0: a whole number from",
+        ),
+    ],
+)
+def test_wrong_options_are_said_in_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["synth", *arguments]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("camseg: ")
+    assert message in line
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_size_that_is_none_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["synth", "--out", "a", "--size", "512"])
+    assert "'512' is no size such as 512x256, width first" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_used_fails_the_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset_trees.original_project(tmp_path)
+    label = next((tmp_path / "dataset" / "CityScapes" / "gtFine").rglob("*_labelIds.png"))
+    label.write_bytes(b"no picture")
+    assert main(["data", "check", str(tmp_path), "--dataset", "cityscapes"]) == 1
+    printed = capsys.readouterr().out
+    assert f"error: {label}" in printed
+    assert "1 errors" in printed
+    assert main(["data", "check", str(tmp_path), "--dataset", "cityscapes", "--names-only"]) == 0
+
+
+def test_a_list_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset_trees.original_project(tmp_path)
+    listed = tmp_path / "dataset" / "ACDC" / "vallist_fog.txt"
+    arguments = ["data", "check", str(tmp_path), "--dataset", "acdc", "--list", str(listed)]
+    main(arguments)
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {row[1] for row in rows if "fog" in row} == {"adverse", "reference"}
+
+
+def test_notes_are_one_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset_trees.original_project(tmp_path)
+    listed = tmp_path / "dataset" / "ACDC" / "vallist_fog.txt"
+    status = main(
+        [
+            "evaluate", "--weights", "random:tiny", "--dataset", "acdc", "--root", str(tmp_path),
+            "--split", str(listed), "--steps", "1", "--max-images", "1",
+            "--out", str(tmp_path / "out"),
+        ]
+    )  # fmt: skip
+    printed = capsys.readouterr()
+    assert status == 0, printed.err
+    notes = [line for line in printed.err.splitlines() if line.startswith("camseg: note: ")]
+    assert len(notes) == 1
+    assert "images are left out by part 'adverse'" in notes[0]
+
+
+def test_an_unknown_data_set_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(tmp_path), "--dataset", "cityscape"]) == 2
+    assert "unknown data set 'cityscape'; did you mean 'cityscapes'" in capsys.readouterr().err
