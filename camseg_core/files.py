@@ -12,6 +12,12 @@ from uuid import uuid4
 
 from camseg_core.errors import CamsegError
 
+# There is no other way to ask for the mask; at import no other thread makes files meanwhile.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+NEW_FILE_MODE = 0o666 & ~_UMASK
+"""Permissions that the user's shell gives a new file."""
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -29,6 +35,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        temporary.chmod(NEW_FILE_MODE)  # safetensors would let nobody else read its files
         with temporary.open("rb+") as written:
             os.fsync(written.fileno())
         temporary.replace(path)

@@ -185,7 +185,7 @@ def corruption_generator(
     """
     corruption = Corruption(name, level)
     text = f"{seed}\n{sample_name}\n{corruption.name}\n{corruption.level!r}"
-    digest = hashlib.sha256(text.encode()).digest()
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     # PCG64 by name: what default_rng stands for may change.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(digest))))
 

@@ -215,7 +215,7 @@ def split_for_fit(sequences: Iterable[str]) -> frozenset[str]:
     """
     ordered = sorted(
         set(sequences),
-        key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest(),
+        key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest(),
     )
     return frozenset(ordered[1::2])
 

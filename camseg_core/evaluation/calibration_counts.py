@@ -173,7 +173,8 @@ def measure_calibration(
     count, correct_count, units = _histogram(confidence, correct, CONFIDENCE_BINS)
     clamped = np.clip(of_truth, LEAST_PROBABILITY, 1.0, dtype=np.float64)
     class_count, class_units = _class_histograms(planes)
-    hit_bins = classes * np.intp(RELIABILITY_BINS) + _bins(of_truth, RELIABILITY_BINS)
+    # Widened first: numpy 1 keeps bytes times a number bytes, and they wrap around.
+    hit_bins = classes.astype(np.intp) * RELIABILITY_BINS + _bins(of_truth, RELIABILITY_BINS)
     hits = np.bincount(hit_bins, minlength=num_classes * RELIABILITY_BINS)
 
     step = slice(None, None, TEMPERATURE_STRIDE)

@@ -204,7 +204,7 @@ def describe_session(segmenter: Segmenter) -> Session:
 def _images_sha256(dataset: Dataset) -> str:
     names = "\n".join(metadata.name for metadata in dataset.samples)
     first = sha256_of_file(dataset.samples[0].image_path)
-    return hashlib.sha256(f"{names}\n{first}".encode()).hexdigest()
+    return hashlib.sha256(f"{names}\n{first}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _score(

@@ -74,7 +74,7 @@ def worst_and_best(
 
 def picture_path(folder: Path, score: FrameScore, kind: str) -> Path:
     """Name the file of one picture in a run's ``folder``."""
-    digest = hashlib.sha256(score.sample.encode()).hexdigest()[:16]
+    digest = hashlib.sha256(score.sample.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return folder / "frames" / f"steps-{score.steps:04d}" / f"{digest}_{kind}{PICTURES[kind]}"
 
 

@@ -40,7 +40,6 @@ from camseg_core.evaluation.records import (
 )
 from camseg_core.evaluation.risk_coverage import RiskCoverage, risk_coverage
 
-
 PLAUSIBLE = 1e9
 """No level, number of steps or time in seconds is as large as this."""
 
@@ -252,7 +251,7 @@ def _check(record: ImageRecord, num_classes: int, folder: Path) -> None:
     found = record.calibration_counts.num_classes
     if found != num_classes:
         raise CamsegError(
-            f"{folder}: {record.sample!r} is scored with {found} classes, the run has {num_classes}"
+            f"{folder}: {record.sample} is scored with {found} classes, the run has {num_classes}"
         )
     for name, value in (
         ("level", record.level),
@@ -261,7 +260,7 @@ def _check(record: ImageRecord, num_classes: int, folder: Path) -> None:
     ):
         if type(value) not in {int, float} or not abs(value) < PLAUSIBLE:  # nor not-a-number
             raise CamsegError(
-                f"{folder}: {record.sample!r} has {name} {value!r:.40}; a number is needed, "
+                f"{folder}: {record.sample} has {name} {value!r:.40}; a number is needed, "
                 "the line is damaged: remove it"
             )
 

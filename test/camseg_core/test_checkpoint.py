@@ -647,3 +647,10 @@ def test_options_of_published_files_are_refused_elsewhere(
     for source in (tiny_file, tiny_file.parent, "random:tiny"):
         with pytest.raises(CamsegError, match="is no published file: --heads and --ema choose"):
             load_model(source, **options)
+
+
+def test_others_may_read_a_weights_file_as_they_may_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    save_model(random_model("tiny"), tmp_path / "model.safetensors")
+    modes = [(tmp_path / name).stat().st_mode for name in ("plain", "model.safetensors")]
+    assert modes[0] == modes[1]

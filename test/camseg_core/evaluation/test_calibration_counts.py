@@ -324,3 +324,14 @@ def test_each_damaged_field_is_named(name: str) -> None:
 def test_what_is_no_object_is_refused() -> None:
     with pytest.raises(CamsegError, match="calibration counts are not a JSON object"):
         CalibrationCounts.from_dict([1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_classes", [18, 19, 60, 255])
+def test_every_class_has_its_own_hits(num_classes: int) -> None:
+    truth = np.arange(num_classes, dtype=np.uint8)[None]  # a pixel of each class
+    probabilities = np.zeros((num_classes, 1, num_classes), np.float32)
+    probabilities[truth[0], 0, np.arange(num_classes)] = 0.85
+    counts = measure_calibration(probabilities, truth, truth)
+    expected = np.zeros((num_classes, 15), np.int64)
+    expected[:, 12] = 1
+    np.testing.assert_array_equal(counts.class_hits, expected)

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work behind ``camseg report``: one self-contained HTML page of some evaluations."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.figures import (
+    SCORE_NAMES,
+    UNLABELED_NAME,
+    FrameFigures,
+    PartFigures,
+    RunFigures,
+    figures_to_json,
+    run_figures,
+)
+from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
+from camseg_core.evaluation.protocols import PROTOCOLS
+from camseg_core.evaluation.records import find_runs, iterate_records, record_files
+from camseg_core.evaluation.report_notes import report_notes
+from camseg_core.evaluation.summary import summarize
+from camseg_core.files import write_bytes
+from camseg_core.inputs import read_image
+from camseg_core.pictures import encode_png
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+FIGURES_FILE = "figures.json"
+TEMPLATE = "report.html.j2"
+JPEG_QUALITY = 80
+LARGEST_SHOWN_MATRIX = 40
+"""With more classes the confusion matrix is a picture only: its table would be megabytes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the page: ``uri`` holds it; width and height in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """A frame and its pictures by kind; None for one that cannot be shown."""
+
+    figures: FrameFigures
+    pictures: dict[str, Picture | None]
+
+
+@dataclass(frozen=True)
+class PartView:
+    """A part's figures and plots: SVG elements by name, ``curves`` one per corruption."""
+
+    figures: PartFigures
+    plots: dict[str, str]
+    curves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the page shows of one run: ``anchor`` is its place in the page.
+
+    ``colors`` are those of the classes and of unlabeled pixels; ``plots`` are against the steps.
+    """
+
+    anchor: str
+    title: str
+    figures: RunFigures
+    colors: tuple[tuple[str, tuple[int, int, int]], ...]
+    plots: tuple[str, ...]
+    parts: tuple[PartView, ...]
+    worst: tuple[FrameView, ...]
+    best: tuple[FrameView, ...]
+    notes: tuple[str, ...]
+
+
+def write_report(folder: Path, out: Path) -> Path:
+    """Write a page of all runs in a folder, and ``figures.json`` with its numbers beside it.
+
+    Args:
+        folder: of runs, or of one.
+        out: the page's file.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        CamsegError: no run, none with a record, a damaged one, a file that cannot be written, or
+            a library of the report is not installed.
+    """
+    if out.is_dir() or out.name == FIGURES_FILE:
+        raise CamsegError(
+            f"cannot write the page to {out}: a file name such as report.html is needed"
+        )
+    environment = _environment()
+    folders = find_runs(folder)
+    # Of a suite that was stopped, the last run may be just begun.
+    begun = [path for path in folders if next(iterate_records(record_files(path)), None)]
+    empty = [path.name for path in folders if path not in begun]
+    views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
+    if len(views) > 1:
+        views = [replace(view, title=f"{n}. {view.title}") for n, view in enumerate(views, start=1)]
+    page = environment.get_template(TEMPLATE).render(
+        runs=views,
+        tables=[
+            (protocol, SCORE_NAMES[protocol], found)
+            for protocol in PROTOCOLS
+            if (found := [view for view in views if view.figures.protocol == protocol])
+        ],
+        empty=empty,
+        unlabeled=UNLABELED_NAME,
+        largest_shown_matrix=LARGEST_SHOWN_MATRIX,
+    )
+    write_bytes(out.with_name(FIGURES_FILE), figures_to_json([view.figures for view in views]))
+    write_bytes(out, page.encode("utf-8", "replace"))  # names may hold lone surrogates
+    return out
+
+
+def _environment() -> Environment:
+    """Give the template's environment; what is inserted is escaped."""
+    try:
+        from jinja2 import DictLoader, Environment, StrictUndefined
+
+        from camseg_core.evaluation import plots  # noqa: F401 - to find out before the work
+    except ModuleNotFoundError as error:
+        raise CamsegError(
+            f"the report needs {error.name}, which is not installed; "
+            "pip install -r requirements/research.txt"
+        ) from error
+    here = resources.files("camseg_core.evaluation")
+    templates = {
+        name: here.joinpath(name).read_text(encoding="utf-8") for name in (TEMPLATE, "report.css")
+    }
+    environment = Environment(
+        loader=DictLoader(templates),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "number": number, "moment": moment}
+    return environment
+
+
+def percent(share: float | None, decimals: int = 2) -> str:
+    """Format a share as percent, without the sign; a dash for None."""
+    return "–" if share is None else f"{100 * share:.{decimals}f}"
+
+
+def number(value: float | None, decimals: int = 3) -> str:
+    """Format a number; a dash for None."""
+    return "–" if value is None else f"{value:.{decimals}f}"
+
+
+def moment(text: str) -> str:
+    """Format date and time, ISO 8601, to the minute; what is neither is left as it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
+    except ValueError:
+        return text
+
+
+def _view(folder: Path, anchor: str) -> RunView:
+    from camseg_core.evaluation import plots
+
+    summary = summarize(folder)
+    run = run_figures(summary)
+    worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
+    missing = sum(list(view.pictures.values()).count(None) for view in (*worst, *best))
+    label_set = summary.run.classes
+    colors = [*zip(label_set.names, label_set.palette, strict=True)]
+    several_steps = len(run.steps) > 1
+    return RunView(
+        anchor=anchor,
+        title=f"{run.dataset} {run.split}",
+        figures=run,
+        colors=(*colors, (UNLABELED_NAME, label_set.void_color)),
+        plots=(
+            plots.accuracy_against_steps(run, name=f"{anchor}-steps"),
+            plots.accuracy_against_time(run, name=f"{anchor}-time"),
+        )
+        if several_steps
+        else (),
+        parts=tuple(
+            _part_view(run, part, f"{anchor}-part-{place}") for place, part in enumerate(run.parts)
+        ),
+        worst=worst,
+        best=best,
+        notes=tuple(report_notes(run, missing)),
+    )
+
+
+def _part_view(run: RunFigures, part: PartFigures, name: str) -> PartView:
+    from camseg_core.evaluation import plots
+
+    return PartView(
+        figures=part,
+        plots={
+            "class_bars": plots.class_bars(part, run.protocol, name=f"{name}-classes"),
+            "confusion_matrix": plots.confusion_matrix(part, name=f"{name}-confusion"),
+            "reliability": plots.reliability(part, name=f"{name}-reliability"),
+            "risk_coverage": plots.risk_coverage(part, name=f"{name}-risk"),
+        },
+        curves=tuple(
+            plots.robustness(curve, run.score_name, name=f"{name}-corruption-{place}")
+            for place, curve in enumerate(part.curves)
+        ),
+    )
+
+
+def _frame_views(folder: Path, frames: Iterable[FrameFigures]) -> tuple[FrameView, ...]:
+    views = []
+    for frame in frames:
+        score = FrameScore(frame.score, frame.sample, frame.steps)
+        pictures = {kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES}
+        views.append(FrameView(frame, pictures))
+    return tuple(views)
+
+
+def _picture(path: Path, kind: str) -> Picture | None:
+    """Read a picture for the page; None if it is absent or damaged."""
+    try:
+        image = read_image(path)  # [H, W, 3]
+    except CamsegError:
+        return None
+    height, width = image.shape[:2]
+    if kind in {"truth", "prediction"}:
+        return Picture(_uri("png", encode_png(image)), width, height)
+    content = io.BytesIO()
+    picture = Image.fromarray(image)
+    if kind == "confidence":
+        picture = picture.convert("L")
+    picture.save(content, "JPEG", quality=JPEG_QUALITY)
+    return Picture(_uri("jpeg", content.getvalue()), width, height)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
