@@ -43,6 +43,7 @@ lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/lint-imports
 
 format: $(READY)  ## put the code into ruff's format
+	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -20,7 +20,10 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["camseg_core", "camseg_core.*", "camseg_ros", "camseg_ros.*"]),
-    package_data={"camseg_core": ["py.typed", "weights/*", "evaluation/report.*"], "camseg_ros": ["py.typed"]},
+    package_data={
+        "camseg_core": ["py.typed", "weights/*", "evaluation/report.*"],
+        "camseg_ros": ["py.typed"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
