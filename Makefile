@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
 # Real footage where it is there; a drawn clip otherwise.
 CLIP ?= $(wildcard ../shared/real_drive/solidWhiteRight.mp4)
-WEIGHTS ?= random:demo
+WEIGHTS ?= demo
 
 .PHONY: help setup demo train-demo test lint format clean
 

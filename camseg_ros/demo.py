@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from camseg_core.data.synthetic.drive import SyntheticDrive
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
 from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
@@ -27,31 +28,19 @@ from camseg_ros.replay import ReplayResult, replay_live
 UInt8 = NDArray[np.uint8]
 
 DRAWN_FRAMES = 120
+DRAWN_SEED = 9200
+"""Unlike the seeds of config/training/demo.yaml's data."""
 SHEET_FRAMES = 4
 SHEET_TILE_WIDTH = 480
 
 
-def drawn_frame(index: int, height: int = 540, width: int = 960) -> UInt8:
-    """Draw a road with moving lane marks and a car ahead: RGB uint8 [height, width, 3].
-
-    Something that moves, for plumbing; nobody should be impressed by a mask of it.
-    """
-    image = np.full((height, width, 3), (130, 180, 220), np.uint8)
-    horizon = int(0.45 * height)
-    image[horizon:] = (90, 130, 70)
-    middle, bottom = width // 2, height - 1
-    road = np.array(
-        [(middle - 40, horizon), (middle + 40, horizon), (width - 60, bottom), (60, bottom)]
-    )
-    cv2.fillPoly(image, [road], (90, 90, 95))
-    for mark in range(8):
-        near = ((mark + index / 6) % 8 / 8) ** 2
-        far = max(0.0, near - 0.04 - 0.1 * near)
-        rows = [int(horizon + share * (bottom - horizon)) for share in (far, near)]
-        cv2.line(image, (middle, rows[0]), (middle, rows[1]), (240, 240, 240), 2 + int(8 * near))
-    left = middle + int(60 * np.sin(index / 20))
-    cv2.rectangle(image, (left, horizon + 10), (left + 70, horizon + 60), (150, 30, 30), -1)
-    return image
+def drawn_frames(count: int, height: int = 540, width: int = 960) -> list[UInt8]:
+    """Draw a drive that no shipped weights were trained on: RGB uint8 [height, width, 3]."""
+    drive = SyntheticDrive(DRAWN_SEED, width, height, frames_per_sequence=DRAWN_FRAMES)
+    return [
+        drive.frame(index).image
+        for index in tqdm(range(count), unit="frame", desc="draw", leave=False)
+    ]
 
 
 def contact_sheet(frames: Sequence[UInt8], result: ReplayResult) -> UInt8:
@@ -138,11 +127,11 @@ def run_demo(
         frames = list(itertools.islice(_images(find_sources(clip)), most_frames))
         print(f"clip: {clip}, {len(frames)} frames at {rate_hz:g} Hz")
     else:
-        frames = [drawn_frame(index) for index in range(min(DRAWN_FRAMES, most_frames))]
+        frames = drawn_frames(min(DRAWN_FRAMES, most_frames))
         print(f"clip: drawn, {len(frames)} frames at {rate_hz:g} Hz")
     is_random = weights.startswith("random:")
     if is_random:
-        print("the weights are RANDOM until trained ones ship: the masks mean nothing")
+        print("the weights are RANDOM: the masks mean nothing")
     parameters = {"weights": weights, "steps": steps}
     with tqdm(total=len(frames), unit="frame", desc="play") as bar:
         result = replay_live(frames, rate_hz=rate_hz, parameters=parameters, progress=bar.update)
@@ -170,8 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="camseg-demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--clip", type=Path, help="video or folder; a drawn one without it")
-    parser.add_argument("--weights", default="random:demo", help="as camseg segment takes them")
-    parser.add_argument("--steps", type=int, default=4, help="diffusion steps")
+    parser.add_argument("--weights", default="demo", help="as camseg segment takes them")
+    parser.add_argument("--steps", type=int, default=0, help="0: as in the profile")
     parser.add_argument("--rate", type=float, default=25.0, help="frames per second to play")
     parser.add_argument("--frames", type=int, default=10**9, help="play at most so many")
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")

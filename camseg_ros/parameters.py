@@ -52,8 +52,9 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "transport", "raw", "Type of the input topic.", constraint="raw or compressed"
     ),
     ParameterSpec(
-        "weights", "random:demo",
-        "A .safetensors file, a folder with weights, or random:PRESET (nothing trained).",
+        "weights", "demo",
+        "demo (ships with the package), a .safetensors file, a folder with weights, or "
+        "random:PRESET (nothing trained).",
     ),
     ParameterSpec("device", "cpu", "Where to compute: cpu, cuda or cuda:N."),
     ParameterSpec(

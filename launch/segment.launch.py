@@ -19,7 +19,7 @@ PACKAGE = "camseg_ros"
 EXECUTABLE = "segment_node"
 # Override the params file when they are given: type of the parameter, description.
 OVERRIDES: dict[str, tuple[type, str]] = {
-    "weights": (str, "A .safetensors file, a folder with weights, or random:PRESET."),
+    "weights": (str, "demo, a .safetensors file, a folder with weights, or random:PRESET."),
     "device": (str, "Where to compute: cpu, cuda or cuda:N."),
     "profile": (str, "The weights' own settings: accurate, balanced or fast."),
     "steps": (int, "Diffusion steps per frame; 0 is as in the profile."),

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from camseg_core.sampling_options import SamplingOptions
 
 WEIGHTS_HELP = (
-    "a .safetensors file, a folder with one or with the two published files, a published "
-    "transformer file with its autoencoder beside it, or random:PRESET"
+    "demo (ships with the package), a .safetensors file, a folder with one or with the two "
+    "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
 DEFAULT_PROFILE = "balanced"
 

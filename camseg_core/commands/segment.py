@@ -29,7 +29,7 @@ def add_commands(commands: Any) -> None:
     )
     segment.set_defaults(command=_segment)
     segment.add_argument("input", type=Path, metavar="IMAGE|VIDEO|FOLDER")
-    segment.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    segment.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     segment.add_argument("--out", type=Path, required=True, help="folder for the results")
     segment.add_argument(
         "--steps", type=int, default=argparse.SUPPRESS, help="diffusion steps, 1 to 1000"

@@ -70,7 +70,7 @@ def test_the_video_has_every_picture(tmp_path: Path) -> None:
 
 
 def test_drawn_frames_move() -> None:
-    first, second = demo.drawn_frame(0), demo.drawn_frame(1)
+    first, second = demo.drawn_frames(2)
     assert first.shape == (540, 960, 3)
     assert (first != second).any()
 

@@ -19,7 +19,7 @@ from camseg_core.checkpoint import random_model
 from camseg_core.errors import CamsegError
 from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import Segmenter
-from camseg_ros.demo import drawn_frame
+from camseg_ros.demo import drawn_frames
 from camseg_ros.replay import ReplayResult, node_process, replay_live
 
 PARAMETERS = {"weights": "random:tiny", "steps": 2, "warmup_height": 60, "warmup_width": 97}
@@ -27,7 +27,7 @@ PARAMETERS = {"weights": "random:tiny", "steps": 2, "warmup_height": 60, "warmup
 
 @pytest.fixture(scope="module")
 def replayed() -> tuple[list[np.ndarray], ReplayResult]:
-    frames = [drawn_frame(index, 60, 97) for index in range(60)]
+    frames = drawn_frames(60, 60, 97)
     return frames, replay_live(frames, rate_hz=40.0, parameters=PARAMETERS)
 
 
@@ -182,7 +182,7 @@ def test_progress_is_told_per_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     played: list[int] = []
     progress: Callable[[], None] = lambda: played.append(1)  # noqa: E731  # a callback
     result = replay_live(
-        [drawn_frame(index, 60, 97) for index in range(3)],
+        drawn_frames(3, 60, 97),
         rate_hz=5.0,
         parameters=PARAMETERS,
         progress=progress,
