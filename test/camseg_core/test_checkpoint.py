@@ -598,7 +598,7 @@ def test_no_weights_there_is_one_line(tmp_path: Path, name: str) -> None:
 def test_missing_weights_say_what_to_give() -> None:
     with pytest.raises(
         CamsegError,
-        match="^no such weights: none; give a .safetensors file, a folder, or random:PRESET "
+        match="^no such weights: none; give a .safetensors file, a folder, demo, or random:PRESET "
         r"\(camseg fetch-weights downloads the published ones\)$",
     ):
         load_model("none")

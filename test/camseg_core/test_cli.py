@@ -270,7 +270,6 @@ def test_weights_that_do_not_fit_list_the_differences(
         [],
         ["unknown"],
         ["segment"],
-        ["segment", "a.png", "--out", "o"],
         ["segment", "a.png", "--weights", "w"],
         ["segment", "a.png", "--weights", "w", "--out", "o", "--steps", "ten"],
         ["segment", "a.png", "--weights", "w", "--out", "o", "--step-count", "10"],

@@ -20,6 +20,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.inspect_weights import describe_weights, published_keys
 from camseg_core.models.presets import PRESETS
 from camseg_core.unpickling import load_without_code
+from camseg_core.weights_file import shipped_hashes, shipped_path
 
 
 def described(source: str | Path) -> str:
@@ -102,7 +103,13 @@ def test_a_folder_of_an_unpublished_width_does_not_advise_what_inspect_cannot_do
         assert "width=48" in text
 
 
-@pytest.mark.parametrize("name", PRESETS)
+def test_a_name_of_shipped_weights_is_the_weights_not_the_preset() -> None:
+    first, *_ = described("demo").split("\n")
+    assert first.startswith(f"{shipped_path('demo')}: ")
+    assert first.endswith(f"sha256 {shipped_hashes()['demo']}")
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - shipped_hashes().keys()))
 def test_a_preset_tells_its_configuration(name: str) -> None:
     lines = described(name).split("\n")
     assert lines[0] == f"{name}: a preset"
