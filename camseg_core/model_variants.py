@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same model with one thing changed: input size, mask decoder, palette temperature."""
+"""The same model with one thing changed: input size, classes, mask decoder, palette temperature."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from camseg_core.checkpoint import LoadedModel, build_model, new_model
 from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.transformer import resize_positions
 
@@ -57,6 +58,26 @@ def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel
         if name.startswith("transformer.") and name.endswith("pos_embed_learned")
     }
     return _rebuilt(loaded, config, changed)
+
+
+def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
+    """Give a model of other classes, to train on: the last layer of its mask decoder is new.
+
+    All else is kept, also the latent space, which was trained on the colours of the old classes.
+
+    Raises:
+        CamsegError: the model has no mask decoder.
+    """
+    if loaded.config.mask_decoder is None:
+        raise CamsegError(
+            f"model {loaded.config.name!r} has no mask decoder: its classes cannot be replaced"
+        )
+    decoder = replace(loaded.config.mask_decoder, num_classes=label_set.num_classes)
+    config = replace(loaded.config, mask_decoder=decoder)
+    fresh = new_model(config, label_set, loaded.source, seed).model.state_dict()
+    last = "mask_decoder.to_logits."
+    changed = {name: tensor for name, tensor in fresh.items() if name.startswith(last)}
+    return replace(_rebuilt(loaded, config, changed, dropped=last), label_set=label_set)
 
 
 def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> LoadedModel:

@@ -114,6 +114,8 @@ class TrainingConfig:
             Position embeddings of weights are interpolated.
         image_features: whether the mask decoder reads image features; null keeps it as it is.
             Where that is a change the decoder starts anew.
+        replace_classes: give weights of other classes than the data's a new last layer of the mask
+            decoder (stages mask-decoder and finetune); false refuses them.
         seed: of everything random: weights, order, augmentation, noise.
         steps: optimizer steps in all.
         batch_size: images per step, over all processes and accumulations.
@@ -137,6 +139,7 @@ class TrainingConfig:
     input_height: int = 0
     input_width: int = 0
     image_features: bool | None = None
+    replace_classes: bool = False
     seed: int = 0
     steps: int = 1000
     batch_size: int = 8

@@ -24,6 +24,7 @@ from camseg_core.model_variants import (
     config_with_input_size,
     with_image_features,
     with_input_size,
+    with_label_set,
 )
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.presets import preset
@@ -208,6 +209,8 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
             loaded = with_input_size(loaded, height, width)
         if config.image_features is not None:
             loaded = with_image_features(loaded, config.image_features, config.seed)
+        if config.replace_classes and loaded.label_set.names != label_set.names:
+            loaded = with_label_set(loaded, label_set, config.seed)
     else:
         model_config = _model_config(config, label_set.num_classes)
         loaded = new_model(model_config, label_set, f"preset {config.preset}", config.seed)
@@ -215,7 +218,8 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
         raise CamsegError(
             f"{config.init_from} knows the {loaded.label_set.num_classes} classes of "
             f"{loaded.label_set.name!r}, the data has the {label_set.num_classes} of "
-            f"{label_set.name!r}; data.label_set can map the data's ids to the weights' classes"
+            f"{label_set.name!r}; data.label_set can map the data's ids to the weights' classes, "
+            "replace_classes: true gives the mask decoder a new last layer"
         )
     return loaded
 

@@ -6,16 +6,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from camseg_core.checkpoint import LoadedModel, load_model, save_model
 from camseg_core.errors import CamsegError
+from camseg_core.labels import CAMVID
 from camseg_core.model_variants import (
     with_image_features,
     with_input_size,
+    with_label_set,
     with_palette_temperature,
 )
+from camseg_core.segmenter import Segmenter
 
 
 def changed_names(one: LoadedModel, two: LoadedModel) -> set[str]:
@@ -86,6 +90,23 @@ def test_a_decoder_without_image_features_is_a_new_one(
 
 def test_a_decoder_that_fits_is_kept(tiny_model: LoadedModel) -> None:
     assert with_image_features(tiny_model, read=True) is tiny_model
+
+
+def test_other_classes_renew_the_last_layer_alone(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    save_model(with_label_set(tiny_model, CAMVID, seed=3), tmp_path / "model.safetensors")
+    changed = load_model(tmp_path / "model.safetensors")
+    assert changed.label_set == CAMVID
+    assert changed_names(changed, tiny_model) == {
+        "mask_decoder.to_logits.weight", "mask_decoder.to_logits.bias",
+    }  # fmt: skip
+    assert changed.model.state_dict()["mask_decoder.to_logits.bias"].shape == (11,)
+    result = Segmenter(changed).segment(np.full((32, 64, 3), 90, np.uint8))
+    assert result.class_ids.max() < 11
+
+
+def test_a_published_model_has_no_classes_to_replace(parity_model: LoadedModel) -> None:
+    with pytest.raises(CamsegError, match="has no mask decoder: its classes cannot be replaced"):
+        with_label_set(parity_model, CAMVID)
 
 
 def test_a_published_model_has_no_decoder_to_choose(parity_model: LoadedModel) -> None:

@@ -241,6 +241,23 @@ def test_an_export_is_the_averaged_model(tmp_path: Path, settings: Settings) -> 
             assert halved[name].equal(tensor), name
 
 
+def test_weights_of_other_classes_are_refused_or_fitted(
+    tmp_path: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from camseg_core.checkpoint import load_model, random_model, save_model
+    from camseg_core.labels import CAMVID
+    from camseg_core.model_variants import with_label_set
+
+    weights, out = tmp_path / "camvid.safetensors", tmp_path / "out.safetensors"
+    save_model(with_label_set(random_model("tiny"), CAMVID), weights)
+    content = settings("finetune", steps=2, init_from=str(weights))
+    assert main(["--config", str(write_settings(tmp_path, content))]) == 2
+    assert "knows the 11 classes of 'camvid', the data has the 19 of" in capfd.readouterr().err
+    run = train(tmp_path, content | {"replace_classes": True})
+    assert main(["--export", str(run), "--out", str(out)]) == 0
+    assert load_model(out).label_set.num_classes == 19
+
+
 def test_stages_build_on_each_other(tmp_path: Path, settings: Settings) -> None:
     from camseg_core.checkpoint import load_model
 
