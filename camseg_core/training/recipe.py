@@ -11,7 +11,8 @@ A recipe is a YAML file::
 
 Stage ``NAME`` (its ``name``, else its ``stage``) runs in ``<folder>/NAME`` and leaves
 ``<folder>/NAME.safetensors``. It starts from the weights of the stage before, or of the one that
-``init_from`` names. What is done is not done again.
+``init_from`` names; the first stage's ``init_from`` is any weights, as ``--weights`` takes them. What
+is done is not done again.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class RecipeStage:
 
     Attributes:
         name: of its run folder and of its weights file.
-        init_from: name of the stage whose weights it starts from; empty for none.
-        config: its settings, but for ``init_from``.
+        init_from: name of the stage whose weights it starts from; empty for the first one.
+        config: its settings; ``init_from`` in them is the first stage's alone.
     """
 
     name: str
@@ -66,8 +67,8 @@ def read_recipe(file: Path, overrides: Sequence[str]) -> tuple[RecipeStage, ...]
         settings = _merged(content.get("common") or {}, own)
         name = str(settings.pop("name", settings.get("stage", "")))
         before = stages[-1].name if stages else ""
-        init_from = str(settings.pop("init_from", before))
         known = [stage.name for stage in stages]
+        init_from = str(settings.pop("init_from", before)) if known else ""
         if init_from and init_from not in known:
             raise CamsegError(
                 f"{file}, stage {name}: init_from {init_from!r} is no stage before it; "

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from camseg_core.checkpoint import load_model
+from camseg_core.checkpoint import load_model, random_model, save_model
 from camseg_core.errors import CamsegError
 from camseg_core.profiles import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.training.recipe import read_recipe, run_recipe
@@ -47,6 +47,17 @@ def test_stages_take_common_settings_and_their_own(recipe: Path) -> None:
     assert stages[1].config.optimizer.learning_rate == 0.002
     assert stages[1].config.optimizer.warmup_steps == 0  # the common one stays
     assert stages[2].config.optimizer.learning_rate == 0.001
+
+
+def test_the_first_stage_starts_from_any_weights(settings: Settings, tmp_path: Path) -> None:
+    save_model(random_model("tiny", seed=8), tmp_path / "given.safetensors")
+    given = {"stage": "mask-decoder", "init_from": str(tmp_path / "given.safetensors"), "steps": 1}
+    file = write_recipe(tmp_path / "recipe.yaml", settings(), given)
+    trained = load_model(run_recipe(file, [], tmp_path / "out")).model.state_dict()
+    expected = random_model("tiny", seed=8).model.state_dict()
+    frozen = [name for name in expected if name.startswith("transformer.")]
+    assert frozen
+    assert [name for name in frozen if not expected[name].equal(trained[name])] == []
 
 
 def test_each_stage_starts_from_the_one_before(recipe: Path, tmp_path: Path) -> None:
@@ -96,7 +107,10 @@ def test_a_stage_is_not_continued_with_other_settings(recipe: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("stages", "message"),
     [
-        ([{"stage": "transformer", "init_from": "x"}], "stage transformer: init_from 'x' is no st"),
+        (
+            [{"stage": "autoencoder"}, {"stage": "transformer", "init_from": "x"}],
+            "stage transformer: init_from 'x' is no stage before it; there are autoencoder",
+        ),
         ([{"stage": "finetune"}] * 2, "stage 2: the name 'finetune' is taken or unusable"),
         ([{"stage": "finetune", "name": "a/b"}], "stage 1: the name 'a/b' is taken or unusable"),
         ([{"stage": "finetune", "step": 3}], "unknown setting step"),
