@@ -11,8 +11,8 @@ A recipe is a YAML file::
 
 Stage ``NAME`` (its ``name``, else its ``stage``) runs in ``<folder>/NAME`` and leaves
 ``<folder>/NAME.safetensors``. It starts from the weights of the stage before, or of the one that
-``init_from`` names; the first stage's ``init_from`` is any weights, as ``--weights`` takes them. What
-is done is not done again.
+``init_from`` names; the first stage's ``init_from`` is any weights, as ``--weights`` takes them.
+What is done is not done again.
 """
 
 from __future__ import annotations
