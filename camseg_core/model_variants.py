@@ -74,10 +74,7 @@ def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> L
         )
     decoder = replace(loaded.config.mask_decoder, num_classes=label_set.num_classes)
     config = replace(loaded.config, mask_decoder=decoder)
-    fresh = new_model(config, label_set, loaded.source, seed).model.state_dict()
-    last = "mask_decoder.to_logits."
-    changed = {name: tensor for name, tensor in fresh.items() if name.startswith(last)}
-    return replace(_rebuilt(loaded, config, changed, dropped=last), label_set=label_set)
+    return _renewed(replace(loaded, label_set=label_set), config, "mask_decoder.to_logits.", seed)
 
 
 def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> LoadedModel:
@@ -91,9 +88,7 @@ def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> Loade
     config = config_with_image_features(loaded.config, read)
     if config == loaded.config:
         return loaded
-    fresh = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
-    decoder = {name: tensor for name, tensor in fresh.items() if name.startswith("mask_decoder.")}
-    return _rebuilt(loaded, config, decoder, dropped="mask_decoder.")
+    return _renewed(loaded, config, "mask_decoder.", seed)
 
 
 def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
@@ -109,6 +104,13 @@ def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
         )
     channels = config.image_encoder.feature_channels if read else ()
     return replace(config, mask_decoder=replace(config.mask_decoder, feature_channels=channels))
+
+
+def _renewed(loaded: LoadedModel, config: ModelConfig, prefix: str, seed: int) -> LoadedModel:
+    """Build a model around the tensors of another; those below ``prefix`` are new ones."""
+    fresh = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
+    new = {name: tensor for name, tensor in fresh.items() if name.startswith(prefix)}
+    return _rebuilt(loaded, config, new, dropped=prefix)
 
 
 def _rebuilt(

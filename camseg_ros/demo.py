@@ -29,7 +29,7 @@ UInt8 = NDArray[np.uint8]
 
 DRAWN_FRAMES = 120
 DRAWN_SEED = 9200
-"""Unlike the seeds of config/training/demo.yaml's data."""
+"""Of no frame that the shipped weights were trained or scored on (benchmarks/train_demo.sh)."""
 SHEET_FRAMES = 4
 SHEET_TILE_WIDTH = 480
 

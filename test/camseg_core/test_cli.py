@@ -351,6 +351,20 @@ def test_segment_says_when_weights_are_random(
     assert "camseg: the weights are RANDOM, the masks mean nothing\n" in error
 
 
+def test_segment_takes_the_weights_that_ship(
+    inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for given in ([], ["--weights", "demo"]):
+        out = tmp_path / f"out{len(given)}"
+        assert main(["segment", str(inputs / "good.png"), *given, "--out", str(out)]) == 0
+        assert "RANDOM" not in capfd.readouterr().err
+    names = sorted(path.name for path in (tmp_path / "out0").glob("*.png"))
+    assert names
+    for name in names:
+        same = (tmp_path / "out0" / name).read_bytes() == (tmp_path / "out2" / name).read_bytes()
+        assert same, name
+
+
 def test_segment_does_the_others_where_one_picture_is_bad(
     tmp_path: Path, parity: Path, write_image: Writer, capfd: pytest.CaptureFixture[str]
 ) -> None:
