@@ -30,6 +30,13 @@ drive all --split train --frames 625 --seed 3 --condition rain
 drive all --split train --frames 625 --seed 4 --condition snow
 drive all --split train --frames 625 --seed 5 --condition night
 drive all --split val --frames 80 --seed 9100
+# For the last stage: two thirds clear.
+drive mostly-clear --split train --frames 5000 --seed 1
+drive mostly-clear --split train --frames 625 --seed 2 --condition fog
+drive mostly-clear --split train --frames 625 --seed 3 --condition rain
+drive mostly-clear --split train --frames 625 --seed 4 --condition snow
+drive mostly-clear --split train --frames 625 --seed 5 --condition night
+drive mostly-clear --split val --frames 80 --seed 9100
 # Test: other seeds than training and validation.
 drive test-clear --split val --frames 200 --seed 9000
 for condition in fog rain snow night; do
@@ -42,8 +49,8 @@ OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} "$PYTHON" -m torch.distributed.run \
     --nproc-per-node "$PROCESSES" --master-port "${MASTER_PORT:-29511}" \
     -m camseg_core.training --recipe config/training/demo.yaml --output-dir "$OUT/runs" \
     ${SETTINGS:+--set $SETTINGS}
-[ -e "$OUT/runs/finetune-2.safetensors" ] || { echo "not finished; the same command goes on"; exit 0; }
-"$PYTHON" -m camseg_core.training --export "$OUT/runs/finetune-2" --which last --half \
+[ -e "$OUT/runs/finetune-3.safetensors" ] || { echo "not finished; the same command goes on"; exit 0; }
+"$PYTHON" -m camseg_core.training --export "$OUT/runs/finetune-3" --which last --half \
     --out "$OUT/demo.safetensors"
 "$PYTHON" benchmarks/score_weights.py --weights demo="$OUT/demo.safetensors" \
     --clear "$OUT/test-clear" --adverse "$OUT/test-adverse" --out "$OUT/scores"
