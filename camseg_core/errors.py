@@ -5,6 +5,8 @@ from __future__ import annotations
 
 FAILED_CHECK = 1
 BAD_INPUT = 2
+DEVICE_LOST = 70
+"""Of the node: only a new process can go on."""
 INTERRUPTED = 130
 
 

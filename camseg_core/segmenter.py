@@ -108,6 +108,15 @@ class Segmenter:
         """The model's classes."""
         return self.loaded.label_set
 
+    def input_size(self, image: UInt8) -> tuple[int, int]:
+        """Give height and width that an image uint8 [H, W, 3] has as the model's input.
+
+        Raises:
+            CamsegError: the image is no uint8 RGB array or empty.
+        """
+        fit = self._fit(check_image(image))
+        return fit.input_height, fit.input_width
+
     def segment(
         self,
         image: UInt8,

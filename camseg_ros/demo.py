@@ -23,7 +23,7 @@ from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
 from camseg_core.pictures import write_png
 from camseg_ros.dds_environment import use_free_domain, use_large_images
-from camseg_ros.replay import ReplayResult, replay_live
+from camseg_ros.replay import CameraReplay, latency_percentile_ms, replay_live
 
 UInt8 = NDArray[np.uint8]
 
@@ -43,7 +43,7 @@ def drawn_frames(count: int, height: int = 540, width: int = 960) -> list[UInt8]
     ]
 
 
-def contact_sheet(frames: Sequence[UInt8], result: ReplayResult) -> UInt8:
+def contact_sheet(frames: Sequence[UInt8], result: CameraReplay) -> UInt8:
     """Put frames with their overlay and confidence below each other: RGB uint8."""
     shown = [
         (index, result.received[stamp].pictures)
@@ -94,9 +94,9 @@ def write_video(path: Path, pictures: Sequence[UInt8], rate_hz: float) -> None:
         writer.release()
 
 
-def summary_line(result: ReplayResult) -> str:
+def summary_line(result: CameraReplay) -> str:
     """Give the counts and the latency in one line."""
-    values = result.node_values
+    values, latencies_ms = result.values, result.latencies_ms()
     matched = len(set(result.masks) & set(result.published))
     lost_in = len(result.published) - int(values["frames_in"])
     lost_out = int(values["frames_out"]) - len(result.masks)
@@ -106,8 +106,8 @@ def summary_line(result: ReplayResult) -> str:
         f"frames out {values['frames_out']} (lost in DDS {lost_out}), "
         f"dropped {values['frames_dropped']}, "
         f"refused {values['frames_refused']}, stamps matched {matched}, "
-        f"latency p50 {result.latency_percentile_ms(50):.0f} ms, "
-        f"p95 {result.latency_percentile_ms(95):.0f} ms"
+        f"latency p50 {latency_percentile_ms(latencies_ms, 50):.0f} ms, "
+        f"p95 {latency_percentile_ms(latencies_ms, 95):.0f} ms"
     )
 
 
@@ -135,18 +135,19 @@ def run_demo(
     parameters = {"weights": weights, "steps": steps}
     with tqdm(total=len(frames), unit="frame", desc="play") as bar:
         result = replay_live(frames, rate_hz=rate_hz, parameters=parameters, progress=bar.update)
+    camera = result.only
     mark = stamp_random if is_random else np.asarray
     overlays = [
         mark(item.pictures["overlay"])
-        for _, item in sorted(result.received.items())
+        for _, item in sorted(camera.received.items())
         if "overlay" in item.pictures
     ]
     if overlays:
         seconds = max(len(frames) / rate_hz, 1e-9)
-        write_png(out / "contact_sheet.png", mark(contact_sheet(frames, result)))
+        write_png(out / "contact_sheet.png", mark(contact_sheet(frames, camera)))
         write_video(out / "overlay.mp4", overlays, max(1.0, len(overlays) / seconds))
         print(f"wrote {out / 'contact_sheet.png'} and {out / 'overlay.mp4'}")
-    print(summary_line(result))
+    print(summary_line(camera))
     problems = result.problems()
     for problem in problems:
         print(f"camseg-demo: {problem}", file=sys.stderr)

@@ -3,25 +3,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from camseg_ros.health import Condition
 
-def diagnostics_message(
-    name: str, level: bytes, text: str, values: Mapping[str, str], stamp: Time
-) -> DiagnosticArray:
-    """Build one status: ``level`` is a `DiagnosticStatus` constant, ``stamp`` the node's clock."""
+HARDWARE_ID = "camseg"
+
+
+@dataclass(frozen=True)
+class StatusEntry:
+    """One status: of the node, or of one of its cameras."""
+
+    name: str
+    condition: Condition
+    values: Mapping[str, str]
+
+
+def diagnostics_message(entries: Iterable[StatusEntry], stamp: Time) -> DiagnosticArray:
+    """Build a message; ``stamp`` is the node's clock."""
     message = DiagnosticArray()
     message.header.stamp = stamp
     message.status = [
         DiagnosticStatus(
-            level=level,
-            name=name,
-            message=text,
-            hardware_id="camseg",
-            values=[KeyValue(key=key, value=value) for key, value in values.items()],
+            level=bytes([entry.condition.level]),
+            name=entry.name,
+            message=entry.condition.text,
+            hardware_id=HARDWARE_ID,
+            values=[KeyValue(key=key, value=value) for key, value in entry.values.items()],
         )
+        for entry in entries
     ]
     return message

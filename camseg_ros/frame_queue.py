@@ -2,14 +2,14 @@
 """Frames between the executor and the worker: the newest of each camera waits, older ones drop.
 
 Plain Python, no ROS. Times are integers in nanoseconds. Every frame that enters is counted once and
-leaves once: received = out + dropped + refused + waiting + in progress.
+leaves once, for each camera: received = out + dropped + refused + waiting + in progress.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, field
 from typing import Any, Literal
 
 Outcome = Literal["out", "dropped", "refused"]
@@ -43,6 +43,25 @@ class FrameCounts:
     waiting: int = 0
     in_progress: int = 0
 
+    def __add__(self, other: FrameCounts) -> FrameCounts:
+        """Add the counts of another camera."""
+        return FrameCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass
+class _Camera:
+    """What one camera's frames came to, and the one that waits."""
+
+    waiting: QueuedFrame | None = None
+    received: int = 0
+    in_progress: int = 0
+    left: dict[Outcome, int] = field(default_factory=lambda: {"out": 0, "dropped": 0, "refused": 0})
+
+    def drop_waiting(self) -> None:
+        if self.waiting is not None:
+            self.left["dropped"] += 1
+            self.waiting = None
+
 
 class FrameQueue:
     """At most one waiting frame per camera; thread-safe; one worker takes from it."""
@@ -50,15 +69,12 @@ class FrameQueue:
     def __init__(self, cameras: Sequence[str]) -> None:
         """Serve ``cameras``; it is closed until `open`."""
         self._condition = threading.Condition()
-        self._waiting: dict[str, QueuedFrame] = {}
-        self._cameras = tuple(cameras)
+        self._cameras = {name: _Camera() for name in cameras}
+        self._line: dict[str, None] = {}  # cameras with a waiting frame, longest waiting first
         self._accepting = False
         self._ended = False
-        self._in_progress = 0
         self._generation = 0
         self._taken_generation = 0
-        self._received = 0
-        self._left: dict[Outcome, int] = {"out": 0, "dropped": 0, "refused": 0}
 
     def open(self) -> None:
         """Accept frames."""
@@ -69,12 +85,15 @@ class FrameQueue:
         """Accept no more frames; the waiting ones drop. What is in progress will be dropped."""
         with self._condition:
             self._accepting = False
-            self._generation += 1
-            self._left["dropped"] += len(self._waiting)
-            self._waiting.clear()
+            self._drop()
+
+    def clear(self) -> None:
+        """Drop what waits and what is in progress; later frames are accepted as before."""
+        with self._condition:
+            self._drop()
 
     def end(self) -> None:
-        """Close for good: `take` gives None from now on."""
+        """Close for good: `take_batch` gives nothing from now on."""
         self.close()
         with self._condition:
             self._ended = True
@@ -86,55 +105,76 @@ class FrameQueue:
         Raises:
             KeyError: the camera is none of the queue's.
         """
-        if frame.camera not in self._cameras:
-            raise KeyError(frame.camera)
         with self._condition:
-            self._received += 1
+            camera = self._cameras[frame.camera]
+            camera.received += 1
             if not self._accepting:
-                self._left["dropped"] += 1
+                camera.left["dropped"] += 1
                 return
-            waiting = self._waiting.get(frame.camera)
-            if waiting is not None:
-                self._left["dropped"] += 1
-                if waiting.stamp_ns > frame.stamp_ns:
+            if camera.waiting is not None:
+                camera.left["dropped"] += 1
+                if camera.waiting.stamp_ns > frame.stamp_ns:
                     return
-                # The place in the line stays the camera's, so that a fast camera cannot starve
-                # itself by replacing its frame.
-            self._waiting[frame.camera] = frame
+            camera.waiting = frame
+            # The place in the line stays the camera's, so that a fast camera cannot starve itself
+            # by replacing its frame.
+            self._line.setdefault(frame.camera)
             self._condition.notify()
 
-    def take(self, timeout_s: float | None = None) -> QueuedFrame | None:
-        """Wait for a frame, of the camera that waits longest; None after ``timeout_s`` or the end.
+    def take_batch(
+        self, most: int | None = None, timeout_s: float | None = None
+    ) -> list[QueuedFrame]:
+        """Wait for frames; give the waiting ones, at most one per camera, longest waiting first.
 
-        What is taken is in progress until `finish`.
+        Empty after ``timeout_s`` or at the end. With ``most`` below the number of cameras, those
+        left out come first the next time. What is taken is in progress until `finish`.
         """
         with self._condition:
-            self._condition.wait_for(lambda: self._waiting or self._ended, timeout_s)
-            if self._ended or not self._waiting:
-                return None
-            camera = next(iter(self._waiting))
-            self._in_progress += 1
+            self._condition.wait_for(lambda: self._line or self._ended, timeout_s)
+            if self._ended:
+                return []
+            batch = []
+            for name in list(self._line)[:most]:
+                del self._line[name]
+                camera = self._cameras[name]
+                if camera.waiting is not None:
+                    batch.append(camera.waiting)
+                    camera.waiting = None
+                    camera.in_progress += 1
             self._taken_generation = self._generation
-            return self._waiting.pop(camera)
+            return batch
 
-    def finish(self, outcome: Outcome) -> None:
-        """Count out the frame in progress."""
+    def finish(self, camera: str, outcome: Outcome) -> None:
+        """Count out a frame in progress."""
         with self._condition:
-            self._in_progress -= 1
-            self._left[outcome] += 1
+            self._cameras[camera].in_progress -= 1
+            self._cameras[camera].left[outcome] += 1
 
     @property
     def may_publish(self) -> bool:
-        """True if the queue was not closed since the frame in progress was taken."""
+        """True if the queue was neither closed nor cleared since the last batch was taken."""
         with self._condition:
             return self._accepting and self._taken_generation == self._generation
 
-    def counts(self) -> FrameCounts:
-        """Give the counts, consistent with each other."""
+    def counts(self) -> dict[str, FrameCounts]:
+        """Give the counts of each camera, consistent with each other."""
         with self._condition:
-            return FrameCounts(
-                received=self._received,
-                waiting=len(self._waiting),
-                in_progress=self._in_progress,
-                **self._left,
-            )
+            return {
+                name: FrameCounts(
+                    received=camera.received,
+                    waiting=int(camera.waiting is not None),
+                    in_progress=camera.in_progress,
+                    **camera.left,
+                )
+                for name, camera in self._cameras.items()
+            }
+
+    def total(self) -> FrameCounts:
+        """Give the counts of all cameras together."""
+        return sum(self.counts().values(), FrameCounts())
+
+    def _drop(self) -> None:
+        self._generation += 1
+        self._line.clear()
+        for camera in self._cameras.values():
+            camera.drop_waiting()

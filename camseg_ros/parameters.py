@@ -6,18 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from camseg_core.models.configs import TRAIN_TIMESTEPS
-from camseg_core.profiles import DEFAULT_PROFILE, PROFILE_NAMES, Profiles, find_profile
+from camseg_core.profiles import DEFAULT_PROFILE, PROFILE_NAMES
 from camseg_core.sampling import SAMPLERS
-from camseg_core.sampling_options import MAX_SAMPLES, SamplingOptions
+from camseg_core.sampling_options import MAX_SAMPLES
+from camseg_ros.outputs import OUTPUTS
 
 NODE_NAME = "segment_node"
-OUTPUT_ENCODINGS = {"mask": "mono8", "confidence": "mono8", "overlay": "rgb8"}
-"""Image topics below ~/<camera>/, and their encodings."""
+SAFE_STATES = ("publish_nothing", "all_unlabeled")
+TRANSPORTS = ("raw", "compressed")
+LARGEST_SIDE = 16384
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ParameterSpec:
     """
 
     name: str
-    default: bool | int | float | str
+    default: bool | int | float | str | list[str]
     description: str
     lowest: float | None = None
     highest: float | None = None
@@ -44,12 +44,8 @@ class ParameterSpec:
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
-        "camera", "camera", "Name of the camera; outputs are under ~/<camera>/.",
-        constraint="letters, digits and underscores, not starting with a digit",
-    ),
-    ParameterSpec("image_topic", "image", "Input topic (sensor_msgs/Image or CompressedImage)."),
-    ParameterSpec(
-        "transport", "raw", "Type of the input topic.", constraint="raw or compressed"
+        "cameras", ["camera"], "Names of the cameras; outputs are under ~/<camera>/.",
+        constraint="letters, digits and underscores, not starting with a digit; each once",
     ),
     ParameterSpec(
         "weights", "demo",
@@ -62,15 +58,19 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         lowest=0, highest=1024,
     ),
     ParameterSpec(
+        "max_batch_size", 0, "Frames inferred together at most; 0: one of each camera.",
+        lowest=0, highest=1024,
+    ),
+    ParameterSpec(
         "autostart", True, "Configure and activate without waiting for a lifecycle manager."
     ),
     ParameterSpec(
         "warmup_height", 540, "Height of the image of the warm-up run in configure, pixels.",
-        lowest=1, highest=16384,
+        lowest=1, highest=LARGEST_SIDE,
     ),
     ParameterSpec(
         "warmup_width", 960, "Width of the image of the warm-up run in configure, pixels.",
-        lowest=1, highest=16384,
+        lowest=1, highest=LARGEST_SIDE,
     ),
     ParameterSpec(
         "profile", DEFAULT_PROFILE, "The weights' own settings for what is left open below.",
@@ -96,19 +96,92 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "seed", 0, "Of the noise, which is the same for every frame.",
         lowest=0, highest=2**63 - 1, live=True,
     ),
+    ParameterSpec(
+        "latency_budget_ms", 0.0, "From a frame's entry to its masks; above 0 the node chooses the "
+        "steps, and steps is not read.", lowest=0.0, highest=600000.0, live=True,
+    ),
+    ParameterSpec(
+        "min_steps", 1, "Fewest steps with a latency budget.",
+        lowest=1, highest=TRAIN_TIMESTEPS, live=True,
+    ),
+    ParameterSpec(
+        "max_steps", 0, "Most steps with a latency budget; 0: as in profile accurate.",
+        lowest=0, highest=TRAIN_TIMESTEPS, live=True,
+    ),
+    ParameterSpec(
+        "outputs", list(OUTPUTS), "What is published, where somebody subscribes.", live=True,
+        constraint=" or ".join(OUTPUTS),
+    ),
+    ParameterSpec(
+        "output_height", 0, "Height of mask, confidence and overlay, pixels; 0: the input's.",
+        lowest=0, highest=LARGEST_SIDE, live=True,
+    ),
+    ParameterSpec(
+        "output_width", 0, "Width of mask, confidence and overlay, pixels; 0: the input's.",
+        lowest=0, highest=LARGEST_SIDE, live=True,
+    ),
+    ParameterSpec(
+        "min_confidence", 0.0, "Pixels with less confidence become unlabeled (255).",
+        lowest=0.0, highest=1.0, live=True,
+    ),
+    ParameterSpec(
+        "class_min_confidence", "", "The same for single classes, which go over min_confidence.",
+        live=True, constraint="CLASS=SHARE, separated by commas, e.g. person=0.4, rider=0.4",
+    ),
+    ParameterSpec(
+        "safe_state", "publish_nothing", "What a camera whose condition is ERROR gets.",
+        constraint=" or ".join(SAFE_STATES), live=True,
+    ),
+    ParameterSpec(
+        "no_input_warn_s", 1.0, "WARN after so long without a frame; 0: never.",
+        lowest=0.0, highest=3600.0, live=True,
+    ),
+    ParameterSpec(
+        "no_input_error_s", 3.0, "ERROR after so long without a frame; 0: never.",
+        lowest=0.0, highest=3600.0, live=True,
+    ),
+    ParameterSpec(
+        "input_age_warn_s", 1.0, "WARN if a frame's stamp is older on entry, by the node's clock; "
+        "0: never.", lowest=0.0, highest=3600.0, live=True,
+    ),
+    ParameterSpec(
+        "input_age_error_s", 0.0, "ERROR, and no mask, if it is older than this; 0: never.",
+        lowest=0.0, highest=3600.0, live=True,
+    ),
+    ParameterSpec(
+        "latency_warn_ms", 1000.0, "WARN if frames take longer, median of five; 0: never.",
+        lowest=0.0, highest=3600000.0, live=True,
+    ),
+    ParameterSpec(
+        "latency_error_ms", 0.0, "ERROR, and no mask, if a frame takes longer; 0: never.",
+        lowest=0.0, highest=3600000.0, live=True,
+    ),
+    ParameterSpec(
+        "inference_limit_s", 0.0, "A batch that takes longer hangs: the process ends with status "
+        "70; 0: ten times the slowest warm-up, at least 10 s.", lowest=0.0, highest=86400.0,
+    ),
 )  # fmt: skip
 
+CAMERA_PARAMETERS: tuple[ParameterSpec, ...] = (
+    ParameterSpec(
+        "image_topic", "", "Input topic; empty: <camera>/image_raw, with /compressed after it for "
+        "that transport.",
+    ),
+    ParameterSpec(
+        "transport", "raw", "Type of the input: sensor_msgs/Image or CompressedImage.",
+        constraint=" or ".join(TRANSPORTS),
+    ),
+    ParameterSpec(
+        "camera_info_topic", "", "sensor_msgs/CameraInfo of the camera; empty: camera_info beside "
+        "the image topic.",
+    ),
+)  # fmt: skip
+"""Of each camera; their names begin with ``<camera>.``"""
 
-def sampling_options(values: Mapping[str, Any], profiles: Profiles) -> SamplingOptions:
-    """Build the options of a frame: the chosen profile's, over which given values go.
-
-    Args:
-        values: parameter values by name.
-        profiles: of the weights.
-
-    Raises:
-        CamsegError: a value out of its range, or an unknown profile.
-    """
-    names = ("steps", "sampler", "samples", "precision")
-    given = {name: values[name] for name in names if values[name]}
-    return replace(find_profile(profiles, values["profile"]), seed=values["seed"], **given)
+INFORMATION: tuple[ParameterSpec, ...] = (
+    ParameterSpec("label_set", "", "Name of the weights' classes."),
+    ParameterSpec("class_names", [""], "Names of the classes; the place is the class id."),
+    ParameterSpec("class_colors", [""], "Colours of the classes, #rrggbb."),
+    ParameterSpec("weights_sha256", "", "SHA-256 of the weights file."),
+)
+"""Read-only: the node sets them when it is configured."""

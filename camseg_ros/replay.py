@@ -3,17 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import signal
 import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,13 +27,15 @@ from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError
 from camseg_ros.conversions import array_from_image_message, image_message, stamp_ns
-from camseg_ros.parameters import NODE_NAME, OUTPUT_ENCODINGS, PARAMETERS
+from camseg_ros.node_process import END_LIMIT_S, NodeParameters, node_process
+from camseg_ros.outputs import OUTPUTS
+from camseg_ros.parameters import NODE_NAME
 
 UInt8 = NDArray[np.uint8]
 
 CAMERA = "camera"
-IMAGE_TOPIC = "image"
 FRAME_ID = "camera_optical_frame"
+PICTURES = ("mask", "confidence", "overlay")
 START_LIMIT_S = 300.0
 DISCOVERY_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 120.0
@@ -53,36 +50,32 @@ class Received:
     latency_ns: int | None = None
 
 
-@dataclass(frozen=True)
-class ReplayResult:
-    """What a live replay saw.
+@dataclass
+class CameraReplay:
+    """What came back for one camera.
 
     Attributes:
         published: stamps of the frames played, ns, in order.
         masks: stamps of the masks received, ns, in order of arrival, repeats included.
         received: per stamp, the pictures and the latency from publishing to the mask's arrival.
-        node_values: the node's last diagnostics.
-        exit_status: of the node's process.
+        values: the node's last diagnostics of this camera.
     """
 
-    published: list[int]
-    masks: list[int]
-    received: dict[int, Received]
-    node_values: dict[str, str]
-    exit_status: int
+    published: list[int] = field(default_factory=list)
+    masks: list[int] = field(default_factory=list)
+    received: dict[int, Received] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
 
-    def latency_percentile_ms(self, percent: float) -> float:
-        """Give a percentile of the latency in milliseconds, not-a-number without masks."""
-        latencies_ns = [
-            item.latency_ns for item in self.received.values() if item.latency_ns is not None
-        ]
-        return float(np.percentile(latencies_ns, percent)) / 1e6 if latencies_ns else float("nan")
+    def latencies_ms(self) -> NDArray[np.float64]:
+        """Give all latencies in milliseconds."""
+        latencies_ns = [item.latency_ns for item in self.received.values() if item.latency_ns]
+        return np.array(latencies_ns, np.float64) / 1e6
 
     def problems(self) -> list[str]:
         """List what breaks the node's promises; empty if all held."""
         count = {
             key.removeprefix("frames_"): int(value)
-            for key, value in self.node_values.items()
+            for key, value in self.values.items()
             if key.startswith("frames_")
         }
         problems = []
@@ -98,45 +91,101 @@ class ReplayResult:
             problems.append(f"in is not out + dropped + refused: {count}")
         elif count["out"] < len(self.masks):
             problems.append(f"the node counts {count['out']} out, {len(self.masks)} arrived")
+        return problems
+
+
+@dataclass(frozen=True)
+class ReplayResult:
+    """What a live replay saw.
+
+    Attributes:
+        cameras: what came back for each camera.
+        values: the node's last diagnostics of itself.
+        exit_status: of the node's process.
+    """
+
+    cameras: dict[str, CameraReplay]
+    values: dict[str, str]
+    exit_status: int
+
+    @property
+    def only(self) -> CameraReplay:
+        """What came back where there is one camera."""
+        (camera,) = self.cameras.values()
+        return camera
+
+    def problems(self) -> list[str]:
+        """List what breaks the node's promises, per camera; empty if all held."""
+        problems = [
+            f"{name}: {problem}"
+            for name, camera in self.cameras.items()
+            for problem in camera.problems()
+        ]
         if self.exit_status != 0:
             problems.append(f"the node exited with status {self.exit_status}")
         return problems
+
+
+def latency_percentile_ms(latencies_ms: NDArray[np.float64], percent: float) -> float:
+    """Give a percentile, not-a-number without masks."""
+    return float(np.percentile(latencies_ms, percent)) if latencies_ms.size else float("nan")
 
 
 def replay_live(
     frames: Iterable[UInt8],
     *,
     rate_hz: float,
-    parameters: Mapping[str, bool | int | float | str],
+    parameters: NodeParameters,
+    cameras: Sequence[str] = (CAMERA,),
+    keep: Sequence[str] = PICTURES,
     progress: Callable[[], object] = lambda: None,
+    observe: Callable[[int], object] = lambda pid: None,
 ) -> ReplayResult:
     """Play RGB frames uint8 [H, W, 3] at ``rate_hz`` through a node started for it.
 
     The node runs in its own process with ``parameters`` set and is shut down through its lifecycle
-    at the end. ``progress`` is called once per frame played.
+    at the end. Every camera gets every frame.
+
+    Args:
+        frames: to play.
+        rate_hz: of each camera.
+        parameters: of the node, without cameras and image topics.
+        cameras: their names.
+        keep: outputs to listen to, ``mask`` among them; with ``mask`` alone no picture is kept.
+        progress: called once per frame played.
+        observe: called with the node's process id when it is active and seen, before the first
+            frame.
 
     Raises:
         CamsegError: the node did not start, or did not end.
     """
-    parameters = {**parameters, "image_topic": IMAGE_TOPIC, "camera": CAMERA}
+    parameters = {
+        **parameters,
+        "cameras": list(cameras),
+        **{f"{name}.image_topic": image_topic(name) for name in cameras},
+    }
     with _context() as context, node_process(parameters) as process:
-        player = _Player(context)
+        player = _Player(context, cameras, keep)
         try:
             player.wait_until_active(process)
             player.wait(player.outputs_are_matched, DISCOVERY_LIMIT_S, "the node to see us listen")
+            observe(process.pid)
             player.play(frames, rate_hz, progress)
             player.drain()
             player.change_state(Transition.TRANSITION_DEACTIVATE)
             player.wait_until_idle()
             player.ask_to_shut_down()
-            exit_status = process.wait(timeout=DRAIN_LIMIT_S)
+            exit_status = process.wait(timeout=END_LIMIT_S)
         except subprocess.TimeoutExpired as error:
-            raise CamsegError(f"segment_node did not end within {DRAIN_LIMIT_S:.0f} s") from error
+            raise CamsegError(f"segment_node did not end within {END_LIMIT_S:.0f} s") from error
         finally:
             player.close()
-    return ReplayResult(
-        player.published, player.masks, player.received, player.node_values, exit_status
-    )
+    return ReplayResult(player.cameras, player.node_values, exit_status)
+
+
+def image_topic(camera: str) -> str:
+    """Give the topic on which a camera is played."""
+    return f"{camera}/image_raw"
 
 
 @contextmanager
@@ -149,56 +198,31 @@ def _context() -> Iterator[Context]:
         rclpy.shutdown(context=context)
 
 
-@contextmanager
-def node_process(
-    parameters: Mapping[str, bool | int | float | str],
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run segment_node as users do, with a params file; interrupt it at the end if it still runs.
-
-    Raises:
-        CamsegError: a parameter is none of the node's.
-    """
-    unknown = set(parameters) - {spec.name for spec in PARAMETERS}
-    if unknown:
-        raise CamsegError(f"segment_node has no parameter {', '.join(sorted(unknown))}")
-    with tempfile.TemporaryDirectory(prefix="camseg_") as folder:
-        params_file = Path(folder) / "params.yaml"
-        lines = [f"    {name}: {json.dumps(value)}" for name, value in parameters.items()]
-        params_file.write_text("\n".join(["/**:", "  ros__parameters:", *lines, ""]))
-        arguments = ["--ros-args"] + (["--params-file", str(params_file)] if lines else [])
-        process = subprocess.Popen([sys.executable, "-m", "camseg_ros.segment_node", *arguments])
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(timeout=DRAIN_LIMIT_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-
 class _Player:
     """Publishes frames and collects outputs, with its own executor thread."""
 
-    def __init__(self, context: Context) -> None:
-        self.published: list[int] = []
-        self.masks: list[int] = []
-        self.received: dict[int, Received] = {}
+    def __init__(self, context: Context, cameras: Sequence[str], keep: Sequence[str]) -> None:
+        self.cameras = {name: CameraReplay() for name in cameras}
         self.node_values: dict[str, str] = {}
+        self._keep = keep
         self._sent_ns: dict[int, int] = {}
         self._changed = threading.Condition()
         self._node = Node("camseg_player", context=context)
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._publisher = self._node.create_publisher(Image, IMAGE_TOPIC, best_effort)
-        for output in OUTPUT_ENCODINGS:
-            self._node.create_subscription(
-                Image,
-                f"{NODE_NAME}/{CAMERA}/{output}",
-                lambda message, output=output: self._on_picture(output, message),
-                QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE),
-            )
+        self._publishers = {
+            name: self._node.create_publisher(Image, image_topic(name), best_effort)
+            for name in cameras
+        }
+        for name in cameras:
+            for output in keep:
+                self._node.create_subscription(
+                    Image,
+                    f"{NODE_NAME}/{name}/{OUTPUTS[output].topic}",
+                    lambda message, name=name, output=output: self._on_picture(
+                        name, output, message
+                    ),
+                    QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE),
+                )
         self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._get_state = self._node.create_client(GetState, f"{NODE_NAME}/get_state")
         self._change_state = self._node.create_client(ChangeState, f"{NODE_NAME}/change_state")
@@ -225,7 +249,9 @@ class _Player:
     def outputs_are_matched(self) -> bool:
         """True when the node, by its own word, has us as a subscriber of every output."""
         return all(
-            self.node_values.get(f"subscribers_{output}", "0") != "0" for output in OUTPUT_ENCODINGS
+            camera.values.get(f"subscribers_{output}", "0") != "0"
+            for camera in self.cameras.values()
+            for output in self._keep
         )
 
     def wait_until_active(self, process: subprocess.Popen[bytes]) -> None:
@@ -246,7 +272,7 @@ class _Player:
             if (
                 state is not None
                 and state.current_state.id == State.PRIMARY_STATE_ACTIVE
-                and self._publisher.get_subscription_count() > 0
+                and all(item.get_subscription_count() > 0 for item in self._publishers.values())
             ):
                 return
 
@@ -263,9 +289,11 @@ class _Player:
             if delay_s > 0:
                 time.sleep(delay_s)  # the camera's clock, not a guess at somebody's readiness
             with self._changed:
-                self.published.append(stamp)
+                for camera in self.cameras.values():
+                    camera.published.append(stamp)
                 self._sent_ns[stamp] = time.monotonic_ns()
-            self._publisher.publish(message)
+            for publisher in self._publishers.values():
+                publisher.publish(message)
             progress()
 
     def drain(self) -> None:
@@ -275,7 +303,11 @@ class _Player:
         self.wait_until_idle()
         with self._changed:
             self._changed.wait_for(
-                lambda: int(self.node_values["frames_out"]) <= len(self.masks), ARRIVAL_LIMIT_S
+                lambda: all(
+                    int(camera.values["frames_out"]) <= len(camera.masks)
+                    for camera in self.cameras.values()
+                ),
+                ARRIVAL_LIMIT_S,
             )
 
     def wait_until_idle(self) -> None:
@@ -307,14 +339,16 @@ class _Player:
         future.add_done_callback(lambda _: done.set())
         return future.result() if done.wait(limit_s) else None
 
-    def _on_picture(self, output: str, message: Image) -> None:
+    def _on_picture(self, name: str, output: str, message: Image) -> None:
         arrived_ns = time.monotonic_ns()
         stamp = stamp_ns(message.header)
+        camera = self.cameras[name]
         with self._changed:
-            item = self.received.setdefault(stamp, Received())
-            item.pictures[output] = array_from_image_message(message)
+            item = camera.received.setdefault(stamp, Received())
+            if len(self._keep) > 1:
+                item.pictures[output] = array_from_image_message(message)
             if output == "mask":
-                self.masks.append(stamp)
+                camera.masks.append(stamp)
                 if stamp in self._sent_ns:
                     item.latency_ns = arrived_ns - self._sent_ns[stamp]
             self._changed.notify_all()
@@ -322,8 +356,14 @@ class _Player:
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
             for status in message.status:
-                if status.name.endswith(NODE_NAME):
-                    self.node_values = {entry.key: entry.value for entry in status.values}
+                values = {entry.key: entry.value for entry in status.values}
+                node, _, camera = status.name.partition(": ")
+                if not node.endswith(NODE_NAME):
+                    continue
+                if camera in self.cameras:
+                    self.cameras[camera].values = values
+                elif not camera:
+                    self.node_values = values
             self._changed.notify_all()
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle node: images in, masks, confidence and overlays out.
+"""The lifecycle node: images of several cameras in, masks, confidence and more out.
 
 The executor's thread only queues frames and answers services; one worker thread converts, infers
-and publishes. Publishers live from configure to cleanup, the subscription from activate to
+and publishes. Publishers live from configure to cleanup, subscriptions from activate to
 deactivate.
 """
 
 from __future__ import annotations
 
-import re
+import os
 import signal
 import sys
 import threading
@@ -16,10 +16,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import (
     FloatingPointRange,
     IntegerRange,
@@ -28,48 +27,52 @@ from rcl_interfaces.msg import (
 )
 from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
-from camseg_core.errors import BAD_INPUT, CamsegError
-from camseg_core.pictures import overlay_image
+from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
+from camseg_core.labels import LabelSet
 from camseg_core.profiles import V_PROFILES, Profiles
-from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmenter
-from camseg_ros.conversions import (
-    BadFrameError,
-    image_message,
-    rgb_from_compressed,
-    rgb_from_image,
-    stamp_ns,
-)
+from camseg_core.segmenter import Segmenter
+from camseg_ros.camera_port import CameraPort, Qualities
+from camseg_ros.class_info import labels_json
 from camseg_ros.dds_environment import use_large_images
-from camseg_ros.diagnostics import diagnostics_message
-from camseg_ros.frame_queue import FrameQueue, Outcome, QueuedFrame
-from camseg_ros.health import LatencyWindow, count_values, latency_values
+from camseg_ros.diagnostics import StatusEntry, diagnostics_message
+from camseg_ros.health import Condition, Level
 from camseg_ros.parameters import (
+    CAMERA_PARAMETERS,
+    INFORMATION,
     NODE_NAME,
-    OUTPUT_ENCODINGS,
     PARAMETERS,
     ParameterSpec,
-    sampling_options,
 )
+from camseg_ros.pipeline import SegmentationPipeline, Surroundings
+from camseg_ros.settings import LiveSettings, camera_names, camera_settings, live_settings
 
 DIAGNOSTICS_PERIOD_S = 1.0
+WATCHDOG_PERIOD_S = 0.1
 SPIN_TIMEOUT_S = 0.2
-REPEATED_WARNING_NS = 10 * 10**9
+LAST_WORDS_LIMIT_S = 0.5
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 INPUT_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
-TRANSPORTS: dict[str, type] = {"raw": Image, "compressed": CompressedImage}
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
+QUALITIES = Qualities(INPUT_QOS, OUTPUT_QOS, LATCHED_QOS)
 
 
 class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
-    """One camera, one model, one worker."""
+    """The cameras of one vehicle, one model, one worker."""
 
     def __init__(self) -> None:
         """Declare the parameters.
@@ -79,37 +82,39 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         """
         super().__init__(NODE_NAME)
         self.stop_requested = threading.Event()
-        self._camera = ""
-        self._input: tuple[type, str] = (Image, "")
-        self._queue = FrameQueue([])
-        self._latency = LatencyWindow()
-        self._worker: threading.Thread | None = None
-        self._segmenter: Segmenter | None = None
-        self._image_publishers: dict[str, Any] = {}
-        self._subscription: Any = None
-        self._publish_lock = threading.Lock()
-        self._warned_ns: dict[str, int] = {}
-        try:
-            for spec in PARAMETERS:
-                self.declare_parameter(spec.name, spec.default, _descriptor(spec))
-        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-            raise CamsegError(f"parameter {spec.name}: {error}") from error
+        self._pipeline: SegmentationPipeline | None = None
+        self._labels: Any = None
+        self._active = False
+        self._specs: dict[str, ParameterSpec] = {}
         self._profiles: Profiles = V_PROFILES  # until weights are loaded
-        self._options = sampling_options(self._values(), self._profiles)
+        self._label_set: LabelSet | None = None
+        for spec in (*PARAMETERS, *INFORMATION):
+            self._declare(spec.name, spec)
+        self._declare_cameras()
+        for spec in INFORMATION:
+            self.describe_parameter(spec.name).read_only = True
+        self._live_settings(self._values())  # a bad value is told before anything is loaded
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # The steady clock: health is told also where a bag's clock stands still.
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        # The steady clock: health is watched also where a bag's clock stands still.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
+        self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=steady)
+
+    @property
+    def failure(self) -> str | None:
+        """Why this process cannot go on, None while it can."""
+        return self._pipeline.failure if self._pipeline is not None else None
 
     # ---- lifecycle -----------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, run it once, create publishers and the worker."""
+        """Load the model, run it, create publishers and the worker."""
         return self._transition("configure", self._configure, undo=self._release)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Listen to the camera."""
+        """Listen to the cameras."""
         result = self._transition("activate", self._activate, undo=self._stop_listening)
         return super().on_activate(state) if result == TransitionCallbackReturn.SUCCESS else result
 
@@ -130,48 +135,66 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
+        self._declare_cameras()
         values = self._values()
-        camera, transport = values["camera"], values["transport"]
-        if transport not in TRANSPORTS:
-            raise CamsegError(f"transport {transport!r}; it is one of {', '.join(TRANSPORTS)}")
-        if not camera.isidentifier() or not camera.isascii():
-            raise CamsegError(
-                f"camera {camera!r}; letters, digits and underscores, not starting with a digit, "
-                "are needed"
-            )
+        cameras = [camera_settings(name, values) for name in camera_names(values)]
         if values["torch_threads"]:
             torch.set_num_threads(values["torch_threads"])
         started = time.monotonic()
         segmenter = Segmenter.load(values["weights"], device=values["device"])
-        warmup = np.zeros((values["warmup_height"], values["warmup_width"], 3), np.uint8)
-        self._profiles = segmenter.loaded.profiles
-        self._options = sampling_options(values, self._profiles)
-        segmenter.segment(warmup, self._options)
+        self._profiles, self._label_set = segmenter.loaded.profiles, segmenter.label_set
+        live = self._live_settings(values)
+        surroundings = Surroundings(
+            log=self.get_logger(),
+            stamp=lambda: self.get_clock().now().to_msg(),
+            clock_ns=lambda: int(self.get_clock().now().nanoseconds),
+        )
+        ports = [CameraPort(self, settings, live.limits, QUALITIES) for settings in cameras]
+        self._pipeline = SegmentationPipeline(
+            segmenter,
+            ports,
+            live,
+            surroundings,
+            max_batch_size=values["max_batch_size"],
+            inference_limit_ns=round(1e9 * values["inference_limit_s"]),
+        )
+        self._pipeline.warm_up(values["warmup_height"], values["warmup_width"])
+        self._pipeline.start()
+        self._announce(segmenter, ports, live)
         if segmenter.loaded.is_random:
             self.get_logger().warning("the weights are RANDOM: the masks mean nothing")
-        self._segmenter = segmenter
-        self._camera = camera
-        self._input = (TRANSPORTS[transport], values["image_topic"])
-        self._queue = FrameQueue([camera])
-        self._latency = LatencyWindow()
-        for output in OUTPUT_ENCODINGS:
-            self._image_publishers[output] = self.create_publisher(
-                Image, f"~/{camera}/{output}", OUTPUT_QOS
-            )
-        self._worker = threading.Thread(target=self._work, name="inference")
-        self._worker.start()
         self.get_logger().info(
             f"configured: {segmenter.loaded.source} on {segmenter.device}, "
             f"loaded and warmed up in {time.monotonic() - started:.1f} s"
         )
 
+    def _announce(self, segmenter: Segmenter, ports: list[CameraPort], live: LiveSettings) -> None:
+        """Tell what the class ids mean: latched topics and read-only parameters."""
+        label_set = segmenter.label_set
+        weights_sha256 = segmenter.loaded.weights_sha256 or ""
+        self._labels = self.create_publisher(String, "~/labels", LATCHED_QOS)
+        self._labels.publish(String(data=labels_json(label_set, weights_sha256)))
+        stamp = self.get_clock().now().to_msg()
+        for port in ports:
+            port.announce(label_set, live.threshold, stamp)
+        information = {
+            "label_set": label_set.name,
+            "class_names": list(label_set.names),
+            "class_colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in label_set.palette],
+            "weights_sha256": weights_sha256,
+        }
+        for name in information:
+            self.describe_parameter(name).read_only = False
+        self.set_parameters([Parameter(name, value=value) for name, value in information.items()])
+        for name in information:
+            self.describe_parameter(name).read_only = True
+
     def _activate(self) -> None:
-        message_type, topic = self._input
-        self._queue.open()
-        self._subscription = self.create_subscription(
-            message_type, topic, self._on_image, INPUT_QOS
-        )
-        self.get_logger().info(f"active: listening to {self._subscription.topic_name}")
+        if self._pipeline is None:
+            raise CamsegError("the node is not configured; configure it first")
+        topics = self._pipeline.open()
+        self._active = True
+        self.get_logger().info(f"active: listening to {', '.join(topics)}")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening; frames that are not out yet are dropped and counted."""
@@ -197,147 +220,113 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     def close(self) -> None:
         """Stop, wait for the frame in progress, tell the final counts. May be called twice."""
-        if self._worker is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             return
-        self._release()
+        self._stop_listening()
+        pipeline.end()
         self._publish_diagnostics()
-        counts = self._queue.counts()
+        self._release()
+        counts = pipeline.queue.total()
         self.get_logger().info(
             f"frames in {counts.received} = out {counts.out} + dropped {counts.dropped} "
             f"+ refused {counts.refused}"
         )
 
-    @property
-    def _active(self) -> bool:
-        return self._subscription is not None
-
     def _stop_listening(self) -> None:
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
-        with self._publish_lock:  # a frame is published whole before, or not at all
-            self._queue.close()
+        self._active = False
+        if self._pipeline is not None:
+            self._pipeline.close()
 
     def _release(self) -> None:
         self._stop_listening()
-        self._queue.end()
-        if self._worker is not None:
-            self._worker.join()
-            self._worker = None
-        for publisher in self._image_publishers.values():
-            self.destroy_publisher(publisher)
-        self._image_publishers.clear()
-        self._segmenter = None
+        if self._pipeline is not None:
+            self._pipeline.end()
+            self._pipeline = None
+        if self._labels is not None:
+            self.destroy_publisher(self._labels)
+            self._labels = None
 
     # ---- parameters ----------------------------------------------------------------------------
 
+    def _declare(self, name: str, spec: ParameterSpec) -> None:
+        try:
+            self.declare_parameter(name, spec.default, _descriptor(spec))
+        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+            raise CamsegError(f"parameter {name}: {error}") from error
+        self._specs[name] = spec
+
+    def _declare_cameras(self) -> None:
+        """Declare the parameters of cameras that have none yet."""
+        for camera in camera_names(self._values()):
+            for spec in CAMERA_PARAMETERS:
+                if not self.has_parameter(f"{camera}.{spec.name}"):
+                    self._declare(f"{camera}.{spec.name}", spec)
+
     def _values(self) -> dict[str, Any]:
-        return {spec.name: self.get_parameter(spec.name).value for spec in PARAMETERS}
+        return {name: self.get_parameter(name).value for name in self._specs}
+
+    def _live_settings(self, values: dict[str, Any]) -> LiveSettings:
+        return live_settings(values, self._profiles, self._label_set)
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Accept live parameters from the next frame on; refuse the others while active."""
         values = self._values()
-        known = {spec.name: spec for spec in PARAMETERS}
         for parameter in parameters:
-            spec = known.get(parameter.name)
+            spec = self._specs.get(parameter.name)
             if spec is None:
                 continue  # use_sim_time and the like are rclpy's own
             if self._active and not spec.live:
                 return SetParametersResult(
                     successful=False,
-                    reason=f"{spec.name} cannot change while the node is active; deactivate, "
+                    reason=f"{parameter.name} cannot change while the node is active; deactivate, "
                     "clean up and configure it again",
                 )
             values[parameter.name] = parameter.value
         try:
-            options = sampling_options(values, self._profiles)
+            camera_names(values)
+            live = self._live_settings(values)
         except CamsegError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        self._options = options  # one reference: the worker reads the old or the new, whole
+        if self._pipeline is not None:
+            self._pipeline.apply(live)  # as a whole: the worker reads the old or the new
         return SetParametersResult(successful=True)
 
-    # ---- frames --------------------------------------------------------------------------------
+    # ---- health --------------------------------------------------------------------------------
 
-    def _on_image(self, message: Image | CompressedImage) -> None:
-        """Queue a frame; nothing slow here, it is the executor's thread."""
-        received_ns = time.monotonic_ns()
-        self._queue.put(QueuedFrame(self._camera, stamp_ns(message.header), received_ns, message))
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """Drop what is under way, and forget what was measured."""
+        if self._pipeline is not None:
+            self._pipeline.reset()
+        response.success = self._pipeline is not None
+        response.message = "reset" if response.success else "the node is not configured"
+        return response
 
-    def _work(self) -> None:
-        """Take, convert, infer, publish, until the queue ends."""
-        while (frame := self._queue.take()) is not None:
-            outcome: Outcome = "dropped"
-            try:
-                outcome = self._process(frame, self._options)
-            except SegmentationCancelled:
-                pass
-            except BadFrameError as error:
-                outcome = "refused"
-                self._warn_refused(str(error))
-            except Exception as error:  # a frame must not end the worker
-                outcome = "refused"
-                self._warn_refused(f"{type(error).__name__}: {error}")
-            finally:
-                self._queue.finish(outcome)
-
-    def _process(self, frame: QueuedFrame, options: SamplingOptions) -> Outcome:
-        segmenter = self._segmenter
-        if segmenter is None:
-            return "dropped"
-        to_rgb = (
-            rgb_from_compressed if isinstance(frame.message, CompressedImage) else rgb_from_image
-        )
-        image = to_rgb(frame.message)
-        # Deactivation and Ctrl-C wait for the worker: a large model should not finish its frame.
-        result = segmenter.segment(image, options, cancelled=lambda: not self._queue.may_publish)
-        pictures = {"mask": result.class_ids, "confidence": result.confidence}
-        if self._image_publishers["overlay"].get_subscription_count() > 0:
-            pictures["overlay"] = overlay_image(image, result.class_ids, segmenter.label_set)
-        messages = {
-            output: image_message(picture, OUTPUT_ENCODINGS[output], frame.message.header)
-            for output, picture in pictures.items()
-        }
-        with self._publish_lock:
-            if not self._queue.may_publish:  # deactivated meanwhile: nobody expects it any more
-                return "dropped"
-            for output, message in messages.items():
-                self._image_publishers[output].publish(message)
-        self._latency.add(time.monotonic_ns() - frame.received_ns)
-        return "out"
-
-    def _warn_refused(self, reason: str) -> None:
-        """Warn once per kind of reason; a kind that repeats, every ten seconds."""
-        kind = re.sub(r"\d+", "#", reason)  # sizes differ from frame to frame
-        now_ns = time.monotonic_ns()
-        if now_ns - self._warned_ns.get(kind, -REPEATED_WARNING_NS) >= REPEATED_WARNING_NS:
-            self._warned_ns[kind] = now_ns
-            self.get_logger().warning(f"frame refused: {reason}")
-
-    # ---- diagnostics ---------------------------------------------------------------------------
+    def _watch(self) -> None:
+        if self._active and self._pipeline is not None and self._pipeline.check():
+            self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        loaded = self._segmenter.loaded if self._segmenter is not None else None
-        values = {
-            **count_values(self._queue.counts()),
-            **latency_values(self._latency),
-            **{
-                f"subscribers_{output}": str(publisher.get_subscription_count())
-                for output, publisher in self._image_publishers.items()
-            },
-            "steps": str(self._options.steps),
-            "sampler": self._options.sampler,
-            "samples": str(self._options.samples),
-            "precision": self._options.precision,
-            "weights": loaded.source if loaded else "",
-            "weights_sha256": (loaded.weights_sha256 or "") if loaded else "",
-        }
-        level, text = DiagnosticStatus.OK, "active" if self._active else "not active"
-        if loaded is not None and loaded.is_random:
-            level, text = DiagnosticStatus.WARN, f"{text}, weights are random"
+        name, pipeline = self.get_fully_qualified_name(), self._pipeline
+        if pipeline is None:
+            entries = [StatusEntry(name, Condition(Level.OK, "not configured"), {})]
+        else:
+            own = StatusEntry(name, pipeline.condition(self._active), pipeline.values())
+            entries = [own, *pipeline.camera_entries(name)]
         stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(
-            diagnostics_message(self.get_fully_qualified_name(), level, text, values, stamp)
-        )
+        self._diagnostics.publish(diagnostics_message(entries, stamp))
+
+    def say_last_words(self) -> None:
+        """Tell why the process ends and bring the cameras into the safe state, without waiting."""
+        self.get_logger().error(f"{self.failure}; this process ends with status {DEVICE_LOST}")
+        if self._pipeline is None:
+            return
+        self._pipeline.enter_safe_state()
+        self._publish_diagnostics()
+        limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(self._pipeline.ports)))
+        self._diagnostics.wait_for_all_acked(limit)
+        for port in self._pipeline.ports.values():
+            port.wait_until_sent(limit)
 
 
 def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
@@ -360,6 +349,20 @@ def _autostart(node: SegmentNode) -> bool:
     """Configure and activate; false if the node could not."""
     success = TransitionCallbackReturn.SUCCESS
     return node.trigger_configure() == success and node.trigger_activate() == success
+
+
+def _spin(node: SegmentNode, stop: threading.Event) -> None:
+    """Serve until the end; a lost device ends the process at once, whatever else hangs in it."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while not stop.is_set() and not node.stop_requested.is_set():
+        executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+        if node.failure is not None:
+            node.say_last_words()
+            sys.stderr.flush()
+            os._exit(DEVICE_LOST)  # the worker may never return, and a lost device may hang an exit
+    node.close()
+    executor.shutdown()
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -393,12 +396,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if node.get_parameter("autostart").value and not _autostart(node):
             return BAD_INPUT
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop.is_set() and not node.stop_requested.is_set():
-            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-        node.close()
-        executor.shutdown()
+        _spin(node, stop)
     finally:
         node.close()
         node.destroy_node()

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import shutil
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +38,12 @@ NODE_ARGUMENTS = {
     "profile": "str",
     "steps": "int",
     "sampler": "str",
-    "image_topic": "str",
-    "camera": "str",
+    "latency_budget_ms": "float",
     "use_sim_time": "bool",
     "autostart": "bool",
 }
-ARGUMENTS = {"params_file", "namespace", "log_level", *NODE_ARGUMENTS}
+OWN_ARGUMENTS = {"params_file", "cameras", "image_topics", "namespace", "respawn", "log_level"}
+ARGUMENTS = {*OWN_ARGUMENTS, *NODE_ARGUMENTS}
 
 needs_launch = pytest.mark.skipif(
     importlib.util.find_spec("launch_ros") is None,
@@ -93,6 +95,7 @@ class Run:
     status: int | None = None
     node_exit: int | None = None
     output: str = ""
+    killed: bool = False
     values: dict[str, Any] = field(default_factory=dict)
 
 
@@ -149,9 +152,15 @@ def parameters_of(node_name: str, names: list[str]) -> dict[str, Any]:
 
 
 def run_launch_file(
-    prefix: Path, arguments: dict[str, str], when_active: Callable[[], dict[str, Any]]
+    prefix: Path,
+    arguments: dict[str, str],
+    when_active: Callable[[], dict[str, Any]],
+    kill_first: bool = False,
 ) -> Run:
-    """Run the installed launch file until the node is active (then ask), or gone."""
+    """Run the installed launch file until the node is active (then ask), or gone.
+
+    With ``kill_first`` the first node that is active is killed, and the next one awaited.
+    """
     from launch import LaunchDescription, LaunchService
     from launch.actions import (
         IncludeLaunchDescription,
@@ -169,13 +178,18 @@ def run_launch_file(
         run.output += event.text.decode()
         if was_active or "active: " not in run.output:
             return []
+        if kill_first and not run.killed:
+            run.killed, run.output = True, ""
+            os.kill(event.pid, signal.SIGKILL)
+            return []
         run.values = when_active()
         return [Shutdown(reason="the node was active")]
 
     def on_exit(event: Any, context: Any) -> list[Any]:
         run.node_exit = event.returncode
         # launch_ros fails on a second shutdown.
-        return [] if context.is_shutdown else [Shutdown(reason="the node ended")]
+        was_killed = event.returncode == -signal.SIGKILL
+        return [] if context.is_shutdown or was_killed else [Shutdown(reason="the node ended")]
 
     path = prefix / "share" / "camseg_ros" / "launch" / LAUNCH_FILE.name
     service = LaunchService(noninteractive=True)
@@ -221,14 +235,15 @@ def test_the_node_comes_up_with_the_given_arguments_and_goes_down(
             "params_file": str(params_file),
             "steps": "3",
             "use_sim_time": "true",
-            "image_topic": "left/image",
+            "cameras": "left, right",
+            "image_topics": "left/image, /right/image",
             "namespace": "car",
         },
         lambda: parameters_of("/car/segment_node", ["steps", "seed", "use_sim_time", "device"]),
     )
     assert run.values == {"steps": 3, "seed": 5, "use_sim_time": True, "device": "cpu"}, run.output
     assert "configured: random:tiny" in run.output
-    assert "active: listening to /car/left/image" in run.output
+    assert "active: listening to /car/left/image, /right/image" in run.output
     assert "Traceback" not in run.output
     assert (run.status, run.node_exit) == (0, 0), run.output
 
@@ -245,3 +260,49 @@ def test_bad_arguments_end_the_node_with_the_reason(
     assert run.node_exit == BAD_INPUT
     assert reason in run.output
     assert "Traceback" not in run.output
+
+
+@needs_launch
+def test_a_node_that_dies_is_started_again(package_prefix: Path) -> None:
+    arguments = {"weights": "random:tiny", "cameras": "front"}
+    run = run_launch_file(package_prefix, arguments, dict, kill_first=True)
+    assert run.killed
+    assert "active: listening to /front/image_raw" in run.output
+    assert (run.status, run.node_exit) == (0, 0), run.output
+
+
+@needs_launch
+@pytest.mark.parametrize(
+    ("cameras", "topics", "parameters"),
+    [
+        ("", "", {}),
+        ("", "/image", {"camera.image_topic": "/image"}),
+        ("front", "", {"cameras": ["front"]}),
+        (
+            "front, rear",
+            "/a,/b",
+            {"cameras": ["front", "rear"], "front.image_topic": "/a", "rear.image_topic": "/b"},
+        ),
+    ],
+)
+def test_lists_of_cameras_and_topics_become_parameters(
+    cameras: str, topics: str, parameters: dict[str, Any]
+) -> None:
+    assert launch_module().camera_parameters(cameras, topics) == parameters
+
+
+@needs_launch
+def test_as_many_topics_as_cameras_are_needed() -> None:
+    with pytest.raises(
+        ValueError, match="image_topics has 1 entries for the cameras a, b; one each"
+    ):
+        launch_module().camera_parameters("a,b", "/image")
+
+
+def launch_module() -> Any:
+    spec = importlib.util.spec_from_file_location("segment_launch", LAUNCH_FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

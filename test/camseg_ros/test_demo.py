@@ -9,7 +9,7 @@ import pytest
 
 from camseg_core.errors import CamsegError
 from camseg_ros import demo
-from camseg_ros.replay import Received, ReplayResult
+from camseg_ros.replay import CameraReplay, Received
 
 VALUES = {"frames_in": "3", "frames_out": "2", "frames_dropped": "1", "frames_refused": "0"}
 
@@ -19,7 +19,7 @@ def picture(value: int, channels: int = 3) -> np.ndarray:
     return np.full(shape, value, np.uint8)
 
 
-def result(*stamps: int) -> ReplayResult:
+def result(*stamps: int) -> CameraReplay:
     received = {
         stamp: Received(
             {"mask": picture(1, 1), "confidence": picture(9, 1), "overlay": picture(stamp)},
@@ -27,7 +27,7 @@ def result(*stamps: int) -> ReplayResult:
         )
         for stamp in stamps
     }
-    return ReplayResult([10, 20, 30, 40], list(stamps), received, VALUES, 0)
+    return CameraReplay([10, 20, 30, 40], list(stamps), received, VALUES)
 
 
 def test_the_line_counts_and_gives_percentiles() -> None:

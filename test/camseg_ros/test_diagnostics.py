@@ -4,14 +4,25 @@ from __future__ import annotations
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from camseg_ros.diagnostics import diagnostics_message
+from camseg_ros.diagnostics import StatusEntry, diagnostics_message
+from camseg_ros.health import Condition, Level
 
 
-def test_one_status_with_its_values_and_stamp() -> None:
+def test_entries_become_statuses() -> None:
     message = diagnostics_message(
-        "/segment_node", DiagnosticStatus.WARN, "late", {"steps": "4", "drops": "0"}, Time(sec=7)
+        [
+            StatusEntry("/node", Condition(Level.WARN, "over budget"), {"steps": "4"}),
+            StatusEntry("/node: front", Condition(Level.ERROR, "no input"), {}),
+        ],
+        Time(sec=7),
     )
-    (status,) = message.status
     assert message.header.stamp.sec == 7
-    assert (status.name, status.level, status.message) == ("/segment_node", b"\x01", "late")
-    assert [(entry.key, entry.value) for entry in status.values] == [("steps", "4"), ("drops", "0")]
+    node, front = message.status
+    assert (node.level, node.name, node.message) == (DiagnosticStatus.WARN, "/node", "over budget")
+    assert [(entry.key, entry.value) for entry in node.values] == [("steps", "4")]
+    assert node.hardware_id == front.hardware_id == "camseg"
+    assert (front.level, front.name, list(front.values)) == (
+        DiagnosticStatus.ERROR,
+        "/node: front",
+        [],
+    )

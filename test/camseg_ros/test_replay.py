@@ -20,7 +20,8 @@ from camseg_core.errors import CamsegError
 from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import Segmenter
 from camseg_ros.demo import drawn_frames
-from camseg_ros.replay import ReplayResult, node_process, replay_live
+from camseg_ros.node_process import node_process
+from camseg_ros.replay import CameraReplay, ReplayResult, latency_percentile_ms, replay_live
 
 PARAMETERS = {"weights": "random:tiny", "steps": 2, "warmup_height": 60, "warmup_width": 97}
 
@@ -34,10 +35,10 @@ def replayed() -> tuple[list[np.ndarray], ReplayResult]:
 def test_the_node_keeps_its_promises(replayed: tuple[list[np.ndarray], ReplayResult]) -> None:
     frames, result = replayed
     assert result.problems() == []
-    assert len(result.published) == len(frames)
-    assert len(result.masks) >= 2
+    assert len(result.only.published) == len(frames)
+    assert len(result.only.masks) >= 2
     assert result.exit_status == 0
-    values = {key: int(text) for key, text in result.node_values.items() if "frames" in key}
+    values = {key: int(text) for key, text in result.values.items() if "frames" in key}
     assert values["frames_refused"] == values["frames_waiting"] == values["frames_in_progress"] == 0
     assert values["frames_in"] == values["frames_out"] + values["frames_dropped"]
     assert values["frames_in"] <= len(frames)
@@ -48,8 +49,8 @@ def test_masks_are_the_segmenter_s_on_the_frame_of_their_stamp(
 ) -> None:
     frames, result = replayed
     segmenter = Segmenter(random_model("tiny"))
-    for stamp, item in result.received.items():
-        frame = frames[result.published.index(stamp)]
+    for stamp, item in result.only.received.items():
+        frame = frames[result.only.published.index(stamp)]
         expected = segmenter.segment(frame, replace(V_PROFILES["balanced"], steps=2))
         # Another process may lay out memory otherwise, and sums round in another order.
         assert (item.pictures["mask"] == expected.class_ids).mean() >= 0.999
@@ -60,21 +61,23 @@ def test_latency_is_positive_and_ordered(
     replayed: tuple[list[np.ndarray], ReplayResult],
 ) -> None:
     _, result = replayed
-    assert 0.0 < result.latency_percentile_ms(50) <= result.latency_percentile_ms(95)
+    latencies_ms = result.only.latencies_ms()
+    assert len(latencies_ms) == len(result.only.masks)
+    p50, p95 = (latency_percentile_ms(latencies_ms, percent) for percent in (50, 95))
+    assert 0.0 < p50 <= p95
 
 
 def test_problems_are_found() -> None:
     values = {"frames_in": "3", "frames_out": "2", "frames_dropped": "0", "frames_refused": "0"}
-    result = ReplayResult([1, 2, 3], [1, 1, 9], {}, values, exit_status=-9)
+    front = CameraReplay([1, 2, 3], [1, 1, 9], {}, values)
+    result = ReplayResult({"front": front, "rear": CameraReplay([1], [], {}, {})}, {}, -9)
     assert result.problems() == [
-        "a stamp came back twice",
-        "a mask carries a stamp that no input frame had",
-        "in is not out + dropped + refused: {'in': 3, 'out': 2, 'dropped': 0, 'refused': 0}",
+        "front: a stamp came back twice",
+        "front: a mask carries a stamp that no input frame had",
+        "front: in is not out + dropped + refused: {'in': 3, 'out': 2, 'dropped': 0, 'refused': 0}",
+        "rear: no mask came back",
+        "rear: the node sent no diagnostics",
         "the node exited with status -9",
-    ]
-    assert ReplayResult([1], [], {}, {}, 0).problems() == [
-        "no mask came back",
-        "the node sent no diagnostics",
     ]
 
 
@@ -106,7 +109,7 @@ def test_a_signal_ends_the_node_cleanly(number: signal.Signals) -> None:
     said = []
     for line in process.stderr:
         said.append(line)
-        if "active: listening to /image" in line:
+        if "active: listening to /camera/image_raw" in line:
             process.send_signal(number)
     assert process.wait(timeout=60) == 0
     text = "".join(said)
@@ -125,7 +128,7 @@ def test_a_signal_in_the_middle_of_a_stream_leaves_exact_counts() -> None:
     rclpy.init()
     try:
         camera = rclpy.create_node("camera")
-        publisher = camera.create_publisher(Image, "image", 1)
+        publisher = camera.create_publisher(Image, "camera/image_raw", 1)
         message = Image(height=60, width=97, step=291, encoding="bgr8", data=bytes(60 * 291))
         timer = camera.create_timer(0.01, lambda: publisher.publish(message))
         deadline = time.monotonic() + 60.0

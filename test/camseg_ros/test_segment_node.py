@@ -32,7 +32,8 @@ from camseg_ros.conversions import (
     image_message,
     stamp_ns,
 )
-from camseg_ros.parameters import PARAMETERS
+from camseg_ros.outputs import FrameOutputs
+from camseg_ros.parameters import INFORMATION, PARAMETERS
 from camseg_ros.segment_node import SegmentNode
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -50,7 +51,7 @@ class Harness:
         rclpy.init(args=["--ros-args", *arguments, "--log-level", "error"])
         self.node = SegmentNode()
         self.user = rclpy.create_node("user", use_global_arguments=False)
-        self.camera = self.user.create_publisher(Image, "image", QoSProfile(depth=10))
+        self.camera = self.user.create_publisher(Image, "camera/image_raw", QoSProfile(depth=10))
         self.outputs: dict[str, list[Image]] = {"mask": [], "confidence": [], "overlay": []}
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
@@ -63,6 +64,17 @@ class Harness:
         for thread in self.threads:
             thread.start()
 
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call on the executor's thread, where services call it."""
+        task = self.executor.create_task(function)
+        self.wait(task.done)
+        return task.result()
+
+    def trigger(self, *transitions: str) -> None:
+        for transition in transitions:
+            result = self.call(getattr(self.node, f"trigger_{transition}"))
+            assert result == SUCCESS, transition
+
     def listen(self, *outputs: str) -> None:
         for output in outputs:
             self.user.create_subscription(
@@ -73,8 +85,7 @@ class Harness:
             )
 
     def start(self) -> None:
-        assert self.node.trigger_configure() == SUCCESS
-        assert self.node.trigger_activate() == SUCCESS
+        self.trigger("configure", "activate")
         self.wait(lambda: self.camera.get_subscription_count() == 1)
 
     def publish(self, stamp: int, height: int = 24, width: int = 40) -> np.ndarray:
@@ -91,10 +102,20 @@ class Harness:
             time.sleep(0.01)
 
     def counts(self) -> Any:
-        return self.node._queue.counts()
+        return self.node._pipeline.queue.total()
+
+    @property
+    def pipeline(self) -> Any:
+        return self.node._pipeline
+
+    def wait_for_listeners(self, *outputs: str) -> None:
+        """Wait until the node sees that somebody listens."""
+        self.listen(*outputs)
+        port = self.pipeline.ports["camera"]
+        self.wait(lambda: all(port.subscribers()[output] for output in outputs))
 
     def close(self) -> None:
-        self.node.close()
+        self.call(self.node.close)
         self.executor.shutdown()
         self.user_executor.shutdown()
         for thread in self.threads:
@@ -122,26 +143,29 @@ class HeldSegmenter:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self.loaded, self.label_set = segmenter.loaded, segmenter.label_set
+        self.input_size = segmenter.input_size
         self.entered, self.release = threading.Semaphore(0), threading.Semaphore(0)
         self.options: list[SamplingOptions] = []
         self.obeys_cancelled = True
 
-    def segment(
-        self, image: np.ndarray, options: SamplingOptions, cancelled: Callable[[], bool]
+    def segment_batch(
+        self,
+        images: list[np.ndarray],
+        options: SamplingOptions,
+        cancelled: Callable[[], bool],
     ) -> Any:
         self.entered.release()
         assert self.release.acquire(timeout=LIMIT_S)
         self.options.append(options)
         self.cancelled = cancelled()
         if self.obeys_cancelled:
-            return self._segmenter.segment(image, options, cancelled)
-        return self._segmenter.segment(image, options)
+            return self._segmenter.segment_batch(images, options, cancelled)
+        return self._segmenter.segment_batch(images, options)
 
 
 def hold(harness: Harness) -> HeldSegmenter:
-    held = HeldSegmenter(harness.node._segmenter)
-    harness.node._segmenter = held
+    held = HeldSegmenter(harness.pipeline.segmenter)
+    harness.pipeline._worker.segmenter = held
     return held
 
 
@@ -150,9 +174,7 @@ def test_outputs_are_those_of_the_segmenter_with_the_input_header(
 ) -> None:
     node = harness(steps=2, seed=5)
     node.start()
-    node.listen("mask", "confidence", "overlay")
-    publishers = node.node._image_publishers
-    node.wait(lambda: all(item.get_subscription_count() for item in publishers.values()))
+    node.wait_for_listeners("mask", "confidence", "overlay")
     image = node.publish(123_456_789_012)
     node.wait(lambda: all(len(messages) == 1 for messages in node.outputs.values()))
     for messages in node.outputs.values():
@@ -176,8 +198,7 @@ def test_every_encoding_gives_a_mask_of_the_input_size(
 ) -> None:
     node = harness()
     node.start()
-    node.listen("mask")
-    node.wait(lambda: node.node._image_publishers["mask"].get_subscription_count() == 1)
+    node.wait_for_listeners("mask")
     step = 4 * 30 + 7  # padded, whatever the encoding's bytes per pixel
     data = np.random.default_rng(1).integers(0, 256, 21 * step, np.uint8).tobytes()
     node.camera.publish(Image(height=21, width=30, step=step, encoding=encoding, data=data))
@@ -188,11 +209,10 @@ def test_every_encoding_gives_a_mask_of_the_input_size(
 
 
 def test_compressed_images_are_read(harness: Callable[..., Harness]) -> None:
-    node = harness(transport="compressed", image_topic="packed")
+    node = harness(**{"camera.transport": "compressed", "camera.image_topic": "packed"})
     node.camera = node.user.create_publisher(CompressedImage, "packed", QoSProfile(depth=10))
     node.start()
-    node.listen("mask")
-    node.wait(lambda: node.node._image_publishers["mask"].get_subscription_count() == 1)
+    node.wait_for_listeners("mask")
     image = np.random.default_rng(1).integers(0, 256, (21, 30, 3), np.uint8)
     content = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
     node.camera.publish(CompressedImage(format="png", data=content))
@@ -205,17 +225,28 @@ def test_compressed_images_are_read(harness: Callable[..., Harness]) -> None:
     node.wait(lambda: node.counts().refused == 1)
 
 
-def test_an_overlay_is_made_only_for_a_subscriber(
+def test_nothing_is_built_for_nobody(
     harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("nobody subscribes to the overlay")
-
-    monkeypatch.setattr("camseg_ros.segment_node.overlay_image", refuse)
+    built: list[str] = []
+    real = FrameOutputs.messages
+    monkeypatch.setattr(
+        FrameOutputs,
+        "messages",
+        lambda self, names: built.extend(names) or real(self, names),
+    )
     node = harness()
     node.start()
     node.publish(1)
     node.wait(lambda: node.counts().out == 1)
+    assert built == []
+    node.wait_for_listeners("mask", "overlay")
+    (result,) = node.node.set_parameters([Parameter("outputs", value=["mask", "confidence"])])
+    assert result.successful
+    node.publish(2)
+    node.wait(lambda: len(node.outputs["mask"]) == 1)
+    assert built == ["mask"]
+    assert node.outputs["overlay"] == []
 
 
 def test_executor_answers_and_the_newest_frame_wins_while_a_frame_is_inferred(
@@ -223,8 +254,7 @@ def test_executor_answers_and_the_newest_frame_wins_while_a_frame_is_inferred(
 ) -> None:
     node = harness()
     node.start()
-    node.listen("mask")
-    node.wait(lambda: node.node._image_publishers["mask"].get_subscription_count() == 1)
+    node.wait_for_listeners("mask")
     held = hold(node)
     node.publish(1)
     assert held.entered.acquire(timeout=LIMIT_S)
@@ -269,7 +299,11 @@ def test_live_parameters_take_effect_on_the_next_frame(harness: Callable[..., Ha
         ("precision", "float16", "unknown precision 'float16'; one of float32, bfloat16"),
         ("sampler", "euler", "unknown sampler 'euler'; the samplers are ddpm, ddim"),
         ("weights", "elsewhere", "weights cannot change while the node is active"),
-        ("image_topic", "elsewhere", "image_topic cannot change while the node is active"),
+        ("camera.image_topic", "elsewhere", "camera.image_topic cannot change while the node is"),
+        ("cameras", ["a", "b"], "cameras cannot change while the node is active"),
+        ("outputs", ["depth"], "outputs has 'depth'; it is one of mask"),
+        ("class_min_confidence", "cat=1", "class_min_confidence names 'cat'"),
+        ("class_names", ["cat"], "read-only"),
     ],
 )
 def test_a_parameter_is_refused_with_a_reason_and_changes_nothing(
@@ -277,48 +311,54 @@ def test_a_parameter_is_refused_with_a_reason_and_changes_nothing(
 ) -> None:
     node = harness()
     node.start()
-    before = node.node._options, node.node.get_parameter(name).value
+    before = node.pipeline._live, node.node.get_parameter(name).value
     (result,) = node.node.set_parameters([Parameter(name, value=value)])
     assert not result.successful
     assert reason in result.reason
-    assert (node.node._options, node.node.get_parameter(name).value) == before
+    assert node.pipeline._live is before[0]
+    assert node.node.get_parameter(name).value == before[1]
 
 
 def test_a_profile_changed_live_is_the_weights_own(harness: Callable[..., Harness]) -> None:
     node = harness(steps=0)
     node.start()
-    assert node.node._options == V_PROFILES["balanced"]
+    assert node.pipeline._live.sampling == V_PROFILES["balanced"]
     (result,) = node.node.set_parameters([Parameter("profile", value="fast")])
     assert result.successful
-    assert node.node._options == V_PROFILES["fast"]
+    assert node.pipeline._live.sampling == V_PROFILES["fast"]
 
 
 def test_parameters_are_described_with_their_ranges(harness: Callable[..., Harness]) -> None:
     node = harness()
     client = node.user.create_client(DescribeParameters, "segment_node/describe_parameters")
     assert client.wait_for_service(timeout_sec=LIMIT_S)
-    names = [spec.name for spec in PARAMETERS]
+    names = [spec.name for spec in (*PARAMETERS, *INFORMATION)]
     answer = client.call_async(DescribeParameters.Request(names=names))
     node.wait(answer.done)
     descriptors = {item.name: item for item in answer.result().descriptors}
     assert all(descriptors[name].description for name in names)
+    assert [name for name in names if descriptors[name].read_only] == [
+        spec.name for spec in INFORMATION
+    ]
+    (share,) = descriptors["min_confidence"].floating_point_range
+    assert (share.from_value, share.to_value) == (0.0, 1.0)
     (steps,) = descriptors["steps"].integer_range
     assert (steps.from_value, steps.to_value) == (0, 1000)
 
 
 @pytest.mark.parametrize(
     "parameters",
-    [{"weights": "/nowhere"}, {"device": "tpu"}, {"camera": "2nd"}, {"transport": "theora"}],
+    [{"weights": "/nowhere"}, {"device": "tpu"}, {"camera.transport": "theora"}],
 )
 def test_configure_fails_on_a_bad_parameter_and_the_node_can_try_again(
     harness: Callable[..., Harness], parameters: dict[str, str]
 ) -> None:
     node = harness(**parameters)
-    assert node.node.trigger_configure() == FAILURE
-    good = {spec.name: spec.default for spec in PARAMETERS} | {"weights": "random:tiny"}
+    assert node.call(node.node.trigger_configure) == FAILURE
+    good = {"weights": "random:tiny", "device": "cpu", "camera.transport": "raw"}
     changes = [Parameter(name, value=good[name]) for name in parameters]
     assert all(result.successful for result in node.node.set_parameters(changes))
-    assert node.node.trigger_configure() == SUCCESS
+    node.trigger("configure")
 
 
 def test_the_lifecycle_twice_leaves_no_thread_and_no_publisher(
@@ -332,9 +372,9 @@ def test_the_lifecycle_twice_leaves_no_thread_and_no_publisher(
         assert len(set(threading.enumerate()) - threads) == 1
         node.publish(round_number)
         node.wait(lambda: node.counts().out == 1)
-        assert node.node.trigger_deactivate() == SUCCESS
+        node.trigger("deactivate")
         node.wait(lambda: node.camera.get_subscription_count() == 0)
-        assert node.node.trigger_cleanup() == SUCCESS
+        node.trigger("cleanup")
         assert set(threading.enumerate()) == threads
         assert list(node.node.publishers) == publishers
 
@@ -352,7 +392,7 @@ def test_a_frame_in_progress_at_deactivation_is_dropped_and_not_published(
     assert held.entered.acquire(timeout=LIMIT_S)
     node.publish(2)
     node.wait(lambda: node.counts().waiting == 1)
-    assert node.node.trigger_deactivate() == SUCCESS
+    node.trigger("deactivate")
     held.release.release()
     node.wait(lambda: node.counts().in_progress == 0)
     counts = node.counts()
@@ -367,7 +407,7 @@ def test_a_bad_frame_is_refused_counted_and_survived(
     node = harness()
     node.start()
     warnings: list[str] = []
-    monkeypatch.setattr(node.node, "_warn_refused", warnings.append)
+    monkeypatch.setattr(node.pipeline, "_warn", lambda what, why: warnings.append(f"{what} {why}"))
     node.camera.publish(Image(height=2, width=4, step=3, encoding="rgb8", data=bytes(6)))
     node.wait(lambda: node.counts().refused == 1)
     node.camera.publish(Image(height=0, width=0, encoding="rgb8"))
@@ -382,24 +422,10 @@ def test_a_bad_frame_is_refused_counted_and_survived(
     assert node.counts().received == 4
 
 
-def test_a_repeated_warning_is_given_once(harness: Callable[..., Harness]) -> None:
-    node = harness()
-    said: list[str] = []
-
-    class Log:
-        def warning(self, text: str) -> None:
-            said.append(text)
-
-    node.node.get_logger = Log
-    for reason in ("7 bytes are too short", "8 bytes are too short", "no pixels"):
-        node.node._warn_refused(reason)
-    assert said == ["frame refused: 7 bytes are too short", "frame refused: no pixels"]
-
-
 def test_an_error_in_a_transition_is_told_and_the_node_can_try_again(
     harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node = harness(image_topic="'bad topic'")
+    node = harness(**{"camera.image_topic": "'bad topic'"})
     said: list[str] = []
 
     class Log:
@@ -407,11 +433,12 @@ def test_an_error_in_a_transition_is_told_and_the_node_can_try_again(
         info = warning = staticmethod(lambda _: None)
 
     monkeypatch.setattr(node.node, "get_logger", Log)
-    assert node.node.trigger_configure() == SUCCESS
-    assert node.node.trigger_activate() == FAILURE
+    node.trigger("configure")
+    assert node.call(node.node.trigger_activate) == FAILURE
     (line,) = said
     assert line.startswith("cannot activate: InvalidTopicNameException: ")
     assert "\n" not in line
-    assert node.node.trigger_cleanup() == SUCCESS
-    assert node.node.set_parameters([Parameter("image_topic", value="image")])[0].successful
+    node.trigger("cleanup")
+    (result,) = node.node.set_parameters([Parameter("camera.image_topic", value="")])
+    assert result.successful
     node.start()

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a latency budget to the number of diffusion steps. Plain Python; times in nanoseconds.
+
+The latency of a batch is modelled as ``fixed + steps x step``: a step costs the same whichever it
+is, and all else does not depend on their number. Both are measured, for each batch size, as high
+percentiles over the last batches. The largest batch that was seen lately decides, so that cameras
+that sometimes meet in one batch do not make the number of steps swing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+WINDOW_BATCHES = 50
+PERCENTILE = 90.0
+HOLD_FRAMES = 100
+"""Frames between two changes, while the load stays as it was."""
+STEP_UP_SHARE = 0.85
+"""More steps are taken when they are predicted to need at most this share of the budget."""
+OVERLOAD_SHARE = 1.25
+"""Above this share of the budget the load has changed, and fewer steps are taken at once."""
+
+
+@dataclass(frozen=True)
+class BatchTimes:
+    """What one batch took, on the steady clock.
+
+    Attributes:
+        batch_size: frames in it.
+        steps: diffusion steps.
+        fixed_ns: from the entry of its first frame to its publication, but for the steps.
+        steps_ns: of all steps, for all samples together.
+    """
+
+    batch_size: int
+    steps: int
+    fixed_ns: int
+    steps_ns: int
+
+
+@dataclass(frozen=True)
+class _Model:
+    """Latency of one batch size: ``fixed_ns + steps x step_ns``."""
+
+    fixed_ns: float
+    step_ns: float
+
+
+def step_ladder(least: int, most: int) -> tuple[int, ...]:
+    """Give the numbers of steps that may be chosen: both ends, and 1, 2, 3, 4, 6, 8, 12, 16, ...
+
+    Neighbours differ by a third or more, so that a change is one that matters, and few of them need
+    warming up.
+
+    Raises:
+        ValueError: not 1 <= least <= most.
+    """
+    if not 1 <= least <= most:
+        raise ValueError(
+            f"min_steps is {least} and max_steps {most}; 1 <= min_steps <= max_steps is needed"
+        )
+    rungs = {least, most}
+    power = 1
+    while power <= most:
+        rungs |= {rung for rung in (power, power * 3 // 2) if least <= rung <= most}
+        power *= 2
+    return tuple(sorted(rungs))
+
+
+class StepController:
+    """Chooses the steps of the next batch; one thread uses it."""
+
+    def __init__(self, budget_ns: int, least: int, most: int) -> None:
+        """Keep the latency within ``budget_ns`` with ``least`` to ``most`` steps.
+
+        Raises:
+            ValueError: the budget is not above 0, or not 1 <= least <= most.
+        """
+        if budget_ns <= 0:
+            raise ValueError(f"budget is {budget_ns} ns; above 0 is needed")
+        self._budget_ns = budget_ns
+        self._ladder = step_ladder(least, most)
+        self._measured: dict[int, deque[BatchTimes]] = {}
+        self._recent_sizes: deque[int] = deque(maxlen=WINDOW_BATCHES)
+        self._steps: int | None = None
+        self._frames_since_change = 0
+
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """The numbers of steps it chooses from."""
+        return self._ladder
+
+    def record(self, times: BatchTimes) -> None:
+        """Learn from a batch, of the warm-up or of work."""
+        window = self._measured.setdefault(times.batch_size, deque(maxlen=WINDOW_BATCHES))
+        window.append(times)
+
+    def choose(self, batch_size: int) -> int:
+        """Give the steps of the next batch, which has ``batch_size`` frames.
+
+        Without any measurement the fewest steps are taken.
+        """
+        self._recent_sizes.append(batch_size)
+        self._frames_since_change += batch_size
+        models = self._models()
+        best = self._most_within(models, self._budget_ns)
+        if self._steps is None:
+            self._change(best)
+        elif best < self._steps:
+            overloaded = _slowest_ns(models, self._steps) > OVERLOAD_SHARE * self._budget_ns
+            if overloaded or self._frames_since_change >= HOLD_FRAMES:
+                self._change(best)
+        else:
+            better = self._most_within(models, STEP_UP_SHARE * self._budget_ns)
+            if better > self._steps and self._frames_since_change >= HOLD_FRAMES:
+                self._change(better)
+        return self._steps if self._steps is not None else self._ladder[0]
+
+    def predicted_ns(self, steps: int) -> int:
+        """Predict the latency with ``steps``, of the batch sizes seen lately; 0 without any."""
+        return _slowest_ns(self._models(), steps)
+
+    @property
+    def over_budget(self) -> bool:
+        """True if even the fewest steps are predicted to miss the budget."""
+        return self.predicted_ns(self._ladder[0]) > self._budget_ns
+
+    def _models(self) -> list[_Model]:
+        """Give the model of each batch size seen lately; of the nearest measured where new."""
+        if not self._measured:
+            return []
+        return [self._model_for(size) for size in set(self._recent_sizes)]
+
+    def _model_for(self, batch_size: int) -> _Model:
+        nearest = min(self._measured, key=lambda size: (abs(size - batch_size), -size))
+        scale = max(1.0, batch_size / nearest)
+        window = self._measured[nearest]
+        values = [(times.fixed_ns, times.steps_ns / times.steps) for times in window]
+        fixed_ns, step_ns = np.percentile(values, PERCENTILE, axis=0)
+        return _Model(scale * float(fixed_ns), scale * float(step_ns))
+
+    def _most_within(self, models: list[_Model], limit_ns: float) -> int:
+        """Give the most steps predicted to need at most ``limit_ns``; the fewest if none do."""
+        if not models:
+            return self._ladder[0]
+        within = [steps for steps in self._ladder if _slowest_ns(models, steps) <= limit_ns]
+        return within[-1] if within else self._ladder[0]
+
+    def _change(self, steps: int) -> None:
+        if steps != self._steps:
+            self._steps = steps
+            self._frames_since_change = 0
+
+
+def _slowest_ns(models: list[_Model], steps: int) -> int:
+    return max((int(model.fixed_ns + steps * model.step_ns) for model in models), default=0)

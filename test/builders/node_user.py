@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user of the node in this process: publishes cameras, listens, asks, over real DDS."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
+
+NODE = "segment_node"
+LIMIT_S = 60.0
+
+
+class NodeUser:
+    """Whatever another process does with the node; every wait has a limit."""
+
+    def __init__(self, context: Context) -> None:
+        self.messages: dict[str, list[Any]] = {}
+        self.statuses: dict[str, list[Any]] = {}
+        self._changed = threading.Condition()
+        self.node = Node("user", context=context, use_global_arguments=False)
+        self._clients: dict[str, Any] = {}
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._executor.spin, name="user")
+        self._thread.start()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join()
+        self.node.destroy_node()
+
+    def camera(self, message_type: type, topic: str, qos: QoSProfile | int = 1) -> Any:
+        return self.node.create_publisher(message_type, topic, qos)
+
+    def listen(self, message_type: type, topic: str, qos: QoSProfile | int = 10) -> list[Any]:
+        """Collect what comes on ``NODE/topic``; gives the growing list."""
+        received: list[Any] = []
+
+        def on_message(message: Any) -> None:
+            with self._changed:
+                received.append(message)
+                self._changed.notify_all()
+
+        self.node.create_subscription(message_type, f"{NODE}/{topic}", on_message, qos)
+        return received
+
+    def wait(self, done: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
+        """Wait until ``done`` gives something; looked at after every message."""
+        with self._changed:
+            # A count of subscribers changes without a message: looked at now and then.
+            waited = 0.0
+            while not (result := done()):
+                assert waited < limit_s, "waited in vain"
+                self._changed.wait(0.02)
+                waited += 0.02
+            return result
+
+    def call(self, service_type: Any, name: str, request: Any) -> Any:
+        key = f"{NODE}/{name}"
+        client = self._clients.setdefault(key, self.node.create_client(service_type, key))
+        assert client.wait_for_service(timeout_sec=LIMIT_S)
+        future = client.call_async(request)
+        self.wait(future.done)
+        return future.result()
+
+    def set_parameter(self, name: str, value: Any) -> Any:
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        request = SetParameters.Request(parameters=[parameter])
+        return self.call(SetParameters, "set_parameters", request).results[0]
+
+    def transition(self, *names: str) -> None:
+        for name in names:
+            request = ChangeState.Request()
+            request.transition.label = name
+            assert self.call(ChangeState, "change_state", request).success, name
+
+    def wait_until_active(self) -> None:
+        def is_active() -> bool:
+            state = self.call(GetState, "get_state", GetState.Request()).current_state
+            return bool(state.id == State.PRIMARY_STATE_ACTIVE)
+
+        self.wait(is_active)
+
+    def status(self, camera: str = "") -> Any:
+        """Give the last status of the node or of a camera, None before the first one."""
+        found = self.statuses.get(camera)
+        return found[-1] if found else None
+
+    def values(self, camera: str = "") -> dict[str, str]:
+        status = self.status(camera)
+        return {entry.key: entry.value for entry in status.values} if status else {}
+
+    def wait_for_idle(self) -> dict[str, str]:
+        """Wait for diagnostics, newer than this call, of a node without frames; give its values."""
+        seen = len(self.statuses.get("", []))
+
+        def is_idle() -> bool:
+            values = self.values()
+            return (
+                len(self.statuses.get("", [])) > seen + 1
+                and values.get("frames_waiting") == values.get("frames_in_progress") == "0"
+            )
+
+        self.wait(is_idle)
+        return self.values()
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            for status in message.status:
+                node, _, camera = status.name.partition(": ")
+                if node.endswith(NODE):
+                    self.statuses.setdefault(camera, []).append(status)
+            self._changed.notify_all()
+
+
+@contextmanager
+def node_user() -> Iterator[NodeUser]:
+    context = Context()
+    rclpy.init(context=context)
+    user = NodeUser(context)
+    try:
+        yield user
+    finally:
+        user.close()
+        rclpy.shutdown(context=context)

@@ -1,0 +1,357 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node in its own process as a vehicle uses it: several cameras, faults, an audience."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import psutil
+import pytest
+from node_user import NodeUser, node_user
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header, String
+from std_srvs.srv import Trigger
+
+from camseg_core.checkpoint import random_model
+from camseg_core.errors import DEVICE_LOST
+from camseg_core.labels import CITYSCAPES
+from camseg_core.profiles import V_PROFILES
+from camseg_core.segmenter import Segmenter
+from camseg_ros.conversions import (
+    array_from_image_message,
+    image_message,
+    rgb_from_compressed,
+    rgb_from_image,
+    stamp_ns,
+)
+from camseg_ros.node_process import NODE_PROGRAM, node_process
+
+PARAMETERS = {"weights": "random:tiny", "steps": 1, "warmup_height": 60, "warmup_width": 97}
+TOPIC = "camera/image_raw"
+FAULTY_NODE = str(Path(__file__).with_name("faulty_node.py"))
+LATCHED = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
+
+
+@contextmanager
+def running(
+    program: tuple[str, ...] = NODE_PROGRAM, **parameters: Any
+) -> Iterator[tuple[NodeUser, subprocess.Popen[bytes]]]:
+    with node_process({**PARAMETERS, **parameters}, program) as process, node_user() as user:
+        if parameters.get("autostart", True):
+            user.wait_until_active()
+        yield user, process
+
+
+def header(stamp: int, frame_id: str = "lens") -> Header:
+    made = Header(frame_id=frame_id)
+    made.stamp.sec, made.stamp.nanosec = divmod(stamp, 10**9)
+    return made
+
+
+def rgb_message(stamp: int, height: int = 24, width: int = 40) -> Image:
+    random = np.random.default_rng(stamp)
+    image = random.integers(0, 256, (height, width, 3), np.uint8)
+    return image_message(image, "rgb8", header(stamp))
+
+
+def raw_message(
+    stamp: int, frame_id: str, encoding: str, height: int, width: int, step: int
+) -> Image:
+    data = np.random.default_rng(stamp).integers(0, 256, height * step, np.uint8).tobytes()
+    message = Image(height=height, width=width, step=step, encoding=encoding, data=data)
+    message.header = header(stamp, frame_id)
+    return message
+
+
+def compressed_message(stamp: int, frame_id: str) -> CompressedImage:
+    image = np.random.default_rng(stamp).integers(0, 256, (33, 21, 3), np.uint8)
+    content = cv2.imencode(".png", image)[1].tobytes()
+    return CompressedImage(format="png", data=content, header=header(stamp, frame_id))
+
+
+def test_three_cameras_of_different_rates_sizes_and_encodings() -> None:
+    makers = {
+        "front": lambda stamp: raw_message(stamp, "front_lens", "bgra8", 24, 40, 4 * 40 + 12),
+        "left": lambda stamp: raw_message(stamp, "left_lens", "bayer_grbg8", 50, 66, 70),
+        "rear": lambda stamp: compressed_message(stamp, "rear_lens"),
+    }
+    periods_s = {"front": 0.031, "left": 0.053, "rear": 0.097}
+    parameters = {
+        "cameras": list(makers),
+        "left.image_topic": "/elsewhere/left",
+        "rear.transport": "compressed",
+    }
+    with running(**parameters) as (user, _):
+        topics = {
+            "front": "front/image_raw",
+            "left": "/elsewhere/left",
+            "rear": "rear/image_raw/compressed",
+        }
+        cameras = {
+            name: user.camera(CompressedImage if name == "rear" else Image, topic)
+            for name, topic in topics.items()
+        }
+        masks = {name: user.listen(Image, f"{name}/mask", 100) for name in makers}
+        user.wait(lambda: all(item.get_subscription_count() for item in cameras.values()))
+        user.wait(lambda: all(user.values(name).get("subscribers_mask") == "1" for name in makers))
+        sent: dict[str, dict[int, Any]] = {name: {} for name in makers}
+
+        def publish(name: str) -> None:
+            stamp = 10**9 * (1 + list(makers).index(name)) + len(sent[name])
+            sent[name][stamp] = makers[name](stamp)
+            cameras[name].publish(sent[name][stamp])
+
+        timers = [
+            user.node.create_timer(period_s, lambda name=name: publish(name))
+            for name, period_s in periods_s.items()
+        ]
+        user.wait(lambda: all(len(received) >= 10 for received in masks.values()))
+        for timer in timers:
+            timer.cancel()
+        user.wait_for_idle()
+        counts = {name: user.values(name) for name in makers}
+        total = user.values()
+    segmenter = Segmenter(random_model("tiny"))
+    options = replace(V_PROFILES["balanced"], steps=1)
+    for name, received in masks.items():
+        for mask in received[-5:]:
+            message = sent[name][stamp_ns(mask.header)]
+            assert mask.header == message.header
+            to_rgb = rgb_from_compressed if name == "rear" else rgb_from_image
+            expected = segmenter.segment(to_rgb(message), options).class_ids
+            # Another process may lay out memory otherwise, and sums round in another order.
+            assert (array_from_image_message(mask) == expected).mean() >= 0.99
+        count = {key: int(counts[name][f"frames_{key}"]) for key in ("in", "out", "dropped")}
+        assert count["in"] == count["out"] + count["dropped"]
+        assert len(received) <= count["out"] <= len(sent[name])
+    assert int(total["frames_in"]) == sum(int(values["frames_in"]) for values in counts.values())
+    assert int(total["frames_refused"]) == 0
+
+
+def test_who_listens_gets_masks_whatever_its_quality_and_labels_however_late() -> None:
+    with running() as (user, _):
+        camera = user.camera(Image, TOPIC)
+        info = user.camera(CameraInfo, "camera/camera_info")
+        user.wait(lambda: camera.get_subscription_count() and info.get_subscription_count())
+        reliable = user.listen(Image, "camera/mask", QoSProfile(depth=5))
+        best_effort = user.listen(
+            Image,
+            "camera/mask",
+            QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+        )
+        infos = user.listen(CameraInfo, "camera/camera_info")
+        user.wait(lambda: user.values("camera").get("subscribers_mask") == "2")
+        user.wait(lambda: user.values("camera").get("subscribers_camera_info") == "1")
+        k = [50.0, 0.0, 19.5, 0.0, 50.0, 11.5, 0.0, 0.0, 1.0]
+        info.publish(CameraInfo(width=40, height=24, k=k))
+        # The calibration may arrive after the first frame: frames until it comes with one.
+        stamps = iter(range(1, 1000))
+
+        def publish_until_info() -> bool:
+            camera.publish(rgb_message(next(stamps)))
+            user.wait_for_idle()
+            return bool(infos)
+
+        user.wait(publish_until_info)
+        user.wait(lambda: reliable and best_effort)
+        assert reliable[0] == best_effort[0]
+        assert list(infos[-1].k) == k
+        assert infos[-1].header.frame_id == "lens"
+        late = user.listen(String, "labels", LATCHED)
+        (message,) = user.wait(lambda: late)
+    content = json.loads(message.data)
+    assert content["label_set"] == CITYSCAPES.name
+    assert [item["name"] for item in content["classes"]] == list(CITYSCAPES.names)
+    assert [tuple(item["color"]) for item in content["classes"]] == list(CITYSCAPES.palette)
+
+
+def test_a_parameter_set_live_holds_for_the_next_frame() -> None:
+    with running() as (user, _):
+        camera = user.camera(Image, TOPIC)
+        masks = user.listen(Image, "camera/mask")
+        user.wait(lambda: user.values("camera").get("subscribers_mask") == "1")
+        user.wait(camera.get_subscription_count)
+        camera.publish(rgb_message(1))
+        user.wait(lambda: len(masks) == 1)
+        assert user.set_parameter("min_confidence", 1.0).successful
+        camera.publish(rgb_message(1))
+        user.wait(lambda: len(masks) == 2)
+        refused = user.set_parameter("weights", "elsewhere")
+    before, after = (array_from_image_message(mask) for mask in masks)
+    assert (before != 255).all()
+    assert (after == 255).all()
+    assert not refused.successful
+    assert "weights cannot change while the node is active" in refused.reason
+
+
+def test_the_lifecycle_again_and_again_leaks_nothing() -> None:
+    with running(autostart=False) as (user, process):
+        camera = user.camera(Image, TOPIC)
+        observed = psutil.Process(process.pid)
+        threads, publishers, memory = [], [], []
+        for round_number in range(1, 6):
+            user.transition("configure", "activate")
+            user.wait(camera.get_subscription_count)
+            camera.publish(rgb_message(round_number))
+            user.wait(lambda: user.values("camera").get("frames_out") == "1")
+            user.transition("deactivate", "cleanup")
+            user.wait(lambda: camera.get_subscription_count() == 0)
+            user.wait(lambda: user.status().message == "not configured")
+            found = user.node.get_publisher_names_and_types_by_node("segment_node", "/")
+            publishers.append(sorted(name for name, _ in found))
+            threads.append(observed.num_threads())
+            memory.append(observed.memory_info().rss)
+    assert len({tuple(names) for names in publishers}) == 1
+    assert threads[1:] == [threads[1]] * 4
+    assert memory[-1] - memory[1] < 30 * 2**20
+
+
+def test_under_overload_every_frame_is_accounted_for_and_memory_stays() -> None:
+    # About a tenth of a second a frame, and frames at three times that rate and more.
+    with running(steps=60, samples=8, no_input_warn_s=0.0, no_input_error_s=0.0) as (
+        user,
+        process,
+    ):
+        observed = psutil.Process(process.pid)
+        camera = user.camera(Image, TOPIC)
+        masks = user.listen(Image, "camera/mask")
+        user.wait(lambda: user.values("camera").get("subscribers_mask") == "1")
+        user.wait(camera.get_subscription_count)
+        messages = [rgb_message(stamp, 60, 97) for stamp in range(20)]
+        sent = iter(range(10**9))
+
+        def publish() -> None:
+            stamp = next(sent)
+            message = messages[stamp % 20]
+            message.header = header(stamp)
+            camera.publish(message)
+
+        timer = user.node.create_timer(0.01, publish)
+        user.wait(lambda: len(masks) >= 20)
+        before = observed.memory_info().rss
+        user.wait(lambda: len(masks) >= 100)
+        after = observed.memory_info().rss
+        timer.cancel()
+        values = {key: int(value) for key, value in user.wait_for_idle().items() if "frames" in key}
+    assert values["frames_in"] == values["frames_out"] + values["frames_dropped"]
+    assert values["frames_refused"] == 0
+    assert values["frames_dropped"] > 2 * values["frames_out"]
+    stamps = [stamp_ns(mask.header) for mask in masks]
+    assert stamps == sorted(set(stamps))
+    assert after - before < 30 * 2**20
+
+
+@pytest.mark.parametrize("sim_time", [False, True])
+def test_a_camera_that_stops_and_returns(sim_time: bool) -> None:
+    """With ``sim_time`` nobody publishes /clock: the node's clock stands still at 0."""
+    parameters = {
+        "use_sim_time": sim_time,
+        "no_input_warn_s": 0.6,
+        "no_input_error_s": 1.2,
+        "safe_state": "all_unlabeled",
+        "input_age_warn_s": 0.0,
+    }
+    with running(**parameters) as (user, _):
+        camera = user.camera(Image, TOPIC)
+        masks = user.listen(Image, "camera/mask")
+        confidences = user.listen(Image, "camera/confidence")
+        user.wait(lambda: user.values("camera").get("subscribers_confidence") == "1")
+        user.wait(camera.get_subscription_count)
+        stamps = iter(range(5, 10**6))
+        timer = user.node.create_timer(0.05, lambda: camera.publish(rgb_message(next(stamps))))
+        user.wait(lambda: user.status("camera").level == OK and len(masks) >= 3)
+        timer.cancel()
+        user.wait_for_idle()
+        real, seen = len(masks), len(user.statuses["camera"])
+        user.wait(lambda: user.status("camera").level == ERROR)
+        levels = [status.level for status in user.statuses["camera"][seen - 1 :]]
+        assert WARN in levels
+        assert levels == sorted(levels)
+        assert "no input for" in user.status("camera").message
+        assert user.status().level == ERROR
+        assert user.status().message.startswith("camera: no input for")
+        user.wait(lambda: len(masks) > real and len(confidences) > real)
+        safe, confidence = masks[real], confidences[real]
+        assert user.wait(lambda: int(user.values("camera")["safe_masks"])) >= 1
+        timer.reset()
+        user.wait(lambda: user.status("camera").level == OK)
+        user.wait(lambda: stamp_ns(masks[-1].header) < 10**6)
+    assert (array_from_image_message(safe) == 255).all()
+    assert (array_from_image_message(confidence) == 0).all()
+    assert (safe.height, safe.width, safe.header.frame_id) == (24, 40, "lens")
+    assert (stamp_ns(safe.header) == 0) == sim_time
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("hang", "inference hangs: a batch has taken"), ("device", "the device failed: Accelerator")],
+)
+def test_a_lost_device_or_a_hang_ends_the_process_in_the_safe_state(
+    fault: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMSEG_TEST_FAULT", fault)
+    parameters = {"inference_limit_s": 1.0, "safe_state": "all_unlabeled"}
+    with running((FAULTY_NODE,), **parameters) as (user, process):
+        camera = user.camera(Image, TOPIC)
+        masks = user.listen(Image, "camera/mask")
+        user.wait(lambda: user.values("camera").get("subscribers_mask") == "1")
+        user.wait(camera.get_subscription_count)
+        for stamp in (1, 2):
+            camera.publish(rgb_message(stamp))
+            user.wait(lambda stamp=stamp: len(masks) == stamp)
+        camera.publish(rgb_message(3))
+        user.wait(lambda: process.poll() is not None)
+        user.wait(lambda: len(masks) == 3)
+        last = user.wait(lambda: user.status() if user.status().level == ERROR else None)
+    assert process.returncode == DEVICE_LOST
+    assert told in last.message
+    assert (array_from_image_message(masks[2]) == 255).all()
+    assert stamp_ns(masks[2].header) > 3
+
+
+@pytest.mark.parametrize(("fault", "refused"), [("memory", 0), ("memory twice", 1), ("program", 1)])
+def test_short_memory_is_tried_again_and_a_fault_of_a_frame_costs_that_frame(
+    fault: str, refused: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CAMSEG_TEST_FAULT", fault)
+    with running((FAULTY_NODE,)) as (user, process):
+        camera = user.camera(Image, TOPIC)
+        user.wait(camera.get_subscription_count)
+        for stamp in range(1, 6):
+            camera.publish(rgb_message(stamp))
+            user.wait(lambda stamp=stamp: user.values().get("frames_in") == str(stamp))
+            values = user.wait_for_idle()
+        assert process.poll() is None
+    assert (values["frames_out"], values["frames_refused"]) == (str(5 - refused), str(refused))
+
+
+def test_a_budget_chooses_the_steps_and_reset_forgets() -> None:
+    with running(latency_budget_ms=100000.0, min_steps=1, max_steps=6) as (user, _):
+        camera = user.camera(Image, TOPIC)
+        user.wait(camera.get_subscription_count)
+        camera.publish(rgb_message(1))
+        user.wait(lambda: user.values().get("frames_out") == "1")
+        assert user.values()["steps"] == "6"
+        assert user.values()["latency_p50_ms"] != ""
+        assert user.set_parameter("latency_budget_ms", 0.001).successful
+        for stamp in (2, 3):  # the first one measures what one step costs
+            camera.publish(rgb_message(stamp))
+            user.wait(lambda stamp=stamp: user.values().get("frames_out") == str(stamp))
+        user.wait(lambda: "over the latency budget with the fewest" in user.status().message)
+        assert user.values()["steps"] == "1"
+        answer = user.call(Trigger, "reset", Trigger.Request())
+        assert (answer.success, answer.message) == (True, "reset")
+        user.wait(lambda: user.values()["latency_p50_ms"] == "")
+        assert user.values()["frames_out"] == "3"  # what was counted stays counted
