@@ -40,5 +40,7 @@ setup(
             "camseg = camseg_core.cli:main",
             "segment_node = camseg_ros.segment_node:main",
         ],
+        # camseg_core knows nothing of ROS: what needs it comes into its command line from here.
+        "camseg.benchmarks": ["node = camseg_ros.commands.benchmark:add_node_benchmark"],
     },
 )

@@ -31,7 +31,8 @@ class BatchReport:
     Attributes:
         times: for the choice of steps.
         waits_ns: of each frame, from its entry until it was taken.
-        stages_ns: of the whole batch: convert, the segmenter's stages, publish.
+        stages_ns: of the whole batch: convert, the segmenter's stages, publish; processing, from
+            when its first frame was taken to its publication.
     """
 
     times: BatchTimes
@@ -163,7 +164,12 @@ class InferenceWorker:
                 steps_ns=steps_ns,
             ),
             waits_ns=tuple(taken_ns - frame.received_ns for frame, _ in group),
-            stages_ns={"convert": convert_ns, **stages_ns, "publish": now_ns - inferred_ns},
+            stages_ns={
+                "convert": convert_ns,
+                **stages_ns,
+                "publish": now_ns - inferred_ns,
+                "processing": now_ns - taken_ns,
+            },
         )
 
     def _segment(self, images: list[UInt8], options: SamplingOptions) -> list[Segmentation]:

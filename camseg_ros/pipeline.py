@@ -44,7 +44,7 @@ SAFE_STATE_PERIOD_NS = 10**9
 LEAST_INFERENCE_LIMIT_NS = 10 * 10**9
 WARM_UPS_PER_LIMIT = 10
 LOCK_LIMIT_S = 0.2
-MEASURED = ("wait", "convert", *STAGES, "publish")
+MEASURED = ("wait", "convert", *STAGES, "publish", "processing")
 
 
 class Log(Protocol):

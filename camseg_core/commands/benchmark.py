@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``camseg benchmark sampling``: which way to sample is best, and how fast is it?"""
+"""``camseg benchmark``: which way to sample is best, how fast is it; and what others add."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import argparse
 import math
 import shlex
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from camseg_core.errors import CamsegError
 if TYPE_CHECKING:
     from camseg_core.evaluation.sampling_grid import Sweep
 
+PLUGINS = "camseg.benchmarks"
+"""Entry points of other packages, each a function that adds subjects to ``camseg benchmark``."""
 PAGE, FIGURE, NUMBERS = "sampling.md", "sampling.svg", "sampling.json"
 
 
@@ -28,6 +31,8 @@ def add_commands(commands: Any) -> None:
     """Add ``benchmark`` to the subparsers ``commands``."""
     benchmark = commands.add_parser("benchmark", help="compare settings by accuracy and time")
     subjects = benchmark.add_subparsers(required=True, metavar="SUBJECT")
+    for entry in entry_points(group=PLUGINS):
+        entry.load()(subjects)
     sampling = subjects.add_parser(
         "sampling",
         help="accuracy against steps, samplers, decoders and samples",

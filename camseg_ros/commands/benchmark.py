@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg benchmark node``: how fast is the node end to end, over DDS?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from camseg_core.errors import FAILED_CHECK, CamsegError
+
+
+def add_node_benchmark(subjects: Any) -> None:
+    """Add ``node`` to the subparsers of ``camseg benchmark``."""
+    node = subjects.add_parser(
+        "node",
+        help="rate, latency, drops, CPU and memory of the node over DDS",
+        description="Play drawn frames over DDS to segment_node in its own process, and measure "
+        "what comes out. Exit status 1 if the node breaks a promise (counts, stamps). See "
+        "docs/node.md.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    node.set_defaults(command=_node)
+    node.add_argument("--weights", default="demo", help="as camseg segment takes them")
+    node.add_argument("--cameras", type=int, default=1, help="each gets every frame")
+    node.add_argument("--rate", type=float, default=10.0, help="frames per second and camera")
+    node.add_argument(
+        "--overload",
+        type=float,
+        metavar="FACTOR",
+        help="instead of --rate: FACTOR frames in the time that the node takes for one, which a "
+        "short first run measures",
+    )
+    node.add_argument("--seconds", type=float, default=30.0, help="how long to play")
+    node.add_argument("--width", type=int, default=512, help="of the frames, pixels")
+    node.add_argument("--height", type=int, default=256, help="of the frames, pixels")
+    node.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="parameters of the node, e.g. profile=fast torch_threads=2 (docs/node.md)",
+    )
+    node.add_argument("--out", type=Path, help="JSON file for all figures; printed without")
+
+
+def _node(parsed: argparse.Namespace) -> int:
+    try:
+        from camseg_ros.dds_environment import use_free_domain, use_large_images
+        from camseg_ros.node_benchmark import NodeBenchmark, run_node_benchmark, summary_lines
+    except ImportError as error:
+        raise CamsegError(
+            f"camseg benchmark node needs ROS 2 ({error.name} is missing); docs/install.md"
+        ) from error
+    from camseg_core.files import write_bytes
+    from camseg_core.machine import describe_machine
+
+    for name in ("rate", "seconds", "overload"):
+        value = getattr(parsed, name)
+        if value is not None and not (math.isfinite(value) and value > 0.0):
+            raise CamsegError(f"--{name} is {value}; a number above 0 is needed")
+    for name, least in (("cameras", 1), ("width", 16), ("height", 16)):
+        if getattr(parsed, name) < least:
+            raise CamsegError(f"--{name} is {getattr(parsed, name)}; at least {least} is needed")
+    use_free_domain()
+    use_large_images()
+    benchmark = NodeBenchmark(
+        cameras=parsed.cameras,
+        rate_hz=parsed.rate,
+        seconds=parsed.seconds,
+        height=parsed.height,
+        width=parsed.width,
+        parameters={"weights": parsed.weights, **_parameters(parsed.set)},
+    )
+    result = run_node_benchmark(benchmark, parsed.overload)
+    content = {
+        "command": shlex.join(["camseg", *sys.argv[1:]]),
+        "machine": describe_machine(),
+        **result,
+    }
+    text = json.dumps(content, indent=1) + "\n"
+    if parsed.out is not None:
+        write_bytes(parsed.out, text.encode())
+        for line in summary_lines(result):
+            print(line)
+        print(parsed.out)
+    else:
+        print(text, end="")
+    for problem in result["problems"]:
+        print(f"camseg: {problem}", file=sys.stderr)
+    return FAILED_CHECK if result["problems"] else 0
+
+
+def _parameters(settings: list[str]) -> dict[str, Any]:
+    """Read ``NAME=VALUE``; a value is YAML, as in a params file."""
+    parameters = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not (separator and name):
+            raise CamsegError(f"--set {setting!r}: NAME=VALUE is needed")
+        parameters[name] = yaml.safe_load(value)
+    return parameters

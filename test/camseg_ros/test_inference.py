@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from camseg_core.checkpoint import random_model
+from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_ros.conversions import image_message
+from camseg_ros.frame_queue import FrameCounts, FrameQueue, Outcome, QueuedFrame
+from camseg_ros.inference import BatchReport, InferenceWorker
+
+LIMIT_S = 30.0
+ONE_STEP = SamplingOptions(steps=1, initial_noise_scale=0.0)
+
+
+class Handler:
+    """Remembers what the worker tells."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, tuple[int, int]]] = []
+        self.refusals: list[tuple[str, str]] = []
+        self.shortages: list[str] = []
+        self.failures: list[str] = []
+        self.reports: list[BatchReport] = []
+        self.batch_sizes: list[int] = []
+        self.outcome: Outcome = "out"
+
+    def options_for(self, batch_size: int) -> SamplingOptions:
+        self.batch_sizes.append(batch_size)
+        return ONE_STEP
+
+    def publish(self, frame: QueuedFrame, image: Any, segmentation: Any) -> Outcome:
+        self.published.append((frame.camera, segmentation.class_ids.shape))
+        return self.outcome
+
+    def refused(self, frame: QueuedFrame, reason: str) -> None:
+        self.refusals.append((frame.camera, reason))
+
+    def memory_was_short(self, reason: str) -> None:
+        self.shortages.append(reason)
+
+    def device_failed(self, reason: str) -> None:
+        self.failures.append(reason)
+
+    def measured(self, report: BatchReport) -> None:
+        self.reports.append(report)
+
+
+def frame(camera: str, height: int = 24, width: int = 40) -> QueuedFrame:
+    image = np.full((height, width, 3), 90, np.uint8)
+    return QueuedFrame(camera, 1, received_ns=0, message=image_message(image, "rgb8", Header()))
+
+
+def serve(
+    *frames: QueuedFrame,
+    segmenter: Any = None,
+    handler: Handler | None = None,
+    max_batch_size: int = 0,
+) -> tuple[Handler, dict[str, FrameCounts]]:
+    """Let a worker serve frames that all wait when it begins, and end it."""
+    queue = FrameQueue([item.camera for item in frames])
+    queue.open()
+    for item in frames:
+        queue.put(item)
+    handler = handler or Handler()
+    worker = InferenceWorker(
+        segmenter or Segmenter(random_model("tiny")), queue, handler, max_batch_size
+    )
+    worker.start()
+    done = threading.Event()
+
+    def watch() -> None:
+        while True:
+            total = queue.total()
+            if not total.waiting and not total.in_progress:
+                done.set()
+                return
+            if handler.failures and not total.in_progress:
+                done.set()
+                return
+
+    threading.Thread(target=watch, daemon=True).start()
+    assert done.wait(LIMIT_S)
+    counts = queue.counts()
+    queue.end()
+    worker.join()
+    assert worker.busy_ns(10**18) == 0
+    return handler, counts
+
+
+def failing(errors: list[Exception]) -> Any:
+    """A segmenter that raises these one after another, and then works."""
+    segmenter = Segmenter(random_model("tiny"))
+
+    def segment_batch(
+        images: list[Any], options: SamplingOptions, cancelled: Callable[[], bool]
+    ) -> Any:
+        if errors:
+            raise errors.pop(0)
+        return segmenter.segment_batch(images, options, cancelled)
+
+    return SimpleNamespace(
+        input_size=segmenter.input_size, segment_batch=segment_batch, device=segmenter.device
+    )
+
+
+def test_frames_of_one_input_size_are_one_batch() -> None:
+    # 24 x 40 and 12 x 20 fit the model's input alike; 32 x 32 does not.
+    handler, counts = serve(frame("a"), frame("b", 32, 32), frame("c", 12, 20))
+    assert handler.batch_sizes == [2, 1]
+    assert handler.published == [("a", (24, 40)), ("c", (12, 20)), ("b", (32, 32))]
+    assert counts["a"] == FrameCounts(received=1, out=1)
+    first, second = handler.reports
+    assert (first.times.batch_size, second.times.batch_size) == (2, 1)
+    assert first.times.steps == 1
+    assert first.times.steps_ns == first.stages_ns["denoiser"] > 0
+    assert len(first.waits_ns) == 2
+    assert first.stages_ns["processing"] >= first.stages_ns["publish"] > 0
+
+
+def test_a_batch_has_a_largest_size() -> None:
+    handler, _ = serve(frame("a"), frame("b"), frame("c"), max_batch_size=2)
+    assert handler.batch_sizes == [2, 1]
+
+
+def test_a_bad_frame_is_refused_and_the_others_go_on() -> None:
+    bad = QueuedFrame("b", 1, 0, Image(height=2, width=4, step=3, encoding="rgb8", data=bytes(6)))
+    handler, counts = serve(frame("a"), bad, frame("c"))
+    assert [camera for camera, _ in handler.refusals] == ["b"]
+    assert "image step 3" in handler.refusals[0][1]
+    assert counts["b"] == FrameCounts(received=1, refused=1)
+    assert handler.batch_sizes == [2]
+
+
+def test_an_error_of_the_program_costs_the_batch_alone() -> None:
+    handler, counts = serve(
+        frame("a"), frame("b"), segmenter=failing([KeyError("x")]), max_batch_size=1
+    )
+    assert handler.refusals == [("a", "KeyError: 'x'")]
+    assert counts["b"] == FrameCounts(received=1, out=1)
+    assert handler.failures == handler.shortages == []
+
+
+def test_short_memory_is_tried_once_more() -> None:
+    handler, counts = serve(frame("a"), segmenter=failing([MemoryError("no room")]))
+    assert handler.shortages == ["no room"]
+    assert counts["a"] == FrameCounts(received=1, out=1)
+    again, counts = serve(
+        frame("a"), segmenter=failing([MemoryError("no room"), MemoryError("none")])
+    )
+    assert again.refusals == [("a", "MemoryError: none")]
+    assert counts["a"] == FrameCounts(received=1, refused=1)
+
+
+def test_a_lost_device_ends_the_worker() -> None:
+    error = torch.AcceleratorError("CUDA error: unspecified launch failure")
+    handler, counts = serve(frame("a"), frame("b"), segmenter=failing([error]), max_batch_size=1)
+    assert handler.failures == ["AcceleratorError: CUDA error: unspecified launch failure"]
+    assert counts["a"] == FrameCounts(received=1, dropped=1)
+    assert counts["b"] == FrameCounts(received=1, waiting=1)
+
+
+@pytest.mark.parametrize("outcome", ["dropped", "refused"])
+def test_only_batches_that_went_out_are_learned_from(outcome: Outcome) -> None:
+    handler = Handler()
+    handler.outcome = outcome
+    _, counts = serve(frame("a"), handler=handler)
+    assert handler.reports == []
+    assert getattr(counts["a"], outcome) == 1
