@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from camseg_core.device_errors import allocated_bytes
@@ -105,6 +106,7 @@ class SegmentationPipeline:
         self._steps_used = live.sampling.steps
         self._batch_size = 0
         self._warned_ns: dict[str, int] = {}
+        self._process = psutil.Process()
         self._renew_controller()
 
     # ---- from configure to cleanup -------------------------------------------------------------
@@ -343,6 +345,7 @@ class SegmentationPipeline:
             "precision": sampling.precision,
             "device": str(self.segmenter.device),
             "device_memory_mib": "" if memory is None else f"{memory / 2**20:.0f}",
+            "process_memory_mib": f"{self._process.memory_info().rss / 2**20:.0f}",
             "weights": loaded.source,
             "weights_sha256": loaded.weights_sha256 or "",
         }

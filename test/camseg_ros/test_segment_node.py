@@ -23,6 +23,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from camseg_core.checkpoint import random_model
+from camseg_core.labels import CITYSCAPES
 from camseg_core.pictures import overlay_image
 from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import SamplingOptions, Segmenter
@@ -442,3 +443,43 @@ def test_an_error_in_a_transition_is_told_and_the_node_can_try_again(
     (result,) = node.node.set_parameters([Parameter("camera.image_topic", value="")])
     assert result.successful
     node.start()
+
+
+def test_cameras_may_change_while_the_node_is_not_active(harness: Callable[..., Harness]) -> None:
+    node = harness()
+    node.start()
+    node.trigger("deactivate", "cleanup")
+    (result,) = node.node.set_parameters([Parameter("cameras", value=["front", "camera"])])
+    assert result.successful
+    (refused,) = node.node.set_parameters([Parameter("cameras", value=["front", "front"])])
+    assert "camera 'front' stands twice in cameras" in refused.reason
+    node.start()
+    front = node.user.create_publisher(Image, "front/image_raw", QoSProfile(depth=10))
+    node.wait(lambda: front.get_subscription_count() == 1)
+    assert node.node.get_parameter("front.transport").value == "raw"
+    assert list(node.pipeline.ports) == ["front", "camera"]
+
+
+def test_what_the_classes_mean_is_in_read_only_parameters(harness: Callable[..., Harness]) -> None:
+    node = harness()
+    for _ in range(2):  # also when it is configured again
+        node.start()
+        found = {spec.name: node.node.get_parameter(spec.name).value for spec in INFORMATION}
+        assert found["label_set"] == CITYSCAPES.name
+        assert tuple(found["class_names"]) == CITYSCAPES.names
+        assert found["class_colors"][13] == "#00008e"
+        assert found["weights_sha256"] == ""  # of random weights
+        node.trigger("deactivate", "cleanup")
+
+
+def test_masks_of_another_size_are_published_live(harness: Callable[..., Harness]) -> None:
+    node = harness()
+    node.start()
+    node.wait_for_listeners("mask", "overlay")
+    changes = [Parameter("output_height", value=12), Parameter("output_width", value=20)]
+    assert node.node.set_parameters_atomically(changes).successful
+    node.publish(1)
+    node.wait(lambda: node.outputs["mask"] and node.outputs["overlay"])
+    for output in ("mask", "overlay"):
+        (message,) = node.outputs[output]
+        assert (message.height, message.width) == (12, 20)
