@@ -24,6 +24,7 @@ from std_srvs.srv import Trigger
 from camseg_core.checkpoint import random_model
 from camseg_core.errors import DEVICE_LOST
 from camseg_core.labels import CITYSCAPES
+from camseg_core.pictures import overlay_image
 from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import Segmenter
 from camseg_ros.conversions import (
@@ -34,6 +35,7 @@ from camseg_ros.conversions import (
     stamp_ns,
 )
 from camseg_ros.node_process import NODE_PROGRAM, node_process
+from camseg_ros.outputs import OUTPUTS
 
 PARAMETERS = {"weights": "random:tiny", "steps": 1, "warmup_height": 60, "warmup_width": 97}
 TOPIC = "camera/image_raw"
@@ -175,6 +177,52 @@ def test_who_listens_gets_masks_whatever_its_quality_and_labels_however_late() -
     assert content["label_set"] == CITYSCAPES.name
     assert [item["name"] for item in content["classes"]] == list(CITYSCAPES.names)
     assert [tuple(item["color"]) for item in content["classes"]] == list(CITYSCAPES.palette)
+
+
+def test_every_output_is_what_the_contract_says_of_the_frame_it_names() -> None:
+    stamp = 123_456_789_012
+    with running(**{"camera.camera_info_topic": "/info"}) as (user, _):
+        camera = user.camera(Image, TOPIC)
+        info = user.camera(CameraInfo, "/info", LATCHED)
+        info.publish(CameraInfo(width=80, height=48))
+        received = {
+            name: user.listen(spec.message_type, f"camera/{spec.topic}")
+            for name, spec in OUTPUTS.items()
+        }
+        user.wait(camera.get_subscription_count)
+        user.wait(
+            lambda: all(user.values("camera").get(f"subscribers_{name}") == "1" for name in OUTPUTS)
+        )
+        camera.publish(rgb_message(stamp))
+        user.wait_for_idle()
+        if not received["camera_info"]:  # the calibration was slower than the frame
+            camera.publish(rgb_message(stamp))
+        user.wait(lambda: all(received.values()))
+    messages = {name: found[0] for name, found in received.items()}
+    assert {stamp_ns(message.header) for message in messages.values()} == {stamp}
+    assert {message.header.frame_id for message in messages.values()} == {"lens"}
+    segmenter = Segmenter(random_model("tiny"))
+    image = array_from_image_message(rgb_message(stamp))
+    expected = segmenter.segment(image, replace(V_PROFILES["balanced"], steps=1))
+    mask = array_from_image_message(messages["mask"])
+    confidence = array_from_image_message(messages["confidence"])
+    assert (mask.shape, messages["mask"].encoding) == ((24, 40), "mono8")
+    # Another process may lay out memory otherwise, and sums round in another order.
+    np.testing.assert_allclose(confidence, expected.confidence, atol=1)
+    assert (mask == expected.class_ids).mean() >= 0.99
+    packed = np.frombuffer(messages["mask_compressed"].data, np.uint8)
+    np.testing.assert_array_equal(cv2.imdecode(packed, cv2.IMREAD_UNCHANGED), mask)
+    assert messages["class_probabilities"].encoding == "8UC19"
+    probabilities = array_from_image_message(messages["class_probabilities"])
+    np.testing.assert_allclose(
+        probabilities.astype(int), expected.token_probabilities.astype(int), atol=2
+    )
+    (summary,) = array_from_image_message(messages["class_summary"])
+    shares = [(mask == class_id).mean() for class_id in range(19)]
+    np.testing.assert_allclose(summary[:, 0], shares, atol=1e-6)
+    overlay = array_from_image_message(messages["overlay"])
+    np.testing.assert_array_equal(overlay, overlay_image(image, mask, CITYSCAPES))
+    assert (messages["camera_info"].height, messages["camera_info"].width) == (24, 40)
 
 
 def test_a_parameter_set_live_holds_for_the_next_frame() -> None:
