@@ -15,6 +15,7 @@ from camseg_core.labels import LabelSet
 from camseg_ros.class_info import label_info_message, label_info_type
 from camseg_ros.conversions import stamp_ns
 from camseg_ros.frame_queue import QueuedFrame
+from camseg_ros.ground_view import GroundView
 from camseg_ros.health import CameraWatch, Condition, DurationWindow, Level, RateMeter, WatchLimits
 from camseg_ros.outputs import OUTPUTS, FrameOutputs, unlabeled_messages
 from camseg_ros.settings import CameraSettings
@@ -45,6 +46,7 @@ class CameraPort:
         self.safe_masks = 0
         self.last_safe_ns = 0
         self.camera_info: CameraInfo | None = None
+        self.ground: GroundView | None = None
         self._node = node
         self._qualities = qualities
         self._shape: tuple[int, int] | None = None

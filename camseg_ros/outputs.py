@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
@@ -24,6 +25,7 @@ from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.pictures import encode_png, overlay_image
 from camseg_core.segmentation import Segmentation
 from camseg_ros.conversions import image_message
+from camseg_ros.ground_view import GroundView
 
 UInt8 = NDArray[np.uint8]
 
@@ -38,10 +40,14 @@ class OutputSettings:
     Attributes:
         least_confidence: uint8 [256], per class id; pixels below it become unlabeled.
         size: (height, width) in pixels of mask, confidence and overlay; None is the input's size.
+        drivable: what a class means for a cell of the drivable grid, int8 [256].
+        drivable_least_confidence: 0..255; pixels below it say nothing to the grid.
     """
 
     least_confidence: UInt8
     size: tuple[int, int] | None = None
+    drivable: NDArray[np.int8] | None = None
+    drivable_least_confidence: int = 0
 
 
 def least_confidence_table(
@@ -78,6 +84,7 @@ class FrameOutputs:
         settings: how the mask is finished.
         label_set: the model's classes.
         camera_info: the camera's last one, if there is any.
+        ground: what projects the mask on the ground, if there is anything.
     """
 
     def __init__(
@@ -88,6 +95,7 @@ class FrameOutputs:
         settings: OutputSettings,
         label_set: LabelSet,
         camera_info: CameraInfo | None = None,
+        ground: GroundView | None = None,
     ) -> None:
         self._image = image
         self._segmentation = segmentation
@@ -95,6 +103,7 @@ class FrameOutputs:
         self._settings = settings
         self._label_set = label_set
         self._camera_info = camera_info
+        self._ground = ground
 
     @cached_property
     def confidence(self) -> UInt8:
@@ -164,6 +173,18 @@ class FrameOutputs:
             return None
         return scaled_camera_info(self._camera_info, *self.class_ids.shape, self._header)
 
+    def _drivable_grid(self) -> OccupancyGrid | None:
+        info, settings = self._camera_info_message(), self._settings
+        if info is None or self._ground is None or settings.drivable is None:
+            return None
+        return self._ground.message(
+            self.class_ids,
+            self.confidence,
+            info,
+            settings.drivable,
+            settings.drivable_least_confidence,
+        )
+
     def _sized(self, picture: UInt8) -> UInt8:
         if self._settings.size is None or picture.shape == self._settings.size:
             return picture
@@ -202,6 +223,7 @@ OUTPUTS: dict[str, OutputSpec] = {
     "class_summary": OutputSpec("class_summary", Image, "32FC2", FrameOutputs._class_summary),
     "overlay": OutputSpec("overlay", Image, "rgb8", FrameOutputs._overlay),
     "camera_info": OutputSpec("camera_info", CameraInfo, "", FrameOutputs._camera_info_message),
+    "drivable_grid": OutputSpec("drivable_grid", OccupancyGrid, "", FrameOutputs._drivable_grid),
 }
 """By the name that parameter ``outputs`` knows them by."""
 

@@ -34,7 +34,7 @@ class ParameterSpec:
     """
 
     name: str
-    default: bool | int | float | str | list[str]
+    default: bool | int | float | str | list[str] | list[float]
     description: str
     lowest: float | None = None
     highest: float | None = None
@@ -129,6 +129,27 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         live=True, constraint="CLASS=SHARE, separated by commas, e.g. person=0.4, rider=0.4",
     ),
     ParameterSpec(
+        "grid_frame", "base_link", "Frame of the drivable grid; its z = 0 is the road.",
+    ),
+    ParameterSpec(
+        "grid_resolution_m", 0.2, "Side of a cell.", lowest=0.01, highest=10.0,
+    ),
+    ParameterSpec(
+        "grid_forward_m", 20.0, "How far the grid reaches ahead of grid_frame.",
+        lowest=0.0, highest=1000.0,
+    ),
+    ParameterSpec(
+        "grid_sideways_m", 10.0, "How far the grid reaches to each side.",
+        lowest=0.0, highest=1000.0,
+    ),
+    ParameterSpec(
+        "grid_free_classes", ["road"], "Classes that may be driven on.", live=True,
+    ),
+    ParameterSpec(
+        "grid_min_confidence", 0.5, "Cells with less confidence are unknown.",
+        lowest=0.0, highest=1.0, live=True,
+    ),
+    ParameterSpec(
         "safe_state", "publish_nothing", "What a camera whose condition is ERROR gets.",
         constraint=" or ".join(SAFE_STATES), live=True,
     ),
@@ -174,6 +195,14 @@ CAMERA_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "camera_info_topic", "", "sensor_msgs/CameraInfo of the camera; empty: camera_info beside "
         "the image topic.",
+    ),
+    ParameterSpec(
+        "rectified", False, "True for a rectified image (image_rect): the grid then follows P "
+        "of camera_info, else K and D.",
+    ),
+    ParameterSpec(
+        "mounting", [0.0] * 6, "Of the camera in grid_frame, for the grid: x, y, z in metres, "
+        "roll, pitch, yaw in radians; all 0: from tf.",
     ),
 )  # fmt: skip
 """Of each camera; their names begin with ``<camera>.``"""

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,7 +25,9 @@ from camseg_core.segmentation import STAGES, Segmentation
 from camseg_core.segmenter import Segmenter
 from camseg_ros.camera_port import CameraPort
 from camseg_ros.diagnostics import StatusEntry
+from camseg_ros.drivable_grid import GridGeometry
 from camseg_ros.frame_queue import FrameQueue, Outcome, QueuedFrame
+from camseg_ros.ground_view import FindMounting, GroundView, fixed_mounting
 from camseg_ros.health import (
     Condition,
     DurationWindow,
@@ -135,6 +138,24 @@ class SegmentationPipeline:
                 LEAST_INFERENCE_LIMIT_NS, WARM_UPS_PER_LIMIT * slowest_ns
             )
 
+    def look_at_the_ground(
+        self, geometry: GridGeometry, frame_id: str, from_tf: Callable[[], FindMounting]
+    ) -> None:
+        """Give each camera what its drivable grid needs; ``from_tf`` where no mounting is given."""
+        transformed: FindMounting | None = None
+        for port in self.ports.values():
+            if port.settings.mounting:
+                find_mounting = fixed_mounting(port.settings.mounting)
+            else:
+                find_mounting = transformed = transformed or from_tf()
+            port.ground = GroundView(
+                geometry,
+                frame_id,
+                find_mounting,
+                partial(self.warn, port.name),
+                rectified=port.settings.rectified,
+            )
+
     def start(self) -> None:
         """Begin to serve; frames are dropped until `open`."""
         self._worker.start()
@@ -220,13 +241,14 @@ class SegmentationPipeline:
             live.output,
             self.segmenter.label_set,
             port.camera_info,
+            port.ground,
         )
         messages = port.messages(outputs, live.outputs)
         age_ns = self._around.clock_ns() - frame.stamp_ns
         latency_ns = time.monotonic_ns() - frame.received_ns
         port.watch.left(latency_ns)
         if port.watch.is_too_old(age_ns, latency_ns):
-            self._warn(f"{port.name}: mask dropped", f"it is too old: {latency_ns / 1e6:.0f} ms "
+            self.warn(f"{port.name}: mask dropped", f"it is too old: {latency_ns / 1e6:.0f} ms "
                        f"in the node, stamp {age_ns / 1e9:.2f} s ago")  # fmt: skip
             return "dropped"
         with self._publish_lock:
@@ -243,11 +265,11 @@ class SegmentationPipeline:
 
     def refused(self, frame: QueuedFrame, reason: str) -> None:
         """Tell why a frame cannot be segmented."""
-        self._warn(f"{frame.camera}: frame refused", reason)
+        self.warn(f"{frame.camera}: frame refused", reason)
 
     def memory_was_short(self, reason: str) -> None:
         """Tell that memory was short."""
-        self._warn("memory is short, trying once more", reason)
+        self.warn("memory is short, trying once more", reason)
 
     def device_failed(self, reason: str) -> None:
         """Remember that the device is lost; the node ends the process."""
@@ -262,7 +284,7 @@ class SegmentationPipeline:
         if self._controller is not None:
             self._controller.record(report.times)
 
-    def _warn(self, what: str, reason: str) -> None:
+    def warn(self, what: str, reason: str) -> None:
         """Warn once per kind of reason; a kind that repeats, every ten seconds."""
         kind = re.sub(r"\d+", "#", f"{what} {reason}")  # sizes differ from frame to frame
         now_ns = time.monotonic_ns()

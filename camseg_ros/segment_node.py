@@ -19,12 +19,7 @@ from typing import Any
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import (
-    FloatingPointRange,
-    IntegerRange,
-    ParameterDescriptor,
-    SetParametersResult,
-)
+from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
@@ -34,6 +29,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
 from rclpy.utilities import remove_ros_args
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -46,7 +42,9 @@ from camseg_ros.camera_port import CameraPort, Qualities
 from camseg_ros.class_info import labels_json
 from camseg_ros.dds_environment import use_large_images
 from camseg_ros.diagnostics import StatusEntry, diagnostics_message
+from camseg_ros.ground_view import transformed_mounting
 from camseg_ros.health import Condition, Level
+from camseg_ros.parameter_descriptors import parameter_descriptor
 from camseg_ros.parameters import (
     CAMERA_PARAMETERS,
     INFORMATION,
@@ -55,7 +53,13 @@ from camseg_ros.parameters import (
     ParameterSpec,
 )
 from camseg_ros.pipeline import SegmentationPipeline, Surroundings
-from camseg_ros.settings import LiveSettings, camera_names, camera_settings, live_settings
+from camseg_ros.settings import (
+    LiveSettings,
+    camera_names,
+    camera_settings,
+    grid_geometry,
+    live_settings,
+)
 
 DIAGNOSTICS_PERIOD_S = 1.0
 WATCHDOG_PERIOD_S = 0.1
@@ -158,6 +162,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             max_batch_size=values["max_batch_size"],
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
+        self._pipeline.look_at_the_ground(
+            grid_geometry(values),
+            values["grid_frame"],
+            lambda: transformed_mounting(self, values["grid_frame"], Time()),
+        )
         self._pipeline.warm_up(values["warmup_height"], values["warmup_width"])
         self._pipeline.start()
         self._announce(segmenter, ports, live)
@@ -251,7 +260,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     def _declare(self, name: str, spec: ParameterSpec) -> None:
         try:
-            self.declare_parameter(name, spec.default, _descriptor(spec))
+            self.declare_parameter(name, spec.default, parameter_descriptor(spec))
         except (InvalidParameterValueException, InvalidParameterTypeException) as error:
             raise CamsegError(f"parameter {name}: {error}") from error
         self._specs[name] = spec
@@ -327,22 +336,6 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._diagnostics.wait_for_all_acked(limit)
         for port in self._pipeline.ports.values():
             port.wait_until_sent(limit)
-
-
-def _descriptor(spec: ParameterSpec) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(
-        description=spec.description, additional_constraints=spec.constraint
-    )
-    if spec.lowest is not None and spec.highest is not None:
-        if isinstance(spec.default, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=spec.lowest, to_value=spec.highest)
-            ]
-        else:
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(spec.lowest), to_value=int(spec.highest))
-            ]
-    return descriptor
 
 
 def _autostart(node: SegmentNode) -> bool:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.profiles import Profiles, find_profile
 from camseg_core.sampling_options import SamplingOptions
+from camseg_ros.drivable_grid import GridGeometry, occupancy_table
+from camseg_ros.ground_view import fixed_mounting
 from camseg_ros.health import WatchLimits
 from camseg_ros.outputs import OUTPUTS, OutputSettings, least_confidence_table
 from camseg_ros.parameters import SAFE_STATES, TRANSPORTS
@@ -24,12 +27,22 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class CameraSettings:
-    """Where one camera's messages come from."""
+    """Where one camera's messages come from, and how it is mounted.
+
+    Attributes:
+        name: of the camera.
+        image_topic, camera_info_topic: as given or by convention.
+        transport: ``raw`` or ``compressed``.
+        rectified: whether the image is rectified.
+        mounting: six numbers as the parameter has them, empty where tf is to be asked.
+    """
 
     name: str
     image_topic: str
     transport: str
     camera_info_topic: str
+    rectified: bool = False
+    mounting: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,7 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
     """Read one camera's settings; ``values`` holds ``<camera>.<parameter>``.
 
     Raises:
-        CamsegError: an unknown transport.
+        CamsegError: an unknown transport, or a mounting that is none.
     """
     transport = values[f"{name}.transport"]
     if transport not in TRANSPORTS:
@@ -91,8 +104,30 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
     # As image_transport does: beside the raw image topic.
     raw_topic = image_topic.removesuffix("/compressed")
     beside = posixpath.join(posixpath.dirname(raw_topic), "camera_info")
+    mounting = tuple(values[f"{name}.mounting"])
+    if any(mounting):
+        try:
+            fixed_mounting(mounting)
+        except CamsegError as error:
+            raise CamsegError(f"{name}.mounting: {error}") from error
     return CameraSettings(
-        name, image_topic, transport, values[f"{name}.camera_info_topic"] or beside
+        name=name,
+        image_topic=image_topic,
+        transport=transport,
+        camera_info_topic=values[f"{name}.camera_info_topic"] or beside,
+        rectified=values[f"{name}.rectified"],
+        mounting=mounting if any(mounting) else (),
+    )
+
+
+def grid_geometry(values: Values) -> GridGeometry:
+    """Read what part of the ground the drivable grid shows.
+
+    Raises:
+        CamsegError: there is no cell, or there are too many.
+    """
+    return GridGeometry(
+        values["grid_resolution_m"], values["grid_forward_m"], values["grid_sideways_m"]
     )
 
 
@@ -136,16 +171,22 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
     _require_known("outputs", outputs, tuple(OUTPUTS))
     overall, by_class = values["min_confidence"], _shares(values["class_min_confidence"])
     shares = [overall]
-    table = np.zeros(256, np.uint8)
+    table, drivable = np.zeros(256, np.uint8), None
     if label_set is not None:
         shares = [by_class.get(name, overall) for name in label_set.names]
         table = least_confidence_table(label_set, overall, by_class)
+        drivable = occupancy_table(label_set, list(filter(None, values["grid_free_classes"])))
     return LiveSettings(
         sampling=sampling,
         budget_ns=budget_ns,
         steps_range=(least, most),
         outputs=outputs,
-        output=OutputSettings(table, (height, width) if height else None),
+        output=OutputSettings(
+            table,
+            (height, width) if height else None,
+            drivable,
+            math.ceil(255.0 * values["grid_min_confidence"]),
+        ),
         limits=_watch_limits(values),
         safe_state=values["safe_state"],
         threshold=min(shares),

@@ -181,10 +181,18 @@ def test_who_listens_gets_masks_whatever_its_quality_and_labels_however_late() -
 
 def test_every_output_is_what_the_contract_says_of_the_frame_it_names() -> None:
     stamp = 123_456_789_012
-    with running(**{"camera.camera_info_topic": "/info"}) as (user, _):
+    parameters = {
+        "camera.camera_info_topic": "/info",
+        "camera.mounting": [1.0, 0.0, 1.5, 0.0, 0.0, 0.0],
+        "grid_min_confidence": 0.0,
+        "grid_free_classes": list(CITYSCAPES.names[:10]),
+        "grid_resolution_m": 0.5,
+    }
+    k = [40.0, 0.0, 39.5, 0.0, 40.0, 5.5, 0.0, 0.0, 1.0]  # for twice the image's size
+    with running(**parameters) as (user, _):
         camera = user.camera(Image, TOPIC)
         info = user.camera(CameraInfo, "/info", LATCHED)
-        info.publish(CameraInfo(width=80, height=48))
+        info.publish(CameraInfo(width=80, height=48, k=k))
         received = {
             name: user.listen(spec.message_type, f"camera/{spec.topic}")
             for name, spec in OUTPUTS.items()
@@ -200,7 +208,9 @@ def test_every_output_is_what_the_contract_says_of_the_frame_it_names() -> None:
         user.wait(lambda: all(received.values()))
     messages = {name: found[0] for name, found in received.items()}
     assert {stamp_ns(message.header) for message in messages.values()} == {stamp}
-    assert {message.header.frame_id for message in messages.values()} == {"lens"}
+    assert {
+        message.header.frame_id for name, message in messages.items() if name != "drivable_grid"
+    } == {"lens"}
     segmenter = Segmenter(random_model("tiny"))
     image = array_from_image_message(rgb_message(stamp))
     expected = segmenter.segment(image, replace(V_PROFILES["balanced"], steps=1))
@@ -223,6 +233,17 @@ def test_every_output_is_what_the_contract_says_of_the_frame_it_names() -> None:
     overlay = array_from_image_message(messages["overlay"])
     np.testing.assert_array_equal(overlay, overlay_image(image, mask, CITYSCAPES))
     assert (messages["camera_info"].height, messages["camera_info"].width) == (24, 40)
+    np.testing.assert_allclose(messages["camera_info"].k[[0, 2, 5]], [20.0, 19.5, 2.5])
+    grid = messages["drivable_grid"]
+    assert grid.header.frame_id == "base_link"
+    assert (grid.info.width, grid.info.height, grid.info.resolution) == (40, 40, 0.5)
+    cells = np.array(grid.data, np.int8).reshape(40, 40)
+    # 5.25 m ahead of the vehicle, a quarter of a metre to the right: below the horizon at row 2.5.
+    row, column = 2.5 + 20 * 1.5 / 4.25, 19.5 + 20 * 0.25 / 4.25
+    class_id = mask[round(row), round(column)]
+    expected_cell = -1 if class_id in (10, 255) else 0 if class_id < 10 else 100
+    assert cells[19, 10] == expected_cell
+    assert (cells[:, :2] == -1).all()  # behind the camera
 
 
 def test_a_parameter_set_live_holds_for_the_next_frame() -> None:

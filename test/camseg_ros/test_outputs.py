@@ -72,7 +72,7 @@ def outputs(
 
 def test_every_output_has_the_input_s_header_and_its_type() -> None:
     messages = outputs(camera_info=CameraInfo(width=WIDTH, height=HEIGHT)).messages(OUTPUTS)
-    assert sorted(messages) == sorted(OUTPUTS)
+    assert sorted(messages) == sorted(set(OUTPUTS) - {"drivable_grid"})  # it needs a mounting
     for name, message in messages.items():
         assert isinstance(message, OUTPUTS[name].message_type)
         assert message.header == HEADER

@@ -59,7 +59,7 @@ class Port:
         self.condition = Condition(Level.OK, "not active")
         self.latency, self.age, self.rate = DurationWindow(), DurationWindow(), RateMeter()
         self.safe_masks = self.last_safe_ns = 0
-        self.camera_info = None
+        self.camera_info = self.ground = None
         self.published: list[dict[str, Any]] = []
 
     def messages(self, outputs: Any, enabled: tuple[str, ...]) -> dict[str, Any]:

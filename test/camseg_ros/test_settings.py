@@ -11,12 +11,13 @@ from camseg_core.labels import CITYSCAPES
 from camseg_core.profiles import ONE_STEP_PROFILES, V_PROFILES
 from camseg_ros.health import WatchLimits
 from camseg_ros.outputs import OUTPUTS
-from camseg_ros.parameters import PARAMETERS
+from camseg_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
 from camseg_ros.settings import (
     CameraSettings,
     LiveSettings,
     camera_names,
     camera_settings,
+    grid_geometry,
     live_settings,
     sampling_options,
 )
@@ -30,8 +31,8 @@ def live(**changes: Any) -> LiveSettings:
     return live_settings(values(**changes), V_PROFILES, CITYSCAPES)
 
 
-def camera(**changes: str) -> CameraSettings:
-    given = {"image_topic": "", "transport": "raw", "camera_info_topic": ""} | changes
+def camera(**changes: Any) -> CameraSettings:
+    given = {spec.name: spec.default for spec in CAMERA_PARAMETERS} | changes
     return camera_settings("front", {f"front.{name}": value for name, value in given.items()})
 
 
@@ -136,6 +137,7 @@ def test_bad_camera_names_are_told(names: list[str], told: str) -> None:
 
 def test_topics_follow_the_camera_s_name() -> None:
     assert camera() == CameraSettings("front", "front/image_raw", "raw", "front/camera_info")
+    assert not camera().rectified
     assert camera(transport="compressed") == CameraSettings(
         "front", "front/image_raw/compressed", "compressed", "front/camera_info"
     )
@@ -153,3 +155,25 @@ def test_camera_info_is_beside_the_image_topic_unless_it_is_given() -> None:
 def test_an_unknown_transport_is_told() -> None:
     with pytest.raises(CamsegError, match="front.transport 'theora'; it is one of raw, compressed"):
         camera(transport="theora")
+
+
+def test_a_mounting_is_read_and_checked() -> None:
+    assert camera().mounting == ()
+    given = [1.5, 0.0, 1.2, 0.0, 0.1, 0.0]
+    assert camera(mounting=given).mounting == tuple(given)
+    with pytest.raises(CamsegError, match="front.mounting: mounting has 3 numbers; x, y, z in"):
+        camera(mounting=[1.0, 0.0, 1.0])
+    with pytest.raises(CamsegError, match="front.mounting: camera mounting z_m -1.0: must be abo"):
+        camera(mounting=[1.0, 0.0, -1.0, 0.0, 0.0, 0.0])
+
+
+def test_the_grid_is_read() -> None:
+    geometry = grid_geometry(values(grid_forward_m=30.0))
+    assert (geometry.columns, geometry.rows) == (150, 100)
+    settings = live(grid_free_classes=["road", "terrain"], grid_min_confidence=0.3)
+    table = settings.output.drivable
+    assert table is not None
+    assert table[[0, 1, 9, 10, 255]].tolist() == [0, 100, 0, -1, -1]
+    assert settings.output.drivable_least_confidence == 77
+    with pytest.raises(CamsegError, match="free class 'lawn'; must be one of road"):
+        live(grid_free_classes=["lawn"])
