@@ -23,7 +23,11 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -273,7 +277,13 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
                     self._declare(f"{camera}.{spec.name}", spec)
 
     def _values(self) -> dict[str, Any]:
-        return {name: self.get_parameter(name).value for name in self._specs}
+        return {name: self._value(name) for name in self._specs}
+
+    def _value(self, name: str) -> Any:
+        try:
+            return self.get_parameter(name).value
+        except ParameterUninitializedException:  # an empty list in a params file has no type
+            return []
 
     def _live_settings(self, values: dict[str, Any]) -> LiveSettings:
         return live_settings(values, self._profiles, self._label_set)

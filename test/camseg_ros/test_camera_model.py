@@ -30,10 +30,6 @@ def pixel(point: tuple[float, float, float], mounting: Mounting, camera: CameraM
     return (pixels[0, 0], pixels[0, 1]) if seen[0] else None
 
 
-def painted(class_id: int, camera: CameraModel = CAMERA) -> np.ndarray:
-    return np.full((camera.height, camera.width), class_id, np.uint8)
-
-
 def camera_info(**fields: object) -> CameraInfo:
     info = CameraInfo(height=480, width=640, distortion_model="plumb_bob", d=[0.0] * 5)
     info.k = [400.0, 0.0, 310.0, 0.0, 500.0, 230.0, 0.0, 0.0, 1.0]
