@@ -22,12 +22,12 @@ from camseg_core.evaluation.figures import (
     PartFigures,
     RunFigures,
     figures_to_json,
-    run_figures,
 )
 from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
 from camseg_core.evaluation.protocols import PROTOCOLS
 from camseg_core.evaluation.records import find_runs, iterate_records, record_files
 from camseg_core.evaluation.report_notes import report_notes
+from camseg_core.evaluation.run_figures import run_figures
 from camseg_core.evaluation.summary import summarize
 from camseg_core.files import write_bytes
 from camseg_core.inputs import read_image

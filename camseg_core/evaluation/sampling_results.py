@@ -10,7 +10,8 @@ from typing import Any
 
 from camseg_core.checkpoint import LoadedModel
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.figures import Row, RunFigures, run_figures
+from camseg_core.evaluation.figures import Row, RunFigures
+from camseg_core.evaluation.run_figures import run_figures
 from camseg_core.evaluation.sampling_benchmark import Images, SamplingRun
 from camseg_core.evaluation.sampling_grid import Sweep
 from camseg_core.evaluation.summary import summarize

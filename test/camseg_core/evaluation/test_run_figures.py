@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from camseg_core.data.corruptions import select_corruptions
-from camseg_core.evaluation.figures import figures_to_json, run_figures
+from camseg_core.evaluation.figures import figures_to_json
+from camseg_core.evaluation.run_figures import run_figures
 from camseg_core.evaluation.summary import summarize
 from camseg_core.labels import LabelSet
 
