@@ -80,10 +80,11 @@ class InferenceWorker:
         """Begin to serve."""
         self._thread.start()
 
-    def join(self) -> None:
-        """Wait for the end, which the end of the queue brings about; at once if never started."""
-        if self._thread.ident is not None:
-            self._thread.join()
+    def join(self, limit_s: float) -> bool:
+        """Wait for the end, which the end of the queue brings about; false if it did not come."""
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(limit_s)
+        return not self._thread.is_alive()
 
     def busy_ns(self, now_ns: int) -> int:
         """Tell for how long the batch in progress has been; 0 without one."""

@@ -39,13 +39,15 @@ class OutputSettings:
 
     Attributes:
         least_confidence: uint8 [256], per class id; pixels below it become unlabeled.
-        size: (height, width) in pixels of mask, confidence and overlay; None is the input's size.
+        height, width: of mask, confidence and overlay, pixels; 0 follows from the other one by the
+            input's aspect, and two zeros are the input's size.
         drivable: what a class means for a cell of the drivable grid, int8 [256].
         drivable_least_confidence: 0..255; pixels below it say nothing to the grid.
     """
 
     least_confidence: UInt8
-    size: tuple[int, int] | None = None
+    height: int = 0
+    width: int = 0
     drivable: NDArray[np.int8] | None = None
     drivable_least_confidence: int = 0
 
@@ -123,8 +125,14 @@ class FrameOutputs:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the mask."""
-        height, width = self._settings.size or self._segmentation.class_ids.shape
-        return int(height), int(width)
+        input_height, input_width = self._segmentation.class_ids.shape
+        height, width = self._settings.height, self._settings.width
+        if not (height or width):
+            return input_height, input_width
+        return (
+            height or max(1, round(width * input_height / input_width)),
+            width or max(1, round(height * input_width / input_height)),
+        )
 
     @cached_property
     def class_summary(self) -> NDArray[np.float32]:
@@ -186,9 +194,9 @@ class FrameOutputs:
         )
 
     def _sized(self, picture: UInt8) -> UInt8:
-        if self._settings.size is None or picture.shape == self._settings.size:
+        height, width = self.shape
+        if picture.shape == (height, width):
             return picture
-        height, width = self._settings.size
         resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return np.asarray(resized, np.uint8)
 

@@ -113,11 +113,13 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         constraint=" or ".join(OUTPUTS),
     ),
     ParameterSpec(
-        "output_height", 0, "Height of mask, confidence and overlay, pixels; 0: the input's.",
+        "output_height", 0, "Height of mask, confidence and overlay, pixels; 0: by the width, "
+        "or the input's.",
         lowest=0, highest=LARGEST_SIDE, live=True,
     ),
     ParameterSpec(
-        "output_width", 0, "Width of mask, confidence and overlay, pixels; 0: the input's.",
+        "output_width", 0, "Width of mask, confidence and overlay, pixels; 0: by the height, "
+        "or the input's.",
         lowest=0, highest=LARGEST_SIDE, live=True,
     ),
     ParameterSpec(

@@ -179,19 +179,22 @@ class SegmentationPipeline:
             self.queue.close()
 
     def end(self) -> None:
-        """Close, wait for the worker, give the topics back."""
+        """Close, wait for the worker, give the topics back; sets `failure` if the worker hangs."""
         self.close()
         self.queue.end()
-        self._worker.join()
+        limit_s = (self._inference_limit_ns or LEAST_INFERENCE_LIMIT_NS) / 1e9
+        if not self._worker.join(limit_s) and self.failure is None:
+            self.failure = f"inference hangs: it did not end within {limit_s:.1f} s"
         for port in self.ports.values():
             port.close()
 
     def apply(self, live: LiveSettings) -> None:
         """Take other settings, from the next batch on."""
         before, self._live = self._live, live
-        if live.limits != before.limits:
-            for port in self.ports.values():
-                port.watch.limits = live.limits
+        for port in self.ports.values():
+            port.watch.limits = live.limits
+            if live.threshold != before.threshold:
+                port.announce(self.segmenter.label_set, live.threshold, self._around.stamp())
         # What was measured holds for the way of sampling it was measured with.
         same_cost = replace(live.sampling, steps=1, seed=0) == replace(
             before.sampling, steps=1, seed=0

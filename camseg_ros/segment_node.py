@@ -91,6 +91,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         super().__init__(NODE_NAME)
         self.stop_requested = threading.Event()
         self._pipeline: SegmentationPipeline | None = None
+        self._failure: str | None = None
         self._labels: Any = None
         self._active = False
         self._specs: dict[str, ParameterSpec] = {}
@@ -113,7 +114,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     @property
     def failure(self) -> str | None:
         """Why this process cannot go on, None while it can."""
-        return self._pipeline.failure if self._pipeline is not None else None
+        return self._pipeline.failure if self._pipeline is not None else self._failure
 
     # ---- lifecycle -----------------------------------------------------------------------------
 
@@ -255,6 +256,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._stop_listening()
         if self._pipeline is not None:
             self._pipeline.end()
+            self._failure = self._pipeline.failure
             self._pipeline = None
         if self._labels is not None:
             self.destroy_publisher(self._labels)
@@ -355,17 +357,23 @@ def _autostart(node: SegmentNode) -> bool:
 
 
 def _spin(node: SegmentNode, stop: threading.Event) -> None:
-    """Serve until the end; a lost device ends the process at once, whatever else hangs in it."""
+    """Serve until the end."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while not stop.is_set() and not node.stop_requested.is_set():
         executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-        if node.failure is not None:
-            node.say_last_words()
-            sys.stderr.flush()
-            os._exit(DEVICE_LOST)  # the worker may never return, and a lost device may hang an exit
+        _end_if_lost(node)
     node.close()
+    _end_if_lost(node)
     executor.shutdown()
+
+
+def _end_if_lost(node: SegmentNode) -> None:
+    """End the process if the device is lost: the worker may never return, nor an orderly exit."""
+    if node.failure is not None:
+        node.say_last_words()
+        sys.stderr.flush()
+        os._exit(DEVICE_LOST)
 
 
 def main(arguments: list[str] | None = None) -> int:

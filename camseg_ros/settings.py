@@ -160,11 +160,6 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
     most = values["max_steps"] or max(least, profiles["accurate"].steps)
     if most < least:
         raise CamsegError(f"min_steps is {least} and max_steps {most}; min_steps <= max_steps")
-    height, width = values["output_height"], values["output_width"]
-    if bool(height) != bool(width):
-        raise CamsegError(
-            f"output_height is {height} and output_width {width}; both or neither are needed"
-        )
     _require_known("safe_state", [values["safe_state"]], SAFE_STATES)
     # A list without entries has no type in a params file: [""] publishes nothing.
     outputs = tuple(filter(None, values["outputs"]))
@@ -183,7 +178,8 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
         outputs=outputs,
         output=OutputSettings(
             table,
-            (height, width) if height else None,
+            values["output_height"],
+            values["output_width"],
             drivable,
             math.ceil(255.0 * values["grid_min_confidence"]),
         ),

@@ -92,7 +92,7 @@ def serve(
     assert done.wait(LIMIT_S)
     counts = queue.counts()
     queue.end()
-    worker.join()
+    assert worker.join(LIMIT_S)
     assert worker.busy_ns(10**18) == 0
     return handler, counts
 

@@ -57,14 +57,14 @@ def image(seed: int = 0) -> np.ndarray:
 
 def outputs(
     least_confidence: np.ndarray = NO_LIMIT,
-    size: tuple[int, int] | None = None,
+    size: tuple[int, int] = (0, 0),
     camera_info: CameraInfo | None = None,
 ) -> FrameOutputs:
     return FrameOutputs(
         image(),
         segmentation(),
         HEADER,
-        OutputSettings(least_confidence, size),
+        OutputSettings(least_confidence, *size),
         CITYSCAPES,
         camera_info,
     )
@@ -167,6 +167,16 @@ def test_another_output_size_is_that_of_all_pictures(size: tuple[int, int]) -> N
     rows = ((np.arange(size[0]) + 0.5) * HEIGHT / size[0]).astype(int)
     columns = ((np.arange(size[1]) + 0.5) * WIDTH / size[1]).astype(int)
     np.testing.assert_array_equal(mask, segmentation().class_ids[rows][:, columns])
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [((16, 0), (16, 24)), ((0, 24), (16, 24)), ((0, 1), (1, 1)), ((5, 0), (5, 8))],
+)
+def test_one_side_follows_from_the_other(given: tuple[int, int], shape: tuple[int, int]) -> None:
+    built = outputs(size=given)
+    assert built.shape == shape
+    assert built.class_ids.shape == built.confidence.shape == shape
 
 
 def test_without_a_calibration_there_is_no_camera_info() -> None:

@@ -61,6 +61,7 @@ class Port:
         self.safe_masks = self.last_safe_ns = 0
         self.camera_info = self.ground = None
         self.published: list[dict[str, Any]] = []
+        self.announced: list[float] = []
 
     def messages(self, outputs: Any, enabled: tuple[str, ...]) -> dict[str, Any]:
         return outputs.messages(["mask"])
@@ -78,6 +79,9 @@ class Port:
 
     def subscribers(self) -> dict[str, int]:
         return {"mask": 1}
+
+    def announce(self, label_set: Any, threshold: float, stamp: Any) -> None:
+        self.announced.append(threshold)
 
     def forget(self) -> None:
         self.rate.clear()
@@ -250,4 +254,8 @@ def test_limits_change_live(segmenter: Segmenter, clock: Clock) -> None:
     made, _ = make(segmenter, clock)
     changed = live_settings(values(no_input_error_s=60.0), V_PROFILES, CITYSCAPES)
     made.apply(changed)
-    assert made.ports["front"].watch.limits == changed.limits
+    port: Any = made.ports["front"]
+    assert port.watch.limits == changed.limits
+    assert port.announced == []
+    made.apply(live_settings(values(min_confidence=0.25), V_PROFILES, CITYSCAPES))
+    assert port.announced == [0.25]  # the threshold in LabelInfo is another one now

@@ -54,7 +54,7 @@ def test_the_defaults_need_no_budget_and_publish_everything_unchanged() -> None:
     assert settings.sampling == V_PROFILES["balanced"]
     assert (settings.budget_ns, settings.steps_range) == (0, (1, V_PROFILES["accurate"].steps))
     assert settings.outputs == tuple(OUTPUTS)
-    assert settings.output.size is None
+    assert (settings.output.height, settings.output.width) == (0, 0)
     assert not settings.output.least_confidence.any()
     assert settings.threshold == 0.0
     assert settings.limits == WatchLimits(
@@ -79,7 +79,7 @@ def test_settings_are_in_nanoseconds_and_by_class_id() -> None:
         latency_error_ms=250.0,
     )
     assert (settings.budget_ns, settings.steps_range) == (80_500_000, (2, 8))
-    assert settings.output.size == (100, 200)
+    assert (settings.output.height, settings.output.width) == (100, 200)
     table = settings.output.least_confidence
     assert (table[0], table[11], table[13], table[255]) == (128, 51, 230, 0)
     assert settings.outputs == ("mask",)
@@ -103,7 +103,6 @@ def test_without_weights_names_of_classes_are_not_checked() -> None:
         ({"sampler": "euler"}, "unknown sampler 'euler'; the samplers are"),
         ({"profile": "best"}, "unknown profile 'best'; one of accurate, balanced"),
         ({"min_steps": 9, "max_steps": 4}, "min_steps is 9 and max_steps 4; min_steps <="),
-        ({"output_height": 9}, "output_height is 9 and output_width 0; both or neither"),
         ({"safe_state": "black"}, "safe_state has 'black'; it is one of publish_nothing, all_unl"),
         ({"safe_state": ""}, "safe_state has ''; it is one of"),
         ({"outputs": ["mask", "depth"]}, "outputs has 'depth'; it is one of mask, mask_compressed"),
