@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -388,6 +389,19 @@ def test_a_lost_device_or_a_hang_ends_the_process_in_the_safe_state(
     assert told in last.message
     assert (array_from_image_message(masks[2]) == 255).all()
     assert stamp_ns(masks[2].header) > 3
+
+
+def test_a_hang_does_not_keep_the_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMSEG_TEST_FAULT", "hang")
+    with running((FAULTY_NODE,), inference_limit_s=4.0) as (user, process):
+        camera = user.camera(Image, TOPIC)
+        user.wait(camera.get_subscription_count)
+        for stamp in (1, 2, 3):
+            camera.publish(rgb_message(stamp))
+            user.wait(lambda stamp=stamp: user.values().get("frames_in") == str(stamp))
+        process.send_signal(signal.SIGINT)  # before the watchdog gives up
+        user.wait(lambda: process.poll() is not None)
+    assert process.returncode == DEVICE_LOST
 
 
 @pytest.mark.parametrize(("fault", "refused"), [("memory", 0), ("memory twice", 1), ("program", 1)])
