@@ -112,8 +112,8 @@ def _sampling(parsed: argparse.Namespace) -> int:
         from camseg_core.evaluation.sampling_figure import sampling_figure
     except ModuleNotFoundError as error:
         raise CamsegError(
-            f"the benchmark's figure needs {error.name}, which is not installed; "
-            "pip install -r requirements/research.txt"
+            f"the benchmark's figure needs {str(error.name).partition('.')[0]}, which is not "
+            "installed; pip install -r requirements/research.txt"
         ) from error
 
     if not (math.isfinite(parsed.budget_ms) and parsed.budget_ms > 0.0):

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
@@ -18,9 +18,16 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from std_srvs.srv import Trigger
 
 NODE = "segment_node"
 LIMIT_S = 60.0
+SERVICES = {
+    "get_state": GetState,
+    "change_state": ChangeState,
+    "set_parameters": SetParameters,
+    "reset": Trigger,
+}
 
 
 class NodeUser:
@@ -31,7 +38,11 @@ class NodeUser:
         self.statuses: dict[str, list[Any]] = {}
         self._changed = threading.Condition()
         self.node = Node("user", context=context, use_global_arguments=False)
-        self._clients: dict[str, Any] = {}
+        # Made early: a service that is seen may not see its client yet, and its answer is lost.
+        self._clients = {
+            name: self.node.create_client(service_type, f"{NODE}/{name}")
+            for name, service_type in SERVICES.items()
+        }
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
@@ -61,39 +72,41 @@ class NodeUser:
     def wait(self, done: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
         """Wait until ``done`` gives something; looked at after every message."""
         with self._changed:
-            # A count of subscribers changes without a message: looked at now and then.
-            waited = 0.0
+            deadline = time.monotonic() + limit_s
             while not (result := done()):
-                assert waited < limit_s, "waited in vain"
+                assert time.monotonic() < deadline, "waited in vain"
+                # A count of subscribers changes without a message: looked at now and then.
                 self._changed.wait(0.02)
-                waited += 0.02
             return result
 
-    def call(self, service_type: Any, name: str, request: Any) -> Any:
-        key = f"{NODE}/{name}"
-        client = self._clients.setdefault(key, self.node.create_client(service_type, key))
+    def call(self, name: str, request: Any, limit_s: float = LIMIT_S) -> Any:
+        """Call a service of the node; None without an answer in time."""
+        client = self._clients[name]
         assert client.wait_for_service(timeout_sec=LIMIT_S)
+        done = threading.Event()
         future = client.call_async(request)
-        self.wait(future.done)
-        return future.result()
+        future.add_done_callback(lambda _: done.set())
+        return future.result() if done.wait(limit_s) else None
+
+    def wait_for_state(self, state: int) -> None:
+        """Ask until the node answers that it is in ``state``."""
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            answer = self.call("get_state", GetState.Request(), limit_s=2.0)
+            if answer is not None and answer.current_state.id == state:
+                return
+            assert time.monotonic() < deadline, "the node never came into that state"
 
     def set_parameter(self, name: str, value: Any) -> Any:
         parameter = Parameter(name, value=value).to_parameter_msg()
         request = SetParameters.Request(parameters=[parameter])
-        return self.call(SetParameters, "set_parameters", request).results[0]
+        return self.call("set_parameters", request).results[0]
 
     def transition(self, *names: str) -> None:
         for name in names:
             request = ChangeState.Request()
             request.transition.label = name
-            assert self.call(ChangeState, "change_state", request).success, name
-
-    def wait_until_active(self) -> None:
-        def is_active() -> bool:
-            state = self.call(GetState, "get_state", GetState.Request()).current_state
-            return bool(state.id == State.PRIMARY_STATE_ACTIVE)
-
-        self.wait(is_active)
+            assert self.call("change_state", request).success, name
 
     def status(self, camera: str = "") -> Any:
         """Give the last status of the node or of a camera, None before the first one."""

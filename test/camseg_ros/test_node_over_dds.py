@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from lifecycle_msgs.msg import State
 from node_user import NodeUser, node_user
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
@@ -52,8 +53,10 @@ def running(
     program: tuple[str, ...] = NODE_PROGRAM, **parameters: Any
 ) -> Iterator[tuple[NodeUser, subprocess.Popen[bytes]]]:
     with node_process({**PARAMETERS, **parameters}, program) as process, node_user() as user:
-        if parameters.get("autostart", True):
-            user.wait_until_active()
+        starts = parameters.get("autostart", True)
+        user.wait_for_state(
+            State.PRIMARY_STATE_ACTIVE if starts else State.PRIMARY_STATE_UNCONFIGURED
+        )
         yield user, process
 
 
@@ -289,8 +292,8 @@ def test_the_lifecycle_again_and_again_leaks_nothing() -> None:
 
 
 def test_under_overload_every_frame_is_accounted_for_and_memory_stays() -> None:
-    # About a tenth of a second a frame, and frames at three times that rate and more.
-    with running(steps=60, samples=8, no_input_warn_s=0.0, no_input_error_s=0.0) as (
+    # Some hundredths of a second a frame, and frames at three times that rate and more.
+    with running(steps=30, samples=4, no_input_warn_s=0.0, no_input_error_s=0.0) as (
         user,
         process,
     ):
@@ -299,7 +302,7 @@ def test_under_overload_every_frame_is_accounted_for_and_memory_stays() -> None:
         masks = user.listen(Image, "camera/mask")
         user.wait(lambda: user.values("camera").get("subscribers_mask") == "1")
         user.wait(camera.get_subscription_count)
-        messages = [rgb_message(stamp, 60, 97) for stamp in range(20)]
+        messages = [rgb_message(stamp) for stamp in range(20)]
         sent = iter(range(10**9))
 
         def publish() -> None:
@@ -309,15 +312,15 @@ def test_under_overload_every_frame_is_accounted_for_and_memory_stays() -> None:
             camera.publish(message)
 
         timer = user.node.create_timer(0.01, publish)
-        user.wait(lambda: len(masks) >= 20)
+        user.wait(lambda: len(masks) >= 10)
         before = observed.memory_info().rss
-        user.wait(lambda: len(masks) >= 100)
+        user.wait(lambda: len(masks) >= 60)
         after = observed.memory_info().rss
         timer.cancel()
         values = {key: int(value) for key, value in user.wait_for_idle().items() if "frames" in key}
     assert values["frames_in"] == values["frames_out"] + values["frames_dropped"]
     assert values["frames_refused"] == 0
-    assert values["frames_dropped"] > 2 * values["frames_out"]
+    assert values["frames_dropped"] > values["frames_out"]
     stamps = [stamp_ns(mask.header) for mask in masks]
     assert stamps == sorted(set(stamps))
     assert after - before < 30 * 2**20
@@ -414,8 +417,14 @@ def test_short_memory_is_tried_again_and_a_fault_of_a_frame_costs_that_frame(
         user.wait(camera.get_subscription_count)
         for stamp in range(1, 6):
             camera.publish(rgb_message(stamp))
-            user.wait(lambda stamp=stamp: user.values().get("frames_in") == str(stamp))
-            values = user.wait_for_idle()
+            user.wait(
+                lambda stamp=stamp: (
+                    int(user.values().get("frames_out", 0))
+                    + int(user.values().get("frames_refused", 0))
+                    == stamp
+                )
+            )
+        values = user.values()
         assert process.poll() is None
     assert (values["frames_out"], values["frames_refused"]) == (str(5 - refused), str(refused))
 
@@ -434,7 +443,7 @@ def test_a_budget_chooses_the_steps_and_reset_forgets() -> None:
             user.wait(lambda stamp=stamp: user.values().get("frames_out") == str(stamp))
         user.wait(lambda: "over the latency budget with the fewest" in user.status().message)
         assert user.values()["steps"] == "1"
-        answer = user.call(Trigger, "reset", Trigger.Request())
+        answer = user.call("reset", Trigger.Request())
         assert (answer.success, answer.message) == (True, "reset")
         user.wait(lambda: user.values()["latency_p50_ms"] == "")
         assert user.values()["frames_out"] == "3"  # what was counted stays counted

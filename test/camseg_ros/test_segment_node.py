@@ -408,7 +408,7 @@ def test_a_bad_frame_is_refused_counted_and_survived(
     node = harness()
     node.start()
     warnings: list[str] = []
-    monkeypatch.setattr(node.pipeline, "_warn", lambda what, why: warnings.append(f"{what} {why}"))
+    monkeypatch.setattr(node.pipeline, "warn", lambda what, why: warnings.append(f"{what} {why}"))
     node.camera.publish(Image(height=2, width=4, step=3, encoding="rgb8", data=bytes(6)))
     node.wait(lambda: node.counts().refused == 1)
     node.camera.publish(Image(height=0, width=0, encoding="rgb8"))

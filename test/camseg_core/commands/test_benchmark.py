@@ -146,7 +146,7 @@ def test_a_missing_library_is_named_before_the_work(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    for name in ("plots", "sampling_figure"):
+    for name in ("plots", "plot_canvas", "sampling_figure"):
         monkeypatch.delitem(sys.modules, f"camseg_core.evaluation.{name}", raising=False)
         monkeypatch.delattr(f"camseg_core.evaluation.{name}", raising=False)
     with pytest.raises(CamsegError, match="needs matplotlib, which is not installed; pip install"):
