@@ -6,24 +6,23 @@ from __future__ import annotations
 import ast
 import configparser
 import json
+import os
 import re
 import shlex
-import time
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 import pytest
-import rclpy
 import yaml
 
 from camseg_core.labels import CITYSCAPES
-from camseg_ros.dds_environment import use_free_domain
 from camseg_ros.frame_queue import FrameCounts
 from camseg_ros.health import DurationWindow, count_values, duration_values
 from camseg_ros.outputs import OUTPUTS
 from camseg_ros.parameters import NODE_NAME, PARAMETERS
-from camseg_ros.segment_node import SegmentNode
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOYMENT, NAV2 = ROOT / "docs" / "deployment.md", ROOT / "docs" / "nav2.md"
@@ -33,6 +32,22 @@ CAMERA_TOPICS = {
 }  # fmt: skip
 TOPICS = {f"/{NODE_NAME}/camera/{topic}" for topic in CAMERA_TOPICS}
 DISCOVERY_LIMIT_S = 30.0
+LIST_SERVICES = """
+import json, sys, time
+import rclpy
+
+use_free_domain()
+rclpy.init()
+node = SegmentNode()
+deadline = time.monotonic() + float(sys.argv[2])
+# A node hears of its own services one after another.
+while True:
+    found = node.get_service_names_and_types_by_node(node.get_name(), "/")
+    if len(found) >= int(sys.argv[1]) or time.monotonic() > deadline:
+        break
+    time.sleep(0.05)
+print(json.dumps([name for name, _ in found]))
+"""
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -163,11 +178,6 @@ def test_the_systemd_unit_starts_the_node_again() -> None:
     assert " exec /opt/camseg/install/camseg_ros/lib/camseg_ros/segment_node --ros-args" in script
 
 
-def services_of(node: SegmentNode) -> list[str]:
-    found = node.get_service_names_and_types_by_node(NODE_NAME, "/")
-    return sorted(name.replace(f"/{NODE_NAME}/", "~/") for name, _ in found)
-
-
 def test_the_security_policy_allows_what_the_node_has() -> None:
     (text,) = blocks(DEPLOYMENT, "xml")
     policy = ElementTree.fromstring(text)
@@ -180,16 +190,16 @@ def test_the_security_policy_allows_what_the_node_has() -> None:
     }  # fmt: skip
     services = profile.findall("services[@reply='ALLOW']/service")
     served = sorted(str(service.text) for service in services)
-    use_free_domain()
-    rclpy.init()
-    try:
-        node = SegmentNode()
-        deadline = time.monotonic() + DISCOVERY_LIMIT_S
-        while len(found := services_of(node)) < len(served) and time.monotonic() < deadline:
-            time.sleep(0.05)  # a node hears of its own services one after another
-        node.destroy_node()
-    finally:
-        rclpy.shutdown()
+    # A process and a domain of its own: other tests' nodes have the same name.
+    environment = {name: text for name, text in os.environ.items() if name != "ROS_DOMAIN_ID"}
+    answer = subprocess.run(
+        [sys.executable, "-c", LIST_SERVICES, str(len(served)), str(DISCOVERY_LIMIT_S)],
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = sorted(name.replace(f"/{NODE_NAME}/", "~/") for name in json.loads(answer.stdout))
     assert served == found
 
 
