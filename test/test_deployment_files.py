@@ -35,6 +35,8 @@ DISCOVERY_LIMIT_S = 30.0
 LIST_SERVICES = """
 import json, sys, time
 import rclpy
+from camseg_ros.dds_environment import use_free_domain
+from camseg_ros.segment_node import SegmentNode
 
 use_free_domain()
 rclpy.init()
