@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which topics of a bag are a camera's: images, calibration, truth. By name, or found by type.
+
+Names follow kitti2bag: ``/kitti/camera_color_left/image_rect`` with ``camera_info`` beside it; and
+as this package adds, ``semantic_gt/image`` (mono8, 255 = unlabeled) and ``semantic_gt/about``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.contents import BagTopic
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
+
+KITTI_CAMERA = "/kitti/camera_color_left"
+TRUTH = "semantic_gt/image"
+ABOUT = "semantic_gt/about"
+CAMERA_INFO = "camera_info"
+
+# What is an image by type, but not a camera's: truth, depth, and what this package publishes.
+_NO_CAMERA = re.compile(
+    r".*/(semantic_gt/.*|mask|mask/compressed|confidence|class_probabilities|class_summary|overlay"
+    r"|compressedDepth|.*depth.*|.*disparity.*)"
+)
+
+
+@dataclass(frozen=True)
+class CameraTopics:
+    """One camera's topics in a bag.
+
+    Attributes:
+        name: for the node and for results; letters, digits and underscores.
+        image: the topic of its images.
+        is_compressed: true for CompressedImage.
+        camera_info, truth, about: None where the bag lacks them.
+    """
+
+    name: str
+    image: str
+    is_compressed: bool = False
+    camera_info: str | None = None
+    truth: str | None = None
+    about: str | None = None
+
+    @classmethod
+    def below(cls, base: str, *, image: str = "image_rect") -> CameraTopics:
+        """Name the topics of a camera below ``base``, such as `KITTI_CAMERA`."""
+        return cls(
+            name=base.rpartition("/")[2],
+            image=f"{base}/{image}",
+            is_compressed=image.endswith("/compressed"),
+            camera_info=f"{base}/{CAMERA_INFO}",
+            truth=f"{base}/{TRUTH}",
+            about=f"{base}/{ABOUT}",
+        )
+
+
+def find_cameras(
+    topics: Mapping[str, BagTopic],
+    image_topics: Sequence[str] = (),
+    truth_topics: Sequence[str] = (),
+) -> list[CameraTopics]:
+    """Find a bag's cameras.
+
+    Args:
+        topics: of the bag.
+        image_topics: of the cameras to take; empty takes every topic with images that is not
+            known to be something else (truth, masks, depth).
+        truth_topics: of their truth, in the same order; empty takes ``semantic_gt/image`` beside
+            the images where it is there.
+
+    Raises:
+        CamsegError: a topic that the bag lacks or that holds no images, or no camera.
+    """
+    for name in (*image_topics, *truth_topics):
+        _check_image_topic(topics, name)
+    if truth_topics and len(truth_topics) != len(image_topics):
+        raise CamsegError(
+            f"{len(truth_topics)} truth topics for {len(image_topics)} image topics; "
+            "one for each is needed, in the same order"
+        )
+    chosen = list(image_topics) or _by_type(topics)
+    if not chosen:
+        known = ", ".join(f"{t.name} ({t.message_type})" for t in topics.values()) or "none"
+        raise CamsegError(f"the bag has no topic with images; its topics are: {known}")
+    cameras = [_camera(topics, image) for image in chosen]
+    if truth_topics:
+        pairs = zip(cameras, truth_topics, strict=True)
+        cameras = [CameraTopics(**{**vars(camera), "truth": truth}) for camera, truth in pairs]
+    names = camera_names([camera.image for camera in cameras])
+    return [
+        CameraTopics(**{**vars(camera), "name": name})
+        for camera, name in zip(cameras, names, strict=True)
+    ]
+
+
+def camera_names(image_topics: Sequence[str]) -> list[str]:
+    """Name cameras after their topics: what stands before the image's own name, as far as needed.
+
+    ``/kitti/camera_color_left/image_rect`` is ``camera_color_left``, unless another topic's camera
+    has that name, too.
+    """
+    parts = [_base(topic).strip("/").split("/") for topic in image_topics]
+    depth = 1
+    while True:
+        names = [_token("_".join(part[-depth:])) for part in parts]
+        if len(set(names)) == len(names) or depth >= max(map(len, parts)):
+            break
+        depth += 1
+    if len(set(names)) != len(names):  # two images of one camera
+        names = [_token(topic.strip("/").replace("/", "_")) for topic in image_topics]
+    return names
+
+
+def _by_type(topics: Mapping[str, BagTopic]) -> list[str]:
+    raw = [t.name for t in topics.values() if t.message_type == IMAGE and t.count]
+    compressed = [t.name for t in topics.values() if t.message_type == COMPRESSED_IMAGE and t.count]
+    # image_transport puts the compressed images of a topic below it: the same frames once more.
+    compressed = [name for name in compressed if name.rpartition("/")[0] not in raw]
+    return sorted(name for name in (*raw, *compressed) if not _NO_CAMERA.fullmatch(name))
+
+
+def _camera(topics: Mapping[str, BagTopic], image: str) -> CameraTopics:
+    base = _base(image)
+    present = {
+        field: f"{base}/{leaf}".replace("//", "/")
+        for field, leaf in (("camera_info", CAMERA_INFO), ("truth", TRUTH), ("about", ABOUT))
+        if f"{base}/{leaf}".replace("//", "/") in topics
+    }
+    is_compressed = topics[image].message_type == COMPRESSED_IMAGE
+    return CameraTopics("", image, is_compressed, **present)
+
+
+def _base(image_topic: str) -> str:
+    """Give what the camera's topics have in common."""
+    path = image_topic.removesuffix("/compressed")
+    return path.rpartition("/")[0] or path
+
+
+def _token(text: str) -> str:
+    """Make a ROS name of any text."""
+    token = re.sub(r"\W", "_", text, flags=re.ASCII) or "camera"
+    return f"camera_{token}" if token[0].isdigit() else token
+
+
+def _check_image_topic(topics: Mapping[str, BagTopic], name: str) -> None:
+    if name not in topics:
+        images = _names(t for t in topics.values() if t.message_type in {IMAGE, COMPRESSED_IMAGE})
+        raise CamsegError(f"the bag has no topic {name}; its image topics are: {images}")
+    if topics[name].message_type not in {IMAGE, COMPRESSED_IMAGE}:
+        raise CamsegError(
+            f"{name} is of {topics[name].message_type}; {IMAGE} or {COMPRESSED_IMAGE} is needed"
+        )
+
+
+def _names(topics: Iterable[BagTopic]) -> str:
+    return ", ".join(topic.name for topic in topics) or "none"

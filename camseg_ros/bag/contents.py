@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bag holds, whatever its format: topics, messages, and what of it is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from camseg_ros.bag.serialization import Wire, decode
+
+
+@dataclass(frozen=True)
+class BagTopic:
+    """One topic.
+
+    Attributes:
+        name: such as ``/kitti/camera_color_left/image_rect``.
+        message_type: such as ``sensor_msgs/msg/Image``.
+        count: of its messages that can be read.
+    """
+
+    name: str
+    message_type: str
+    count: int
+
+
+@dataclass(frozen=True)
+class BagMessage:
+    """One message.
+
+    Attributes:
+        topic: its topic's name.
+        message_type: such as ``sensor_msgs/msg/Image``.
+        log_ns: when it was recorded, nanoseconds; not the stamp in its header.
+        raw: its bytes.
+        wire: how they are laid out.
+    """
+
+    topic: str
+    message_type: str
+    log_ns: int
+    raw: bytes | memoryview
+    wire: Wire
+
+    def decode(self) -> Any:
+        """Give the message as ROS 2's Python has it.
+
+        Raises:
+            UnreadableMessageError: the bytes are no such message.
+        """
+        return decode(self.raw, self.message_type, self.wire)
+
+
+@dataclass(frozen=True)
+class BagLoss:
+    """What a damaged bag held and cannot be read any more.
+
+    Attributes:
+        reason: what is wrong, in one line.
+        messages: per topic how many messages are lost; None where nothing tells how many there
+            were.
+        seconds: from the last message that can be read to the bag's end; None likewise.
+    """
+
+    reason: str
+    messages: Mapping[str, int] | None
+    seconds: float | None
+
+    def frames(self, topics: Collection[str]) -> int | None:
+        """Give how many messages of some topics are lost; None where that is not known."""
+        if self.messages is None:
+            return None
+        return sum(self.messages.get(topic, 0) for topic in topics)
+
+    def line(self, topics: Collection[str]) -> str:
+        """Say in one line what is lost of some image topics."""
+        frames = self.frames(topics)
+        lost = "an unknown number of" if frames is None else str(frames)
+        seconds = "an unknown time" if self.seconds is None else f"{self.seconds:.3f} s"
+        return f"damaged: {self.reason}; lost at the end: {lost} frames, {seconds}"
+
+
+class BagFile(Protocol):
+    """One file of a bag, or several that are read as one.
+
+    Attributes:
+        topics: by name; a topic without messages is there too.
+        start_ns, end_ns: log times of the first and the last message; None without messages.
+    """
+
+    topics: dict[str, BagTopic]
+    start_ns: int | None
+    end_ns: int | None
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Give the messages of some topics, by name, one at a time."""
+
+    def close(self) -> None:
+        """Let go of the files."""

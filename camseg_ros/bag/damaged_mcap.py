@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An mcap file that was cut off, or is torn at its end: what stands before the damage.
+
+The file's own index is at its end and is not used. Records are read in their order until one is
+not whole; of a chunk that is not whole, the messages that are.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import zstandard
+from mcap.data_stream import ReadDataStream
+from mcap.opcode import Opcode
+from mcap.records import Channel, Chunk, McapRecord, Message, Schema
+from mcap.stream_reader import StreamReader, get_chunk_data_stream
+
+from camseg_ros.bag.contents import BagMessage, BagTopic
+from camseg_ros.bag.file_scan import FileScan
+from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
+
+LARGEST_RECORD_BYTES = 2**30
+"""A longer one is damage, not data."""
+
+RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
+
+
+class DamagedMcap:
+    """Reads the whole messages at the start of an mcap file; a `BagFile`."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file once, to know what is in it.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        self._path = path
+        self._channels: dict[int, tuple[str, str]] = {}  # topic, message type
+        scan = FileScan.of(self._everything())
+        self.topics: dict[str, BagTopic] = {
+            topic: BagTopic(topic, message_type, scan.counts.get(topic, 0))
+            for topic, message_type in self._channels.values()
+        }
+        self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Give the messages of some topics in the file's order."""
+        return (message for message in self._everything() if message.topic in topics)
+
+    def close(self) -> None:
+        """Nothing is kept open."""
+
+    def _everything(self) -> Iterator[BagMessage]:
+        schemas: dict[int, Schema] = {}
+        for record in self._records():
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel):
+                schema = schemas.get(record.schema_id)
+                if schema is not None and record.message_encoding == "cdr":
+                    self._channels[record.id] = (record.topic, schema.name)
+            elif isinstance(record, Message) and record.channel_id in self._channels:
+                topic, message_type = self._channels[record.channel_id]
+                with suppress(UnreadableMessageError):
+                    content = decompressed(record.data)
+                    yield BagMessage(topic, message_type, record.log_time, content, "cdr")
+
+    def _records(self) -> Iterator[McapRecord]:
+        """Give the whole records, those in chunks too."""
+        with self._path.open("rb") as file:
+            reader = StreamReader(file, emit_chunks=True, record_size_limit=LARGEST_RECORD_BYTES)
+            whole = 0  # where what is not read yet begins
+            with suppress(Exception):  # the library raises many types on damaged bytes
+                for record in reader.records:
+                    if isinstance(record, Chunk):
+                        stream, length = get_chunk_data_stream(record, validate_crc=True)
+                        yield from _records_in(stream.read(length))
+                    else:
+                        yield record
+                    whole = file.tell()
+                return
+            file.seek(whole)
+            yield from _records_in(_torn_chunk(file.read(LARGEST_RECORD_BYTES)))
+
+
+def _records_in(chunk: bytes) -> Iterator[McapRecord]:
+    """Give the whole records of a chunk's content, which may be cut off."""
+    reader = StreamReader(
+        io.BytesIO(chunk), skip_magic=True, emit_chunks=True, record_size_limit=len(chunk)
+    )
+    with suppress(Exception):  # at the end, as a chunk has no footer; or where it is damaged
+        yield from reader.records
+
+
+def _torn_chunk(rest: bytes) -> bytes:
+    """Give what can be read of the content of the chunk that the file was cut off in."""
+    if len(rest) < RECORD_START.size:
+        return b""
+    opcode, length = RECORD_START.unpack_from(rest)
+    missing = length - (len(rest) - RECORD_START.size)
+    if opcode != Opcode.CHUNK or not 0 < missing < LARGEST_RECORD_BYTES:
+        return b""  # or a whole one that is damaged inside: nothing tells where
+    with suppress(Exception):
+        chunk = Chunk.read(ReadDataStream(io.BytesIO(rest[RECORD_START.size :] + bytes(missing))))
+        content: bytes = chunk.data[: max(0, len(chunk.data) - missing)]
+        if chunk.compression == "zstd":
+            return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        return content if not chunk.compression else b""
+    return b""

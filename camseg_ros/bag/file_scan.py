@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counts and times of messages, for files whose own summary is lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from camseg_ros.bag.contents import BagMessage
+
+
+@dataclass(frozen=True)
+class FileScan:
+    """What was met on the way through a file.
+
+    Attributes:
+        counts: messages per topic.
+        start_ns, end_ns: least and largest log time; None without messages.
+    """
+
+    counts: Counter[str]
+    start_ns: int | None
+    end_ns: int | None
+
+    @classmethod
+    def of(cls, messages: Iterable[BagMessage]) -> FileScan:
+        """Go through all messages."""
+        counts: Counter[str] = Counter()
+        times = [0, 0]
+        for message in messages:
+            time_ns = message.log_ns
+            first = not counts
+            times = [time_ns if first else min(times[0], time_ns), max(times[1], time_ns)]
+            counts[message.topic] += 1
+        return cls(counts, *(times if counts else (None, None)))

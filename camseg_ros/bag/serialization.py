@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes of a bag to ROS messages and back, by rosbags' type stores: no rclpy, any distribution."""
+
+from __future__ import annotations
+
+from array import array
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Literal
+
+import numpy as np
+import zstandard
+from rosbags.typesys import Stores, get_typestore
+
+Wire = Literal["cdr", "ros1"]
+"""How a bag's bytes are laid out: as ROS 2 sends them, or as ROS 1 did."""
+
+STORES = {"cdr": get_typestore(Stores.ROS2_JAZZY), "ros1": get_typestore(Stores.ROS1_NOETIC)}
+
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+"""How a message begins that is compressed by itself; CDR begins with a zero."""
+
+
+class UnreadableMessageError(ValueError):
+    """Bytes that are no message of their type, or a type that is not known here: one line."""
+
+
+def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
+    """Read a message.
+
+    Args:
+        raw: its bytes.
+        message_type: such as ``sensor_msgs/msg/Image``.
+        wire: of the bytes.
+
+    Returns:
+        The message as ROS 2's Python has it. ROS 1's ``seq`` is dropped; fields that ROS 1 spells
+        in capitals are found.
+
+    Raises:
+        UnreadableMessageError: see there.
+    """
+    message_class = find_message_class(message_type)
+    store = STORES[wire]
+    read = store.deserialize_cdr if wire == "cdr" else store.deserialize_ros1
+    try:
+        return _ros_message(read(raw, message_type), message_class)
+    except Exception as error:  # rosbags raises many types on damaged bytes
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnreadableMessageError(f"{len(raw)} bytes are no {message_type}: {reason}") from error
+
+
+def decompressed(raw: bytes | memoryview) -> bytes | memoryview:
+    """Undo the compression of a CDR message by itself, where it has any.
+
+    Only metadata.yaml tells of it, and a bag may have lost that.
+
+    Raises:
+        UnreadableMessageError: it is cut off.
+    """
+    if bytes(raw[: len(ZSTD_MAGIC)]) != ZSTD_MAGIC:
+        return raw
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        content = decompressor.decompress(bytes(raw))
+    except zstandard.ZstdError as error:
+        raise UnreadableMessageError(f"{len(raw)} bytes are no zstd frame: {error}") from error
+    if not decompressor.eof:
+        raise UnreadableMessageError(f"a zstd frame ends after {len(raw)} bytes")
+    return content
+
+
+def encode(message: Any) -> bytes:
+    """Give a message's bytes as ROS 2 sends them (CDR, little-endian)."""
+    store = STORES["cdr"]
+    message_type = type_name(type(message))
+    return bytes(store.serialize_cdr(_store_message(message), message_type))
+
+
+def type_name(message_class: type) -> str:
+    """Name a message class as bags do: ``sensor_msgs/msg/Image``."""
+    package, kind, _ = message_class.__module__.split(".", 2)
+    return f"{package}/{kind}/{message_class.__name__}"
+
+
+@lru_cache(maxsize=64)
+def find_message_class(message_type: str) -> type:
+    """Give the class of a type's name.
+
+    Raises:
+        UnreadableMessageError: it is not installed here.
+    """
+    try:
+        package, kind, name = message_type.split("/")
+        message_class: type = getattr(import_module(f"{package}.{kind}"), name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UnreadableMessageError(
+            f"message type {message_type!r} is not installed here"
+        ) from error
+    return message_class
+
+
+def _ros_message(source: Any, message_class: type) -> Any:
+    """Copy a type store's message, field by field, into a ROS message."""
+    message = message_class()
+    for name, kind in message_class.get_fields_and_field_types().items():  # type: ignore[attr-defined]
+        value = getattr(source, name) if hasattr(source, name) else getattr(source, name.upper())
+        setattr(message, name, _ros_value(value, kind))
+    return message
+
+
+def _ros_value(value: Any, kind: str) -> Any:
+    if isinstance(value, np.ndarray):
+        # Only this type is taken over without a slow check of every element.
+        return array("B", value.tobytes()) if kind == "sequence<uint8>" else value.tolist()
+    if isinstance(value, list):
+        element = find_message_class(_full_type(kind.split("<", 1)[-1].rstrip(">").split("[")[0]))
+        return [_ros_message(item, element) for item in value]
+    if "/" in kind:
+        return _ros_message(value, find_message_class(_full_type(kind)))
+    return bytes([value]) if kind == "octet" else value
+
+
+def _store_message(message: Any) -> Any:
+    """Copy a ROS message, field by field, into a type store's message."""
+    fields = type(message).get_fields_and_field_types()
+    values = {name: _store_value(getattr(message, name), kind) for name, kind in fields.items()}
+    return STORES["cdr"].types[type_name(type(message))](**values)
+
+
+def _store_value(value: Any, kind: str) -> Any:
+    if isinstance(value, array):
+        return np.frombuffer(value, value.typecode) if len(value) else np.array([], value.typecode)
+    if kind == "octet":  # one byte, as bytes
+        return value[0]
+    if isinstance(value, list):
+        return [_store_message(item) for item in value]
+    return _store_message(value) if "/" in kind else value
+
+
+def _full_type(short: str) -> str:
+    """``std_msgs/Header``, as fields have it, to ``std_msgs/msg/Header``."""
+    package, _, name = short.partition("/")
+    return f"{package}/msg/{name}"

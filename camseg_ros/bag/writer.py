@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a rosbag2 bag, whole or not at all: mcap or sqlite3, compressed with zstd or not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, get_args
+from uuid import uuid4
+
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.serialization import STORES, encode, type_name
+
+Storage = Literal["mcap", "sqlite3"]
+Compression = Literal["none", "zstd"]
+STORAGES: tuple[Storage, ...] = get_args(Storage)
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
+
+VERSION = 8
+"""Of the format: the newest whose metadata.yaml Humble to Kilted read alike."""
+
+UNSET = QosTime(0, 0)
+DEPTH = 10
+
+
+class BagWriter:
+    """A bag that is being written; a context manager.
+
+    It is written into a hidden folder beside, and moved to its place at the end. On an error
+    nothing is left.
+    """
+
+    def __init__(
+        self, path: Path, storage: Storage = "mcap", compression: Compression = "zstd"
+    ) -> None:
+        """Prepare to write the folder ``path``.
+
+        Args:
+            path: of the new bag.
+            storage: of its file.
+            compression: ``zstd`` compresses mcap's chunks, and sqlite3's messages one by one.
+
+        Raises:
+            CamsegError: the bag exists, or its folder cannot be written.
+        """
+        if path.exists():
+            raise CamsegError(f"{path} exists already; remove it, or give another name")
+        self.path = path
+        self.last_ns = 0
+        self._home = path.parent / f".{uuid4().hex}"
+        # The library names the file after the folder, so that the last folder has its last name.
+        self._writer = Writer(
+            self._home / path.name,
+            version=VERSION,
+            storage_plugin=StoragePlugin.MCAP if storage == "mcap" else StoragePlugin.SQLITE3,
+        )
+        if compression == "zstd":
+            mode = CompressionMode.STORAGE if storage == "mcap" else CompressionMode.MESSAGE
+            self._writer.set_compression(mode, CompressionFormat.ZSTD)
+        self._connections: dict[str, Any] = {}
+
+    def __enter__(self) -> BagWriter:
+        """Open the bag."""
+        try:
+            self._home.parent.mkdir(parents=True, exist_ok=True)
+            self._writer.open()
+        except OSError as error:
+            self._remove()
+            raise self._cannot_write(error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Bring the bag to its place, or remove it after an error."""
+        try:
+            if error is not None:
+                self._writer.abort()
+                return
+            self._writer.close()
+            for file in (self._home / self.path.name).iterdir():
+                with file.open("rb+") as written:
+                    os.fsync(written.fileno())
+            (self._home / self.path.name).rename(self.path)
+        except OSError as problem:
+            raise self._cannot_write(problem) from problem
+        finally:
+            self._remove()
+
+    def add_topic(self, topic: str, message_class: type, *, latched: bool = False) -> None:
+        """Announce a topic; one without messages is in the bag, too."""
+        if topic not in self._connections:
+            self._connections[topic] = self._writer.add_connection(
+                topic,
+                type_name(message_class),
+                typestore=STORES["cdr"],
+                offered_qos_profiles=[_quality(latched)],
+            )
+
+    def write(self, topic: str, message: Any, log_ns: int, *, latched: bool = False) -> None:
+        """Append a message.
+
+        Args:
+            topic: its topic.
+            message: a ROS message.
+            log_ns: when it was recorded, nanoseconds.
+            latched: of a new topic: late subscribers get the last message.
+
+        Raises:
+            CamsegError: the disk is full.
+        """
+        self.add_topic(topic, type(message), latched=latched)
+        self.last_ns = max(self.last_ns, log_ns)
+        try:
+            self._writer.write(self._connections[topic], log_ns, encode(message))
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: OSError) -> CamsegError:
+        return CamsegError(f"cannot write {self.path}: {error.strerror or error}")
+
+    def _remove(self) -> None:
+        shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _quality(latched: bool) -> Qos:
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=1 if latched else DEPTH,
+        reliability=QosReliability.RELIABLE,
+        durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        deadline=UNSET,
+        lifespan=UNSET,
+        liveliness=QosLiveliness.SYSTEM_DEFAULT,
+        liveliness_lease_duration=UNSET,
+        avoid_ros_namespace_conventions=False,
+    )

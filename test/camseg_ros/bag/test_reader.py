@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags of others, split bags, odd bags; and bags that were cut off anywhere."""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import bags
+import numpy as np
+import pytest
+from mcap_ros2.writer import Writer as McapRos2Writer
+from rosbags.rosbag1 import Writer as Rosbag1Writer
+from rosbags.typesys import Stores, get_typestore
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.reader import Bag, open_bag
+from camseg_ros.conversions import array_from_image_message, stamp_ns
+
+IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
+VARIANTS = [(s, c) for s in ("mcap", "sqlite3") for c in ("none", "zstd")]
+
+
+def read(bag: Bag, topic: str) -> dict[int, bytes]:
+    """Log time -> the image's bytes."""
+    return {m.log_ns: bytes(m.decode().data) for m in bag.messages([topic])}
+
+
+def written(topic: str, frames: int = 6, size: tuple[int, int] = (24, 32)) -> dict[int, bytes]:
+    make = bags.noise_image if topic == IMAGE else bags.truth_image
+    return {(i + 1) * bags.STEP_NS: bytes(make(i, size).data) for i in range(frames)}
+
+
+@pytest.mark.parametrize(("storage", "compression"), VARIANTS)
+def test_what_was_written_is_read(tmp_path: Path, storage: str, compression: str) -> None:
+    path = bags.write_bag(tmp_path / "drive", storage=storage, compression=compression)
+    with open_bag(path) as bag:
+        assert bag.loss is None
+        assert bag.name == "drive"
+        assert {name: topic.count for name, topic in bag.topics.items()} == {
+            "/about": 1, IMAGE: 6, TRUTH: 6,
+        }  # fmt: skip
+        assert (bag.start_ns, bag.end_ns) == (bags.STEP_NS, 6 * bags.STEP_NS)
+        assert read(bag, IMAGE) == written(IMAGE)
+        assert read(bag, TRUTH) == written(TRUTH)
+        assert list(bag.messages([])) == []
+
+
+@pytest.mark.parametrize(("storage", "compression"), VARIANTS)
+def test_without_metadata_the_file_is_enough(
+    tmp_path: Path, storage: str, compression: str
+) -> None:
+    path = bags.write_bag(tmp_path / "drive", storage=storage, compression=compression)
+    (path / "metadata.yaml").unlink()
+    for place in (path, bags.storage_file(path)):
+        with open_bag(place) as bag:
+            assert bag.loss is None
+            assert read(bag, IMAGE) == written(IMAGE)
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize(("storage", "compression"), VARIANTS)
+def test_of_a_bag_cut_off_anywhere_the_prefix_is_read(
+    tmp_path: Path, storage: str, compression: str, metadata: bool
+) -> None:
+    size = (60, 80)
+    path = bags.write_bag(
+        tmp_path / "drive", 40, storage=storage, compression=compression, size=size
+    )
+    expected = {topic: written(topic, 40, size) for topic in (IMAGE, TRUTH)}
+    whole = bags.storage_file(path).stat().st_size
+    rng = random.Random(f"{storage}{compression}{metadata}")
+    shares = {}
+    for cut in sorted({whole - 1, whole - 9, 1, *(rng.randrange(whole) for _ in range(20))}):
+        copy = bags.cut_copy(path, tmp_path / "cut", cut, metadata=metadata)
+        try:
+            bag = open_bag(copy)
+        except CamsegError as error:
+            assert str(error).startswith(f"nothing can be read of {copy}: ")
+            assert "\n" not in str(error)
+            assert cut < 0.2 * whole
+            continue
+        with bag:
+            found = {topic: read(bag, topic) for topic in expected}
+            assert bag.loss is not None
+            for topic, images in found.items():
+                assert images == dict(list(expected[topic].items())[: len(images)])
+                assert len(images) == bag.topics[topic].count
+            lost = 40 - len(found[IMAGE]) if metadata else None
+            assert bag.loss.frames([IMAGE]) == lost
+            if metadata:
+                end_ns = max(t for images in found.values() for t in images)
+                assert bag.loss.seconds == pytest.approx((40 * bags.STEP_NS - end_ns) / 1e9)
+                assert f"lost at the end: {lost} frames, " in bag.loss.line([IMAGE])
+            shares[cut / whole] = len(found[IMAGE]) / 40
+    # What stands before the cut is used: nearly as large a share of the frames as of the bytes.
+    assert all(frames > share - 0.2 for share, frames in shares.items()), shares
+
+
+def test_a_cut_inside_of_a_page_never_gives_a_wrong_image(tmp_path: Path) -> None:
+    """SQLite reads what is missing of a page as zeros; each cut is through another page."""
+    size = (60, 80)
+    path = bags.write_bag(tmp_path / "drive", 12, storage="sqlite3", size=size)
+    expected = written(IMAGE, 12, size)
+    whole = bags.storage_file(path).stat().st_size
+    for cut in range(whole - 10, whole // 5, -4096):
+        with open_bag(bags.cut_copy(path, tmp_path / "cut", cut, metadata=True)) as bag:
+            found = read(bag, IMAGE)
+        assert found == {time: expected[time] for time in found}
+
+
+def test_damage_in_the_middle_is_found_while_reading(tmp_path: Path) -> None:
+    path = bags.write_bag(tmp_path / "drive", 600, compression="zstd", size=(60, 80))
+    file = bags.storage_file(path)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 1000] = bytes(1000)
+    file.write_bytes(content)
+    with open_bag(path) as bag:
+        found = read(bag, IMAGE)
+        assert bag.loss is not None
+        assert bag.loss.frames([IMAGE]) == 600 - len(found)
+        assert "a part cannot be read" in bag.loss.line([IMAGE])
+    assert 200 < len(found) < 400
+    assert found == dict(list(written(IMAGE, 600, (60, 80)).items())[: len(found)])
+
+
+def test_a_bag_of_an_independent_writer(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    definition, _ = store.generate_msgdef("sensor_msgs/msg/Image", ros_version=2)
+    path = tmp_path / "others.mcap"
+    with path.open("wb") as file:
+        writer = McapRos2Writer(output=file)
+        schema = writer.register_msgdef("sensor_msgs/msg/Image", definition)
+        for index in range(4):
+            pixels = np.full((4, 6, 3), index, np.uint8)
+            stamp = {"sec": index, "nanosec": 5}
+            content = {
+                "header": {"stamp": stamp, "frame_id": "left"}, "height": 4, "width": 6,
+                "encoding": "bgr8", "is_bigendian": 0, "step": 18, "data": pixels.tobytes(),
+            }  # fmt: skip
+            writer.write_message("/cam", schema, content, log_time=index * 10, publish_time=0)
+        writer.finish()
+    with open_bag(path) as bag:
+        assert bag.loss is None
+        images = [m.decode() for m in bag.messages(["/cam"])]
+    assert [stamp_ns(image.header) for image in images] == [i * 10**9 + 5 for i in range(4)]
+    assert bytes(images[3].data) == bytes([3] * 72)
+    assert images[3].header.frame_id == "left"
+
+
+def test_a_ros1_bag(tmp_path: Path) -> None:
+    store = get_typestore(Stores.ROS1_NOETIC)
+    types = store.types
+    path = tmp_path / "old.bag"
+    with Rosbag1Writer(path) as writer:
+        connection = writer.add_connection("/cam", "sensor_msgs/msg/Image", typestore=store)
+        for index in range(3):
+            stamp = types["builtin_interfaces/msg/Time"](sec=index, nanosec=1)
+            header = types["std_msgs/msg/Header"](seq=index, stamp=stamp, frame_id="left")
+            image: Any = types["sensor_msgs/msg/Image"](
+                header=header, height=1, width=2, encoding="rgb8", is_bigendian=0, step=6,
+                data=np.full(6, index, np.uint8),
+            )  # fmt: skip
+            raw = store.serialize_ros1(image, "sensor_msgs/msg/Image")
+            writer.write(connection, index * 10**9, raw)
+    with open_bag(path) as bag:
+        images = [m.decode() for m in bag.messages(["/cam"])]
+        assert bag.topics["/cam"].message_type == "sensor_msgs/msg/Image"
+    assert [stamp_ns(image.header) for image in images] == [1, 10**9 + 1, 2 * 10**9 + 1]
+    assert array_from_image_message(images[2]).tolist() == [[[2, 2, 2], [2, 2, 2]]]
+    cut = tmp_path / "cut.bag"
+    cut.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(CamsegError, match=r"cut\.bag is not readable: .*rosbag reindex"):
+        open_bag(cut)
+
+
+def split(tmp_path: Path, count: int) -> Path:
+    """A bag in several files without metadata.yaml, as a recorder that was killed leaves it."""
+    folder = tmp_path / "split"
+    folder.mkdir()
+    for part in range(count):
+        one = bags.write_bag(tmp_path / f"part_{part}", 2)
+        shutil.copy(bags.storage_file(one), folder / f"split_{part}.mcap")
+    return folder
+
+
+def test_split_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    folder = split(tmp_path, 11)
+    (folder / "split_10.mcap").rename(folder / "split_a.mcap")
+    (folder / "split_a.mcap").rename(folder / "split_10.mcap")
+    bags.cut_copy(tmp_path / "part_0", tmp_path / "cut", 4000, metadata=False)
+    with open_bag(folder) as bag:
+        assert bag.loss is None
+        assert bag.topics[IMAGE].count == 22
+        assert len([*bag.messages([IMAGE])]) == 22
+    shutil.copy(tmp_path / "cut" / "part_0.mcap", folder / "split_10.mcap")
+    with open_bag(folder) as bag:
+        times = [m.log_ns for m in bag.messages([IMAGE])]
+        assert bag.loss is not None
+        assert "split_10.mcap is cut off" in bag.loss.reason
+    assert times[:20] == [bags.STEP_NS, 2 * bags.STEP_NS] * 10
+    assert len(times) == 21
+
+
+def test_a_missing_part_is_stated(tmp_path: Path) -> None:
+    path = bags.write_bag(tmp_path / "bag")
+    metadata = path / "metadata.yaml"
+    metadata.write_text(metadata.read_text().replace("- bag.mcap", "- bag.mcap\n  - bag_1.mcap"))
+    with open_bag(path) as bag:
+        assert bag.loss is not None
+        assert bag.loss.reason == "bag_1.mcap is missing"
+        assert read(bag, IMAGE) == written(IMAGE)
+
+
+def test_an_empty_bag_has_no_time(tmp_path: Path) -> None:
+    path = bags.write_bag(tmp_path / "bag", 0)
+    with open_bag(path) as bag:
+        assert bag.topics.keys() == {"/about"}
+        assert bag.loss is None
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("absent", "^no such bag: "),
+        ("clip.mp4", r"clip\.mp4 is no bag: a folder with metadata\.yaml, or a file that ends in"),
+        ("folder", r"folder is no bag: no file in it ends in \.mcap or \.db3$"),
+        ("noise.mcap", r"^nothing can be read of .*noise\.mcap: noise\.mcap is cut off or torn"),
+        ("noise.db3", r"^nothing can be read of .*noise\.db3: noise\.db3 is cut off or torn"),
+        ("noise.bag", r"noise\.bag is not readable: "),
+    ],
+)
+def test_what_is_no_bag(tmp_path: Path, name: str, rule: str) -> None:
+    path = tmp_path / name
+    if "." in name:
+        path.write_bytes(np.random.default_rng(1).bytes(5000))
+    elif name == "folder":
+        path.mkdir()
+    with pytest.raises(CamsegError, match=rule) as caught:
+        open_bag(path)
+    assert "\n" not in str(caught.value)

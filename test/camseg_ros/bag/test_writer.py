@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags made here are read by readers that share no code with the writer."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import bags
+import pytest
+import rclpy.serialization
+import yaml
+from mcap.reader import make_reader
+from mcap_ros2.decoder import DecoderFactory
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.writer import BagWriter
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_mcap_is_read_by_the_mcap_package(tmp_path: Path, compression: str) -> None:
+    bag = bags.write_bag(tmp_path / "bag", compression=compression)
+    found: list[Any] = []
+    with bags.storage_file(bag).open("rb") as file:
+        reader = make_reader(file, decoder_factories=[DecoderFactory()])
+        for _, channel, message, decoded in reader.iter_decoded_messages():
+            found.append((channel.topic, message.log_time, decoded))
+    images = [(time, image) for topic, time, image in found if topic == bags.CAMERA.image]
+    assert [time for time, _ in images] == [(i + 1) * bags.STEP_NS for i in range(6)]
+    for index, (_, image) in enumerate(images):
+        expected = bags.noise_image(index)
+        assert bytes(image.data) == bytes(expected.data)
+        assert (image.height, image.width, image.encoding, image.step) == (24, 32, "rgb8", 96)
+        assert image.header.stamp.nanosec == expected.header.stamp.nanosec
+        assert image.header.frame_id == "camera"
+    truths = [image for topic, _, image in found if topic == bags.CAMERA.truth]
+    assert bytes(truths[3].data) == bytes(bags.truth_image(3).data)
+
+
+def test_sqlite_is_read_by_plain_sqlite(tmp_path: Path) -> None:
+    bag = bags.write_bag(tmp_path / "bag", storage="sqlite3")
+    connection = sqlite3.connect(bags.storage_file(bag))
+    rows = connection.execute(
+        "SELECT timestamp, data FROM messages JOIN topics ON topics.id = topic_id "
+        "WHERE name = ? ORDER BY timestamp",
+        (bags.CAMERA.image,),
+    ).fetchall()
+    connection.close()
+    assert [time for time, _ in rows] == [(i + 1) * bags.STEP_NS for i in range(6)]
+    for index, (_, data) in enumerate(rows):
+        image = rclpy.serialization.deserialize_message(data, Image)
+        assert image == bags.noise_image(index)
+
+
+def test_metadata_says_what_is_there(tmp_path: Path) -> None:
+    bag = bags.write_bag(tmp_path / "drive_2", compression="zstd")
+    content = yaml.safe_load((bag / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    assert content["storage_identifier"] == "mcap"
+    assert content["relative_file_paths"] == ["drive_2.mcap"]
+    assert content["message_count"] == 13
+    assert content["starting_time"]["nanoseconds_since_epoch"] == bags.STEP_NS
+    assert content["duration"]["nanoseconds"] == 5 * bags.STEP_NS
+    topics = {t["topic_metadata"]["name"]: t for t in content["topics_with_message_count"]}
+    latched = topics["/about"]["topic_metadata"]["offered_qos_profiles"]
+    assert "durability: 1" in latched  # transient local
+    assert topics["/about"]["topic_metadata"]["type"] == "std_msgs/msg/String"
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_the_same_messages_give_the_same_files(
+    tmp_path: Path, storage: str, compression: str
+) -> None:
+    one, two = (
+        bags.write_bag(tmp_path / part / "bag", storage=storage, compression=compression)
+        for part in "ab"
+    )
+    for file in sorted(one.iterdir()):
+        assert file.read_bytes() == (two / file.name).read_bytes()
+
+
+def test_a_bag_is_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), BagWriter(tmp_path / "bag") as writer:
+        writer.write("/a", String(data="x"), 1)
+        assert not (tmp_path / "bag").exists()
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
+    bag = bags.write_bag(tmp_path / "bag")
+    with pytest.raises(CamsegError, match=f"^{bag} exists already; remove it, or give another"):
+        BagWriter(bag)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(CamsegError, match=r"^cannot write .*/file/bag: File exists$"),
+        BagWriter(tmp_path / "file" / "bag"),
+    ):
+        pass
+
+
+def test_a_topic_without_messages_is_there(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.add_topic("/empty", Image)
+    content = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())
+    (topic,) = content["rosbag2_bagfile_information"]["topics_with_message_count"]
+    assert (topic["topic_metadata"]["name"], topic["message_count"]) == ("/empty", 0)
