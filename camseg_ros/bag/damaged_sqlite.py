@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sqlite3 bag file that was cut off: the rows that stand before the damage.
+"""A sqlite3 bag file that was cut off: the messages whose rows are whole.
 
-A page that the cut went through would be read with zeros at its end, and an image with black rows
-be taken for whole. So a copy is made that ends with the last whole page; SQLite refuses pages
-beyond the end of it, and the rows are read by their number until it does.
+SQLite itself would read what is missing of a page as zeros, and an image with black rows be taken
+for whole.
 """
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
-import struct
-import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -19,24 +15,26 @@ from pathlib import Path
 from camseg_ros.bag.contents import BagMessage, BagTopic
 from camseg_ros.bag.file_scan import FileScan
 from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
+from camseg_ros.bag.sqlite_pages import SqlitePages, read_layout
 
-MAGIC = b"SQLite format 3\x00"
-SMALLEST_PAGE, LARGEST_PAGE = 512, 65536
+MESSAGE_COLUMNS = (None, int, int, bytes)
+"""Of table messages: its number, which stands elsewhere; topic, log time, data."""
 
 
 class DamagedSqlite:
-    """Reads the whole rows of a sqlite3 bag file; a `BagFile`."""
+    """Reads the whole rows of a sqlite3 bag file, by their number; a `BagFile`."""
 
     def __init__(self, path: Path) -> None:
-        """Read the file once, to know what is in it.
+        """Look at all of the file once, to know what is in it.
 
         Raises:
-            OSError: it cannot be read, or there is no room for a copy of it.
+            OSError: it cannot be read.
         """
-        self._folder = tempfile.TemporaryDirectory(prefix="camseg_bag_")
-        self._copy = Path(self._folder.name) / "whole_pages.db3"
-        _copy_whole_pages(path, self._copy)
-        self._names = self._read_topics()
+        layout = read_layout(path)
+        is_readable = layout is not None and path.stat().st_size >= layout.page_bytes
+        self._pages = SqlitePages(path, layout) if layout and is_readable else None
+        self._names = _read_topics(path) if self._pages else {}
+        self._places = [*self._pages.rows(MESSAGE_COLUMNS).values()] if self._pages else []
         scan = FileScan.of(self._everything())
         self.topics: dict[str, BagTopic] = {
             topic: BagTopic(topic, message_type, scan.counts.get(topic, 0))
@@ -49,63 +47,42 @@ class DamagedSqlite:
         return (message for message in self._everything() if message.topic in topics)
 
     def close(self) -> None:
-        """Remove the copy."""
-        self._folder.cleanup()
-
-    def _read_topics(self) -> dict[int, tuple[str, str]]:
-        names: dict[int, tuple[str, str]] = {}
-        with closing(self._connect()) as connection, suppress(sqlite3.Error):
-            for topic_id, name, message_type in connection.execute(
-                "SELECT id, name, type FROM topics ORDER BY id"
-            ):
-                names[topic_id] = (str(name), str(message_type))
-        return names
+        """Let go of the file."""
+        if self._pages is not None:
+            self._pages.close()
 
     def _everything(self) -> Iterator[BagMessage]:
-        with closing(self._connect()) as connection, suppress(sqlite3.Error):
-            rows = connection.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
-            for topic_id, log_ns, data in rows:
-                if topic_id in self._names and isinstance(log_ns, int) and isinstance(data, bytes):
-                    with suppress(UnreadableMessageError):
-                        whole = decompressed(data)
-                        yield BagMessage(*self._names[topic_id], log_ns, whole, "cdr")
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(f"file:{self._copy}?mode=ro&immutable=1", uri=True)
-        # Without it, SQLite refuses a file that is shorter than its header says.
-        connection.execute("PRAGMA writable_schema=ON")
-        return connection
+        if self._pages is None:
+            return
+        for place in self._places:
+            _, topic_id, log_ns, data = self._pages.read(place)
+            if topic_id in self._names and isinstance(log_ns, int) and isinstance(data, bytes):
+                with suppress(UnreadableMessageError):
+                    content = decompressed(data)
+                    yield BagMessage(*self._names[topic_id], log_ns, content, "cdr")
 
 
 def is_cut_off(path: Path) -> bool:
     """Tell whether a SQLite file is shorter than its header says.
 
-    SQLite itself reads the missing end of a last page as zeros.
-
     Raises:
         OSError: it cannot be read.
     """
-    page_bytes, pages = _page_size_and_count(path)
-    size = path.stat().st_size
-    return bool(page_bytes) and (size % page_bytes != 0 or size < pages * page_bytes)
+    layout, size = read_layout(path), path.stat().st_size
+    if layout is None:
+        return False
+    return size % layout.page_bytes != 0 or size < layout.pages * layout.page_bytes
 
 
-def _page_size_and_count(path: Path) -> tuple[int, int]:
-    """Read both from the header; zeros if it is none."""
-    with path.open("rb") as file:
-        header = file.read(32)
-    if len(header) < 32 or not header.startswith(MAGIC):
-        return 0, 0
-    (page_bytes,) = struct.unpack_from(">H", header, 16)
-    (pages,) = struct.unpack_from(">I", header, 28)
-    page_bytes = LARGEST_PAGE if page_bytes == 1 else page_bytes
-    return (page_bytes, pages) if SMALLEST_PAGE <= page_bytes <= LARGEST_PAGE else (0, 0)
-
-
-def _copy_whole_pages(path: Path, copy: Path) -> None:
-    """Copy a file up to the end of its last whole page; nothing if it is no SQLite file."""
-    shutil.copyfile(path, copy)
-    page_bytes, _ = _page_size_and_count(path)
-    size = path.stat().st_size
-    with copy.open("rb+") as file:
-        file.truncate(size // page_bytes * page_bytes if page_bytes else 0)
+def _read_topics(path: Path) -> dict[int | bytes | None, tuple[str, str]]:
+    """Read name and type of the topics, which stand at the file's begin."""
+    names: dict[int | bytes | None, tuple[str, str]] = {}
+    with (
+        suppress(sqlite3.Error),
+        closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as connection,
+    ):
+        # Without it, SQLite refuses a file that is shorter than its header says.
+        connection.execute("PRAGMA writable_schema=ON")
+        for topic_id, name, message_type in connection.execute("SELECT id, name, type FROM topics"):
+            names[topic_id] = (str(name), str(message_type))
+    return names

@@ -103,7 +103,7 @@ def test_a_cut_inside_of_a_page_never_gives_a_wrong_image(tmp_path: Path) -> Non
     path = bags.write_bag(tmp_path / "drive", 12, storage="sqlite3", size=size)
     expected = written(IMAGE, 12, size)
     whole = bags.storage_file(path).stat().st_size
-    for cut in range(whole - 10, whole // 5, -4096):
+    for cut in range(whole - 10, whole // 4, -4096):
         with open_bag(bags.cut_copy(path, tmp_path / "cut", cut, metadata=True)) as bag:
             found = read(bag, IMAGE)
         assert found == {time: expected[time] for time in found}
