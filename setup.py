@@ -41,6 +41,7 @@ setup(
             "segment_node = camseg_ros.segment_node:main",
         ],
         # camseg_core knows nothing of ROS: what needs it comes into its command line from here.
+        "camseg.commands": ["bag = camseg_ros.commands.bag:add_commands"],
         "camseg.benchmarks": ["node = camseg_ros.commands.benchmark:add_node_benchmark"],
     },
 )

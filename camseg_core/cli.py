@@ -11,12 +11,16 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
 from typing import TextIO
 
 from camseg_core.commands import benchmark, data, evaluation, segment, weights
 from camseg_core.errors import BAD_INPUT, INTERRUPTED, CamsegError, CamsegWarning
 
 Command = Callable[[argparse.Namespace], int]
+
+PLUGINS = "camseg.commands"
+"""Entry points that add commands: what needs ROS comes from camseg_ros."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (segment, evaluation, benchmark, data, weights):
         module.add_commands(commands)
+    for entry in entry_points(group=PLUGINS):
+        entry.load()(commands)
     return parser
 
 

@@ -51,10 +51,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image: ``image`` is RGB uint8 [H, W, 3], ``stem`` names its results."""
+    """One image.
+
+    Attributes:
+        stem: names its results.
+        image: RGB uint8 [H, W, 3].
+        time_ns: of a video, nanoseconds since its begin as the file states them.
+    """
 
     stem: Path
     image: UInt8
+    time_ns: int | None = None
 
 
 def find_sources(path: Path) -> list[Source]:
@@ -124,7 +131,8 @@ def read_frames(source: Source) -> Iterator[Frame]:
             if not found:
                 break
             stem = source.stem.with_name(f"{source.stem.name}_{index:06d}")
-            yield Frame(stem, _rgb(image))
+            time_ns = round(1e6 * capture.get(cv2.CAP_PROP_POS_MSEC))
+            yield Frame(stem, _rgb(image), time_ns)
             index += 1
     finally:
         capture.release()

@@ -50,7 +50,7 @@ def add_commands(commands: Any) -> None:
     synth.add_argument("--out", type=Path, help="folder for the data set, absent or empty")
     synth.add_argument("--frames", type=int, default=200)
     synth.add_argument("--seed", type=int, default=0, help="9000 and above are held out")
-    synth.add_argument("--size", type=_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
+    synth.add_argument("--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
     synth.add_argument("--condition", choices=CONDITIONS, default="clear")
     synth.add_argument("--layout", choices=LAYOUTS, default="cityscapes")
     synth.add_argument("--split", choices=["train", "val"], default="val")
@@ -62,7 +62,7 @@ def add_commands(commands: Any) -> None:
     )
 
 
-def _size(text: str) -> tuple[int, int]:
+def image_size(text: str) -> tuple[int, int]:
     """Read ``512x256``, width first."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:

@@ -85,10 +85,13 @@ def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingO
     return sampling_options(parsed, base)
 
 
-def add_dataset_options(parser: argparse._ArgumentGroup) -> None:
-    """Add which labelled images to take."""
-    parser.add_argument("--dataset", help="see `camseg data check --help`")
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
+def add_dataset_options(
+    parser: argparse._ArgumentGroup, *, others: str = "", default: str | None = None
+) -> None:
+    """Add which labelled images to take; ``others`` are names that are no data set's."""
+    names = "see `camseg data check --help`"
+    parser.add_argument("--dataset", default=default, help=f"{others}{names}")
+    parser.add_argument("--root", type=Path, required=not others, help="folder of the data set")
     parser.add_argument("--split", help="split, or a list file; val without, all of a folder pair")
     parser.add_argument("--part", default="", help="ACDC: adverse (default), reference or both")
     parser.add_argument(

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set's calibration files to camera_info messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
+
+from camseg_core.data.sample import SampleMetadata
+from camseg_core.errors import CamsegError
+
+KITTI_CAMERA = "P2"
+"""The left colour camera's projection matrix: images of ``image_02``."""
+
+
+def find_camera_info(
+    root: Path, sample: SampleMetadata, height: int, width: int
+) -> CameraInfo | None:
+    """Give the calibration of a data set's image; None where the data set has no file for it.
+
+    KITTI-STEP: ``training/calib/<sequence>.txt`` of KITTI's tracking data. Cityscapes, and the
+    synthetic drive in its layout or in ACDC's: the image's own JSON file below ``camera/``.
+
+    Args:
+        root: the data set's own folder.
+        sample: the image.
+        height: of the image, pixels.
+        width: of the image, pixels.
+
+    Raises:
+        CamsegError: there is a file and it cannot be read.
+    """
+    if sample.dataset == "kitti-step":
+        path = root / "training" / "calib" / f"{sample.sequence}.txt"
+        return _info(_kitti_projection(path), height, width) if path.is_file() else None
+    for folder, ending, replacement in (
+        ("leftImg8bit/", "_leftImg8bit.png", "_camera.json"),
+        ("rgb_anon/", "_rgb_anon.png", "_camera.json"),
+        ("rgb_anon/", "_rgb_ref_anon.png", "_camera_ref.json"),
+    ):
+        if sample.name.startswith(folder) and sample.name.endswith(ending):
+            name = sample.name.removeprefix(folder).removesuffix(ending) + replacement
+            path = root / "camera" / name
+            return _info(_json_projection(path), height, width) if path.is_file() else None
+    return None
+
+
+def pinhole_info(
+    focal_px: float, center_x: float, center_y: float, size: tuple[int, int]
+) -> CameraInfo:
+    """Give the camera_info of a pinhole: principal point counted from the first pixel's centre.
+
+    ``size`` is (height, width) in pixels.
+    """
+    projection = np.array(
+        [[focal_px, 0.0, center_x, 0.0], [0.0, focal_px, center_y, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    )
+    return _info(projection, *size)
+
+
+def _info(projection: NDArray[np.float64], height: int, width: int) -> CameraInfo:
+    """Build the message of a rectified camera from its projection matrix [3, 4]."""
+    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob")
+    info.d = [0.0] * 5
+    info.k = projection[:, :3].ravel()
+    info.r = np.eye(3).ravel()
+    info.p = projection.ravel()
+    return info
+
+
+def _kitti_projection(path: Path) -> NDArray[np.float64]:
+    try:
+        for line in path.read_text(encoding="ascii").splitlines():
+            name, _, numbers = line.partition(":")
+            if name.strip() == KITTI_CAMERA:
+                return np.array([float(number) for number in numbers.split()]).reshape(3, 4)
+    except (OSError, ValueError) as error:
+        raise CamsegError(f"{path} is no calibration of KITTI: {error}") from error
+    raise CamsegError(f"{path} is no calibration of KITTI: it has no line {KITTI_CAMERA}")
+
+
+def _json_projection(path: Path) -> NDArray[np.float64]:
+    try:
+        content = json.loads(path.read_bytes())["intrinsic"]
+        fx, fy, u0, v0 = (float(content[name]) for name in ("fx", "fy", "u0", "v0"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CamsegError(f"{path} is no calibration of Cityscapes: {error!r}") from error
+    return np.array([[fx, 0.0, u0, 0.0], [0.0, fy, v0, 0.0], [0.0, 0.0, 1.0, 0.0]])

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg bag``: make bags, and look into them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from camseg_core.commands.data import CONDITIONS, image_size
+from camseg_core.commands.options import add_dataset_options, open_chosen_dataset
+from camseg_core.errors import BAD_INPUT, CamsegError
+from camseg_ros.commands.ros_needed import ros_needed
+
+IMAGE_FORMS = ("raw", "png", "jpeg")
+STORAGES = ("mcap", "sqlite3")
+COMPRESSIONS = ("zstd", "none")
+SYNTHETIC = "synthetic"
+FILES = "files"
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``bag`` to the subparsers ``commands``."""
+    bag = commands.add_parser("bag", help="make ROS 2 bags of data sets, and look into bags")
+    actions = bag.add_subparsers(required=True, metavar="ACTION")
+    _add_make(actions)
+    info = actions.add_parser(
+        "info",
+        help="say what a bag holds",
+        description="Any rosbag2 (mcap, sqlite3, split, compressed, cut off) or ROS 1 bag. Exit "
+        f"status {BAD_INPUT} if a part of it cannot be read.",
+    )
+    info.set_defaults(command=_info)
+    info.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="folder or file")
+    info.add_argument("--json", action="store_true", help="one JSON object for each bag")
+
+
+def _add_make(actions: Any) -> None:
+    make = actions.add_parser(
+        "make",
+        help="make bags of a data set, a video, a folder of images or a drawn drive",
+        description="One bag per sequence, with images, calibration where the data has it, and "
+        "truth beside the images; --max-images takes the first ones of each. See docs/bags.md.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    make.set_defaults(command=_make)
+    make.add_argument("--out", type=Path, required=True, help="folder of bags")
+    data = make.add_argument_group("from what")
+    others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC} (drawn), or a data set: "
+    add_dataset_options(data, others=others, default=FILES)
+    drawn = make.add_argument_group(f"the drawn drive (--dataset {SYNTHETIC})")
+    drawn.add_argument("--frames", type=int, default=60, help="0.1 s apart")
+    drawn.add_argument("--seed", type=int, default=9000, help="9000 and above are held out")
+    drawn.add_argument("--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
+    form = make.add_argument_group("how")
+    form.add_argument("--rate", type=float, default=10.0, help="Hz, where the data has no times")
+    form.add_argument("--images", choices=IMAGE_FORMS, default="raw", help="jpeg loses detail")
+    form.add_argument("--storage", choices=STORAGES, default="mcap")
+    form.add_argument("--compression", choices=COMPRESSIONS, default="zstd")
+    form.add_argument(
+        "--camera", default="/kitti/camera_color_left", help="what its topics begin with"
+    )
+
+
+@ros_needed
+def _make(parsed: argparse.Namespace) -> int:
+    from camseg_ros.bag.drives import Drive, dataset_drives, input_drives, shortened
+    from camseg_ros.bag.make import BagForm, make_bags
+
+    form = BagForm(
+        rate_hz=parsed.rate,
+        images=parsed.images,
+        storage=parsed.storage,
+        compression=parsed.compression,
+        camera=parsed.camera,
+    )
+    if parsed.max_images is not None and parsed.max_images < 1:
+        raise CamsegError(f"--max-images is {parsed.max_images}; at least 1 is needed")
+    drives: list[Drive]
+    if parsed.dataset == SYNTHETIC:
+        drives = _drawn(parsed)
+    elif parsed.root is None:
+        raise CamsegError(
+            f"--root is needed: what is to be made a bag of, or --dataset {SYNTHETIC}"
+        )
+    elif parsed.dataset == FILES:
+        drives = input_drives(parsed.root)
+    else:
+        whole = argparse.Namespace(**{**vars(parsed), "max_images": None})
+        drives = dataset_drives(open_chosen_dataset(whole))
+    for path in make_bags([shortened(d, parsed.max_images) for d in drives], parsed.out, form):
+        print(path)
+    return 0
+
+
+def _drawn(parsed: argparse.Namespace) -> list[Any]:
+    from camseg_core.data.synthetic.drive import MAX_FRAMES_PER_SEQUENCE, SyntheticDrive
+    from camseg_ros.bag.drives import synthetic_drives
+
+    if parsed.frames < 1:
+        raise CamsegError(f"--frames is {parsed.frames}; at least 1 is needed")
+    if len(parsed.condition) > 1 or not set(parsed.condition) <= set(CONDITIONS):
+        raise CamsegError(
+            f"--condition {' '.join(parsed.condition)}: one of {', '.join(CONDITIONS)} is needed"
+        )
+    width, height = parsed.size
+    drive = SyntheticDrive(
+        parsed.seed,
+        width,
+        height,
+        condition=parsed.condition[0] if parsed.condition else "clear",
+        frames_per_sequence=min(parsed.frames, MAX_FRAMES_PER_SEQUENCE),
+    )
+    return synthetic_drives(parsed.frames, drive)
+
+
+@ros_needed
+def _info(parsed: argparse.Namespace) -> int:
+    from camseg_ros.bag.info import describe_bag, info_lines
+    from camseg_ros.bag.reader import open_bag
+
+    status = 0
+    for path in parsed.bags:
+        try:
+            with open_bag(path) as bag:
+                content = describe_bag(bag)
+        except CamsegError as error:
+            print(f"camseg: {error}", file=sys.stderr)
+            status = BAD_INPUT
+            continue
+        if parsed.json:
+            print(json.dumps(content, indent=1))
+        else:
+            for line in info_lines(content):
+                print(line)
+        status = BAD_INPUT if content["damage"] else status
+    return status

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command as a user types it; figures and texts of its output."""
+
+import json
+from pathlib import Path
+
+import bags
+import dataset_trees as trees
+import pytest
+
+from camseg_core.cli import main
+
+
+def run(*arguments: object) -> int:
+    return main([str(argument) for argument in arguments])
+
+
+def test_make_and_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = trees.kitti_step(tmp_path / "kitti", 3)
+    out = tmp_path / "bags"
+    assert run("bag", "make", "--dataset", "kitti-step", "--root", root, "--out", out) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{out}/0002", f"{out}/0018"]
+    assert run("bag", "info", out / "0002") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"{out}/0002", "  0.200 s, from 1000000000 to 1200000000 ns"]
+    assert "  camera camera_color_left: 3 images 40 x 6 rgb8, 3 with truth" in lines
+    assert lines[-1] == (
+        "    classes cityscapes, dataset kitti-step, split val, condition clear, sequence 0002"
+    )
+    assert run("bag", "info", "--json", out / "0018") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["cameras"]["camera_color_left"]["truth"] == 3
+    assert content["damage"] is None
+
+
+def test_make_of_files_and_of_the_drawn_drive(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trees.write_image(tmp_path / "pictures" / "a.png")
+    trees.write_image(tmp_path / "pictures" / "b.png")
+    out = tmp_path / "bags"
+    assert run("bag", "make", "--root", tmp_path / "pictures", "--out", out, "--max-images", 1) == 0
+    made = ["--dataset", "synthetic", "--frames", 2, "--size", "64x32", "--condition", "night"]
+    assert run("bag", "make", *made, "--out", out, "--storage", "sqlite3") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{out}/pictures", f"{out}/synthetic_night_9000",
+    ]  # fmt: skip
+    assert run("bag", "info", out / "pictures", out / "synthetic_night_9000") == 0
+    text = capsys.readouterr().out
+    assert "1 images 40 x 6 rgb8, no truth" in text
+    assert "2 images 64 x 32 rgb8, 2 with truth" in text
+
+
+def test_info_of_a_damaged_bag_tells_by_its_status(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bag = bags.write_bag(tmp_path / "drive")
+    cut = bags.cut_copy(bag, tmp_path / "cut", 9000, metadata=True)
+    assert run("bag", "info", cut, tmp_path / "absent", bag) == 2
+    found = capsys.readouterr()
+    assert "damaged: drive.mcap is cut off or torn" in found.out
+    assert "lost at the end: 4 frames, 0.400 s" in found.out
+    assert found.err == f"camseg: no such bag: {tmp_path}/absent\n"
+    assert found.out.rstrip().endswith("6 images 32 x 24 rgb8, 6 with truth")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ([], "--root is needed: what is to be made a bag of, or --dataset synthetic"),
+        (["--root", "absent"], "no such file or folder: absent"),
+        (["--root", ".", "--dataset", "kity"], "unknown data set 'kity'; "),
+        (["--dataset", "synthetic", "--condition", "hail"], "--condition hail: one of clear, fog"),
+        (["--dataset", "synthetic", "--frames", "0"], "--frames is 0; at least 1 is needed"),
+        (["--dataset", "synthetic", "--rate", "0"], "the rate is 0.0; 0.001 to 1000"),
+        (["--root", ".", "--max-images", "0"], "--max-images is 0; at least 1 is needed"),
+    ],
+)
+def test_what_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], rule: str
+) -> None:
+    assert run("bag", "make", "--out", tmp_path / "bags", *arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"camseg: {rule}")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "bags").exists()
