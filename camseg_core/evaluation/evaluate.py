@@ -177,19 +177,39 @@ def check_label_sets(segmenter: Segmenter, dataset: Dataset) -> None:
 
 def describe_run(segmenter: Segmenter, plan: Plan) -> Run:
     """Say what decides the results."""
-    loaded = segmenter.loaded
-    sampling = asdict(plan.sampling)
-    del sampling["steps"]
-    return Run(
+    return run_of(
+        segmenter,
+        plan.sampling,
         dataset=plan.dataset.name,
         split=plan.dataset.split,
         images_sha256=_images_sha256(plan.dataset),
         protocol=plan.protocol,
+    )
+
+
+def run_of(
+    segmenter: Segmenter,
+    sampling: SamplingOptions,
+    *,
+    dataset: str,
+    split: str,
+    images_sha256: str,
+    protocol: Protocol = "official",
+) -> Run:
+    """Say what decides the results on any images; see `Run`."""
+    loaded = segmenter.loaded
+    options = asdict(sampling)
+    del options["steps"]
+    return Run(
+        dataset=dataset,
+        split=split,
+        images_sha256=images_sha256,
+        protocol=protocol,
         label_set=loaded.label_set.to_dict(),
         weights_sha256=loaded.weights_sha256,
         is_random=loaded.is_random,
         model=json.loads(json.dumps(asdict(loaded.config))),  # tuples become lists, as in the file
-        sampling=sampling,
+        sampling=options,
         corruption_seed=CORRUPTION_SEED,
     )
 

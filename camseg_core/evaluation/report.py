@@ -3,14 +3,10 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
@@ -24,6 +20,7 @@ from camseg_core.evaluation.figures import (
     figures_to_json,
 )
 from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
+from camseg_core.evaluation.page import data_uri, page_environment
 from camseg_core.evaluation.protocols import PROTOCOLS
 from camseg_core.evaluation.records import find_runs, iterate_records, record_files
 from camseg_core.evaluation.report_notes import report_notes
@@ -32,9 +29,6 @@ from camseg_core.evaluation.summary import summarize
 from camseg_core.files import write_bytes
 from camseg_core.inputs import read_image
 from camseg_core.pictures import encode_png
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
 
 FIGURES_FILE = "figures.json"
 TEMPLATE = "report.html.j2"
@@ -105,7 +99,7 @@ def write_report(folder: Path, out: Path) -> Path:
         raise CamsegError(
             f"cannot write the page to {out}: a file name such as report.html is needed"
         )
-    environment = _environment()
+    environment = page_environment(__package__, TEMPLATE)
     folders = find_runs(folder)
     # Of a suite that was stopped, the last run may be just begun.
     begun = [path for path in folders if next(iterate_records(record_files(path)), None)]
@@ -127,50 +121,6 @@ def write_report(folder: Path, out: Path) -> Path:
     write_bytes(out.with_name(FIGURES_FILE), figures_to_json([view.figures for view in views]))
     write_bytes(out, page.encode("utf-8", "replace"))  # names may hold lone surrogates
     return out
-
-
-def _environment() -> Environment:
-    """Give the template's environment; what is inserted is escaped."""
-    try:
-        from jinja2 import DictLoader, Environment, StrictUndefined
-
-        from camseg_core.evaluation import plots  # noqa: F401 - to find out before the work
-    except ModuleNotFoundError as error:
-        raise CamsegError(
-            f"the report needs {error.name}, which is not installed; "
-            "pip install -r requirements/research.txt"
-        ) from error
-    here = resources.files("camseg_core.evaluation")
-    templates = {
-        name: here.joinpath(name).read_text(encoding="utf-8") for name in (TEMPLATE, "report.css")
-    }
-    environment = Environment(
-        loader=DictLoader(templates),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "number": number, "moment": moment}
-    return environment
-
-
-def percent(share: float | None, decimals: int = 2) -> str:
-    """Format a share as percent, without the sign; a dash for None."""
-    return "–" if share is None else f"{100 * share:.{decimals}f}"
-
-
-def number(value: float | None, decimals: int = 3) -> str:
-    """Format a number; a dash for None."""
-    return "–" if value is None else f"{value:.{decimals}f}"
-
-
-def moment(text: str) -> str:
-    """Format date and time, ISO 8601, to the minute; what is neither is left as it is."""
-    try:
-        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z").strip()
-    except ValueError:
-        return text
 
 
 def _view(folder: Path, anchor: str) -> RunView:
@@ -238,14 +188,10 @@ def _picture(path: Path, kind: str) -> Picture | None:
         return None
     height, width = image.shape[:2]
     if kind in {"truth", "prediction"}:
-        return Picture(_uri("png", encode_png(image)), width, height)
+        return Picture(data_uri("png", encode_png(image)), width, height)
     content = io.BytesIO()
     picture = Image.fromarray(image)
     if kind == "confidence":
         picture = picture.convert("L")
     picture.save(content, "JPEG", quality=JPEG_QUALITY)
-    return Picture(_uri("jpeg", content.getvalue()), width, height)
-
-
-def _uri(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return Picture(data_uri("jpeg", content.getvalue()), width, height)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from camseg_core.evaluation.report import moment, number, percent
+from camseg_core.evaluation.page import moment, number, percent
 from camseg_core.evaluation.sampling_grid import simplest
 from camseg_core.evaluation.sampling_results import (
     TOLERANCE_POINTS,
