@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=["camseg_core", "camseg_core.*", "camseg_ros", "camseg_ros.*"]),
     package_data={
         "camseg_core": ["py.typed", "weights/*", "evaluation/report.*"],
-        "camseg_ros": ["py.typed"],
+        "camseg_ros": ["py.typed", "replay/*.j2"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -41,7 +41,10 @@ setup(
             "segment_node = camseg_ros.segment_node:main",
         ],
         # camseg_core knows nothing of ROS: what needs it comes into its command line from here.
-        "camseg.commands": ["bag = camseg_ros.commands.bag:add_commands"],
+        "camseg.commands": [
+            "bag = camseg_ros.commands.bag:add_commands",
+            "replay = camseg_ros.commands.replay:add_commands",
+        ],
         "camseg.benchmarks": ["node = camseg_ros.commands.benchmark:add_node_benchmark"],
     },
 )

@@ -23,7 +23,7 @@ from camseg_core.files import atomic_path
 from camseg_core.inputs import Source, find_sources, read_frames
 from camseg_core.pictures import write_png
 from camseg_ros.dds_environment import use_free_domain, use_large_images
-from camseg_ros.replay import CameraReplay, latency_percentile_ms, replay_live
+from camseg_ros.replay.live_frames import CameraReplay, latency_percentile_ms, replay_live
 
 UInt8 = NDArray[np.uint8]
 

@@ -23,7 +23,7 @@ from camseg_core.progress import progress_bar
 from camseg_ros.health import PERCENTILES
 from camseg_ros.node_process import NodeParameters
 from camseg_ros.pipeline import MEASURED
-from camseg_ros.replay import CAMERA, ReplayResult, latency_percentile_ms, replay_live
+from camseg_ros.replay.live_frames import CAMERA, ReplayResult, latency_percentile_ms, replay_live
 
 UInt8 = NDArray[np.uint8]
 

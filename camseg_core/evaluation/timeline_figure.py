@@ -45,5 +45,5 @@ def timeline(
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("seconds")
         if series:
-            axes.legend(loc="lower left", ncols=len(series))
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(series), borderpad=0)
     return svg[0]

@@ -9,7 +9,7 @@ import pytest
 
 from camseg_core.errors import CamsegError
 from camseg_ros import demo
-from camseg_ros.replay import CameraReplay, Received
+from camseg_ros.replay.live_frames import CameraReplay, Received
 
 VALUES = {"frames_in": "3", "frames_out": "2", "frames_dropped": "1", "frames_refused": "0"}
 

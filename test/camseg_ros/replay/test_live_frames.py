@@ -21,7 +21,12 @@ from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import Segmenter
 from camseg_ros.demo import drawn_frames
 from camseg_ros.node_process import node_process
-from camseg_ros.replay import CameraReplay, ReplayResult, latency_percentile_ms, replay_live
+from camseg_ros.replay.live_frames import (
+    CameraReplay,
+    ReplayResult,
+    latency_percentile_ms,
+    replay_live,
+)
 
 PARAMETERS = {"weights": "random:tiny", "steps": 2, "warmup_height": 60, "warmup_width": 97}
 

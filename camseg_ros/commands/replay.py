@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg replay``: bags through the model or the real node, scored."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from camseg_core.commands.options import (
+    WEIGHTS_HELP,
+    add_published_options,
+    add_sampling_options,
+    check_sampling_options,
+    profile_options,
+    variant,
+)
+from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError
+from camseg_ros.commands.ros_needed import ros_needed
+
+if TYPE_CHECKING:
+    from camseg_core.checkpoint import LoadedModel
+    from camseg_core.sampling_options import SamplingOptions
+    from camseg_ros.replay.accuracy import DatasetAccuracy
+    from camseg_ros.replay.drive_result import DriveResult
+    from camseg_ros.replay.gates import Gate, GateOutcome
+    from camseg_ros.replay.report import ReplayFacts
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``replay`` to the subparsers ``commands``."""
+    replay = commands.add_parser(
+        "replay",
+        help="replay bags through the model or the node, and score what comes out",
+        description="Offline: every frame, exactly; several processes share many bags: torchrun "
+        "--nproc-per-node N -m camseg_core.cli replay ... Live: over DDS, in time, through the "
+        "real node in its own process. Writes OUT/report.html. Exit status 1 if a gate fails, 2 "
+        "if a bag is damaged (what can be read of it is scored). See docs/bags.md.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    replay.set_defaults(command=_replay)
+    replay.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="folder or file")
+    replay.add_argument("--mode", choices=["offline"], default="offline")
+    replay.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
+    replay.add_argument("--out", type=Path, default=Path("output/replay"), help="folder")
+    data = replay.add_argument_group("which frames")
+    data.add_argument(
+        "--image-topic", action="extend", nargs="+", default=[], metavar="TOPIC",
+        help="of the cameras; found by type without",
+    )  # fmt: skip
+    data.add_argument(
+        "--truth-topic", action="extend", nargs="+", default=[], metavar="TOPIC",
+        help="one for each image topic; semantic_gt/image beside the images without",
+    )  # fmt: skip
+    data.add_argument("--max-frames", type=int, help="of each bag, from its first one on")
+    how = replay.add_argument_group("how")
+    how.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="the profile's without")
+    add_sampling_options(how)
+    how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    how.add_argument(
+        "--threads", type=int, default=1, help="of torch, on the CPU; equal numbers, equal bytes"
+    )
+    add_published_options(replay)
+    results = replay.add_argument_group("results")
+    results.add_argument("--gates", type=Path, help="YAML file of thresholds; see docs/bags.md")
+    results.add_argument(
+        "--write-bag", action="store_true", help="a bag of masks and confidence for each bag"
+    )
+
+
+@ros_needed
+def _replay(parsed: argparse.Namespace) -> int:
+    from camseg_core.checkpoint import load_model
+    from camseg_core.segmenter import find_device
+    from camseg_ros.replay.gates import check_class_gates, read_gates
+
+    if parsed.threads < 1:
+        raise CamsegError(f"--threads is {parsed.threads}; at least 1 is needed")
+    find_device(parsed.device)
+    check_sampling_options(parsed)  # what is wrong is said before weights are loaded
+    gates = read_gates(parsed.gates) if parsed.gates else []
+    for path in parsed.bags:
+        if not path.exists():
+            raise CamsegError(f"no such bag: {path}")
+    loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
+    check_class_gates(gates, loaded.label_set)
+    options = profile_options(parsed, loaded.profiles)
+    return _offline(parsed, loaded, options, gates)
+
+
+def _offline(
+    parsed: argparse.Namespace,
+    loaded: LoadedModel,
+    options: SamplingOptions,
+    gates: Sequence[Gate],
+) -> int:
+    import torch
+
+    from camseg_core.distributed import Place, agreed, process_group
+    from camseg_core.evaluation.evaluate import Shard
+    from camseg_core.segmenter import Segmenter
+    from camseg_ros.replay.offline import OfflinePlan, look_at_bags, replay_offline
+    from camseg_ros.replay.out_folder import prepare_folder
+
+    place = Place.from_environment()
+    if loaded.is_random and place.is_first:
+        print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
+    torch.set_num_threads(parsed.threads)
+    segmenter = Segmenter(loaded, place.device(parsed.device))
+    plan = OfflinePlan(
+        sampling=options,
+        image_topics=tuple(parsed.image_topic),
+        truth_topics=tuple(parsed.truth_topic),
+        most_frames=parsed.max_frames,
+        write_bags=parsed.write_bag,
+    )
+    entries = look_at_bags(parsed.bags, segmenter, plan)
+    with process_group(place):
+        if place.is_first:
+            prepare_folder(parsed.out)
+        agreed(True, place)  # nobody writes before the folder is ready
+        shard = Shard(place.rank, place.world_size)
+        replay_offline(segmenter, entries, plan, parsed.out, shard)
+    return _conclude(parsed.out, _facts("offline", loaded, options), gates) if place.is_first else 0
+
+
+def _facts(mode: str, loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
+    from camseg_ros.replay.report import ReplayFacts
+
+    return ReplayFacts(
+        mode=mode,
+        weights=" + ".join(Path(part).name for part in loaded.source.split(" + ")),
+        weights_sha256=loaded.weights_sha256,
+        is_random=loaded.is_random,
+        label_set=loaded.label_set,
+        sampling=", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in sorted(asdict(options).items())
+        ),
+        steps=options.steps,
+    )
+
+
+def _conclude(out: Path, facts: ReplayFacts, gates: Sequence[Gate]) -> int:
+    """Score, write the page, say the main figures; gives the exit status."""
+    from camseg_ros.replay.accuracy import score_drives
+    from camseg_ros.replay.drive_result import read_drives
+    from camseg_ros.replay.gates import check_gates, write_junit
+    from camseg_ros.replay.out_folder import JUNIT_FILE
+    from camseg_ros.replay.report import replay_notes, write_report
+    from camseg_ros.replay.summary_file import offline_figures, write_summary
+
+    drives = read_drives(out)
+    accuracies = score_drives(out, drives)
+    outcomes: list[GateOutcome] = []
+    if gates:
+        if not accuracies:
+            raise CamsegError("there is no truth in the bags: gates have nothing to compare with")
+        outcomes = check_gates(gates, offline_figures(accuracies))
+        write_junit(outcomes, out / JUNIT_FILE)
+    write_summary(out, facts, drives, accuracies, outcomes)
+    report = write_report(out, facts, drives, accuracies, outcomes)
+    for line in _lines(drives, accuracies):
+        print(line)
+    for note in replay_notes(drives):
+        print(f"camseg: note: {note}", file=sys.stderr)
+    for outcome in outcomes:
+        print(outcome.line, file=sys.stdout if outcome.passed else sys.stderr)
+    print(report)
+    if any(drive.loss for drive in drives):
+        return BAD_INPUT
+    return 0 if all(outcome.passed for outcome in outcomes) else FAILED_CHECK
+
+
+def _lines(drives: Sequence[DriveResult], accuracies: Sequence[DatasetAccuracy]) -> Iterator[str]:
+    """Give a table of the scores."""
+    frames = sum(len(drive.frames) for drive in drives)
+    yield f"{len(drives)} bags, {frames} frames"
+    if not accuracies:
+        return
+    yield f"{'frames of':<28} {'frames':>6} {'mIoU':>6} {'accuracy':>8} {'ECE':>6} {'flicker':>7}"
+    for accuracy in accuracies:
+        for row in accuracy.rows:
+            name = row.sequence or row.condition or f"{row.dataset} {row.part}".strip()
+            shares = (row.mean_iou, row.pixel_accuracy, row.calibration_error, row.flicker)
+            cells = ["-" if share is None else f"{100 * share:.2f}" for share in shares]
+            yield (
+                f"{name:<28} {row.frames:>6} {cells[0]:>6} {cells[1]:>8} {cells[2]:>6} "
+                f"{cells[3]:>7}"
+            )

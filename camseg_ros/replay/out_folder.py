@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a replay's results: new, empty, or an earlier replay's, which is replaced.
+
+OUT/report.html           the page
+    replay.json           its figures
+    junit.xml             outcome of the gates, if there are any
+    drives/<bag>.json     every frame's scores
+    pictures/             some frames of each drive
+    <dataset>-...-<id>/   records, as `camseg evaluate` writes them: `camseg report OUT` reads
+    bags/<bag>/           masks and confidence, if asked for
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.records import RUN_FILE
+from camseg_ros.replay.drive_result import DRIVES_FOLDER
+from camseg_ros.replay.output_bag import BAGS_FOLDER
+from camseg_ros.replay.snapshots import PICTURES_FOLDER
+
+REPORT_FILE, RESULT_FILE, JUNIT_FILE = "report.html", "replay.json", "junit.xml"
+FIGURES_FILE = "figures.json"
+
+FOLDERS = (DRIVES_FOLDER, PICTURES_FOLDER, BAGS_FOLDER)
+FILES = (REPORT_FILE, RESULT_FILE, JUNIT_FILE, FIGURES_FILE)
+
+
+def prepare_folder(out: Path) -> None:
+    """Make the folder, or empty it of an earlier replay.
+
+    Raises:
+        CamsegError: it holds something else, or cannot be written.
+    """
+    try:
+        if out.exists() and not out.is_dir():
+            raise CamsegError(f"{out} is no folder; give another --out")
+        entries = sorted(out.iterdir()) if out.exists() else []
+        foreign = [entry.name for entry in entries if not _is_ours(entry)]
+        if foreign:
+            raise CamsegError(
+                f"{out} holds something else than an earlier replay ({foreign[0]}); "
+                "give another --out"
+            )
+        for entry in entries:
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        (out / DRIVES_FOLDER).mkdir(parents=True)
+    except OSError as error:
+        raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _is_ours(entry: Path) -> bool:
+    if entry.is_dir() and not entry.is_symlink():
+        return entry.name in FOLDERS or (entry / RUN_FILE).is_file()
+    return entry.name in FILES
