@@ -39,6 +39,8 @@ setup(
         "console_scripts": [
             "camseg = camseg_core.cli:main",
             "segment_node = camseg_ros.segment_node:main",
+            "evaluate_node = camseg_ros.replay.evaluate_node:main",
+            "play_node = camseg_ros.replay.play_node:main",
         ],
         # camseg_core knows nothing of ROS: what needs it comes into its command line from here.
         "camseg.commands": [

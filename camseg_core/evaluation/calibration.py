@@ -130,7 +130,7 @@ def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
     per_class = ratio(gaps.sum(axis=1), counts.class_count.sum(axis=1))  # [C]
     per_class[counts.class_hits.sum(axis=1) == 0] = np.nan
     return CalibrationScores(
-        reliability=_reliability(
+        reliability=reliability_of(
             counts.confidence_count.reshape(per_reliability_bin).sum(axis=1),
             counts.confidence_correct.reshape(per_reliability_bin).sum(axis=1),
             counts.confidence_units.reshape(per_reliability_bin).sum(axis=1),
@@ -186,7 +186,7 @@ def calibration_at(counts: CalibrationCounts, temperature: float) -> Temperature
     pixel_count = int(counts.temperature_count[index].sum())
     return TemperatureScores(
         temperature=TEMPERATURES[index],
-        reliability=_reliability(
+        reliability=reliability_of(
             counts.temperature_count[index],
             counts.temperature_correct[index],
             counts.temperature_confidence_units[index],
@@ -220,8 +220,8 @@ def split_for_fit(sequences: Iterable[str]) -> frozenset[str]:
     return frozenset(ordered[1::2])
 
 
-def _reliability(count: Int64, correct: Int64, confidence_units: Int64) -> Reliability:
-    """Make a diagram of counts int64 [15] each."""
+def reliability_of(count: Int64, correct: Int64, confidence_units: Int64) -> Reliability:
+    """Make a diagram of counts per bin, int64 [15] each, and of summed confidences in 2^-20."""
     confidence_sum = confidence_units / UNITS_PER_ONE  # [15]
     pixel_count = int(count.sum())
     accuracy, confidence = ratio(correct, count), ratio(confidence_sum, count)

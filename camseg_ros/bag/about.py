@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from camseg_core.errors import CamsegError
@@ -50,3 +51,18 @@ class AboutDrive:
             raise CamsegError(
                 f"what the bag says about its truth is not readable: {error!r}"
             ) from error
+
+
+def check_classes(about: AboutDrive, ours: LabelSet, bag: Path) -> None:
+    """Refuse to compare ids that mean different classes; truth that says nothing is trusted.
+
+    Raises:
+        CamsegError: the truth's class names are not those of the weights.
+    """
+    theirs = about.label_set
+    if theirs is not None and theirs.names != ours.names:
+        raise CamsegError(
+            f"the weights know the {ours.num_classes} classes of {ours.name!r}, but the truth in "
+            f"{bag} is of the {theirs.num_classes} classes of {theirs.name!r}; "
+            "make the bag with `camseg bag make --label-set`, or take other weights"
+        )

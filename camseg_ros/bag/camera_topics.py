@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.contents import BagTopic
@@ -91,12 +91,9 @@ def find_cameras(
     cameras = [_camera(topics, image) for image in chosen]
     if truth_topics:
         pairs = zip(cameras, truth_topics, strict=True)
-        cameras = [CameraTopics(**{**vars(camera), "truth": truth}) for camera, truth in pairs]
+        cameras = [replace(camera, truth=truth) for camera, truth in pairs]
     names = camera_names([camera.image for camera in cameras])
-    return [
-        CameraTopics(**{**vars(camera), "name": name})
-        for camera, name in zip(cameras, names, strict=True)
-    ]
+    return [replace(camera, name=name) for camera, name in zip(cameras, names, strict=True)]
 
 
 def camera_names(image_topics: Sequence[str]) -> list[str]:

@@ -76,7 +76,7 @@ def _node(parsed: argparse.Namespace) -> int:
         seconds=parsed.seconds,
         height=parsed.height,
         width=parsed.width,
-        parameters={"weights": parsed.weights, **_parameters(parsed.set)},
+        parameters={"weights": parsed.weights, **node_parameters(parsed.set)},
     )
     result = run_node_benchmark(benchmark, parsed.overload)
     content = {
@@ -97,7 +97,7 @@ def _node(parsed: argparse.Namespace) -> int:
     return FAILED_CHECK if result["problems"] else 0
 
 
-def _parameters(settings: list[str]) -> dict[str, Any]:
+def node_parameters(settings: list[str]) -> dict[str, Any]:
     """Read ``NAME=VALUE``; a value is YAML, as in a params file."""
     parameters = {}
     for setting in settings:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +19,19 @@ from camseg_core.commands.options import (
     variant,
 )
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError
+from camseg_core.sampling_options import SamplingOptions
 from camseg_ros.commands.ros_needed import ros_needed
 
 if TYPE_CHECKING:
     from camseg_core.checkpoint import LoadedModel
-    from camseg_core.sampling_options import SamplingOptions
     from camseg_ros.replay.accuracy import DatasetAccuracy
     from camseg_ros.replay.drive_result import DriveResult
     from camseg_ros.replay.gates import Gate, GateOutcome
     from camseg_ros.replay.report import ReplayFacts
+
+OFFLINE, LIVE = "offline", "live"
+NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
+"""Ways to sample that the node knows, too."""
 
 
 def add_commands(commands: Any) -> None:
@@ -43,7 +47,7 @@ def add_commands(commands: Any) -> None:
     )
     replay.set_defaults(command=_replay)
     replay.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="folder or file")
-    replay.add_argument("--mode", choices=["offline"], default="offline")
+    replay.add_argument("--mode", choices=[OFFLINE, LIVE], default=OFFLINE)
     replay.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     replay.add_argument("--out", type=Path, default=Path("output/replay"), help="folder")
     data = replay.add_argument_group("which frames")
@@ -64,10 +68,20 @@ def add_commands(commands: Any) -> None:
         "--threads", type=int, default=1, help="of torch, on the CPU; equal numbers, equal bytes"
     )
     add_published_options(replay)
+    live = replay.add_argument_group("only with --mode live")
+    live.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast as recorded")
+    live.add_argument("--loops", type=int, default=1, help="how often; each stamp is scored once")
+    live.add_argument("--start-offset", type=float, default=0.0, help="seconds to leave out")
+    live.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE",
+        help="parameters of the node, e.g. latency_budget_ms=80 (docs/node.md)",
+    )  # fmt: skip
     results = replay.add_argument_group("results")
     results.add_argument("--gates", type=Path, help="YAML file of thresholds; see docs/bags.md")
     results.add_argument(
-        "--write-bag", action="store_true", help="a bag of masks and confidence for each bag"
+        "--write-bag",
+        action="store_true",
+        help="offline: a bag of masks and confidence for each bag; live, there always is one",
     )
 
 
@@ -85,6 +99,8 @@ def _replay(parsed: argparse.Namespace) -> int:
     for path in parsed.bags:
         if not path.exists():
             raise CamsegError(f"no such bag: {path}")
+    if parsed.mode == LIVE:
+        return _live(parsed, gates)
     loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
     check_class_gates(gates, loaded.label_set)
     options = profile_options(parsed, loaded.profiles)
@@ -125,6 +141,48 @@ def _offline(
         shard = Shard(place.rank, place.world_size)
         replay_offline(segmenter, entries, plan, parsed.out, shard)
     return _conclude(parsed.out, _facts("offline", loaded, options), gates) if place.is_first else 0
+
+
+def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
+    from camseg_ros.commands.benchmark import node_parameters
+    from camseg_ros.dds_environment import use_free_domain, use_large_images
+    from camseg_ros.replay.bag_player import PlaySettings
+    from camseg_ros.replay.live import LivePlan, replay_live_bag
+    from camseg_ros.replay.live_page import conclude_live
+    from camseg_ros.replay.out_folder import prepare_folder
+
+    if len(parsed.bags) != 1:
+        raise CamsegError(f"{len(parsed.bags)} bags; --mode live plays one")
+    given = {field.name for field in fields(SamplingOptions)} & set(vars(parsed))
+    unknown = sorted(given - set(NODE_OPTIONS))
+    if unknown:
+        raise CamsegError(
+            f"--{unknown[0].replace('_', '-')} is for --mode offline; the node takes "
+            + ", ".join(NODE_OPTIONS)
+        )
+    if parsed.heads or parsed.ema or parsed.max_frames:
+        raise CamsegError("--heads, --ema and --max-frames are for --mode offline")
+    parameters = {
+        "weights": parsed.weights,
+        "device": parsed.device,
+        "torch_threads": parsed.threads,
+        **{name: getattr(parsed, name) for name in NODE_OPTIONS if name in parsed},
+        **node_parameters(parsed.set),
+    }
+    plan = LivePlan(
+        parameters=parameters,
+        play=PlaySettings(parsed.rate, parsed.loops, parsed.start_offset),
+        image_topics=tuple(parsed.image_topic),
+        truth_topics=tuple(parsed.truth_topic),
+    )
+    if plan.play.loops == 0:
+        raise CamsegError("--loops is 0; 1 or more is needed")
+    use_free_domain()
+    use_large_images()
+    prepare_folder(parsed.out)
+    found = replay_live_bag(parsed.bags[0], plan, parsed.out)
+    sampling = ", ".join(f"{name} {value}" for name, value in sorted(parameters.items()))
+    return conclude_live(parsed.out, found, parsed.weights, sampling, gates)
 
 
 def _facts(mode: str, loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:

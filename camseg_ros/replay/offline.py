@@ -28,7 +28,7 @@ from camseg_core.progress import progress_bar
 from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
-from camseg_ros.bag.about import AboutDrive
+from camseg_ros.bag.about import AboutDrive, check_classes
 from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
 from camseg_ros.bag.info import read_about
 from camseg_ros.bag.reader import Bag, open_bag
@@ -105,7 +105,7 @@ def look_at_bags(paths: Sequence[Path], segmenter: Segmenter, plan: OfflinePlan)
                 f"{entries[entry.name].path} and {path} have one name, so that their results "
                 "would; rename one of them"
             )
-        _check_classes(entry, segmenter)
+        check_classes(about, segmenter.label_set, path)
         entries[entry.name] = entry
     return list(entries.values())
 
@@ -169,7 +169,8 @@ class _DriveReplay:
             masks = None
             if self._plan.write_bags:
                 path = self._out / BAGS_FOLDER / entry.name
-                masks = stack.enter_context(OutputBag(path, self._segmenter.loaded))
+                sha256 = self._segmenter.loaded.weights_sha256 or ""
+                masks = stack.enter_context(OutputBag(path, label_set, sha256))
             bar = stack.enter_context(progress_bar(expected, "frame", entry.name))
             for index, frame in enumerate(frames):
                 if index >= expected:
@@ -254,16 +255,6 @@ class _DriveReplay:
                 stable=flicker.stable,
                 flickered=flicker.flickered,
             )
-        )
-
-
-def _check_classes(entry: Entry, segmenter: Segmenter) -> None:
-    theirs, ours = entry.about.label_set, segmenter.label_set
-    if theirs is not None and theirs.names != ours.names:
-        raise CamsegError(
-            f"the weights know the {ours.num_classes} classes of {ours.name!r}, but the truth in "
-            f"{entry.path} is of the {theirs.num_classes} classes of {theirs.name!r}; "
-            "make the bag with `camseg bag make --label-set`, or take other weights"
         )
 
 

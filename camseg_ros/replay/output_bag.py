@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from std_msgs.msg import Header, String
 
-from camseg_core.checkpoint import LoadedModel
+from camseg_core.labels import LabelSet
 from camseg_ros.bag.writer import BagWriter
 from camseg_ros.class_info import labels_json
 from camseg_ros.conversions import image_message, stamp_ns
@@ -25,10 +25,10 @@ LABELS = f"/{NODE_NAME}/labels"
 class OutputBag:
     """Topics have the node's names; log times are the stamps. A context manager."""
 
-    def __init__(self, path: Path, loaded: LoadedModel) -> None:
+    def __init__(self, path: Path, label_set: LabelSet, weights_sha256: str) -> None:
         """Prepare to write the folder ``path``; see `BagWriter`."""
         self._writer = BagWriter(path)
-        self._labels = labels_json(loaded.label_set, loaded.weights_sha256 or "")
+        self._labels = labels_json(label_set, weights_sha256)
         self._begun = False
 
     def __enter__(self) -> OutputBag:

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Listens to a node's masks, confidence and labels, and to truth; scores and records them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
+from camseg_ros.conversions import BadFrameError, array_from_image_message, stamp_ns
+from camseg_ros.parameters import NODE_NAME
+from camseg_ros.replay.live_scores import LiveScores
+from camseg_ros.replay.output_bag import OutputBag
+
+UInt8 = NDArray[np.uint8]
+
+DEPTH = 100
+VOID_COLOR = (0, 0, 0)
+
+
+class Evaluator:
+    """Subscriptions on a node of the caller's, whose executor serves them in one thread.
+
+    Attributes:
+        label_set: the node's classes; None until its labels came.
+        weights_sha256: of the node's weights; empty until then, or where nothing was trained.
+        scores: by camera; empty until then.
+        arrived_ns: per camera, stamp -> when its mask arrived first, steady clock.
+        last_ns: when the last mask arrived, steady clock; 0 before the first one.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        truth_topics: Mapping[str, str | None],
+        truth_reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
+    ) -> None:
+        """Subscribe; ``truth_topics`` are by camera."""
+        self.label_set: LabelSet | None = None
+        self.weights_sha256 = ""
+        self.scores: dict[str, LiveScores] = {}
+        self.arrived_ns: dict[str, dict[int, int]] = {name: {} for name in truth_topics}
+        self.last_ns = 0
+        self._truth_topics = truth_topics
+        self._early: list[Callable[[], None]] = []
+        self._bag: OutputBag | None = None
+        self._halves: dict[tuple[str, int], tuple[str, UInt8]] = {}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
+        quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+        of_truth = QoSProfile(depth=DEPTH, reliability=truth_reliability)
+        for name, truth_topic in truth_topics.items():
+            for output in ("mask", "confidence"):
+                topic = f"/{NODE_NAME}/{name}/{output}"
+                node.create_subscription(
+                    Image, topic, partial(self._take, self._on_output, name, output), quality
+                )
+            if truth_topic is not None:
+                node.create_subscription(
+                    Image, truth_topic, partial(self._take, self._on_truth, name, ""), of_truth
+                )
+
+    def record(self, bag: OutputBag) -> None:
+        """Write every mask with its confidence into a bag that is open."""
+        self._bag = bag
+
+    def finish(self) -> None:
+        """Score what came without its other half."""
+        for scores in self.scores.values():
+            scores.finish()
+
+    def _on_labels(self, message: String) -> None:
+        content = json.loads(message.data)
+        if self.label_set is not None:  # the node was configured once more
+            return
+        label_set = label_set_of(content)
+        self.weights_sha256 = str(content["weights_sha256"])
+        self.scores = {
+            name: LiveScores(name, label_set, topic is not None)
+            for name, topic in self._truth_topics.items()
+        }
+        self.label_set = label_set
+        for take in self._early:
+            take()
+        self._early.clear()
+
+    def _take(
+        self,
+        work: Callable[[str, str, Image, int], None],
+        name: str,
+        output: str,
+        message: Image,
+    ) -> None:
+        """Keep what comes before the labels."""
+        arrived_ns = time.monotonic_ns()
+        if self.label_set is None:
+            self._early.append(partial(work, name, output, message, arrived_ns))
+        else:
+            work(name, output, message, arrived_ns)
+
+    def _on_output(self, name: str, output: str, message: Image, arrived_ns: int) -> None:
+        stamp = stamp_ns(message.header)
+        picture = array_from_image_message(message)
+        if output == "mask":
+            self.last_ns = arrived_ns
+            self.arrived_ns[name].setdefault(stamp, arrived_ns)
+            self.scores[name].on_mask(stamp, picture)
+        else:
+            self.scores[name].on_confidence(stamp, picture)
+        if self._bag is not None:
+            self._record(name, output, stamp, message, picture)
+
+    def _record(self, name: str, output: str, stamp: int, message: Image, picture: UInt8) -> None:
+        """Write a frame's two pictures once both are there."""
+        other = self._halves.pop((name, stamp), None)
+        if other is None:
+            self._halves[name, stamp] = (output, picture)
+            while len(self._halves) > DEPTH:
+                del self._halves[next(iter(self._halves))]
+            return
+        pictures = {output: picture, other[0]: other[1]}
+        if self._bag is not None and len(pictures) == 2:
+            self._bag.write(name, message.header, pictures["mask"], pictures["confidence"])
+
+    def _on_truth(self, name: str, _: str, message: Image, __: int) -> None:
+        scores = self.scores[name]
+        try:
+            scores.on_truth(stamp_ns(message.header), array_from_image_message(message))
+        except BadFrameError as error:
+            scores.counts.truth_refused += 1
+            scores.counts.problem(str(error))
+
+
+def label_set_of(content: dict[str, Any]) -> LabelSet:
+    """Build the label set of the node's labels, as `class_info.labels_json` has them.
+
+    Raises:
+        CamsegError: something is missing or breaks a rule.
+    """
+    try:
+        classes = sorted(content["classes"], key=lambda entry: entry["id"])
+        return LabelSet(
+            name=str(content["label_set"]),
+            names=tuple(str(entry["name"]) for entry in classes),
+            palette=tuple(tuple(entry["color"]) for entry in classes),
+            void_color=VOID_COLOR,
+            source_ids={},
+        )
+    except (KeyError, TypeError) as error:
+        raise CamsegError(f"the node's labels are not readable: {error!r}") from error
+
+
+def output_bag(path: Path, evaluator: Evaluator) -> OutputBag:
+    """Give a bag for what an evaluator hears; its labels must be known."""
+    if evaluator.label_set is None:
+        raise CamsegError("the node's labels are not known yet")
+    return OutputBag(path, evaluator.label_set, evaluator.weights_sha256)

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plays a bag to `segment_node` and scores what comes out: player, node and evaluator.
+
+    ros2 launch camseg_ros replay.launch.py bag:=bags/0002 out:=output/live
+
+Without launch: `camseg replay bags/0002 --mode live`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, RegisterEventHandler, Shutdown
+from launch.event_handlers import OnProcessExit
+from launch.substitutions import PathJoinSubstitution
+from launch_ros.actions import LifecycleNode, Node
+from launch_ros.substitutions import FindPackageShare
+
+from camseg_ros.bag.camera_topics import find_cameras
+from camseg_ros.bag.reader import open_bag
+from camseg_ros.replay.node_setup import bag_parameters
+
+PACKAGE = "camseg_ros"
+ARGUMENTS = {
+    "bag": (None, "The bag: a folder or a file."),
+    "out": ("output/live", "Folder of the report."),
+    "weights": ("demo", "demo, a .safetensors file, a folder with weights, or random:PRESET."),
+    "device": ("cpu", "Where to compute: cpu, cuda or cuda:N."),
+    "profile": ("balanced", "The weights' own settings: accurate, balanced or fast."),
+    "rate": ("1.0", "2 plays twice as fast as recorded."),
+    "loops": ("1", "How often to play; 0: until Ctrl-C."),
+    "start_offset_s": ("0.0", "Seconds of the bag to leave out."),
+    "start_paused": ("false", "Wait for the service /play_node/pause with data: false."),
+    "gates": ("", "YAML file of thresholds for the evaluator's exit status."),
+    "idle_limit_s": ("10.0", "The evaluator ends so long after the last mask."),
+}
+
+
+def start(context: LaunchContext) -> list[object]:
+    given = context.launch_configurations
+    with open_bag(Path(given["bag"])) as bag:
+        cameras = find_cameras(bag.topics)
+        of_bag = bag_parameters(bag, cameras)
+    node = LifecycleNode(
+        package=PACKAGE,
+        executable="segment_node",
+        name="segment_node",
+        namespace="",
+        ros_arguments=["--params-file", given["params_file"]],
+        parameters=[{**of_bag, **{name: given[name] for name in ("weights", "device", "profile")}}],
+        output="screen",
+    )
+    player = Node(
+        package=PACKAGE,
+        executable="play_node",
+        name="play_node",
+        parameters=[
+            {
+                "bag": given["bag"],
+                "rate": float(given["rate"]),
+                "loops": int(given["loops"]),
+                "start_offset_s": float(given["start_offset_s"]),
+                "start_paused": given["start_paused"].lower() in ("true", "1"),
+            }
+        ],
+        output="screen",
+    )
+    evaluator = Node(
+        package=PACKAGE,
+        executable="evaluate_node",
+        name="evaluate_node",
+        parameters=[
+            {
+                "cameras": [camera.name for camera in cameras],
+                "truth_topics": [camera.truth or "" for camera in cameras],
+                "out": given["out"],
+                "gates": given["gates"],
+                "idle_limit_s": float(given["idle_limit_s"]),
+            }
+        ],
+        output="screen",
+    )
+    over = OnProcessExit(
+        target_action=evaluator, on_exit=[Shutdown(reason="the evaluator has its report")]
+    )
+    return [RegisterEventHandler(over), node, evaluator, player]
+
+
+def generate_launch_description() -> LaunchDescription:
+    params_file = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "segment.yaml"])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "params_file", default_value=params_file, description="Parameters of the node."
+            ),
+            *(
+                DeclareLaunchArgument(name, default_value=default, description=description)
+                for name, (default, description) in ARGUMENTS.items()
+            ),
+            OpaqueFunction(function=start),
+        ]
+    )
