@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
-# Real footage where it is there; a drawn clip otherwise.
-CLIP ?= $(wildcard ../shared/real_drive/solidWhiteRight.mp4)
+# A video or folder of images instead of the drawn drive.
+CLIP ?=
 WEIGHTS ?= demo
 
 .PHONY: help setup demo train-demo test lint format clean
@@ -30,7 +30,7 @@ $(READY): $(wildcard requirements/*.txt) setup.py setup.cfg
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-demo: $(READY)  ## play a clip through the node over DDS; pictures go to output/demo
+demo: $(READY)  ## a drawn drive -> bag -> the real node over DDS -> report in output/demo
 	$(BIN)/python -m camseg_ros.demo $(if $(CLIP),--clip $(CLIP)) --weights $(WEIGHTS) --out output/demo
 
 train-demo: $(READY)  ## draw the data, train the demo preset on it, score it: hours

@@ -30,11 +30,25 @@ class Qualities:
     latched: Any
 
 
+Subscribe = Callable[
+    [type, str, Callable[[Any], None], Any, Callable[[int], None]], tuple[Any, bool]
+]
+"""Subscribes: message type, topic, callback, quality, and what hears of lost messages and how many.
+
+Gives the subscription, and whether the middleware tells of lost messages at all.
+"""
+
+
 class CameraPort:
     """Publishers from configure to cleanup, subscriptions from activate to deactivate."""
 
     def __init__(
-        self, node: Any, settings: CameraSettings, limits: WatchLimits, qualities: Qualities
+        self,
+        node: Any,
+        settings: CameraSettings,
+        limits: WatchLimits,
+        qualities: Qualities,
+        subscribe: Subscribe,
     ) -> None:
         """Create the publishers on ``node``, a lifecycle node."""
         self.settings = settings
@@ -45,10 +59,13 @@ class CameraPort:
         self.rate = RateMeter()
         self.safe_masks = 0
         self.last_safe_ns = 0
+        self.last_safe_stamp_ns = 0
+        self.frames_lost: int | None = None
         self.camera_info: CameraInfo | None = None
         self.ground: GroundView | None = None
         self._node = node
         self._qualities = qualities
+        self._subscribe = subscribe
         self._shape: tuple[int, int] | None = None
         self._frame_id = ""
         self._subscriptions: list[Any] = []
@@ -91,12 +108,19 @@ class CameraPort:
         def on_info(message: CameraInfo) -> None:
             self.camera_info = message
 
-        subscribe = self._node.create_subscription
-        self._subscriptions = [
-            subscribe(message_type, settings.image_topic, on_image, quality),
-            subscribe(CameraInfo, settings.camera_info_topic, on_info, quality),
-        ]
-        return str(self._subscriptions[0].topic_name)
+        def on_lost(count: int) -> None:
+            self.frames_lost = (self.frames_lost or 0) + count
+
+        images, tells_lost = self._subscribe(
+            message_type, settings.image_topic, on_image, quality, on_lost
+        )
+        self._subscriptions = [images]
+        if tells_lost and self.frames_lost is None:
+            self.frames_lost = 0
+        self._subscriptions.append(
+            self._node.create_subscription(CameraInfo, settings.camera_info_topic, on_info, quality)
+        )
+        return str(images.topic_name)
 
     def stop_listening(self) -> None:
         """Destroy the subscriptions."""
@@ -137,6 +161,11 @@ class CameraPort:
         """Keep the size (height, width) and the frame of the last mask, for the safe state."""
         self._shape, self._frame_id = shape, frame_id
 
+    @property
+    def has_published(self) -> bool:
+        """True once a mask was published, so that the safe state knows its size."""
+        return self._shape is not None
+
     def publish_safe_state(self, enabled: tuple[str, ...], stamp: Any, now_ns: int) -> bool:
         """Publish all-unlabeled masks; false where no mask was published yet to know the size."""
         if self._shape is None:
@@ -146,7 +175,7 @@ class CameraPort:
         wanted = self.wanted(enabled)
         self.publish({name: messages[name] for name in wanted if name in messages})
         self.safe_masks += 1
-        self.last_safe_ns = now_ns
+        self.last_safe_ns, self.last_safe_stamp_ns = now_ns, stamp_ns(header)
         return True
 
     def wait_until_sent(self, limit: Any) -> None:

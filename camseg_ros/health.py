@@ -54,8 +54,10 @@ class WatchLimits:
     """Limits of one camera in nanoseconds; 0 switches one off.
 
     Attributes:
-        no_input_warn_ns, no_input_error_ns: since the last frame, or since activation.
-        input_age_warn_ns, input_age_error_ns: of a frame's stamp by the node's clock, on entry.
+        no_input_warn_ns, no_input_error_ns: since the last frame, or since activation; also for
+            how long every frame was refused.
+        input_age_warn_ns, input_age_error_ns: between a frame's stamp and the node's clock, on
+            entry, be it older or in the future.
         latency_warn_ns, latency_error_ns: from a frame's entry to its masks' publication.
     """
 
@@ -77,6 +79,7 @@ class CameraWatch:
         self._last_input_ns = now_ns
         self._has_input = False
         self._input_age_ns = 0
+        self._refused_ns: tuple[int, int] | None = None  # the first and the last one in a row
         self._latencies_ns: deque[int] = deque(maxlen=SLOW_FRAMES)
 
     def entered(self, now_ns: int, age_ns: int) -> None:
@@ -84,17 +87,29 @@ class CameraWatch:
         with self._lock:
             self._last_input_ns, self._has_input, self._input_age_ns = now_ns, True, age_ns
 
-    def left(self, latency_ns: int) -> None:
-        """Note how long a frame took, published or too late for it."""
+    def refused(self, now_ns: int) -> None:
+        """Note a frame that could not be segmented."""
         with self._lock:
+            first_ns = self._refused_ns[0] if self._refused_ns else now_ns
+            self._refused_ns = (first_ns, now_ns)
+
+    def left(self, latency_ns: int) -> None:
+        """Note how long a frame took that was segmented, published or too late for it."""
+        with self._lock:
+            self._refused_ns = None
             self._latencies_ns.append(latency_ns)
 
-    def is_too_old(self, age_ns: int, latency_ns: int) -> bool:
+    def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
         """Tell whether a mask breaks a limit whose breach is an error: nobody should act on it."""
         limits = self.limits
-        return (0 < limits.input_age_error_ns < age_ns) or (
+        return (0 < limits.input_age_error_ns < abs(age_ns)) or (
             0 < limits.latency_error_ns < latency_ns
         )
+
+    def is_silent(self, now_ns: int) -> bool:
+        """Tell whether no frame has come in for so long that it is an error."""
+        with self._lock:
+            return 0 < self.limits.no_input_error_ns < now_ns - self._last_input_ns
 
     def check(self, now_ns: int) -> Condition:
         """Give the camera's condition now."""
@@ -103,17 +118,29 @@ class CameraWatch:
             silent_ns = now_ns - self._last_input_ns
             age_ns, latencies_ns = self._input_age_ns, tuple(self._latencies_ns)
             has_input = self._has_input
+            first_ns, last_ns = self._refused_ns or (0, 0)
         since = "no input for" if has_input else "no input yet after"
         silence = _against(
             silent_ns, limits.no_input_warn_ns, limits.no_input_error_ns, f"{since} {{:.1f}} s"
         )
-        if silence.level == Level.ERROR:
-            return silence  # what was measured on earlier frames says nothing about now
+        # The span of refusals, not the time since the first: a single bad frame is none, however
+        # long the next good one takes.
+        refusal = _against(
+            last_ns - first_ns,
+            limits.no_input_warn_ns,
+            limits.no_input_error_ns,
+            "every frame was refused for {:.1f} s",
+        )
+        for missing in (silence, refusal):
+            if missing.level == Level.ERROR:
+                return missing  # what was measured on earlier frames says nothing about now
         stale = _against(
-            age_ns,
+            abs(age_ns),
             limits.input_age_warn_ns,
             limits.input_age_error_ns,
-            "stale input: its stamps are {:.1f} s old",
+            "stale input: its stamps are {:.1f} s old"
+            if age_ns >= 0
+            else "input by another clock: its stamps are {:.1f} s in the future",
         )
         slow = Condition(Level.OK, "")
         if latencies_ns:
@@ -123,7 +150,7 @@ class CameraWatch:
                 limits.latency_error_ns,
                 "slow processing: {:.2f} s a frame",
             )
-        return worst([silence, stale, slow], otherwise="frames arrive")
+        return worst([silence, refusal, stale, slow], otherwise="frames arrive")
 
 
 def _against(value_ns: int, warn_ns: int, error_ns: int, text: str) -> Condition:

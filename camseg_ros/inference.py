@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from camseg_core.device_errors import free_memory, is_device_failure, is_out_of_memory
 from camseg_core.sampling_options import SamplingOptions
@@ -43,8 +44,8 @@ class BatchReport:
 class FrameHandler(Protocol):
     """What the worker asks and tells."""
 
-    def options_for(self, batch_size: int) -> SamplingOptions:
-        """Give how to sample the next batch."""
+    def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
+        """Give how to sample the next batch; its largest image has so many pixels."""
 
     def publish(self, frame: QueuedFrame, image: UInt8, segmentation: Segmentation) -> Outcome:
         """Publish what was found in a frame, RGB uint8 [H, W, 3]; tell what became of it."""
@@ -59,7 +60,7 @@ class FrameHandler(Protocol):
         """Hear that the device is lost; the worker has ended."""
 
     def measured(self, report: BatchReport) -> None:
-        """Hear what a batch took."""
+        """Hear what a batch took, whatever became of its frames."""
 
 
 class InferenceWorker:
@@ -100,12 +101,11 @@ class InferenceWorker:
             except SegmentationCancelled:
                 pass
             except Exception as error:  # a frame must not end the worker
-                reason = " ".join(f"{type(error).__name__}: {error}".split())
                 if is_device_failure(error):
-                    self._handler.device_failed(reason)
+                    self._handler.device_failed(_in_one_line(error))
                     return
                 for frame in list(pending.values()):
-                    self._refuse(frame, reason, pending)
+                    self._refuse(frame, _in_one_line(error), pending)
             finally:
                 for frame in list(pending.values()):
                     self._finish(frame, "dropped", pending)
@@ -116,25 +116,31 @@ class InferenceWorker:
         taken_ns = time.monotonic_ns()
         groups: dict[tuple[int, int], list[tuple[QueuedFrame, UInt8]]] = {}
         for frame in frames:
-            image = self._convert(frame, pending)
-            if image is not None:
+            with self._costs_only([frame], pending):
+                image = _rgb(frame.message)
                 size = self.segmenter.input_size(image)
                 groups.setdefault(size, []).append((frame, image))
         convert_ns = time.monotonic_ns() - taken_ns
         for group in groups.values():
-            report = self._serve_group(group, taken_ns, convert_ns, pending)
-            if report is not None:
-                self._handler.measured(report)
+            with self._costs_only([frame for frame, _ in group], pending):
+                self._handler.measured(self._serve_group(group, taken_ns, convert_ns, pending))
 
-    def _convert(self, frame: QueuedFrame, pending: dict[str, QueuedFrame]) -> UInt8 | None:
-        """Give a frame's image, None if it was refused."""
-        message = frame.message
-        is_compressed = isinstance(message, CompressedImage)
+    @contextmanager
+    def _costs_only(
+        self, frames: Sequence[QueuedFrame], pending: dict[str, QueuedFrame]
+    ) -> Iterator[None]:
+        """Let an error within cost these frames alone; a lost device or a cancellation goes on."""
         try:
-            return rgb_from_compressed(message) if is_compressed else rgb_from_image(message)
-        except BadFrameError as error:
-            self._refuse(frame, str(error), pending)
-            return None
+            yield
+        except SegmentationCancelled:
+            raise
+        except Exception as error:  # of one camera's driver, encoding or size
+            if is_device_failure(error):
+                raise
+            reason = str(error) if isinstance(error, BadFrameError) else _in_one_line(error)
+            for frame in frames:
+                if frame.camera in pending:
+                    self._refuse(frame, reason, pending)
 
     def _serve_group(
         self,
@@ -142,18 +148,22 @@ class InferenceWorker:
         taken_ns: int,
         convert_ns: int,
         pending: dict[str, QueuedFrame],
-    ) -> BatchReport | None:
-        """Infer and publish one batch; gives its times if all of it went out."""
-        options = self._handler.options_for(len(group))
-        results = self._segment([image for _, image in group], options)
+    ) -> BatchReport:
+        """Infer and publish one batch; gives its times.
+
+        They are told also where frames came too late to go out: that is what has to be learned.
+        """
+        images = [image for _, image in group]
+        # Each batch has its own time limit: the clock is set back before the limit changes.
+        self._busy_since_ns = time.monotonic_ns()
+        pixels = max(image.shape[0] * image.shape[1] for image in images)
+        options = self._handler.options_for(len(group), pixels)
+        results = self._segment(images, options)
         inferred_ns = time.monotonic_ns()
-        outcomes = []
         for (frame, image), result in zip(group, results, strict=True):
-            outcomes.append(self._handler.publish(frame, image, result))
-            self._finish(frame, outcomes[-1], pending)
+            with self._costs_only([frame], pending):
+                self._finish(frame, self._handler.publish(frame, image, result), pending)
         now_ns = time.monotonic_ns()
-        if set(outcomes) != {"out"}:
-            return None
         stages_ns = {stage: int(1e9 * spent) for stage, spent in results[0].stage_seconds.items()}
         entered_ns = min(frame.received_ns for frame, _ in group)
         steps_ns = stages_ns["denoiser"]
@@ -199,3 +209,13 @@ class InferenceWorker:
     ) -> None:
         del pending[frame.camera]
         self._queue.finish(frame.camera, outcome)
+
+
+def _rgb(message: Image | CompressedImage) -> UInt8:
+    """Give a message's image, uint8 [H, W, 3]; BadFrameError where it is none."""
+    is_compressed = isinstance(message, CompressedImage)
+    return rgb_from_compressed(message) if is_compressed else rgb_from_image(message)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -15,7 +15,8 @@ from camseg_core.sampling_options import MAX_SAMPLES
 from camseg_ros.outputs import OUTPUTS
 
 NODE_NAME = "segment_node"
-SAFE_STATES = ("publish_nothing", "all_unlabeled")
+ALL_UNLABELED = "all_unlabeled"
+SAFE_STATES = ("publish_nothing", ALL_UNLABELED)
 TRANSPORTS = ("raw", "compressed")
 LARGEST_SIDE = 16384
 
@@ -156,19 +157,22 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         constraint=" or ".join(SAFE_STATES), live=True,
     ),
     ParameterSpec(
-        "no_input_warn_s", 1.0, "WARN after so long without a frame; 0: never.",
+        "no_input_warn_s", 1.0, "WARN after so long without a frame, or with every frame "
+        "refused; 0: never.",
         lowest=0.0, highest=3600.0, live=True,
     ),
     ParameterSpec(
-        "no_input_error_s", 3.0, "ERROR after so long without a frame; 0: never.",
+        "no_input_error_s", 3.0, "ERROR after so long without a frame, or with every frame "
+        "refused; 0: never.",
         lowest=0.0, highest=3600.0, live=True,
     ),
     ParameterSpec(
-        "input_age_warn_s", 1.0, "WARN if a frame's stamp is older on entry, by the node's clock; "
-        "0: never.", lowest=0.0, highest=3600.0, live=True,
+        "input_age_warn_s", 1.0, "WARN if a frame's stamp is older on entry, or as far in the "
+        "future, by the node's clock; 0: never.", lowest=0.0, highest=3600.0, live=True,
     ),
     ParameterSpec(
-        "input_age_error_s", 0.0, "ERROR, and no mask, if it is older than this; 0: never.",
+        "input_age_error_s", 0.0, "ERROR, and no mask, if it is older, or as far in the future; 0: "
+        "never.",
         lowest=0.0, highest=3600.0, live=True,
     ),
     ParameterSpec(
@@ -181,7 +185,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ),
     ParameterSpec(
         "inference_limit_s", 0.0, "A batch that takes longer hangs: the process ends with status "
-        "70; 0: ten times the slowest warm-up, at least 10 s.", lowest=0.0, highest=86400.0,
+        "70; 0: ten times the slowest warm-up, more for more steps, samples or pixels than it had, "
+        "at least 10 s.", lowest=0.0, highest=86400.0,
     ),
 )  # fmt: skip
 

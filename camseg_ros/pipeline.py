@@ -7,13 +7,12 @@ and a log, and asks it for its health.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import psutil
@@ -38,30 +37,17 @@ from camseg_ros.health import (
 )
 from camseg_ros.inference import BatchReport, InferenceWorker
 from camseg_ros.outputs import FrameOutputs
+from camseg_ros.parameters import ALL_UNLABELED
+from camseg_ros.repeated_warnings import Log, RepeatedWarnings
 from camseg_ros.settings import LiveSettings
 from camseg_ros.step_controller import BatchTimes, StepController
+from camseg_ros.warm_up import InferenceLimit, warm_up
 
 UInt8 = NDArray[np.uint8]
 
-REPEATED_WARNING_NS = 10 * 10**9
 SAFE_STATE_PERIOD_NS = 10**9
-LEAST_INFERENCE_LIMIT_NS = 10 * 10**9
-WARM_UPS_PER_LIMIT = 10
 LOCK_LIMIT_S = 0.2
 MEASURED = ("wait", "convert", *STAGES, "publish", "processing")
-
-
-class Log(Protocol):
-    """What a ROS logger offers."""
-
-    def info(self, message: str) -> object:
-        """Log what is usual."""
-
-    def warning(self, message: str) -> object:
-        """Log what is not."""
-
-    def error(self, message: str) -> object:
-        """Log what went wrong."""
 
 
 @dataclass(frozen=True)
@@ -99,60 +85,65 @@ class SegmentationPipeline:
         self.failure: str | None = None
         self._live = live
         self._around = surroundings
-        self._inference_limit_ns = inference_limit_ns
+        self._limit = InferenceLimit(inference_limit_ns)
+        self._batch_limit_ns = self._limit.for_batch_ns(live.sampling, 0)
         self._max_batch_size = max_batch_size
         self._worker = InferenceWorker(segmenter, self.queue, self, max_batch_size)
         self._controller: StepController | None = None
+        self._asked: StepController | None = None  # for the steps of the batch in progress
         self._publish_lock = threading.Lock()
         self._stages = {name: DurationWindow() for name in MEASURED}
         self._latency, self._age = DurationWindow(), DurationWindow()
         self._steps_used = live.sampling.steps
         self._batch_size = 0
-        self._warned_ns: dict[str, int] = {}
+        self._warnings = RepeatedWarnings(surroundings.log)
         self._process = psutil.Process()
         self._renew_controller()
 
     # ---- from configure to cleanup -------------------------------------------------------------
 
-    def warm_up(self, height: int, width: int) -> None:
-        """Run every batch size and number of steps that may be used, on an image of this size."""
-        image = np.zeros((height, width, 3), np.uint8)
+    def warm_up(
+        self,
+        height: int,
+        width: int,
+        cancelled: Callable[[], bool],
+        on_hang: Callable[[str], None],
+    ) -> None:
+        """Run every batch size and number of steps that may be used, on an image of this size.
+
+        Raises:
+            SegmentationCancelled: ``cancelled`` was true.
+        """
         most = min(self._max_batch_size or len(self.ports), len(self.ports))
-        choices = self._controller.ladder if self._controller else (self._live.sampling.steps,)
-        slowest_ns = 0
-        for batch_size in range(1, most + 1):
-            self.segmenter.segment_batch([image] * batch_size, self._live.sampling)
-            for steps in choices:
-                options = replace(self._live.sampling, steps=steps)
-                started_ns = time.monotonic_ns()
-                results = self.segmenter.segment_batch([image] * batch_size, options)
-                total_ns = time.monotonic_ns() - started_ns
-                slowest_ns = max(slowest_ns, total_ns)
-                steps_ns = int(1e9 * results[0].stage_seconds["denoiser"])
-                if self._controller is not None:
-                    self._controller.record(
-                        BatchTimes(batch_size, steps, total_ns - steps_ns, steps_ns)
-                    )
-        if self._inference_limit_ns == 0:
-            self._inference_limit_ns = max(
-                LEAST_INFERENCE_LIMIT_NS, WARM_UPS_PER_LIMIT * slowest_ns
-            )
+        sampling, controller = self._live.sampling, self._controller
+        choices = controller.ladder if controller else (sampling.steps,)
+        self._limit = warm_up(
+            self.segmenter,
+            np.zeros((height, width, 3), np.uint8),
+            [
+                (batch_size, replace(sampling, steps=steps))
+                for batch_size in range(1, most + 1)
+                for steps in choices
+            ],
+            self._limit,
+            measured=controller.record if controller else _forget,
+            cancelled=cancelled,
+            on_hang=on_hang,
+        )
+        self._batch_limit_ns = self._limit.for_batch_ns(sampling, 0)
 
     def look_at_the_ground(
-        self, geometry: GridGeometry, frame_id: str, from_tf: Callable[[], FindMounting]
+        self, geometry: GridGeometry, frame_id: str, from_tf: FindMounting
     ) -> None:
         """Give each camera what its drivable grid needs; ``from_tf`` where no mounting is given."""
-        transformed: FindMounting | None = None
         for port in self.ports.values():
-            if port.settings.mounting:
-                find_mounting = fixed_mounting(port.settings.mounting)
-            else:
-                find_mounting = transformed = transformed or from_tf()
+            mounting = port.settings.mounting
+            find_mounting = fixed_mounting(mounting) if mounting else from_tf
             port.ground = GroundView(
                 geometry,
                 frame_id,
                 find_mounting,
-                partial(self.warn, port.name),
+                partial(self._warnings.warn, port.name),
                 rectified=port.settings.rectified,
             )
 
@@ -182,7 +173,7 @@ class SegmentationPipeline:
         """Close, wait for the worker, give the topics back; sets `failure` if the worker hangs."""
         self.close()
         self.queue.end()
-        limit_s = (self._inference_limit_ns or LEAST_INFERENCE_LIMIT_NS) / 1e9
+        limit_s = self._batch_limit_ns / 1e9
         if not self._worker.join(limit_s) and self.failure is None:
             self.failure = f"inference hangs: it did not end within {limit_s:.1f} s"
         for port in self.ports.values():
@@ -214,7 +205,7 @@ class SegmentationPipeline:
             window.clear()
         for port in self.ports.values():
             port.forget()
-        self._warned_ns.clear()
+        self._warnings.clear()
         self._renew_controller()
 
     def _renew_controller(self) -> None:
@@ -225,12 +216,12 @@ class SegmentationPipeline:
 
     # ---- the worker's questions ----------------------------------------------------------------
 
-    def options_for(self, batch_size: int) -> SamplingOptions:
+    def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
         """Give how to sample the next batch: its steps by the budget, where there is one."""
-        live, controller = self._live, self._controller
-        options = live.sampling
-        if controller is not None:
-            options = replace(options, steps=controller.choose(batch_size))
+        options, self._asked = self._live.sampling, self._controller
+        if self._asked is not None:
+            options = replace(options, steps=self._asked.choose(batch_size))
+        self._batch_limit_ns = self._limit.for_batch_ns(options, pixels)
         self._steps_used, self._batch_size = options.steps, batch_size
         return options
 
@@ -250,15 +241,23 @@ class SegmentationPipeline:
         age_ns = self._around.clock_ns() - frame.stamp_ns
         latency_ns = time.monotonic_ns() - frame.received_ns
         port.watch.left(latency_ns)
-        if port.watch.is_too_old(age_ns, latency_ns):
-            self.warn(f"{port.name}: mask dropped", f"it is too old: {latency_ns / 1e6:.0f} ms "
-                       f"in the node, stamp {age_ns / 1e9:.2f} s ago")  # fmt: skip
+        if port.watch.breaks_error_limit(age_ns, latency_ns):
+            self._warnings.warn(
+                f"{port.name}: mask dropped",
+                f"it is beyond a limit: {latency_ns / 1e6:.0f} ms in the node, its stamp "
+                f"{abs(age_ns) / 1e9:.2f} s {'old' if age_ns >= 0 else 'in the future'}",
+            )
             return "dropped"
         with self._publish_lock:
             if not self.queue.may_publish:  # deactivated meanwhile: nobody expects it any more
                 return "dropped"
+            if self._is_behind_the_safe_state(port, frame):
+                self._warnings.warn(
+                    f"{port.name}: mask dropped", "the safe state is newer than its frame"
+                )
+                return "dropped"
             port.publish(messages)
-        port.remember(outputs.shape, frame.message.header.frame_id)
+            port.remember(outputs.shape, frame.message.header.frame_id)
         now_ns = time.monotonic_ns()
         for latency, age in ((self._latency, self._age), (port.latency, port.age)):
             latency.add(now_ns - frame.received_ns)
@@ -266,13 +265,30 @@ class SegmentationPipeline:
         port.rate.count(now_ns)
         return "out"
 
+    def _is_behind_the_safe_state(self, port: CameraPort, frame: QueuedFrame) -> bool:
+        """Tell whether a planner was, or is about to be, told of a newer time to trust nothing.
+
+        Stamps count only for a while after a safe mask: they may be by another clock.
+        """
+        now_ns = time.monotonic_ns()
+        is_declared = port.has_published and self._live.safe_state == ALL_UNLABELED
+        if is_declared and port.watch.is_silent(now_ns):
+            return True
+        if port.safe_masks == 0:
+            return False
+        is_recent = now_ns - port.last_safe_ns < SAFE_STATE_PERIOD_NS
+        return frame.received_ns <= port.last_safe_ns or (
+            is_recent and frame.stamp_ns < port.last_safe_stamp_ns
+        )
+
     def refused(self, frame: QueuedFrame, reason: str) -> None:
         """Tell why a frame cannot be segmented."""
-        self.warn(f"{frame.camera}: frame refused", reason)
+        self.ports[frame.camera].watch.refused(time.monotonic_ns())
+        self._warnings.warn(f"{frame.camera}: frame refused", reason)
 
     def memory_was_short(self, reason: str) -> None:
         """Tell that memory was short."""
-        self.warn("memory is short, trying once more", reason)
+        self._warnings.warn("memory is short, trying once more", reason)
 
     def device_failed(self, reason: str) -> None:
         """Remember that the device is lost; the node ends the process."""
@@ -284,27 +300,22 @@ class SegmentationPipeline:
             self._stages["wait"].add(wait_ns)
         for name, spent_ns in report.stages_ns.items():
             self._stages[name].add(spent_ns)
-        if self._controller is not None:
-            self._controller.record(report.times)
-
-    def warn(self, what: str, reason: str) -> None:
-        """Warn once per kind of reason; a kind that repeats, every ten seconds."""
-        kind = re.sub(r"\d+", "#", f"{what} {reason}")  # sizes differ from frame to frame
-        now_ns = time.monotonic_ns()
-        if now_ns - self._warned_ns.get(kind, -REPEATED_WARNING_NS) >= REPEATED_WARNING_NS:
-            self._warned_ns[kind] = now_ns
-            self._around.log.warning(f"{what}: {reason}")
+        # Not to a controller of other settings, which may have come meanwhile.
+        if self._asked is not None:
+            self._asked.record(report.times)
 
     # ---- health --------------------------------------------------------------------------------
 
     def check(self) -> bool:
         """Look at every camera and at the worker; true if a camera's condition changed level."""
+        # The limit before the time: a batch that begins in between has taken none yet.
+        limit_ns = self._batch_limit_ns
         now_ns = time.monotonic_ns()
         busy_ns = self._worker.busy_ns(now_ns)
-        if self.failure is None and 0 < self._inference_limit_ns < busy_ns:
+        if self.failure is None and limit_ns < busy_ns:
             self.failure = (
                 f"inference hangs: a batch has taken {busy_ns / 1e9:.1f} s, "
-                f"{self._inference_limit_ns / 1e9:.1f} s is the limit"
+                f"{limit_ns / 1e9:.1f} s is the limit"
             )
         changed = False
         for port in self.ports.values():
@@ -316,8 +327,14 @@ class SegmentationPipeline:
                     self._around.log.warning(line)
                 else:
                     self._around.log.info(line)
-            if port.condition.level == Level.ERROR:
-                self._keep_safe(port, now_ns)
+            # A worker that hangs in the middle of publishing keeps the lock.
+            if port.condition.level == Level.ERROR and self._publish_lock.acquire(
+                timeout=LOCK_LIMIT_S
+            ):
+                try:
+                    self._keep_safe(port, now_ns)
+                finally:
+                    self._publish_lock.release()
         return changed
 
     def enter_safe_state(self) -> None:
@@ -333,7 +350,7 @@ class SegmentationPipeline:
     def _keep_safe(self, port: CameraPort, now_ns: int) -> None:
         """Publish what the safe state demands, once a second."""
         due = now_ns - port.last_safe_ns >= SAFE_STATE_PERIOD_NS
-        if self._live.safe_state == "all_unlabeled" and due:
+        if self._live.safe_state == ALL_UNLABELED and due:
             port.publish_safe_state(self._live.outputs, self._around.stamp(), now_ns)
 
     def condition(self, active: bool) -> Condition:
@@ -386,9 +403,14 @@ class SegmentationPipeline:
                     **count_values(counts[port.name]),
                     "rate_out_hz": f"{port.rate.rate_hz(now_ns):.1f}",
                     **duration_values({"latency": port.latency, "age": port.age}),
+                    "frames_lost": "" if port.frames_lost is None else str(port.frames_lost),
                     "safe_masks": str(port.safe_masks),
                     **{f"subscribers_{name}": str(n) for name, n in port.subscribers().items()},
                 },
             )
             for port in self.ports.values()
         ]
+
+
+def _forget(times: BatchTimes) -> None:
+    """Learn nothing."""

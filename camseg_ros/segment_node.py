@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -23,39 +24,29 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
-from rclpy.exceptions import (
-    InvalidParameterTypeException,
-    InvalidParameterValueException,
-    ParameterUninitializedException,
-)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rclpy.utilities import remove_ros_args
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+from camseg_core.device_errors import free_memory, is_device_failure, is_out_of_memory
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.profiles import V_PROFILES, Profiles
-from camseg_core.segmenter import Segmenter
-from camseg_ros.camera_port import CameraPort, Qualities
+from camseg_core.segmenter import SegmentationCancelled, Segmenter, find_device
+from camseg_ros.camera_port import CameraPort
 from camseg_ros.class_info import labels_json
 from camseg_ros.dds_environment import use_large_images
 from camseg_ros.diagnostics import StatusEntry, diagnostics_message
-from camseg_ros.ground_view import transformed_mounting
+from camseg_ros.ground_view import TransformedMountings
 from camseg_ros.health import Condition, Level
-from camseg_ros.parameter_descriptors import parameter_descriptor
-from camseg_ros.parameters import (
-    CAMERA_PARAMETERS,
-    INFORMATION,
-    NODE_NAME,
-    PARAMETERS,
-    ParameterSpec,
-)
+from camseg_ros.node_parameters import NodeParameters
+from camseg_ros.parameters import NODE_NAME
 from camseg_ros.pipeline import SegmentationPipeline, Surroundings
 from camseg_ros.settings import (
     LiveSettings,
@@ -64,45 +55,39 @@ from camseg_ros.settings import (
     grid_geometry,
     live_settings,
 )
+from camseg_ros.subscriptions import subscribe
+from camseg_ros.topic_qualities import QUALITIES
 
 DIAGNOSTICS_PERIOD_S = 1.0
 WATCHDOG_PERIOD_S = 0.1
 SPIN_TIMEOUT_S = 0.2
 LAST_WORDS_LIMIT_S = 0.5
-OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-INPUT_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
-LATCHED_QOS = QoSProfile(
-    depth=1,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-QUALITIES = Qualities(INPUT_QOS, OUTPUT_QOS, LATCHED_QOS)
 
 
 class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     """The cameras of one vehicle, one model, one worker."""
 
-    def __init__(self) -> None:
-        """Declare the parameters.
+    def __init__(self, stop_requested: threading.Event | None = None) -> None:
+        """Declare the parameters; ``stop_requested`` also ends a configure that is under way.
 
         Raises:
             CamsegError: a value from the command line or the params file breaks its rule.
+            InvalidParameterTypeException: the same, of a parameter that is rclpy's own.
         """
         super().__init__(NODE_NAME)
-        self.stop_requested = threading.Event()
+        self.stop_requested = stop_requested or threading.Event()
+        self.start_failure = BAD_INPUT
         self._pipeline: SegmentationPipeline | None = None
         self._failure: str | None = None
         self._labels: Any = None
         self._active = False
-        self._specs: dict[str, ParameterSpec] = {}
+        self._device = torch.device("cpu")
+        self._mountings: TransformedMountings | None = None
         self._profiles: Profiles = V_PROFILES  # until weights are loaded
         self._label_set: LabelSet | None = None
-        for spec in (*PARAMETERS, *INFORMATION):
-            self._declare(spec.name, spec)
-        self._declare_cameras()
-        for spec in INFORMATION:
-            self.describe_parameter(spec.name).read_only = True
-        self._live_settings(self._values())  # a bad value is told before anything is loaded
+        self._declared = NodeParameters(self)
+        # a bad value is told before anything is loaded
+        self._live_settings(self._declared.values())
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -131,34 +116,49 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self, name: str, work: Callable[[], None], undo: Callable[[], None]
     ) -> TransitionCallbackReturn:
         """Do the work of a transition; tell why it fails, which rclpy would keep to itself."""
+        device_failure: str | None = None
+        self.start_failure = BAD_INPUT
         try:
             work()
+        except SegmentationCancelled:
+            self.get_logger().info(f"did not {name}: told to end")
         except CamsegError as error:
             self.get_logger().error(f"cannot {name}: {error}")
         except Exception as error:  # out of memory, a topic name that DDS refuses
-            reason = str(error).strip().partition("\n")[0]
-            self.get_logger().error(f"cannot {name}: {type(error).__name__}: {reason}")
+            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            self.get_logger().error(f"cannot {name}: {reason}")
+            if is_device_failure(error):
+                device_failure = f"the device failed: {reason}"
+            elif is_out_of_memory(error):
+                self.start_failure = DEVICE_LOST  # memory may be there for another process
         else:
             return TransitionCallbackReturn.SUCCESS
-        undo()
+        if device_failure is not None:
+            self._failure = device_failure
+        undo()  # not within the handler, whose traceback holds what is to be freed
         return TransitionCallbackReturn.FAILURE
 
     def _configure(self) -> None:
-        self._declare_cameras()
-        values = self._values()
+        values = self._declared.values()
         cameras = [camera_settings(name, values) for name in camera_names(values)]
         if values["torch_threads"]:
             torch.set_num_threads(values["torch_threads"])
         started = time.monotonic()
+        self._device = find_device(values["device"])
         segmenter = Segmenter.load(values["weights"], device=values["device"])
         self._profiles, self._label_set = segmenter.loaded.profiles, segmenter.label_set
+        if self.stop_requested.is_set():
+            raise SegmentationCancelled
         live = self._live_settings(values)
         surroundings = Surroundings(
             log=self.get_logger(),
             stamp=lambda: self.get_clock().now().to_msg(),
             clock_ns=lambda: int(self.get_clock().now().nanoseconds),
         )
-        ports = [CameraPort(self, settings, live.limits, QUALITIES) for settings in cameras]
+        ports = [
+            CameraPort(self, settings, live.limits, QUALITIES, partial(subscribe, self))
+            for settings in cameras
+        ]
         self._pipeline = SegmentationPipeline(
             segmenter,
             ports,
@@ -167,12 +167,16 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             max_batch_size=values["max_batch_size"],
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
+        self._mountings = TransformedMountings(self, values["grid_frame"], Time())
         self._pipeline.look_at_the_ground(
-            grid_geometry(values),
-            values["grid_frame"],
-            lambda: transformed_mounting(self, values["grid_frame"], Time()),
+            grid_geometry(values), values["grid_frame"], self._mountings
         )
-        self._pipeline.warm_up(values["warmup_height"], values["warmup_width"])
+        self._pipeline.warm_up(
+            values["warmup_height"],
+            values["warmup_width"],
+            cancelled=self.stop_requested.is_set,
+            on_hang=self._end_at_once,
+        )
         self._pipeline.start()
         self._announce(segmenter, ports, live)
         if segmenter.loaded.is_random:
@@ -186,22 +190,12 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         """Tell what the class ids mean: latched topics and read-only parameters."""
         label_set = segmenter.label_set
         weights_sha256 = segmenter.loaded.weights_sha256 or ""
-        self._labels = self.create_publisher(String, "~/labels", LATCHED_QOS)
+        self._labels = self.create_publisher(String, "~/labels", QUALITIES.latched)
         self._labels.publish(String(data=labels_json(label_set, weights_sha256)))
         stamp = self.get_clock().now().to_msg()
         for port in ports:
             port.announce(label_set, live.threshold, stamp)
-        information = {
-            "label_set": label_set.name,
-            "class_names": list(label_set.names),
-            "class_colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in label_set.palette],
-            "weights_sha256": weights_sha256,
-        }
-        for name in information:
-            self.describe_parameter(name).read_only = False
-        self.set_parameters([Parameter(name, value=value) for name, value in information.items()])
-        for name in information:
-            self.describe_parameter(name).read_only = True
+        self._declared.inform(label_set, weights_sha256)
 
     def _activate(self) -> None:
         if self._pipeline is None:
@@ -256,45 +250,28 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._stop_listening()
         if self._pipeline is not None:
             self._pipeline.end()
-            self._failure = self._pipeline.failure
+            self._failure = self._failure or self._pipeline.failure
             self._pipeline = None
+        if self._mountings is not None:
+            self._mountings.close()
+            self._mountings = None
         if self._labels is not None:
             self.destroy_publisher(self._labels)
             self._labels = None
+        self._profiles, self._label_set = V_PROFILES, None  # other weights may come next
+        if self._failure is None:  # a lost device frees nothing
+            free_memory(self._device)  # the model is in reference cycles
 
     # ---- parameters ----------------------------------------------------------------------------
-
-    def _declare(self, name: str, spec: ParameterSpec) -> None:
-        try:
-            self.declare_parameter(name, spec.default, parameter_descriptor(spec))
-        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-            raise CamsegError(f"parameter {name}: {error}") from error
-        self._specs[name] = spec
-
-    def _declare_cameras(self) -> None:
-        """Declare the parameters of cameras that have none yet."""
-        for camera in camera_names(self._values()):
-            for spec in CAMERA_PARAMETERS:
-                if not self.has_parameter(f"{camera}.{spec.name}"):
-                    self._declare(f"{camera}.{spec.name}", spec)
-
-    def _values(self) -> dict[str, Any]:
-        return {name: self._value(name) for name in self._specs}
-
-    def _value(self, name: str) -> Any:
-        try:
-            return self.get_parameter(name).value
-        except ParameterUninitializedException:  # an empty list in a params file has no type
-            return []
 
     def _live_settings(self, values: dict[str, Any]) -> LiveSettings:
         return live_settings(values, self._profiles, self._label_set)
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Accept live parameters from the next frame on; refuse the others while active."""
-        values = self._values()
+        values = self._declared.values()
         for parameter in parameters:
-            spec = self._specs.get(parameter.name)
+            spec = self._declared.spec(parameter.name)
             if spec is None:
                 continue  # use_sim_time and the like are rclpy's own
             if self._active and not spec.live:
@@ -305,8 +282,10 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
                 )
             values[parameter.name] = parameter.value
         try:
-            camera_names(values)
+            names = camera_names(values)
             live = self._live_settings(values)
+            # Here and not after it was set, which Humble tells nobody.
+            self._declared.declare_cameras(names)
         except CamsegError as error:
             return SetParametersResult(successful=False, reason=str(error))
         if self._pipeline is not None:
@@ -349,18 +328,28 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         for port in self._pipeline.ports.values():
             port.wait_until_sent(limit)
 
+    def _end_at_once(self, reason: str) -> None:
+        """End the process from another thread, while this one hangs."""
+        self.get_logger().error(f"{reason}; this process ends with status {DEVICE_LOST}")
+        sys.stderr.flush()
+        os._exit(DEVICE_LOST)
+
 
 def _autostart(node: SegmentNode) -> bool:
-    """Configure and activate; false if the node could not."""
+    """Configure and activate; false if the node could not, or is to end."""
     success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and node.trigger_activate() == success
+    return (
+        node.trigger_configure() == success
+        and not node.stop_requested.is_set()
+        and node.trigger_activate() == success
+    )
 
 
-def _spin(node: SegmentNode, stop: threading.Event) -> None:
+def _spin(node: SegmentNode) -> None:
     """Serve until the end."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while not stop.is_set() and not node.stop_requested.is_set():
+    while not node.stop_requested.is_set():
         executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
         _end_if_lost(node)
     node.close()
@@ -399,15 +388,20 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        node = SegmentNode()
-    except CamsegError as error:
+        node = SegmentNode(stop)
+    except (
+        CamsegError,
+        InvalidParameterTypeException,
+        InvalidParameterValueException,
+    ) as error:
         print(f"{NODE_NAME}: {error}", file=sys.stderr)
         rclpy.shutdown()
         return BAD_INPUT
     try:
         if node.get_parameter("autostart").value and not _autostart(node):
-            return BAD_INPUT
-        _spin(node, stop)
+            _end_if_lost(node)
+            return 0 if stop.is_set() else node.start_failure
+        _spin(node)
     finally:
         node.close()
         node.destroy_node()

@@ -9,6 +9,7 @@ that sometimes meet in one batch do not make the number of steps swing.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -71,7 +72,7 @@ def step_ladder(least: int, most: int) -> tuple[int, ...]:
 
 
 class StepController:
-    """Chooses the steps of the next batch; one thread uses it."""
+    """Chooses the steps of the next batch; thread-safe, for diagnostics ask while it learns."""
 
     def __init__(self, budget_ns: int, least: int, most: int) -> None:
         """Keep the latency within ``budget_ns`` with ``least`` to ``most`` steps.
@@ -83,6 +84,7 @@ class StepController:
             raise ValueError(f"budget is {budget_ns} ns; above 0 is needed")
         self._budget_ns = budget_ns
         self._ladder = step_ladder(least, most)
+        self._lock = threading.Lock()
         self._measured: dict[int, deque[BatchTimes]] = {}
         self._recent_sizes: deque[int] = deque(maxlen=WINDOW_BATCHES)
         self._steps: int | None = None
@@ -95,14 +97,29 @@ class StepController:
 
     def record(self, times: BatchTimes) -> None:
         """Learn from a batch, of the warm-up or of work."""
-        window = self._measured.setdefault(times.batch_size, deque(maxlen=WINDOW_BATCHES))
-        window.append(times)
+        with self._lock:
+            window = self._measured.setdefault(times.batch_size, deque(maxlen=WINDOW_BATCHES))
+            window.append(times)
 
     def choose(self, batch_size: int) -> int:
         """Give the steps of the next batch, which has ``batch_size`` frames.
 
         Without any measurement the fewest steps are taken.
         """
+        with self._lock:
+            return self._choose(batch_size)
+
+    def predicted_ns(self, steps: int) -> int:
+        """Predict the latency with ``steps``, of the batch sizes seen lately; 0 without any."""
+        with self._lock:
+            return _slowest_ns(self._models(), steps)
+
+    @property
+    def over_budget(self) -> bool:
+        """True if even the fewest steps are predicted to miss the budget."""
+        return self.predicted_ns(self._ladder[0]) > self._budget_ns
+
+    def _choose(self, batch_size: int) -> int:
         self._recent_sizes.append(batch_size)
         self._frames_since_change += batch_size
         models = self._models()
@@ -118,15 +135,6 @@ class StepController:
             if better > self._steps and self._frames_since_change >= HOLD_FRAMES:
                 self._change(better)
         return self._steps if self._steps is not None else self._ladder[0]
-
-    def predicted_ns(self, steps: int) -> int:
-        """Predict the latency with ``steps``, of the batch sizes seen lately; 0 without any."""
-        return _slowest_ns(self._models(), steps)
-
-    @property
-    def over_budget(self) -> bool:
-        """True if even the fewest steps are predicted to miss the budget."""
-        return self.predicted_ns(self._ladder[0]) > self._budget_ns
 
     def _models(self) -> list[_Model]:
         """Give the model of each batch size seen lately; of the nearest measured where new."""

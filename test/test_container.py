@@ -261,9 +261,12 @@ def test_compose_has_the_node_and_the_training_environment() -> None:
     assert (node["network_mode"], node["ipc"], node["restart"]) == (
         "host",
         "host",
-        "unless-stopped",
+        "on-failure",
     )
     assert node["command"][:3] == ["segment_node", "--ros-args", "--params-file"]
+    page = (ROOT / "docs" / "deployment.md").read_text("utf-8")
+    told = re.findall(r"\b((?:ROS_(?!DISTRO)|FAST(?:RTPS|DDS)_)[A-Z_]+|CAMSEG_NODE)\b", page)
+    assert set(told) | {"RMW_IMPLEMENTATION", "CYCLONEDDS_URI"} == set(node["environment"])
     (params,) = node["volumes"]
     assert params["target"] == node["command"][3]
     default = re.fullmatch(r"\$\{CAMSEG_PARAMS:-(.*)\}", params["source"])

@@ -186,6 +186,10 @@ def test_the_security_policy_allows_what_the_node_has() -> None:
     profile = policy.find("enclaves/enclave[@path='/camseg']/profiles/profile")
     assert profile is not None
     assert (profile.get("ns"), profile.get("node")) == ("/", NODE_NAME)
+    subscribed = {topic.text for topic in profile.findall("topics[@subscribe='ALLOW']/topic")}
+    assert subscribed == {
+        "/camera/image_raw", "/camera/camera_info", "/clock", "/tf", "/tf_static",
+    }  # fmt: skip
     published = {topic.text for topic in profile.findall("topics[@publish='ALLOW']/topic")}
     assert published == {f"~/camera/{topic}" for topic in CAMERA_TOPICS} | {
         "~/labels", "~/transition_event", "/diagnostics", "/parameter_events", "/rosout",
@@ -203,6 +207,27 @@ def test_the_security_policy_allows_what_the_node_has() -> None:
     )
     found = sorted(name.replace(f"/{NODE_NAME}/", "~/") for name in json.loads(answer.stdout))
     assert served == found
+
+
+def test_the_package_depends_on_the_ros_packages_that_it_imports() -> None:
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "camseg_ros").rglob("*.py")]
+    imported = {
+        name.partition(".")[0]
+        for node in (node for tree in trees for node in ast.walk(tree))
+        for name in (
+            [alias.name for alias in node.names] if isinstance(node, ast.Import)
+            else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }  # fmt: skip
+    # The Python module tf2_ros is in a package of another name; ours are in no registry of ROS.
+    packages = {"rclpy": "rclpy", "cv_bridge": "cv_bridge", "tf2_ros": "tf2_ros_py"} | {
+        name: name for name in imported if re.search(r"_(msgs|srvs|interfaces)$", name)
+    }
+    package = ElementTree.parse(ROOT / "package.xml")
+    declared = {str(item.text) for item in package.findall("exec_depend")}
+    assert {"rclpy", "cv_bridge", "tf2_ros", "sensor_msgs"} <= imported
+    assert {packages[name] for name in imported & set(packages)} <= declared
 
 
 @pytest.mark.parametrize("page", [DEPLOYMENT, NAV2], ids=lambda page: page.name)
@@ -232,8 +257,8 @@ def test_pages_name_parameters_and_diagnostics_that_exist() -> None:
     health = DEPLOYMENT.read_text("utf-8").partition("## Health")[2]
     table = re.findall(r"^\| `([a-z_0-9]+)`.*\|.*\|.*\|$", health, re.M)
     assert table == [
-        "latency_p99_ms", "age_p95_ms", "frames_refused", "frames_dropped", "device_memory_mib",
-        "weights_sha256",
+        "latency_p99_ms", "age_p95_ms", "frames_refused", "frames_lost", "frames_dropped",
+        "device_memory_mib", "weights_sha256",
     ]  # fmt: skip
     assert set(table) <= diagnostic_keys()
 

@@ -33,13 +33,11 @@ class PlaySettings:
         rate: 1 as recorded, 2 twice as fast.
         loops: how often; 0 until it is stopped.
         start_offset_s: what is left out at the begin, seconds of the bag.
-        starts_paused: wait for `BagPlayer.resume`.
     """
 
     rate: float = 1.0
     loops: int = 1
     start_offset_s: float = 0.0
-    starts_paused: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -133,8 +131,6 @@ class BagPlayer:
                 f"the start offset is {settings.start_offset_s} s, but {bag.path} is "
                 f"{length_s:.3f} s long"
             )
-        if settings.starts_paused:
-            self.pause()
         played = 0
         while not self._stop.is_set() and (settings.loops == 0 or played < settings.loops):
             self._play_once(bag, first_ns, settings.rate, progress)

@@ -54,12 +54,13 @@ def _play(context: Context, stop: threading.Event) -> int:
             rate=values["rate"],
             loops=values["loops"],
             start_offset_s=values["start_offset_s"],
-            starts_paused=values["start_paused"],
         )
         topics = [topic for topic in values["image_topics"] if topic]
         log = client.node.get_logger()
         with open_bag(Path(values["bag"])) as bag:
             player = BagPlayer(client.node, find_cameras(bag.topics, topics))
+            if values["start_paused"]:
+                player.pause()
 
             def on_pause(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
                 (player.pause if request.data else player.resume)()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""segment_node with a model that fails on its third batch, as CAMSEG_TEST_FAULT says."""
+"""segment_node with a model that fails on its third batch, or at start, as an environment says."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from camseg_core.segmenter import Segmenter
+from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_ros.segment_node import main
 
 FAULT = os.environ["CAMSEG_TEST_FAULT"]
@@ -22,6 +23,15 @@ _batches = iter(range(-1, 10**9))  # the first two are the warm-up's
 
 def segment_batch(self: Segmenter, images: Sequence[Any], *arguments: Any) -> Any:
     batch = next(_batches)
+    if FAULT == "device at start":
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    if FAULT == "memory at start":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    if FAULT == "told to end at start":
+        signal.raise_signal(signal.SIGTERM)
+        _, cancelled = arguments
+        if cancelled():
+            raise SegmentationCancelled
     if batch == FAULTY_BATCH:
         if FAULT == "hang":
             threading.Event().wait()

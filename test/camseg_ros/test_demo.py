@@ -8,48 +8,17 @@ import numpy as np
 import pytest
 
 from camseg_core.errors import CamsegError
+from camseg_core.pictures import write_png
 from camseg_ros import demo
-from camseg_ros.replay.live_frames import CameraReplay, Received
-
-VALUES = {"frames_in": "3", "frames_out": "2", "frames_dropped": "1", "frames_refused": "0"}
 
 
-def picture(value: int, channels: int = 3) -> np.ndarray:
-    shape = (8, 16, 3) if channels == 3 else (8, 16)
-    return np.full(shape, value, np.uint8)
-
-
-def result(*stamps: int) -> CameraReplay:
-    received = {
-        stamp: Received(
-            {"mask": picture(1, 1), "confidence": picture(9, 1), "overlay": picture(stamp)},
-            latency_ns=stamp * 1_000_000,
-        )
-        for stamp in stamps
-    }
-    return CameraReplay([10, 20, 30, 40], list(stamps), received, VALUES)
-
-
-def test_the_line_counts_and_gives_percentiles() -> None:
-    assert demo.summary_line(result(10, 30)) == (
-        "frames in 3 (played 4, lost or replaced in DDS 1), frames out 2 (lost in DDS 0), "
-        "dropped 1, refused 0, stamps matched 2, latency p50 20 ms, p95 29 ms"
-    )
-
-
-def test_the_sheet_has_frame_overlay_and_confidence_side_by_side() -> None:
-    frames = [picture(value) for value in (50, 60, 70, 80)]
-    sheet = demo.contact_sheet(frames, result(10, 30))
-    assert sheet.shape == (demo.SHEET_FRAMES * 240, 3 * 480, 3)
-    assert [int(sheet[0, column, 0]) for column in (0, 480, 960)] == [50, 10, 9]
-    assert [int(sheet[-1, column, 0]) for column in (0, 480, 960)] == [70, 30, 9]
-
-
-def test_no_sheet_without_a_whole_result() -> None:
-    lost = result(10)
-    del lost.received[10].pictures["confidence"]
-    with pytest.raises(CamsegError, match="no frame came back with overlay and confidence"):
-        demo.contact_sheet([picture(0)] * 4, lost)
+def test_the_drawn_drive_is_held_out_and_has_truth() -> None:
+    drive = demo.demo_drive(None, 2)
+    first, second = drive.frames()
+    assert (drive.name, drive.count) == (f"synthetic_clear_{demo.DRAWN_SEED}", 2)
+    assert first.image.shape == (540, 960, 3)
+    assert first.class_ids is not None
+    assert (first.image != second.image).any()
 
 
 def test_the_mark_is_on_the_picture_and_not_on_the_original() -> None:
@@ -59,46 +28,48 @@ def test_the_mark_is_on_the_picture_and_not_on_the_original() -> None:
     assert not plain.any()
 
 
-def test_the_video_has_every_picture(tmp_path: Path) -> None:
-    path = tmp_path / "video.mp4"
-    demo.write_video(path, [picture(value) for value in (10, 120, 230)], rate_hz=5.0)
-    capture = cv2.VideoCapture(str(path))
-    assert capture.get(cv2.CAP_PROP_FPS) == 5.0
-    values = [int(capture.read()[1].mean()) for _ in range(3)]
-    assert values == pytest.approx([10, 120, 230], abs=8)
-    assert not capture.read()[0]
-
-
-def test_drawn_frames_move() -> None:
-    first, second = demo.drawn_frames(2)
-    assert first.shape == (540, 960, 3)
-    assert (first != second).any()
+def test_the_strip_puts_pictures_below_each_other(tmp_path: Path) -> None:
+    paths = []
+    for level in (50, 200):
+        paths.append(tmp_path / f"{level}.png")
+        write_png(paths[-1], np.full((16, 64, 3), level, np.uint8))
+    strip = cv2.imread(str(demo.write_strip(paths, tmp_path / "strip.jpg", is_random=False)))
+    assert strip.shape == (32, 64, 3)
+    assert [int(strip[row].mean().round()) for row in (4, 28)] == pytest.approx([50, 200], abs=2)
+    with pytest.raises(CamsegError, match="no frame came back to show"):
+        demo.write_strip([], tmp_path / "none.jpg", is_random=False)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rate", "0"], "--rate is 0.0; above 0"),
-        (["--rate", "nan"], "--rate is nan; above 0"),
+        (["--rate", "0"], "the rate is 0.0; 0.001 to 1000"),
+        (["--rate", "nan"], "the rate is nan; 0.001 to 1000"),
         (["--frames", "0"], "--frames is 0; at least 1"),
         (["--clip", "/nowhere.mp4"], "no such file or folder: /nowhere.mp4"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert demo.main(arguments) == 2
+    assert demo.main([*arguments, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"camseg-demo: {message}")
+    assert not (tmp_path / "out").exists()
 
 
-def test_a_whole_run_leaves_a_sheet_a_video_and_the_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_whole_run_leaves_a_bag_a_page_and_a_strip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["--weights", "random:tiny", "--steps", "1", "--frames", "10", "--rate", "5"]
-    assert demo.main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    monkeypatch.setattr(demo, "DRAWN_SIZE", (128, 64))
+    out = tmp_path / "out"
+    arguments = ["--weights", "random:tiny", "--steps", "1", "--frames", "10", "--rate", "0.5"]
+    for _ in range(2):  # the second run replaces the first one's results
+        assert demo.main([*arguments, "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "the weights are RANDOM" in said
-    assert "refused 0, stamps matched" in said
-    assert cv2.imread(str(tmp_path / "out" / "contact_sheet.png")) is not None
-    assert cv2.VideoCapture(str(tmp_path / "out" / "overlay.mp4")).read()[0]
+    assert "refused 0; latency p50" in said
+    assert "frames that came out: mIoU" in said
+    assert f"{out}/replay/report.html" in said
+    assert (out / "bag" / f"synthetic_clear_{demo.DRAWN_SEED}" / "metadata.yaml").is_file()
+    assert cv2.imread(str(out / "strip.jpg")) is not None

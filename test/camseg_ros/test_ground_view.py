@@ -17,7 +17,7 @@ from camseg_core.labels import CITYSCAPES
 from camseg_ros import ground_view
 from camseg_ros.camera_model import Mounting
 from camseg_ros.drivable_grid import GridGeometry, occupancy_table
-from camseg_ros.ground_view import GroundView, fixed_mounting, transformed_mounting
+from camseg_ros.ground_view import GroundView, TransformedMountings, fixed_mounting
 
 GEOMETRY = GridGeometry(0.5, 10.0, 4.0)
 HEADER = Header(frame_id="lens", stamp=Time(sec=5))
@@ -93,11 +93,21 @@ def test_a_mounting_has_six_numbers() -> None:
 def test_without_tf_a_mounting_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     with pytest.raises(CamsegError, match="mounting is not given and tf2_ros is not installed"):
-        transformed_mounting(None, "base_link", None)("lens")
+        TransformedMountings(None, "base_link", None)("lens")
 
 
 def test_a_mounting_is_looked_up_in_tf(monkeypatch: pytest.MonkeyPatch) -> None:
     """tf2_ros is in no registry; this stands in for the part of it that is used."""
+    listeners: list[Any] = []
+
+    class TransformListener:
+        def __init__(self, buffer: Any, node: str) -> None:
+            assert node == "node"
+            self.is_registered = True
+            listeners.append(self)
+
+        def unregister(self) -> None:
+            self.is_registered = False
 
     class TransformException(Exception):  # noqa: N818  # its name in tf2_ros
         pass
@@ -118,12 +128,18 @@ def test_a_mounting_is_looked_up_in_tf(monkeypatch: pytest.MonkeyPatch) -> None:
     tf2_ros.__dict__.update(
         Buffer=Buffer,
         TransformException=TransformException,
-        TransformListener=lambda buffer, node: (buffer, node),
+        TransformListener=TransformListener,
     )
     monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
-    look_up = transformed_mounting("node", "base_link", "latest")
+    look_up = TransformedMountings("node", "base_link", "latest")
+    assert listeners == []  # nobody wants a grid yet
     found = look_up("lens")
     assert (found.x_m, found.y_m, found.z_m) == (1.0, 0.0, 1.4)
     np.testing.assert_allclose((found.roll_rad, found.pitch_rad, found.yaw_rad), 0.0, atol=1e-9)
     with pytest.raises(CamsegError, match="not given, and tf has none: rear does not exist"):
         look_up("rear")
+    (listener,) = listeners
+    assert listener.is_registered
+    for _ in range(2):
+        look_up.close()
+        assert not listener.is_registered

@@ -58,10 +58,18 @@ def test_a_camera_that_stops_is_warned_of_then_an_error_and_is_fine_when_it_retu
         (400 * MS, Condition(Level.OK, "frames arrive")),
         (600 * MS, Condition(Level.WARN, "stale input: its stamps are 0.6 s old")),
         (3 * S, Condition(Level.ERROR, "stale input: its stamps are 3.0 s old")),
-        (-5 * S, Condition(Level.OK, "frames arrive")),
+        (-400 * MS, Condition(Level.OK, "frames arrive")),
+        (
+            -600 * MS,
+            Condition(Level.WARN, "input by another clock: its stamps are 0.6 s in the future"),
+        ),
+        (
+            -5 * S,
+            Condition(Level.ERROR, "input by another clock: its stamps are 5.0 s in the future"),
+        ),
     ],
 )
-def test_old_stamps_are_told(age_ns: int, expected: Condition) -> None:
+def test_old_stamps_and_stamps_in_the_future_are_told(age_ns: int, expected: Condition) -> None:
     watch = CameraWatch(LIMITS, now_ns=0)
     watch.entered(S, age_ns)
     assert watch.check(S) == expected
@@ -91,11 +99,48 @@ def test_reasons_stand_together_worst_first() -> None:
     )
 
 
-def test_a_mask_is_too_old_only_beyond_an_error_limit() -> None:
+def test_a_mask_breaks_an_error_limit_by_age_future_or_latency() -> None:
     watch = CameraWatch(LIMITS, now_ns=0)
-    assert not watch.is_too_old(age_ns=2 * S, latency_ns=900 * MS)
-    assert watch.is_too_old(age_ns=2 * S + 1, latency_ns=0)
-    assert watch.is_too_old(age_ns=0, latency_ns=900 * MS + 1)
+    assert not watch.breaks_error_limit(age_ns=2 * S, latency_ns=900 * MS)
+    assert not watch.breaks_error_limit(age_ns=-2 * S, latency_ns=0)
+    assert watch.breaks_error_limit(age_ns=2 * S + 1, latency_ns=0)
+    assert watch.breaks_error_limit(age_ns=-2 * S - 1, latency_ns=0)
+    assert watch.breaks_error_limit(age_ns=0, latency_ns=900 * MS + 1)
+
+
+def test_a_camera_whose_frames_are_all_refused_is_as_bad_as_a_silent_one() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    levels = {}
+    for tenth in range(41):
+        watch.entered(tenth * S // 10, age_ns=0)
+        watch.refused(tenth * S // 10)
+        levels[tenth] = watch.check(tenth * S // 10)
+    assert levels[10] == Condition(Level.OK, "frames arrive")
+    assert levels[11] == Condition(Level.WARN, "every frame was refused for 1.1 s")
+    assert levels[31] == Condition(Level.ERROR, "every frame was refused for 3.1 s")
+    watch.entered(5 * S, age_ns=0)
+    watch.left(latency_ns=0)
+    assert watch.check(5 * S) == Condition(Level.OK, "frames arrive")
+
+
+def test_one_bad_frame_is_no_error_however_long_the_next_one_takes() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.refused(S)
+    for second in range(1, 9):  # frames keep coming, none is through yet
+        watch.entered(second * S, age_ns=0)
+    assert watch.check(8 * S) == Condition(Level.OK, "frames arrive")
+    watch.left(latency_ns=0)
+    watch.refused(9 * S)  # in a new row of refusals
+    watch.entered(9 * S, age_ns=0)
+    assert watch.check(9 * S).level == Level.OK
+
+
+def test_silence_is_an_error_only_beyond_its_limit() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.entered(S, age_ns=0)
+    assert not watch.is_silent(4 * S)
+    assert watch.is_silent(4 * S + 1)
+    assert not CameraWatch(WatchLimits(), now_ns=0).is_silent(10**15)
 
 
 @given(st.integers(-(10**12), 10**12), st.integers(0, 10**12))
@@ -104,7 +149,7 @@ def test_limits_of_0_are_none(age_ns: int, latency_ns: int) -> None:
     watch.entered(0, age_ns)
     watch.left(latency_ns)
     assert watch.check(10**15).level == Level.OK
-    assert not watch.is_too_old(age_ns, latency_ns)
+    assert not watch.breaks_error_limit(age_ns, latency_ns)
 
 
 def test_the_worst_of_nothing_is_ok() -> None:

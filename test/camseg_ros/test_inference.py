@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from camseg_core.checkpoint import random_model
-from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmenter
+from camseg_ros import inference
 from camseg_ros.conversions import image_message
 from camseg_ros.frame_queue import FrameCounts, FrameQueue, Outcome, QueuedFrame
 from camseg_ros.inference import BatchReport, InferenceWorker
@@ -32,13 +34,18 @@ class Handler:
         self.failures: list[str] = []
         self.reports: list[BatchReport] = []
         self.batch_sizes: list[int] = []
+        self.pixels: list[int] = []
         self.outcome: Outcome = "out"
+        self.publish_errors: dict[str, Exception] = {}
 
-    def options_for(self, batch_size: int) -> SamplingOptions:
+    def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
         self.batch_sizes.append(batch_size)
+        self.pixels.append(pixels)
         return ONE_STEP
 
     def publish(self, frame: QueuedFrame, image: Any, segmentation: Any) -> Outcome:
+        if frame.camera in self.publish_errors:
+            raise self.publish_errors[frame.camera]
         self.published.append((frame.camera, segmentation.class_ids.shape))
         return self.outcome
 
@@ -117,6 +124,7 @@ def test_frames_of_one_input_size_are_one_batch() -> None:
     # 24 x 40 and 12 x 20 fit the model's input alike; 32 x 32 does not.
     handler, counts = serve(frame("a"), frame("b", 32, 32), frame("c", 12, 20))
     assert handler.batch_sizes == [2, 1]
+    assert handler.pixels == [24 * 40, 32 * 32]  # of the largest image
     assert handler.published == [("a", (24, 40)), ("c", (12, 20)), ("b", (32, 32))]
     assert counts["a"] == FrameCounts(received=1, out=1)
     first, second = handler.reports
@@ -150,6 +158,81 @@ def test_an_error_of_the_program_costs_the_batch_alone() -> None:
     assert handler.failures == handler.shortages == []
 
 
+def test_an_error_with_one_input_size_costs_no_frame_of_another() -> None:
+    handler, counts = serve(
+        frame("a"), frame("b", 32, 32), frame("c"), segmenter=failing([RuntimeError("odd\nsize")])
+    )
+    assert handler.refusals == [("a", "RuntimeError: odd size"), ("c", "RuntimeError: odd size")]
+    assert handler.published == [("b", (32, 32))]
+    assert counts["b"] == FrameCounts(received=1, out=1)
+    assert len(handler.reports) == 1
+
+
+def test_an_error_in_publishing_one_camera_s_frame_costs_no_other_s() -> None:
+    handler = Handler()
+    handler.publish_errors["a"] = ValueError("bad calibration")
+    handler, counts = serve(frame("a"), frame("b"), handler=handler)
+    assert handler.batch_sizes == [2]
+    assert handler.refusals == [("a", "ValueError: bad calibration")]
+    assert counts["a"] == FrameCounts(received=1, refused=1)
+    assert counts["b"] == FrameCounts(received=1, out=1)
+    assert len(handler.reports) == 1
+
+
+def test_an_error_in_converting_one_frame_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = inference.rgb_from_image
+
+    def convert(message: Image) -> Any:
+        if message.height == 12:
+            raise RuntimeError("no such conversion")
+        return real(message)
+
+    monkeypatch.setattr(inference, "rgb_from_image", convert)
+    handler, counts = serve(frame("a", 12, 20), frame("b"))
+    assert handler.refusals == [("a", "RuntimeError: no such conversion")]
+    assert counts["b"] == FrameCounts(received=1, out=1)
+
+
+def test_a_device_lost_in_publishing_or_a_cancellation_is_of_all_frames() -> None:
+    handler = Handler()
+    handler.publish_errors["a"] = torch.AcceleratorError("CUDA error: launch failure")
+    handler, counts = serve(frame("a"), frame("b"), handler=handler)
+    assert handler.failures == ["AcceleratorError: CUDA error: launch failure"]
+    assert {count.dropped for count in counts.values()} == {1}
+    handler, counts = serve(
+        frame("a"), frame("b", 32, 32), segmenter=failing([SegmentationCancelled()])
+    )
+    assert {count.dropped for count in counts.values()} == {1}
+    assert handler.refusals == handler.failures == []
+
+
+def test_each_batch_is_timed_on_its_own() -> None:
+    busy: list[int] = []
+    segmenter = failing([])
+    real = segmenter.segment_batch
+
+    def segment_batch(*arguments: Any) -> Any:
+        busy.append(worker.busy_ns(time.monotonic_ns()))
+        time.sleep(0.05)
+        return real(*arguments)
+
+    segmenter.segment_batch = segment_batch
+    queue = FrameQueue(["a", "b"])
+    queue.open()
+    queue.put(frame("a"))
+    queue.put(frame("b", 32, 32))
+    worker = InferenceWorker(segmenter, queue, Handler(), 0)
+    worker.start()
+    deadline = time.monotonic() + LIMIT_S
+    while queue.total().out < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    queue.end()
+    assert worker.join(LIMIT_S)
+    assert len(busy) == 2
+    assert busy[1] < 50_000_000  # not the first batch's time too
+
+
 def test_short_memory_is_tried_once_more() -> None:
     handler, counts = serve(frame("a"), segmenter=failing([MemoryError("no room")]))
     assert handler.shortages == ["no room"]
@@ -169,10 +252,12 @@ def test_a_lost_device_ends_the_worker() -> None:
     assert counts["b"] == FrameCounts(received=1, waiting=1)
 
 
-@pytest.mark.parametrize("outcome", ["dropped", "refused"])
-def test_only_batches_that_went_out_are_learned_from(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", ["out", "dropped", "refused"])
+def test_every_batch_that_was_inferred_is_learned_from(outcome: Outcome) -> None:
+    """Above all one that came too late: else the node would never take fewer steps."""
     handler = Handler()
     handler.outcome = outcome
     _, counts = serve(frame("a"), handler=handler)
-    assert handler.reports == []
+    (report,) = handler.reports
+    assert report.times.steps_ns > 0
     assert getattr(counts["a"], outcome) == 1

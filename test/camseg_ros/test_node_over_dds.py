@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +25,7 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from camseg_core.checkpoint import random_model
-from camseg_core.errors import DEVICE_LOST
+from camseg_core.errors import BAD_INPUT, DEVICE_LOST
 from camseg_core.labels import CITYSCAPES
 from camseg_core.pictures import overlay_image
 from camseg_core.profiles import V_PROFILES
@@ -45,6 +46,7 @@ FAULTY_NODE = str(Path(__file__).with_name("faulty_node.py"))
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
 )
+START_LIMIT_S = 60.0
 OK, WARN, ERROR = b"\x00", b"\x01", b"\x02"
 
 
@@ -392,6 +394,55 @@ def test_a_lost_device_or_a_hang_ends_the_process_in_the_safe_state(
     assert told in last.message
     assert (array_from_image_message(masks[2]) == 255).all()
     assert stamp_ns(masks[2].header) > 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "told"),
+    [
+        ("device at start", DEVICE_LOST, "cannot configure: AcceleratorError: CUDA error"),
+        ("memory at start", DEVICE_LOST, "cannot configure: OutOfMemoryError: CUDA out of memory"),
+        ("told to end at start", 0, "did not configure: told to end"),
+    ],
+)
+def test_a_start_that_another_process_may_manage_is_no_bad_configuration(
+    fault: str, status: int, told: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    monkeypatch.setenv("CAMSEG_TEST_FAULT", fault)
+    with node_process(PARAMETERS, (FAULTY_NODE,)) as process:
+        assert process.wait(START_LIMIT_S) == status
+    output = capfd.readouterr()
+    assert told in output.out + output.err
+    assert "Traceback" not in output.err
+    assert "active: listening" not in output.out + output.err
+
+
+def test_a_signal_while_the_weights_are_loaded_ends_the_start() -> None:
+    program = (
+        "-c",
+        "import signal, sys\n"
+        "from camseg_core.segmenter import Segmenter\n"
+        "from camseg_ros.segment_node import main\n"
+        "load = Segmenter.load\n"
+        "def told(*arguments, **options):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    return load(*arguments, **options)\n"
+        "Segmenter.load = told\n"
+        "Segmenter.segment_batch = None\n"
+        "sys.exit(main(sys.argv[1:]))\n",
+    )
+    with node_process(PARAMETERS, program) as process:
+        assert process.wait(START_LIMIT_S) == 0
+
+
+def test_a_value_of_the_wrong_type_of_rclpy_s_own_parameter_is_one_line() -> None:
+    finished = subprocess.run(
+        [sys.executable, *NODE_PROGRAM, "--ros-args", "-p", "use_sim_time:=5"],
+        capture_output=True, text=True, timeout=START_LIMIT_S, check=False,
+    )  # fmt: skip
+    assert finished.returncode == BAD_INPUT
+    (line,) = finished.stderr.splitlines()
+    assert line.startswith("segment_node: ")
+    assert "use_sim_time" in line
 
 
 def test_a_hang_does_not_keep_the_process_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from types import ModuleType
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import rclpy
+import torch
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.executors import SingleThreadedExecutor
@@ -20,13 +25,15 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
 from camseg_core.checkpoint import random_model
+from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
 from camseg_core.labels import CITYSCAPES
 from camseg_core.pictures import overlay_image
 from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_ros import segment_node
 from camseg_ros.conversions import (
     IMAGE_ENCODINGS,
     array_from_image_message,
@@ -402,13 +409,162 @@ def test_a_frame_in_progress_at_deactivation_is_dropped_and_not_published(
     assert node.outputs["mask"] == []
 
 
+def test_cleanup_frees_the_model(harness: Callable[..., Harness]) -> None:
+    node = harness()
+    gc.disable()  # the model is in reference cycles, and the collector may be long in coming
+    try:
+        for _ in range(2):
+            node.start()
+            model = weakref.ref(node.pipeline.segmenter._model)
+            node.trigger("deactivate", "cleanup")
+            assert model() is None
+    finally:
+        gc.enable()
+
+
+def test_a_configure_that_is_told_to_end_does(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = harness()
+    real = Segmenter.segment_batch
+    ran: list[int] = []
+
+    def told(self: Segmenter, images: Any, options: Any, cancelled: Callable[[], bool]) -> Any:
+        ran.append(len(images))
+        node.node.stop_requested.set()
+        return real(self, images, options, cancelled)
+
+    monkeypatch.setattr(Segmenter, "segment_batch", told)
+    assert node.call(node.node.trigger_configure) == FAILURE
+    assert ran == [1]
+    assert node.node._pipeline is None
+    assert node.node.failure is None
+
+
+def test_a_device_that_fails_in_configure_ends_the_process(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = harness()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: unspecified launch failure")
+
+    monkeypatch.setattr(Segmenter, "load", fail)
+    assert node.call(node.node.trigger_configure) == FAILURE
+    assert node.node.failure == (
+        "the device failed: AcceleratorError: CUDA error: unspecified launch failure"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), DEVICE_LOST, None),
+        (MemoryError("no room"), DEVICE_LOST, None),
+        (CamsegError("no weights there"), BAD_INPUT, None),
+        (KeyError("a fault of the program"), BAD_INPUT, None),
+    ],
+)
+def test_a_start_that_failed_tells_whether_another_one_may_help(
+    harness: Callable[..., Harness],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    status: int,
+    told: str | None,
+) -> None:
+    node = harness()
+
+    def fail(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Segmenter, "load", fail)
+    assert node.call(node.node.trigger_configure) == FAILURE
+    assert (node.node.start_failure, node.node.failure) == (status, told)
+
+
+def test_listening_to_tf_begins_with_the_first_grid_and_ends_with_cleanup(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tf2_ros is in no registry; the stand-in owns its subscriptions as the real one does."""
+
+    class TransformListener:
+        def __init__(self, buffer: Any, listener_node: Any) -> None:
+            self.node = listener_node
+            self.subscriptions = [
+                listener_node.create_subscription(String, topic, self.callback, 100)
+                for topic in ("/tf", "/tf_static")
+            ]
+
+        def callback(self, message: Any) -> None:
+            raise AssertionError
+
+        def unregister(self) -> None:
+            for subscription in self.subscriptions:
+                self.node.destroy_subscription(subscription)
+
+    class Buffer:
+        def lookup_transform(self, *_: Any) -> Any:
+            raise LookupError("nothing yet")
+
+    tf2_ros = ModuleType("tf2_ros")
+    tf2_ros.__dict__.update(
+        Buffer=Buffer, TransformException=LookupError, TransformListener=TransformListener
+    )
+    monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
+    node = harness()
+
+    def tf_topics() -> list[str]:
+        return [item.topic_name for item in node.node.subscriptions if "tf" in item.topic_name]
+
+    for round_number in (1, 2):
+        node.start()
+        node.publish(round_number)
+        node.wait(lambda: node.counts().out == 1)
+        assert tf_topics() == []
+        ground = node.pipeline.ports["camera"].ground
+        with pytest.raises(CamsegError, match="tf has none: nothing yet"):
+            ground._find_mounting("lens")
+        with pytest.raises(CamsegError, match="tf has none: nothing yet"):
+            ground._find_mounting("lens")
+        assert tf_topics() == ["/tf", "/tf_static"]
+        node.trigger("deactivate", "cleanup")
+        assert tf_topics() == []
+
+
+def test_frames_that_dds_lost_are_counted_apart(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost: list[Callable[[int], None]] = []
+
+    def subscribe(node: Any, *given: Any) -> Any:
+        *others, on_lost = given
+        lost.append(on_lost)
+        return node.create_subscription(*others), True
+
+    node = harness()
+    node.start()  # with what the middleware tells
+    assert node.pipeline.ports["camera"].frames_lost == 0
+    node.trigger("deactivate", "cleanup")
+    monkeypatch.setattr(segment_node, "subscribe", subscribe)
+    node.start()
+    for count in (3, 2):
+        lost[0](count)
+    (entry,) = node.pipeline.camera_entries("/node")
+    assert entry.values["frames_lost"] == "5"
+    assert entry.values["frames_in"] == "0"
+    node.trigger("deactivate", "activate")
+    assert node.pipeline.ports["camera"].frames_lost == 5  # as the other counts
+
+
 def test_a_bad_frame_is_refused_counted_and_survived(
     harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = harness()
     node.start()
     warnings: list[str] = []
-    monkeypatch.setattr(node.pipeline, "warn", lambda what, why: warnings.append(f"{what} {why}"))
+    monkeypatch.setattr(
+        node.pipeline._warnings, "warn", lambda what, why: warnings.append(f"{what} {why}")
+    )
     node.camera.publish(Image(height=2, width=4, step=3, encoding="rgb8", data=bytes(6)))
     node.wait(lambda: node.counts().refused == 1)
     node.camera.publish(Image(height=0, width=0, encoding="rgb8"))
@@ -453,11 +609,39 @@ def test_cameras_may_change_while_the_node_is_not_active(harness: Callable[..., 
     assert result.successful
     (refused,) = node.node.set_parameters([Parameter("cameras", value=["front", "front"])])
     assert "camera 'front' stands twice in cameras" in refused.reason
+    # They can be set before the node is configured with them.
+    (result,) = node.node.set_parameters([Parameter("front.rectified", value=True)])
+    assert result.successful
     node.start()
+    assert node.pipeline.ports["front"].settings.rectified
     front = node.user.create_publisher(Image, "front/image_raw", QoSProfile(depth=10))
     node.wait(lambda: front.get_subscription_count() == 1)
     assert node.node.get_parameter("front.transport").value == "raw"
     assert list(node.pipeline.ports) == ["front", "camera"]
+
+
+def test_a_bad_value_for_a_new_camera_is_refused_with_it(harness: Callable[..., Harness]) -> None:
+    node = harness(**{"front.rectified": "5"})
+    (refused,) = node.node.set_parameters([Parameter("cameras", value=["front"])])
+    assert not refused.successful
+    assert refused.reason.startswith("parameter front.rectified: ")
+    assert node.node.get_parameter("cameras").value == ["camera"]
+
+
+def test_parameters_are_checked_against_the_weights_that_are_loaded(
+    harness: Callable[..., Harness],
+) -> None:
+    node = harness()
+    of_others = Parameter("class_min_confidence", value="bicyclist=0.4")
+    for _ in range(2):
+        (before,) = node.node.set_parameters([of_others])
+        assert before.successful
+        (reset,) = node.node.set_parameters([Parameter("class_min_confidence", value="")])
+        assert reset.successful
+        node.trigger("configure")
+        (refused,) = node.node.set_parameters([of_others])
+        assert "class_min_confidence names 'bicyclist'" in refused.reason
+        node.trigger("cleanup")
 
 
 def test_what_the_classes_mean_is_in_read_only_parameters(harness: Callable[..., Harness]) -> None:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camseg_ros import step_controller
 from camseg_ros.step_controller import HOLD_FRAMES, BatchTimes, StepController, step_ladder
 
 MS = 10**6
@@ -85,6 +88,32 @@ def test_over_budget_with_the_fewest_steps_is_told() -> None:
     assert set(drive(controller, 30, fixed_ms=90.0)) == {2}
     assert controller.over_budget
     assert controller.predicted_ns(2) == 110 * MS
+
+
+@pytest.mark.parametrize("ask", ["over_budget", "predicted_ns"])
+def test_what_diagnostics_ask_and_what_the_worker_learns_wait_for_each_other(
+    ask: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller = StepController(100 * MS, 1, 16)
+    controller.record(measured(1, 1))
+    controller.choose(1)
+    learner = threading.Thread(target=controller.record, args=[measured(2, 1)])
+    real = np.percentile
+    waited: list[bool] = []
+
+    def percentile(*arguments: Any, **options: Any) -> Any:
+        learner.start()
+        learner.join(0.2)
+        waited.append(learner.is_alive())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(step_controller.np, "percentile", percentile)
+    if ask == "over_budget":
+        assert not controller.over_budget
+    else:
+        assert controller.predicted_ns(2) == 60 * MS
+    learner.join()
+    assert waited == [True]
 
 
 def test_the_largest_batch_seen_lately_decides() -> None:

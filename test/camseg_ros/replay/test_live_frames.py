@@ -16,10 +16,10 @@ import pytest
 from sensor_msgs.msg import Image
 
 from camseg_core.checkpoint import random_model
+from camseg_core.data.synthetic.drive import SyntheticDrive
 from camseg_core.errors import CamsegError
 from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import Segmenter
-from camseg_ros.demo import drawn_frames
 from camseg_ros.node_process import node_process
 from camseg_ros.replay.live_frames import (
     CameraReplay,
@@ -27,6 +27,12 @@ from camseg_ros.replay.live_frames import (
     latency_percentile_ms,
     replay_live,
 )
+
+
+def drawn_frames(count: int, height: int, width: int) -> list[np.ndarray]:
+    drive = SyntheticDrive(9200, width, height, frames_per_sequence=120)
+    return [drive.frame(index).image for index in range(count)]
+
 
 PARAMETERS = {"weights": "random:tiny", "steps": 2, "warmup_height": 60, "warmup_width": 97}
 
