@@ -62,6 +62,7 @@ def start(context: LaunchContext) -> list[object]:
                 "loops": int(given["loops"]),
                 "start_offset_s": float(given["start_offset_s"]),
                 "start_paused": given["start_paused"].lower() in ("true", "1"),
+                "wait_for_truth": True,
             }
         ],
         output="screen",

@@ -80,11 +80,16 @@ class BagPlayer:
                 if topic is not None:
                     self._publishers[topic] = node.create_publisher(message_type, topic, quality)
         self._images = [self._publishers[camera.image] for camera in cameras]
+        self._truth = [self._publishers[camera.truth] for camera in cameras if camera.truth]
         self._clock = node.create_publisher(Clock, "/clock", 1)
 
     def is_heard(self) -> bool:
         """True when every camera's frames have a listener."""
         return all(publisher.get_subscription_count() > 0 for publisher in self._images)
+
+    def truth_is_heard(self) -> bool:
+        """True when every camera's truth has a listener; so where there is no truth."""
+        return all(publisher.get_subscription_count() > 0 for publisher in self._truth)
 
     def pause(self) -> None:
         """Stop time; `resume` goes on."""

@@ -94,7 +94,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
         player = BagPlayer(client.node, cameras)
         evaluator = Evaluator(client.node, {camera.name: camera.truth for camera in cameras})
         client.start()
-        client.wait_until_active(process, player.is_heard)
+        client.wait_until_active(process, lambda: player.is_heard() and player.truth_is_heard())
         client.poll(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")
         label_set = evaluator.label_set
         assert label_set is not None

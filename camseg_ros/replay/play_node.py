@@ -34,9 +34,11 @@ DEFAULTS = {
     "loops": 1,
     "start_offset_s": 0.0,
     "start_paused": False,
+    "wait_for_truth": False,
     "image_topics": [""],
 }
-"""``loops`` 0: until Ctrl-C. ``image_topics`` empty: all cameras that are found."""
+"""``loops`` 0: until Ctrl-C. ``wait_for_truth``: begin when somebody listens to the truth, too.
+``image_topics`` empty: all cameras that are found."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +74,9 @@ def _play(context: Context, stop: threading.Event) -> int:
             watcher = threading.Thread(target=lambda: (stop.wait(), player.stop()), daemon=True)
             watcher.start()
             log.info(f"waiting for a listener of {bag.path}")
-            while not player.is_heard():
+            while not (
+                player.is_heard() and (player.truth_is_heard() or not values["wait_for_truth"])
+            ):
                 if stop.wait(PERIOD_S):
                     return 0
             log.info(f"playing {bag.path}")

@@ -160,7 +160,9 @@ def test_player_and_evaluator_as_programs_of_their_own(
         "warmup_height": 64,
         "warmup_width": 128,
     }
-    player = start("play_node", f"bag:={drawn_bag}", "rate:=0.5", "start_paused:=true")
+    player = start(
+        "play_node", f"bag:={drawn_bag}", "rate:=0.5", "start_paused:=true", "wait_for_truth:=true"
+    )
     evaluator = start("evaluate_node", f"out:={out}", "idle_limit_s:=0.0")
     with ros_context() as context, node_process(parameters):
         client = NodeClient(context, "user", [NAME])

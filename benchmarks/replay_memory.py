@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much memory does replaying a large bag take, beyond the model?
+
+    python benchmarks/replay_memory.py --gigabytes 2 --folder output/replay_memory
+
+Writes a bag of raw noise images (and of a few frames, for comparison), replays both offline and
+live in processes of their own, and prints the peak resident memory of each, the node's apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from std_msgs.msg import Header
+from tqdm import tqdm
+
+from camseg_core.errors import CamsegError
+from camseg_core.machine import describe_machine
+from camseg_ros.bag.camera_topics import KITTI_CAMERA, CameraTopics
+from camseg_ros.bag.writer import BagWriter
+from camseg_ros.conversions import image_message
+
+SIZE = (540, 960)
+FEW_FRAMES = 10
+SAMPLE_PERIOD_S = 0.2
+NODE = "camseg_ros.segment_node"
+
+
+@dataclass
+class Peak:
+    """Peak resident memory in MiB: of the command, and of the node that it started."""
+
+    command: float = 0.0
+    node: float = 0.0
+
+
+def write_bag(path: Path, frames: int) -> Path:
+    """Write raw noise, 10 Hz, uncompressed, with truth."""
+    topics = CameraTopics.below(KITTI_CAMERA)
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (*SIZE, 3), np.uint8)
+    truth = rng.integers(0, 19, SIZE, np.uint8)
+    with BagWriter(path, "mcap", "none") as writer:
+        for index in tqdm(range(frames), unit="frame", desc=path.name):
+            stamp_ns = 10**9 + index * 10**8
+            header = Header(frame_id=topics.name)
+            header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+            image = image_message(np.roll(noise, index, axis=0), "rgb8", header)
+            writer.write(topics.image, image, stamp_ns)
+            writer.write(str(topics.truth), image_message(truth, "mono8", header), stamp_ns)
+    return path
+
+
+def peak_of(arguments: list[str]) -> Peak:
+    """Run a command and watch its memory, and its children's."""
+    process = subprocess.Popen([sys.executable, "-m", "camseg_core.cli", *arguments])
+    peak, over = Peak(), threading.Event()
+
+    def watch() -> None:
+        root = psutil.Process(process.pid)
+        while not over.wait(SAMPLE_PERIOD_S):
+            with suppress(psutil.NoSuchProcess):
+                for one in [root, *root.children(recursive=True)]:
+                    mib = one.memory_info().rss / 2**20
+                    if NODE in " ".join(one.cmdline()):
+                        peak.node = max(peak.node, mib)
+                    else:
+                        peak.command = max(peak.command, mib)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    status = process.wait()
+    over.set()
+    watcher.join()
+    if status != 0:
+        raise CamsegError(f"camseg {' '.join(arguments)} ended with status {status}")
+    return peak
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--gigabytes", type=float, default=2.0)
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--rate", type=float, default=2.0, help="of playing live")
+    parsed = parser.parse_args()
+    frame_bytes = SIZE[0] * SIZE[1] * 4
+    frames = round(parsed.gigabytes * 1e9 / frame_bytes)
+    shutil.rmtree(parsed.folder, ignore_errors=True)
+    print(describe_machine())
+    for name, count in (("few", FEW_FRAMES), ("large", frames)):
+        bag = write_bag(parsed.folder / name, count)
+        size = sum(file.stat().st_size for file in bag.iterdir())
+        offline = peak_of(["replay", str(bag), "--out", str(parsed.folder / "offline")])
+        live = peak_of(
+            ["replay", str(bag), "--mode", "live", "--rate", f"{parsed.rate}",
+             "--out", str(parsed.folder / "live")]
+        )  # fmt: skip
+        print(
+            f"{name}: {count} frames, {size / 1e9:.2f} GB; peak MiB: offline "
+            f"{offline.command:.0f}; live, player and evaluator {live.command:.0f}, node "
+            f"{live.node:.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
