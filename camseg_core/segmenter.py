@@ -170,9 +170,13 @@ class Segmenter:
         return next(self._samples(encoded, options, clock))
 
     def denoise_tokens(
-        self, condition: Tensor, noise: Callable[[int], Tensor], options: SamplingOptions
+        self,
+        condition: Tensor,
+        noise: Callable[[int], Tensor],
+        options: SamplingOptions,
+        cancelled: Callable[[], bool] = _never,
     ) -> Tensor:
-        """Sample mask latents [B, N, Z] from conditions [B, N, D].
+        """Sample mask latents [B, N, Z] from conditions [B, N, D]; ``cancelled`` as elsewhere.
 
         ``noise(draw)`` is standard normal [N, Z]: draw 0 starts, draw 1 + i is for step i. Only
         the tokens given here are denoised: the network is per token, so that leaving out the
@@ -181,8 +185,14 @@ class Segmenter:
         diffusion, denoiser = self._model.config.diffusion, self._model.denoiser
         embedded = denoiser.embed_condition(condition)  # [B, N, W]
         start = options.initial_noise_scale * noise(0).to(self.device)  # [N, Z]
+
+        def denoise(x: Tensor, timestep: Tensor) -> Tensor:
+            if cancelled():
+                raise SegmentationCancelled
+            return denoiser.denoise(x, timestep, embedded)
+
         sampled = sampler(options.sampler)(
-            lambda x, timestep: denoiser.denoise(x, timestep, embedded),
+            denoise,
             start.expand(len(condition), -1, -1),
             Schedule.respaced(options.steps, diffusion.first_timestep),
             diffusion.prediction,
@@ -232,7 +242,10 @@ class Segmenter:
                     places = to_predict.nonzero()[:, 0]  # [tokens of this round]
                     drawn = TokenNoise(options.seed, length, channels, index, sample)
                     tokens[:, places] = self.denoise_tokens(
-                        condition[:, places], partial(_noise_at, drawn, places), options
+                        condition[:, places],
+                        partial(_noise_at, drawn, places),
+                        options,
+                        clock.cancelled,
                     )
             yield tokens
 
@@ -377,12 +390,12 @@ class _StageClock:
     def __init__(self, device: torch.device, cancelled: Callable[[], bool] = _never) -> None:
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
         self._device = device
-        self._cancelled = cancelled
+        self.cancelled = cancelled
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
         """Time one stage, unless the caller lost interest."""
-        if self._cancelled():
+        if self.cancelled():
             raise SegmentationCancelled
         start = time.perf_counter()
         yield

@@ -719,6 +719,20 @@ def test_the_label_set_is_the_models() -> None:
     assert Segmenter(random_model("tiny")).label_set is CITYSCAPES
 
 
+def test_cancelling_does_not_wait_for_all_the_steps(
+    tiny_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    asked: list[int] = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 20
+
+    with pytest.raises(SegmentationCancelled):
+        tiny_segmenter.segment(random_image(8, 8), SamplingOptions(steps=1000), cancelled)
+    assert len(asked) == 21
+
+
 def test_work_ends_early_where_nobody_waits_for_it(
     tiny_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
