@@ -74,7 +74,8 @@ def test_colcon_sees_one_ament_python_package(workspace: Path) -> None:
 
 
 def test_the_installation_has_what_ros_looks_for(prefix: Path) -> None:
-    assert os.access(prefix / "lib" / "camseg_ros" / "segment_node", os.X_OK)
+    for name in ("segment_node", "evaluate_node", "play_node"):
+        assert os.access(prefix / "lib" / "camseg_ros" / name, os.X_OK)
     share = prefix / "share"
     expected = [
         "ament_index/resource_index/packages/camseg_ros",

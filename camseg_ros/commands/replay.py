@@ -19,11 +19,11 @@ from camseg_core.commands.options import (
     variant,
 )
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError
-from camseg_core.sampling_options import SamplingOptions
 from camseg_ros.commands.ros_needed import ros_needed
 
 if TYPE_CHECKING:
     from camseg_core.checkpoint import LoadedModel
+    from camseg_core.sampling_options import SamplingOptions
     from camseg_ros.replay.accuracy import DatasetAccuracy
     from camseg_ros.replay.drive_result import DriveResult
     from camseg_ros.replay.gates import Gate, GateOutcome
@@ -144,6 +144,7 @@ def _offline(
 
 
 def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
+    from camseg_core.sampling_options import SamplingOptions
     from camseg_ros.commands.benchmark import node_parameters
     from camseg_ros.dds_environment import use_free_domain, use_large_images
     from camseg_ros.replay.bag_player import PlaySettings
