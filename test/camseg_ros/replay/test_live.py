@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bags
@@ -135,18 +136,34 @@ def test_truth_of_other_classes_is_refused(
     assert not (tmp_path / "out" / "report.html").exists()
 
 
-def start(module: str, *parameters: str) -> subprocess.Popen[str]:
-    given = [part for parameter in parameters for part in ("-p", parameter)]
-    return subprocess.Popen(
-        [sys.executable, "-m", f"camseg_ros.replay.{module}", "--ros-args", *given],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a program by its module and parameters; none outlives the test."""
+    programs: list[subprocess.Popen[str]] = []
+
+    def started(module: str, *parameters: str) -> subprocess.Popen[str]:
+        given = [part for parameter in parameters for part in ("-p", parameter)]
+        programs.append(
+            subprocess.Popen(
+                [sys.executable, "-m", f"camseg_ros.replay.{module}", "--ros-args", *given],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return programs[-1]
+
+    yield started
+    for program in programs:
+        program.kill()
+        program.communicate()
 
 
 def test_player_and_evaluator_as_programs_of_their_own(
-    drawn_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawn_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
     use_free_domain()
@@ -189,7 +206,6 @@ def test_player_and_evaluator_as_programs_of_their_own(
     assert camera["accuracy"]["frames"] >= 6
     assert camera["accuracy"]["frames"] == camera["masks"]
     assert content["live"]["node_ms"]["age"]["p99"] > 0.0
-    player.communicate()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +219,9 @@ def test_player_and_evaluator_as_programs_of_their_own(
         ("evaluate_node", ["gates:=/nowhere.yaml"], "evaluate_node: cannot read /nowhere.yaml"),
     ],
 )
-def test_bad_usage_of_the_programs(module: str, parameters: list[str], rule: str) -> None:
+def test_bad_usage_of_the_programs(
+    module: str, parameters: list[str], rule: str, start: Start
+) -> None:
     program = start(module, *parameters)
     _, errors = program.communicate(timeout=60)
     assert program.returncode == 2
@@ -213,7 +231,7 @@ def test_bad_usage_of_the_programs(module: str, parameters: list[str], rule: str
 
 
 def test_the_evaluator_that_heard_nobody_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
     use_free_domain()
