@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camseg_core.commands.options import (
+    DEFAULT_PROFILE,
     WEIGHTS_HELP,
     add_published_options,
     add_sampling_options,
@@ -167,6 +168,7 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
         "weights": parsed.weights,
         "device": parsed.device,
         "torch_threads": parsed.threads,
+        "profile": DEFAULT_PROFILE,
         **{name: getattr(parsed, name) for name in NODE_OPTIONS if name in parsed},
         **node_parameters(parsed.set),
     }
@@ -182,7 +184,9 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     use_large_images()
     prepare_folder(parsed.out)
     found = replay_live_bag(parsed.bags[0], plan, parsed.out)
-    sampling = ", ".join(f"{name} {value}" for name, value in sorted(parameters.items()))
+    sampling = ", ".join(
+        f"{name} {value}" for name, value in sorted(parameters.items()) if name != "weights"
+    )
     return conclude_live(parsed.out, found, parsed.weights, sampling, gates)
 
 
