@@ -17,7 +17,7 @@ from launch.substitutions import PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.substitutions import FindPackageShare
 
-from camseg_ros.bag.camera_topics import find_cameras
+from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.replay.node_setup import bag_parameters
 
@@ -40,7 +40,7 @@ ARGUMENTS = {
 def start(context: LaunchContext) -> list[object]:
     given = context.launch_configurations
     with open_bag(Path(given["bag"])) as bag:
-        cameras = find_cameras(bag.topics)
+        cameras = cameras_of(bag)
         of_bag = bag_parameters(bag, cameras)
     node = LifecycleNode(
         package=PACKAGE,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.contents import BagTopic
+from camseg_ros.bag.reader import Bag
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -94,6 +95,22 @@ def find_cameras(
         cameras = [replace(camera, truth=truth) for camera, truth in pairs]
     names = camera_names([camera.image for camera in cameras])
     return [replace(camera, name=name) for camera, name in zip(cameras, names, strict=True)]
+
+
+def cameras_of(
+    bag: Bag, image_topics: Sequence[str] = (), truth_topics: Sequence[str] = ()
+) -> list[CameraTopics]:
+    """Find the cameras of an open bag; see `find_cameras`.
+
+    Raises:
+        CamsegError: as there; it says where the bag is damaged, too.
+    """
+    try:
+        return find_cameras(bag.topics, image_topics, truth_topics)
+    except CamsegError as error:
+        if bag.loss is None:
+            raise CamsegError(f"{bag.path}: {error}") from error
+        raise CamsegError(f"{bag.path} is damaged ({bag.loss.reason}), and {error}") from error
 
 
 def camera_names(image_topics: Sequence[str]) -> list[str]:

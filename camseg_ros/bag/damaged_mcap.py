@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An mcap file that was cut off, or is torn at its end: what stands before the damage.
+"""An mcap file that was cut off, is torn, or has no index: what stands before the damage.
 
 The file's own index is at its end and is not used. Records are read in their order until one is
 not whole; of a chunk that is not whole, the messages that are.
@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import lz4.frame
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
@@ -30,7 +31,11 @@ RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 
 
 class DamagedMcap:
-    """Reads the whole messages at the start of an mcap file; a `BagFile`."""
+    """Reads the whole messages at the start of an mcap file; a `BagFile`.
+
+    Attributes:
+        is_whole: true if the file's end was reached without damage.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the file once, to know what is in it.
@@ -39,6 +44,7 @@ class DamagedMcap:
             OSError: it cannot be read.
         """
         self._path = path
+        self.is_whole = False
         self._channels: dict[int, tuple[str, str]] = {}  # topic, message type
         scan = FileScan.of(self._everything())
         self.topics: dict[str, BagTopic] = {
@@ -82,6 +88,7 @@ class DamagedMcap:
                     else:
                         yield record
                     whole = file.tell()
+                self.is_whole = True
                 return
             file.seek(whole)
             yield from _records_in(_torn_chunk(file.read(LARGEST_RECORD_BYTES)))
@@ -109,5 +116,7 @@ def _torn_chunk(rest: bytes) -> bytes:
         content: bytes = chunk.data[: max(0, len(chunk.data) - missing)]
         if chunk.compression == "zstd":
             return zstandard.ZstdDecompressor().decompressobj().decompress(content)
+        if chunk.compression == "lz4":
+            return bytes(lz4.frame.LZ4FrameDecompressor().decompress(content))
         return content if not chunk.compression else b""
     return b""

@@ -130,6 +130,10 @@ def open_bag(path: Path) -> Bag:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
 
 
+class UnindexedError(ValueError):
+    """An mcap file is whole, but has no index."""
+
+
 class WholeRosbag2:
     """A rosbag2 folder or file that the rosbags library reads; a `BagFile`."""
 
@@ -143,6 +147,9 @@ class WholeRosbag2:
                 raise ValueError("shorter than its header says")
         self._reader: Any = self._make_reader(path)
         self._reader.open()
+        if self._has_unindexed_mcap():
+            self._reader.close()
+            raise UnindexedError("an mcap file has no index")
         count = self._reader.message_count
         self.start_ns: int | None = int(self._reader.start_time) if count else None
         # The library's end is one nanosecond after the last message.
@@ -169,6 +176,12 @@ class WholeRosbag2:
 
     def _make_reader(self, path: Path) -> Any:
         return Reader2(path)
+
+    def _has_unindexed_mcap(self) -> bool:
+        """The library reads such a file only where its messages are in order of time."""
+        storage = getattr(self._reader, "storage", None)
+        storages = getattr(storage, "storages", [storage])
+        return any(getattr(one, "chunks", None) == [] for one in storages)
 
 
 class WholeRosbag1(WholeRosbag2):
@@ -230,6 +243,9 @@ def _open_storage(path: Path) -> tuple[BagFile, str]:
         return WholeRosbag2(path), ""
     except PermissionError:
         raise
+    except UnindexedError:
+        in_order = DamagedMcap(path)
+        return in_order, "" if in_order.is_whole else f"{path.name} is torn"
     except Exception as error:
         reason = " ".join(str(error).replace(str(path), path.name).split())[:200]
         return DAMAGED_READERS[path.suffix](path), f"{path.name} is cut off or torn ({reason})"

@@ -29,7 +29,7 @@ from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
 from camseg_ros.bag.about import AboutDrive, check_classes
-from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
+from camseg_ros.bag.camera_topics import CameraTopics, cameras_of
 from camseg_ros.bag.info import read_about
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.replay.accuracy import sample_name
@@ -95,7 +95,7 @@ def look_at_bags(paths: Sequence[Path], segmenter: Segmenter, plan: OfflinePlan)
     entries: dict[str, Entry] = {}
     for path in paths:
         with open_bag(path) as bag:
-            cameras = find_cameras(bag.topics, plan.image_topics, plan.truth_topics)
+            cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
             about = read_about(bag, cameras[0]) or AboutDrive()
             counts = {name: topic.count for name, topic in bag.topics.items()}
             identity = json.dumps([bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True)

@@ -19,7 +19,7 @@ from rclpy.duration import Duration
 from std_srvs.srv import SetBool
 
 from camseg_core.errors import CamsegError
-from camseg_ros.bag.camera_topics import find_cameras
+from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.replay.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.node_client import NodeClient
@@ -60,7 +60,7 @@ def _play(context: Context, stop: threading.Event) -> int:
         topics = [topic for topic in values["image_topics"] if topic]
         log = client.node.get_logger()
         with open_bag(Path(values["bag"])) as bag:
-            player = BagPlayer(client.node, find_cameras(bag.topics, topics))
+            player = BagPlayer(client.node, cameras_of(bag, topics))
             if values["start_paused"]:
                 player.pause()
 

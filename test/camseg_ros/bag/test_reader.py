@@ -3,18 +3,22 @@
 
 import random
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import bags
 import numpy as np
 import pytest
+from mcap.writer import CompressionType, IndexType
+from mcap.writer import Writer as McapWriter
 from mcap_ros2.writer import Writer as McapRos2Writer
 from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.typesys import Stores, get_typestore
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.reader import Bag, open_bag
+from camseg_ros.bag.serialization import encode
 from camseg_ros.conversions import array_from_image_message, stamp_ns
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
@@ -240,3 +244,88 @@ def test_what_is_no_bag(tmp_path: Path, name: str, rule: str) -> None:
     with pytest.raises(CamsegError, match=rule) as caught:
         open_bag(path)
     assert "\n" not in str(caught.value)
+
+
+def mcap_by_others(path: Path, order: list[int], **settings: Any) -> Path:
+    """Write noise images with the mcap package, in any order of time, one every 10 ns."""
+    definition, _ = get_typestore(Stores.ROS2_JAZZY).generate_msgdef(
+        "sensor_msgs/msg/Image", ros_version=2
+    )
+    with path.open("wb") as file:
+        writer = McapWriter(file, **settings)
+        writer.start("ros2", "others")
+        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", definition.encode())
+        channel = writer.register_channel(IMAGE, "cdr", schema)
+        for index in order:
+            data = encode(bags.noise_image(index))
+            writer.add_message(channel, log_time=index * 10, data=data, publish_time=0)
+        writer.finish()
+    return path
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"compression": CompressionType.LZ4},
+        {"compression": CompressionType.ZSTD, "chunk_size": 3000},
+        {"use_chunking": False},
+        {"index_types": IndexType.NONE},
+        {"use_statistics": False, "use_summary_offsets": False},
+        {"repeat_channels": False, "repeat_schemas": False},
+    ],
+)
+def test_unordered_and_repeated_times_in_every_form_of_mcap(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    order = [3, 1, 2, 0, 9, 5, 5, 4]
+    with open_bag(mcap_by_others(tmp_path / "x.mcap", order, **settings)) as bag:
+        found = [(m.log_ns // 10, bytes(m.decode().data)) for m in bag.messages([IMAGE])]
+        assert bag.loss is None
+        assert (bag.start_ns, bag.end_ns) == (0, 90)
+    expected = [(index, bytes(bags.noise_image(index).data)) for index in order]
+    assert sorted(found) == sorted(expected)
+
+
+def test_of_a_cut_lz4_chunk_the_whole_blocks_are_read(tmp_path: Path) -> None:
+    path = mcap_by_others(
+        tmp_path / "x.mcap", [*range(100)], compression=CompressionType.LZ4, chunk_size=10**7
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with open_bag(path) as bag:
+        found = [m.log_ns // 10 for m in bag.messages([IMAGE])]
+        assert bag.loss is not None
+    assert found == [*range(len(found))]
+    assert 0 < len(found) < 52
+
+
+@pytest.mark.parametrize(("has_quality", "schema"), [(False, 0), (True, 0), (True, 3)])
+def test_older_forms_of_sqlite(tmp_path: Path, has_quality: bool, schema: int) -> None:
+    path = tmp_path / "old.db3"
+    connection = sqlite3.connect(path)
+    quality = ", offered_qos_profiles TEXT NOT NULL" if has_quality else ""
+    connection.executescript(
+        "CREATE TABLE topics(id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, "
+        f"serialization_format TEXT NOT NULL{quality});"
+        "CREATE TABLE messages(id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL, "
+        "timestamp INTEGER NOT NULL, data BLOB NOT NULL);"
+    )
+    if schema:
+        connection.executescript(
+            "CREATE TABLE schema(schema_version INTEGER PRIMARY KEY, ros_distro TEXT NOT NULL);"
+            f"INSERT INTO schema VALUES({schema}, 'iron');"
+            "CREATE TABLE metadata(id INTEGER PRIMARY KEY, metadata_version INTEGER NOT NULL, "
+            "metadata TEXT NOT NULL);"
+        )
+    row = (1, IMAGE, "sensor_msgs/msg/Image", "cdr", *([""] if has_quality else []))
+    connection.execute(f"INSERT INTO topics VALUES({','.join('?' * len(row))})", row)
+    for index in (2, 0, 1):
+        connection.execute(
+            "INSERT INTO messages(topic_id, timestamp, data) VALUES(1, ?, ?)",
+            ((index + 1) * bags.STEP_NS, encode(bags.noise_image(index))),
+        )
+    connection.commit()
+    connection.close()
+    with open_bag(path) as bag:
+        assert bag.loss is None
+        assert read(bag, IMAGE) == written(IMAGE, 3)

@@ -224,7 +224,10 @@ def test_what_is_refused(
         ([tmp_path / "absent"], f"no such bag: {tmp_path}/absent"),
         ([bag, "--threads", 0], "--threads is 0; at least 1 is needed"),
         ([bag, "--max-frames", 0], "--max-frames is 0; at least 1 is needed"),
-        ([bag, "--image-topic", "/x"], "the bag has no topic /x; its image topics are: /kitti/"),
+        (
+            [bag, "--image-topic", "/x"],
+            "0002: the bag has no topic /x; its image topics are: /kitti/",
+        ),
         ([bag, camvid], "have one name, so that their results would; rename one of them"),
         ([bag, "--gates", tmp_path / "no.yaml"], "cannot read"),
         ([bag, "--profile", "best"], "best"),
