@@ -140,7 +140,7 @@ def test_a_recipe_has_stages_and_a_folder(recipe: Path, tmp_path: Path) -> None:
     ("name", "stages", "steps"),
     [
         ("demo", 10, 20250),
-        ("camvid", 2, 4500),
+        ("camvid", 2, 3900),
         ("zero_shot", 2, 4800),
         ("without_features", 2, 2300),
     ],
