@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -17,9 +18,11 @@ from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import CameraTopics
+from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
-from camseg_ros.conversions import stamp_ns
+from camseg_ros.conversions import BadFrameError, image_message, stamp_ns
+from camseg_ros.replay.truth_store import read_truth
 
 CLOCK_PERIOD_S = 0.01
 TRUTH_DEPTH = 50
@@ -80,7 +83,8 @@ class BagPlayer:
                 if topic is not None:
                     self._publishers[topic] = node.create_publisher(message_type, topic, quality)
         self._images = [self._publishers[camera.image] for camera in cameras]
-        self._truth = [self._publishers[camera.truth] for camera in cameras if camera.truth]
+        self._truth_topics = [camera.truth for camera in cameras if camera.truth]
+        self._truth = [self._publishers[topic] for topic in self._truth_topics]
         self._clock = node.create_publisher(Clock, "/clock", 1)
 
     def is_heard(self) -> bool:
@@ -152,10 +156,9 @@ class BagPlayer:
             for message in bag.messages(self._publishers):
                 if self._stop.is_set():
                     return
-                is_late_joiner = message.topic in self._publishers and message.log_ns < first_ns
-                try:
-                    decoded = message.decode()
-                except UnreadableMessageError:
+                is_late_joiner = message.log_ns < first_ns
+                decoded = self._decode(message)
+                if decoded is None:
                     continue  # the offline replay counts them
                 if is_late_joiner and not isinstance(decoded, String):
                     continue
@@ -173,6 +176,16 @@ class BagPlayer:
         finally:
             ended.set()
             clock.join()
+
+    def _decode(self, message: BagMessage) -> Any | None:
+        """Give a message as it is to be published: truth always raw; None if it is not readable."""
+        try:
+            decoded = message.decode()
+            if message.topic in self._truth_topics and isinstance(decoded, CompressedImage):
+                return image_message(read_truth(message)[1], "mono8", decoded.header)
+        except (UnreadableMessageError, BadFrameError):
+            return None
+        return decoded
 
     def _wait_until(self, timeline: _BagTime, log_ns: int) -> bool:
         """Wait until the bag's time is ``log_ns``; false if it was stopped meanwhile."""

@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import bags
+import cv2
+import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import find_cameras
+from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import Bag, open_bag
-from camseg_ros.conversions import stamp_ns
+from camseg_ros.bag.serialization import encode
+from camseg_ros.conversions import array_from_image_message, stamp_ns
 from camseg_ros.dds_environment import use_free_domain
 from camseg_ros.replay.bag_player import BagPlayer, PlaySettings, _BagTime
 from camseg_ros.replay.node_client import NodeClient, ros_context
@@ -142,6 +147,22 @@ def test_stop_ends_an_endless_play(played: tuple[BagPlayer, Bag, Listener]) -> N
     thread.join(LIMIT_S)
     assert not thread.is_alive()
     assert listener.stamps[:10] == stamps(0, 1, 2, 3, 4) * 2
+
+
+def test_compressed_truth_is_played_raw() -> None:
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    packed = CompressedImage(header=bags.header(7), format="png")
+    packed.data = array("B", cv2.imencode(".png", ids)[1].tobytes())
+    kind = "sensor_msgs/msg/CompressedImage"
+    with ros_context() as context:
+        client = NodeClient(context, "player")
+        player = BagPlayer(client.node, [bags.CAMERA])
+        played = player._decode(BagMessage(str(bags.CAMERA.truth), kind, 7, encode(packed), "cdr"))
+        torn = player._decode(BagMessage(str(bags.CAMERA.truth), kind, 7, b"\0\1\0\0", "cdr"))
+        client.close()
+    assert (played.encoding, played.header.stamp.nanosec) == ("mono8", 7)
+    assert np.array_equal(array_from_image_message(played), ids)
+    assert torn is None
 
 
 def test_the_bag_s_time_runs_by_its_rate_and_stands_while_paused() -> None:
