@@ -23,6 +23,7 @@ from camseg_ros.conversions import BadFrameError, array_from_image_message, stam
 from camseg_ros.parameters import NODE_NAME
 from camseg_ros.replay.live_scores import LiveScores
 from camseg_ros.replay.output_bag import OutputBag
+from camseg_ros.replay.truth_store import class_ids_of
 
 UInt8 = NDArray[np.uint8]
 
@@ -137,7 +138,7 @@ class Evaluator:
     def _on_truth(self, name: str, _: str, message: Image, __: int) -> None:
         scores = self.scores[name]
         try:
-            scores.on_truth(stamp_ns(message.header), array_from_image_message(message))
+            scores.on_truth(stamp_ns(message.header), class_ids_of(message))
         except BadFrameError as error:
             scores.counts.truth_refused += 1
             scores.counts.problem(str(error))

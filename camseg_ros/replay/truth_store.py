@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import Image
 
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.serialization import UnreadableMessageError
@@ -100,7 +101,16 @@ def read_truth(message: BagMessage) -> tuple[int, UInt8]:
         if (rgb != rgb[..., :1]).any():
             raise BadFrameError("compressed truth is a colour image: a grey one of ids is needed")
         return stamp_ns(image.header), np.ascontiguousarray(rgb[..., 0])
+    return stamp_ns(image.header), class_ids_of(image)
+
+
+def class_ids_of(image: Image) -> UInt8:
+    """Give the class ids [H, W] of a truth image.
+
+    Raises:
+        BadFrameError: no class ids.
+    """
     if image.encoding not in ("mono8", "8UC1"):
         raise BadFrameError(f"truth of encoding {image.encoding!r}: mono8 is needed")
     image.encoding = "mono8"
-    return stamp_ns(image.header), array_from_image_message(image)
+    return array_from_image_message(image)
