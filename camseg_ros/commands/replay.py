@@ -42,7 +42,7 @@ def add_commands(commands: Any) -> None:
         help="replay bags through the model or the node, and score what comes out",
         description="Offline: every frame, exactly; several processes share many bags: torchrun "
         "--nproc-per-node N -m camseg_core.cli replay ... Live: over DDS, in time, through the "
-        "real node in its own process. Writes OUT/report.html. Exit status 1 if a gate fails, 2 "
+        "real node in its own process. Writes OUT/replay.html. Exit status 1 if a gate fails, 2 "
         "if a bag is damaged (what can be read of it is scored). See docs/bags.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

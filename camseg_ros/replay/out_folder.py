@@ -21,11 +21,12 @@ from camseg_ros.replay.drive_result import DRIVES_FOLDER
 from camseg_ros.replay.output_bag import BAGS_FOLDER
 from camseg_ros.replay.snapshots import PICTURES_FOLDER
 
-REPORT_FILE, RESULT_FILE, JUNIT_FILE = "report.html", "replay.json", "junit.xml"
-FIGURES_FILE = "figures.json"
+PAGE_FILE, RESULT_FILE, JUNIT_FILE = "replay.html", "replay.json", "junit.xml"
+REPORT_FILES = ("report.html", "figures.json")
+"""Of `camseg report OUT`."""
 
 FOLDERS = (DRIVES_FOLDER, PICTURES_FOLDER, BAGS_FOLDER)
-FILES = (REPORT_FILE, RESULT_FILE, JUNIT_FILE, FIGURES_FILE)
+FILES = (PAGE_FILE, RESULT_FILE, JUNIT_FILE, *REPORT_FILES)
 
 
 def prepare_folder(out: Path) -> None:

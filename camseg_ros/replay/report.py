@@ -15,7 +15,7 @@ from camseg_ros.replay.accuracy import DatasetAccuracy, sample_name
 from camseg_ros.replay.drive_result import DriveResult
 from camseg_ros.replay.gates import GateOutcome
 from camseg_ros.replay.live_result import LiveResult
-from camseg_ros.replay.out_folder import REPORT_FILE
+from camseg_ros.replay.out_folder import PAGE_FILE
 from camseg_ros.replay.snapshots import PICTURES_FOLDER
 
 TEMPLATE = "replay_report.html.j2"
@@ -70,7 +70,7 @@ def write_report(
     outcomes: Sequence[GateOutcome] = (),
     live: LiveResult | None = None,
 ) -> Path:
-    """Write ``report.html`` below ``out``; gives its path.
+    """Write ``replay.html`` below ``out``; gives its path.
 
     Raises:
         CamsegError: a library of the report is not installed, or it cannot be written.
@@ -88,7 +88,7 @@ def write_report(
         notes=list(replay_notes(drives)),
         name=sample_name,
     )
-    path = out / REPORT_FILE
+    path = out / PAGE_FILE
     write_bytes(path, page.encode("utf-8", "replace"))
     return path
 

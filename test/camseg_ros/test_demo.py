@@ -70,6 +70,6 @@ def test_a_whole_run_leaves_a_bag_a_page_and_a_strip(
     assert "the weights are RANDOM" in said
     assert "refused 0; latency p50" in said
     assert "frames that came out: mIoU" in said
-    assert f"{out}/replay/report.html" in said
+    assert f"{out}/replay/replay.html" in said
     assert (out / "bag" / f"synthetic_clear_{demo.DRAWN_SEED}" / "metadata.yaml").is_file()
     assert cv2.imread(str(out / "strip.jpg")) is not None

@@ -64,7 +64,7 @@ def test_kitti_step_from_the_tree_to_the_report(
     assert run("replay", *kitti_bags, "--out", out, "--write-bag") == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "2 bags, 6 frames"
-    assert printed[-1] == f"{out}/report.html"
+    assert printed[-1] == f"{out}/replay.html"
 
     # The same by hand, from the tree itself.
     segmenter = Segmenter(load_model("demo"))
@@ -100,7 +100,7 @@ def test_kitti_step_from_the_tree_to_the_report(
         assert np.array_equal(array_from_image_message(message), mask)
     assert json.loads(labels[0].data)["classes"][0]["name"] == "road"
 
-    page = (out / "report.html").read_text()
+    page = (out / "replay.html").read_text()
     assert f"{100 * expected.mean_iou:.2f}" in page
     for text in ("Offline replay", "kitti-step val", "0002", "0006", "Worst frames", "<svg"):
         assert text in page
@@ -164,7 +164,7 @@ def test_gates_decide_the_exit_status(
     assert "gate drop_rate FAILED: kitti-step val: it was not measured" in error
     assert "gate mean_iou" not in error
     assert 'failures="2"' in (tmp_path / "out" / "junit.xml").read_text()
-    assert "FAILED" in (tmp_path / "out" / "report.html").read_text()
+    assert "FAILED" in (tmp_path / "out" / "replay.html").read_text()
 
 
 def test_of_a_cut_bag_the_prefix_is_scored_and_the_status_says_so(
@@ -189,7 +189,7 @@ def test_of_a_cut_bag_the_prefix_is_scored_and_the_status_says_so(
     for frame, expected in zip(frames, results["whole"]["frames"], strict=False):
         if frame["mean_iou"] is not None:
             assert frame == expected
-    assert "damaged" in (tmp_path / "out" / "report.html").read_text()
+    assert "damaged" in (tmp_path / "out" / "replay.html").read_text()
 
 
 def test_a_bag_without_truth_has_a_report_without_scores(
@@ -209,7 +209,7 @@ def test_a_bag_without_truth_has_a_report_without_scores(
     content = json.loads((tmp_path / "out" / "drives" / "pictures.json").read_bytes())
     assert [frame["changed"] for frame in content["frames"]] == [None, 0.0]
     assert json.loads((tmp_path / "out" / "replay.json").read_bytes())["accuracy"] == []
-    assert "mean confidence" in (tmp_path / "out" / "report.html").read_text()
+    assert "mean confidence" in (tmp_path / "out" / "replay.html").read_text()
     (tmp_path / "g.yaml").write_text("mean_iou: {min: 0.1}")
     assert run("replay", bag, "--out", tmp_path / "out", "--gates", tmp_path / "g.yaml") == 2
     assert "there is no truth in the bags" in capsys.readouterr().err

@@ -74,7 +74,7 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
         offline_content = json.loads((tmp_path / "offline" / "replay.json").read_bytes())
         expected = offline_content["accuracy"][0]["rows"][0]["mean_iou"]
         assert camera["accuracy"]["mean_iou"] == pytest.approx(expected, abs=1e-12)
-    page = (tmp_path / "live" / "report.html").read_text()
+    page = (tmp_path / "live" / "replay.html").read_text()
     for text in ("Live replay", "Timing, over DDS", "Accuracy of the frames that came out"):
         assert text in page
     assert f"{NAME}: played 12, in " in said
@@ -92,7 +92,7 @@ def test_gates_of_a_live_replay(
     found = capsys.readouterr()
     assert f"gate latency_p99_ms FAILED: {NAME}: it is " in found.err
     assert f"gate mean_iou passed: {NAME}" in found.out
-    assert "RANDOM WEIGHTS" in (tmp_path / "live" / "report.html").read_text()
+    assert "RANDOM WEIGHTS" in (tmp_path / "live" / "replay.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_truth_of_other_classes_is_refused(
     for mode in ("offline", "live"):
         assert run("replay", bag, "--mode", mode, "--out", tmp_path / "out") == 2
         assert "the truth in" in capfd.readouterr().err
-    assert not (tmp_path / "out" / "report.html").exists()
+    assert not (tmp_path / "out" / "replay.html").exists()
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -200,7 +200,7 @@ def test_player_and_evaluator_as_programs_of_their_own(
         evaluator.send_signal(signal.SIGINT)
         said, errors = evaluator.communicate(timeout=60)
     assert evaluator.returncode == 0, errors
-    assert f"{out}/report.html" in said
+    assert f"{out}/replay.html" in said
     content = json.loads((out / "replay.json").read_bytes())
     camera = content["live"]["cameras"][NAME]
     assert camera["accuracy"]["frames"] >= 6
