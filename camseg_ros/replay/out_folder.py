@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a replay's results: new, empty, or an earlier replay's, which is replaced.
 
-OUT/report.html           the page
+OUT/replay.html           the page
     replay.json           its figures
     junit.xml             outcome of the gates, if there are any
     drives/<bag>.json     every frame's scores
