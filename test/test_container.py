@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from camseg_ros.dds_environment import use_free_domain
 from camseg_ros.parameters import NODE_NAME
+from camseg_ros.spinning import SpinningThread
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"
@@ -217,11 +217,10 @@ def lifecycle_node(context: rclpy.Context) -> Iterator[LifecycleNode]:
     node = LifecycleNode(NODE_NAME, namespace="/front", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    thread = threading.Thread(target=executor.spin)
+    thread = SpinningThread(executor, "answering")
     thread.start()
     yield node
-    executor.shutdown()
-    thread.join()
+    thread.stop()
     node.destroy_node()
 
 

@@ -101,5 +101,5 @@ def _read(path: Path) -> DriveResult:
         content = json.loads(path.read_bytes())
         frames = [FrameResult(**frame) for frame in content.pop("frames")]
         return DriveResult(**content, frames=frames)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CamsegError(f"{path} is not readable: {error}") from error

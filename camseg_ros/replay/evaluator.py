@@ -28,7 +28,6 @@ from camseg_ros.replay.truth_store import class_ids_of
 UInt8 = NDArray[np.uint8]
 
 DEPTH = 100
-VOID_COLOR = (0, 0, 0)
 
 
 class Evaluator:
@@ -152,11 +151,17 @@ def label_set_of(content: dict[str, Any]) -> LabelSet:
     """
     try:
         classes = sorted(content["classes"], key=lambda entry: entry["id"])
+        ids = [entry["id"] for entry in classes]
+        if ids != [*range(len(ids))]:
+            raise CamsegError(f"the node's labels have the ids {ids}; each from 0 on is needed")
+        palette = {tuple(entry["color"]) for entry in classes}
+        # The labels do not tell it; it must be no class's.
+        void_color = next((gray,) * 3 for gray in range(256) if (gray,) * 3 not in palette)
         return LabelSet(
             name=str(content["label_set"]),
             names=tuple(str(entry["name"]) for entry in classes),
             palette=tuple(tuple(entry["color"]) for entry in classes),
-            void_color=VOID_COLOR,
+            void_color=void_color,
             source_ids={},
         )
     except (KeyError, TypeError) as error:

@@ -22,6 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from camseg_core.errors import CamsegError
 from camseg_ros.node_process import END_LIMIT_S
 from camseg_ros.parameters import NODE_NAME
+from camseg_ros.spinning import SpinningThread
 
 START_LIMIT_S = 300.0
 DISCOVERY_LIMIT_S = 60.0
@@ -68,9 +69,9 @@ class NodeClient:
         # Made early: a service that is seen may not see its client yet, and its answer is lost.
         self._get_state = self.node.create_client(GetState, f"/{NODE_NAME}/get_state")
         self._change_state = self.node.create_client(ChangeState, f"/{NODE_NAME}/change_state")
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, name=name)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(self.node)
+        self._thread = SpinningThread(executor, name)
         self._is_closed = False
 
     def start(self) -> None:
@@ -82,9 +83,7 @@ class NodeClient:
         if self._is_closed:
             return
         self._is_closed = True
-        self._executor.shutdown()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.stop()
         self.node.destroy_node()
 
     def wait(self, done: Callable[[], bool], limit_s: float, what: str) -> None:

@@ -107,9 +107,11 @@ def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
         ):
             number = drive.total(count)
             if number:
-                reasons = [r for counts in drive.counts.values() for r in counts["problems"]]
-                why = f" ({reasons[0]})" if reasons and "refused" in count else ""
-                yield f"{drive.name}: {number} {text}{why}."
+                yield f"{drive.name}: {number} {text}."
+        for reason in dict.fromkeys(
+            reason for counts in drive.counts.values() for reason in counts["problems"]
+        ):
+            yield f"{drive.name}: {reason}."
         if not drive.total("with_truth"):
             yield f"{drive.name} has no truth: nothing of it is scored."
 

@@ -20,6 +20,8 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
+from camseg_ros.spinning import SpinningThread
+
 NODE = "segment_node"
 LIMIT_S = 60.0
 SERVICES = {
@@ -44,14 +46,13 @@ class NodeUser:
             for name, service_type in SERVICES.items()
         }
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._executor = SingleThreadedExecutor(context=context)
-        self._executor.add_node(self.node)
-        self._thread = threading.Thread(target=self._executor.spin, name="user")
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(self.node)
+        self._thread = SpinningThread(executor, "user")
         self._thread.start()
 
     def close(self) -> None:
-        self._executor.shutdown()
-        self._thread.join()
+        self._thread.stop()
         self.node.destroy_node()
 
     def camera(self, message_type: type, topic: str, qos: QoSProfile | int = 1) -> Any:

@@ -43,6 +43,7 @@ from camseg_ros.conversions import (
 from camseg_ros.outputs import FrameOutputs
 from camseg_ros.parameters import INFORMATION, PARAMETERS
 from camseg_ros.segment_node import SegmentNode
+from camseg_ros.spinning import SpinningThread
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 FAILURE = TransitionCallbackReturn.FAILURE
@@ -66,8 +67,7 @@ class Harness:
         self.user_executor = SingleThreadedExecutor()
         self.user_executor.add_node(self.user)
         self.threads = [
-            threading.Thread(target=executor.spin)
-            for executor in (self.executor, self.user_executor)
+            SpinningThread(executor, "harness") for executor in (self.executor, self.user_executor)
         ]
         for thread in self.threads:
             thread.start()
@@ -124,10 +124,8 @@ class Harness:
 
     def close(self) -> None:
         self.call(self.node.close)
-        self.executor.shutdown()
-        self.user_executor.shutdown()
         for thread in self.threads:
-            thread.join()
+            thread.stop()
         self.node.destroy_node()
         self.user.destroy_node()
         rclpy.shutdown()

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Made-up results of a replay, for tests of pages, figures and gates that run no model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from camseg_core.labels import CITYSCAPES
+from camseg_ros.replay.accuracy import AccuracyRow, DatasetAccuracy
+from camseg_ros.replay.bag_frames import CameraCounts
+from camseg_ros.replay.drive_result import DriveResult, FrameResult
+from camseg_ros.replay.live_result import LiveAccuracy, LiveCamera, LiveResult
+from camseg_ros.replay.report import ReplayFacts
+
+FACTS = ReplayFacts("offline", "demo.safetensors", "ab" * 32, False, CITYSCAPES, "steps 1", 1)
+ROW = AccuracyRow("kitti-step val", "", None, None, 7, 0.4321, 0.8765, 0.0123, 0.0456)
+CLASS_IOU = dict.fromkeys(CITYSCAPES.names) | {"person": 0.3141}
+ACCURACY = DatasetAccuracy("kitti-step val", "", (ROW,), CLASS_IOU)
+LIVE = LiveResult(
+    cameras={
+        "left": LiveCamera(
+            100,
+            {"in": 90, "out": 60, "dropped": 27, "refused": 3},
+            60,
+            {"p50": 61.5, "p95": 71.5, "p99": 81.5},
+            LiveAccuracy(60, 0.5432, 0.9, 0.02, {"road": 0.9}),
+        )
+    },
+    node_ms={"age": {"p50": 50.5, "p95": 60.5, "p99": 70.5}},
+    steps=4,
+    rate=2.0,
+    machine="a machine",
+)
+
+
+def made_drive(name: str = "0002", **counts: int) -> DriveResult:
+    """A drive of five frames, one a second; ``counts`` are of its messages."""
+    frames = [
+        FrameResult("left", 10**9 * n, 0.9, 0.1 * n, None if n == 0 else 0.05, 100, n)
+        for n in range(5)
+    ]
+    counted = {"left": asdict(CameraCounts(images=5, **counts))}
+    return DriveResult(name, "kitti-step", "val", "", "clear", name, "", "", counted, frames)

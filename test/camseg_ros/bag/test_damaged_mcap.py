@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Record by record; what `open_bag` makes of it is in test_reader.py."""
+
+from pathlib import Path
+from typing import Any
+
+import bags
+import numpy as np
+import pytest
+import zstandard
+from mcap.writer import CompressionType, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from camseg_ros.bag.contents import BagTopic
+from camseg_ros.bag.damaged_mcap import DamagedMcap
+from camseg_ros.bag.serialization import ZSTD_MAGIC, encode
+
+IMAGE = bags.CAMERA.image
+MESSAGE_TYPE = "sensor_msgs/msg/Image"
+PER_CHUNK = 4
+BLOCK_BYTES = 128 << 10
+
+
+def write(
+    path: Path,
+    frames: int,
+    compression: CompressionType,
+    *,
+    per_chunk: int = PER_CHUNK,
+    encoding: str = "cdr",
+) -> list[bytes]:
+    """Write chunks of ``per_chunk`` images each; gives the images' bytes."""
+    contents = [encode(bags.noise_image(index)) for index in range(frames)]
+    # A chunk is closed by the message with which it is larger.
+    size = int((per_chunk - 0.5) * len(contents[0]))
+    write_images(path, contents, encoding=encoding, chunk_size=size, compression=compression)
+    return contents
+
+
+def write_images(path: Path, contents: list[bytes], *, encoding: str = "cdr", **how: Any) -> None:
+    store = get_typestore(Stores.ROS2_JAZZY)
+    definition, _ = store.generate_msgdef(MESSAGE_TYPE, ros_version=2)
+    with path.open("wb") as file:
+        writer = Writer(file, **how)
+        writer.start("ros2", "tests")
+        schema = writer.register_schema(MESSAGE_TYPE, "ros2msg", definition.encode())
+        channel = writer.register_channel(IMAGE, encoding, schema)
+        for index, content in enumerate(contents):
+            writer.add_message(channel, 10 - index % 3, content, publish_time=0)
+        writer.finish()
+
+
+def read(file: DamagedMcap) -> list[bytes]:
+    return [bytes(message.raw) for message in file.messages([IMAGE])]
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_a_whole_file_is_read_to_its_end(tmp_path: Path, compression: CompressionType) -> None:
+    contents = write(tmp_path / "a.mcap", 10, compression)
+    file = DamagedMcap(tmp_path / "a.mcap")
+    assert file.is_whole
+    assert file.topics == {IMAGE: BagTopic(IMAGE, MESSAGE_TYPE, 10)}
+    assert (file.start_ns, file.end_ns) == (8, 10)
+    messages = list(file.messages([IMAGE, "/absent"]))
+    assert [bytes(message.raw) for message in messages] == contents
+    assert [message.log_ns for message in messages[:4]] == [10, 9, 8, 10]
+    assert np.array_equal(messages[9].decode().data, bags.noise_image(9).data)
+    assert list(file.messages([])) == []
+    file.close()
+
+
+def test_of_a_chunk_that_is_cut_the_whole_messages(tmp_path: Path) -> None:
+    path = tmp_path / "a.mcap"
+    contents = write(path, 2 * PER_CHUNK, CompressionType.NONE)
+    whole = path.read_bytes()
+    for last in (PER_CHUNK, PER_CHUNK + 1, 2 * PER_CHUNK - 1):
+        end = whole.index(contents[last]) + len(contents[last])
+        for missing, count in ((0, last + 1), (1, last)):
+            path.write_bytes(whole[: end - missing])
+            file = DamagedMcap(path)
+            assert not file.is_whole
+            assert read(file) == contents[:count]
+            assert file.topics[IMAGE].count == count
+
+
+def chunk_starts(content: bytes) -> list[int]:
+    """Walk over the records, as the format describes them: kind, length, content."""
+    place, starts = 8, []
+    while place < len(content) - 8:
+        if content[place] == 0x06:
+            starts.append(place)
+        place += 9 + int.from_bytes(content[place + 1 : place + 9], "little")
+    return starts
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_of_a_large_chunk_that_is_cut_all_but_the_last_block(
+    tmp_path: Path, compression: CompressionType
+) -> None:
+    path = tmp_path / "a.mcap"
+    contents = write(path, 400, compression, per_chunk=200)
+    whole = path.read_bytes()
+    # Noise is as large when it is compressed.
+    path.write_bytes(whole[: chunk_starts(whole)[1] + 150 * len(contents[0])])
+    found = read(DamagedMcap(path))
+    assert found == contents[: len(found)]
+    assert 350 - BLOCK_BYTES / len(contents[0]) - 1 <= len(found) <= 350
+
+
+@pytest.mark.parametrize("compression", [CompressionType.NONE, CompressionType.ZSTD])
+def test_nothing_is_read_of_a_damaged_chunk_and_behind_it(
+    tmp_path: Path, compression: CompressionType
+) -> None:
+    path = tmp_path / "a.mcap"
+    contents = write(path, 3 * PER_CHUNK, compression)
+    damaged = bytearray(path.read_bytes())
+    second = chunk_starts(bytes(damaged))[1]
+    damaged[second + 2 * len(contents[0])] ^= 1  # in pixels
+    size = 9 + int.from_bytes(damaged[second + 1 : second + 9], "little")
+    for end in (len(damaged), second + size):  # it may be the last one, too
+        path.write_bytes(damaged[:end])
+        file = DamagedMcap(path)
+        assert not file.is_whole
+        assert read(file) == contents[:PER_CHUNK]
+
+
+def test_messages_that_are_compressed_one_by_one(tmp_path: Path) -> None:
+    """rosbag2's mode MESSAGE; a frame that is not whole is left out."""
+    contents = [encode(bags.noise_image(index)) for index in range(2)]
+    packed = [zstandard.compress(content) for content in contents]
+    assert packed[0].startswith(ZSTD_MAGIC)
+    write_images(tmp_path / "a.mcap", [packed[0], packed[1][:-9], packed[1]])
+    file = DamagedMcap(tmp_path / "a.mcap")
+    assert file.is_whole
+    assert file.topics[IMAGE].count == 2
+    assert read(file) == contents
+
+
+def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
+    write(tmp_path / "a.mcap", 3, CompressionType.NONE, encoding="ros1")
+    file = DamagedMcap(tmp_path / "a.mcap")
+    assert file.is_whole
+    assert file.topics == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89MCAP0\r\n", b"\x89MCAP0\r\n\x06", b"x" * 5000])
+def test_files_without_a_record(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mcap").write_bytes(content)
+    file = DamagedMcap(tmp_path / "a.mcap")
+    assert not file.is_whole
+    assert (file.topics, file.start_ns, file.end_ns) == ({}, None, None)
+    assert list(file.messages([IMAGE])) == []
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        DamagedMcap(tmp_path / "absent.mcap")
