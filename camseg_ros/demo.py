@@ -27,7 +27,7 @@ from camseg_ros.dds_environment import use_free_domain, use_large_images
 from camseg_ros.replay.bag_player import PlaySettings
 from camseg_ros.replay.live import LivePlan, replay_live_bag
 from camseg_ros.replay.live_page import RANDOM, conclude_live
-from camseg_ros.replay.out_folder import prepare_folder
+from camseg_ros.replay.out_folder import MARKER, prepare_folder
 from camseg_ros.replay.snapshots import PICTURES_FOLDER
 
 UInt8 = NDArray[np.uint8]
@@ -93,6 +93,8 @@ def run_demo(*, drive: Drive, weights: str, steps: int, rate: float, out: Path) 
     """
     play = PlaySettings(rate=rate)
     replay_out = out / REPLAY_FOLDER
+    if (out / BAG_FOLDER).exists() and not (replay_out / MARKER).is_file():
+        raise CamsegError(f"{out / BAG_FOLDER} is none of an earlier demo; give another --out")
     prepare_folder(replay_out)
     shutil.rmtree(out / BAG_FOLDER, ignore_errors=True)
     bag = write_drive(drive, out / BAG_FOLDER / drive.name, BagForm())

@@ -91,7 +91,9 @@ def _replay(parsed: argparse.Namespace) -> int:
     from camseg_core.checkpoint import load_model
     from camseg_core.segmenter import find_device
     from camseg_ros.replay.gates import check_class_gates, read_gates
+    from camseg_ros.replay.out_folder import check_inputs
 
+    check_inputs(parsed.out, parsed.bags)
     if parsed.threads < 1:
         raise CamsegError(f"--threads is {parsed.threads}; at least 1 is needed")
     find_device(parsed.device)

@@ -13,6 +13,7 @@ OUT/replay.html           the page
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from camseg_core.errors import CamsegError
@@ -26,7 +27,10 @@ REPORT_FILES = ("report.html", "figures.json")
 """Of `camseg report OUT`."""
 
 FOLDERS = (DRIVES_FOLDER, PICTURES_FOLDER, BAGS_FOLDER)
-FILES = (PAGE_FILE, RESULT_FILE, JUNIT_FILE, *REPORT_FILES)
+MARKER = ".camseg_replay"
+"""Only a folder that holds it is emptied: it was made here."""
+
+FILES = (MARKER, PAGE_FILE, RESULT_FILE, JUNIT_FILE, *REPORT_FILES)
 
 
 def prepare_folder(out: Path) -> None:
@@ -39,7 +43,8 @@ def prepare_folder(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise CamsegError(f"{out} is no folder; give another --out")
         entries = sorted(out.iterdir()) if out.exists() else []
-        foreign = [entry.name for entry in entries if not _is_ours(entry)]
+        is_ours = (out / MARKER).is_file()
+        foreign = [entry.name for entry in entries if not (is_ours and _is_ours(entry))]
         if foreign:
             raise CamsegError(
                 f"{out} holds something else than an earlier replay ({foreign[0]}); "
@@ -51,8 +56,20 @@ def prepare_folder(out: Path) -> None:
             else:
                 entry.unlink()
         (out / DRIVES_FOLDER).mkdir(parents=True)
+        (out / MARKER).touch()
     except OSError as error:
         raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def check_inputs(out: Path, bags: Sequence[Path]) -> None:
+    """Refuse to write where the bags are read from.
+
+    Raises:
+        CamsegError: a bag is the folder or lies below it.
+    """
+    for bag in bags:
+        if bag.resolve().is_relative_to(out.resolve()):
+            raise CamsegError(f"{bag} lies in {out}, where results are written; give another --out")
 
 
 def _is_ours(entry: Path) -> bool:
