@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -78,7 +79,9 @@ class Run:
     @property
     def folder_name(self) -> str:
         """Name of the run's folder: readable, and unique by a hash over everything."""
-        return f"{self.dataset}-{Path(self.split).stem}-{self.protocol}-{_digest(asdict(self))[:8]}"
+        name = f"{self.dataset}-{Path(self.split).stem}-{self.protocol}"
+        # A data set's name may come from a bag of others.
+        return f"{re.sub(r'[^-.a-zA-Z0-9_]', '_', name)}-{_digest(asdict(self))[:8]}"
 
 
 @dataclass(frozen=True, order=True)

@@ -85,7 +85,8 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
         cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
-        about = read_about(bag, cameras[0]) or AboutDrive()
+        abouts = [read_about(bag, camera) or AboutDrive() for camera in cameras]
+        about = abouts[0]
         parameters = {**bag_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())
         process = stack.enter_context(node_process(parameters))
@@ -98,7 +99,8 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
         client.poll(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")
         label_set = evaluator.label_set
         assert label_set is not None
-        check_classes(about, label_set, path)
+        for one in abouts:
+            check_classes(one, label_set, path)
         client.wait_until_matched(OUTPUTS_HEARD)
         with output_bag(out / BAGS_FOLDER / bag.name, evaluator) as masks:
             evaluator.record(masks)

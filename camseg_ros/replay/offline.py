@@ -96,7 +96,8 @@ def look_at_bags(paths: Sequence[Path], segmenter: Segmenter, plan: OfflinePlan)
     for path in paths:
         with open_bag(path) as bag:
             cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
-            about = read_about(bag, cameras[0]) or AboutDrive()
+            abouts = [read_about(bag, camera) or AboutDrive() for camera in cameras]
+            about = abouts[0]
             counts = {name: topic.count for name, topic in bag.topics.items()}
             identity = json.dumps([bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True)
             entry = Entry(path, bag.name, tuple(cameras), about, identity)
@@ -105,7 +106,8 @@ def look_at_bags(paths: Sequence[Path], segmenter: Segmenter, plan: OfflinePlan)
                 f"{entries[entry.name].path} and {path} have one name, so that their results "
                 "would; rename one of them"
             )
-        check_classes(about, segmenter.label_set, path)
+        for one in abouts:
+            check_classes(one, segmenter.label_set, path)
         entries[entry.name] = entry
     return list(entries.values())
 

@@ -176,3 +176,9 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         open_run(tmp_path / "file", made_run())
     with pytest.raises(CamsegError, match="cannot write"):
         RecordWriter(tmp_path / "absent", 0, 1)
+
+
+def test_a_data_set_s_name_never_leads_out_of_the_folder() -> None:
+    name = made_run(dataset="../../evil", split="a b").folder_name
+    assert name.startswith(".._.._evil-a_b-official-")
+    assert "/" not in name

@@ -14,6 +14,7 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
+from std_msgs.msg import String
 
 from camseg_core.checkpoint import load_model
 from camseg_core.cli import main
@@ -22,9 +23,12 @@ from camseg_core.data.synthetic.write import write_drive
 from camseg_core.evaluation.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics import official_scores
 from camseg_core.evaluation.temporal import FlickerCounts, flicker_counts
+from camseg_core.labels import CAMVID, CITYSCAPES
 from camseg_core.profiles import find_profile
 from camseg_core.segmenter import Segmenter
+from camseg_ros.bag.about import AboutDrive
 from camseg_ros.bag.reader import open_bag
+from camseg_ros.bag.writer import BagWriter
 from camseg_ros.conversions import array_from_image_message, stamp_ns
 
 SIZE = (128, 64)
@@ -238,3 +242,16 @@ def test_what_is_refused(
         assert rule in error
         assert error.count("\n") == 1
         assert not out.exists()
+
+
+def test_the_classes_of_every_camera_s_truth_are_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / "two") as writer:
+        for camera, label_set in (("a", CITYSCAPES), ("b", CAMVID)):
+            about = String(data=AboutDrive(label_set).to_json())
+            writer.write(f"/{camera}/semantic_gt/about", about, 1, latched=True)
+            writer.write(f"/{camera}/image", bags.noise_image(0), 2)
+            writer.write(f"/{camera}/semantic_gt/image", bags.truth_image(0), 2)
+    assert run("replay", tmp_path / "two", "--out", tmp_path / "out") == 2
+    assert "is of the 11 classes of 'camvid'" in capsys.readouterr().err
