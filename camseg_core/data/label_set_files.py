@@ -12,7 +12,6 @@ A label set file has the fields of `LabelSet`::
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +22,7 @@ import yaml
 from camseg_core.errors import CamsegError
 from camseg_core.files import write_bytes
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
+from camseg_core.yaml_file import read_yaml
 
 FIELDS = ("name", "names", "palette", "void_color", "source_ids")
 
@@ -65,7 +65,7 @@ def read_label_set(path: Path) -> LabelSet:
         CamsegError: unreadable, no YAML, a field is missing, unknown or of another kind, or a rule
             of `LabelSet` is broken; file and field are named.
     """
-    content = _load(path)
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise CamsegError(f"{path} is no label set: a table with {', '.join(FIELDS)} is needed")
     if "learning_map" in content and "names" not in content:
@@ -118,36 +118,6 @@ def write_label_set(label_set: LabelSet, path: Path) -> None:
         allow_unicode=readable,  # else PyYAML would write line separators as they are
     )
     write_bytes(path, text.encode())
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which alone would let the last of two equal keys win in silence."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _load(path: Path) -> Any:
-    try:
-        loader = _UniqueKeyLoader(path.read_bytes())
-        return loader.get_single_data()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise CamsegError(f"{path}{line}: not YAML: {error.problem}") from error
-    # Besides its own errors: bad encodings, keys that are lists, senseless dates, endless nesting.
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise CamsegError(f"{path}: not YAML: {reason}") from error
 
 
 def _names(path: Path, names: Any) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import yaml
 
 from camseg_core.data.augmentation import AugmentationConfig
 from camseg_core.errors import CamsegError
+from camseg_core.yaml_file import parse_yaml, read_yaml
 
 StageName = Literal["autoencoder", "transformer", "mask-decoder", "finetune"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
@@ -211,24 +212,19 @@ def read_configuration(file: Path | None, overrides: Sequence[str]) -> TrainingC
     Raises:
         CamsegError: the file is unreadable, or a name or value is wrong.
     """
-    content = read_yaml(file) if file is not None else {}
+    content = read_table(file) if file is not None else {}
     for override in overrides:
         apply_override(content, override)
     return TrainingConfig.from_dict(content)
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
+def read_table(file: Path) -> dict[str, Any]:
     """Read a YAML file that holds a table.
 
     Raises:
         CamsegError: unreadable, or no table.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CamsegError(f"cannot read {file}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CamsegError(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(file)
     if not isinstance(content, dict):
         raise CamsegError(f"{file} holds no table of settings")
     return content
@@ -243,10 +239,7 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     path, separator, text = override.partition("=")
     if not separator or not path:
         raise CamsegError(f"--set {override!r}: NAME=VALUE is needed, e.g. steps=2000")
-    try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
-        raise CamsegError(f"--set {override!r}: the value is no YAML") from error
+    value = parse_yaml(text, f"--set {override!r}") if text else ""
     if isinstance(value, str):  # YAML 1.1 takes 2e-4 for a word
         with suppress(ValueError):
             value = float(value)

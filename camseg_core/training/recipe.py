@@ -27,7 +27,7 @@ from typing import Any
 from camseg_core.checkpoint import save_model
 from camseg_core.distributed import Place, agreed, process_group
 from camseg_core.errors import CamsegError
-from camseg_core.training.configuration import TrainingConfig, apply_override, read_yaml
+from camseg_core.training.configuration import TrainingConfig, apply_override, read_table
 from camseg_core.training.run_folder import CONFIGURATION_FILE, read_run_configuration
 from camseg_core.training.start import device_and_backend, model_of_run, train
 from camseg_core.training.train_state import last_checkpoint, read_manifest
@@ -57,7 +57,7 @@ def read_recipe(file: Path, overrides: Sequence[str]) -> tuple[RecipeStage, ...]
     Raises:
         CamsegError: the file is unreadable, or a name or a value in it is wrong.
     """
-    content = read_yaml(file)
+    content = read_table(file)
     if set(content) - {"common", "stages"} or not isinstance(content.get("stages"), list):
         raise CamsegError(f"{file} holds {', '.join(content)}; common and a list stages are needed")
     stages: list[RecipeStage] = []

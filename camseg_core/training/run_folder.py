@@ -12,7 +12,7 @@ import yaml
 
 from camseg_core.errors import CamsegError
 from camseg_core.files import write_bytes
-from camseg_core.training.configuration import TrainingConfig, read_yaml
+from camseg_core.training.configuration import TrainingConfig, read_table
 
 CONFIGURATION_FILE = "config.yaml"
 LOG_FILE = "log.jsonl"
@@ -83,7 +83,7 @@ def read_run_configuration(run: Path) -> dict[str, Any]:
     Raises:
         CamsegError: unreadable.
     """
-    return read_yaml(run / CONFIGURATION_FILE)
+    return read_table(run / CONFIGURATION_FILE)
 
 
 class RunLog:

@@ -34,7 +34,7 @@ from camseg_core.training.configuration import (
     TrainingConfig,
     apply_override,
     read_configuration,
-    read_yaml,
+    read_table,
 )
 from camseg_core.training.loop import BEST, Training, Validate
 from camseg_core.training.run_folder import (
@@ -124,7 +124,7 @@ def export_run(
     run = find_run(output_dir or OUTPUT_DIR, name)
     loaded = model_of_run(run, which)
     if profiles is not None:
-        stated = profiles_from_dict(read_yaml(profiles), str(profiles))
+        stated = profiles_from_dict(read_table(profiles), str(profiles))
         loaded = replace(loaded, stated_profiles=stated)
     if half:
         for parameter in loaded.model.parameters():

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from camseg_core.errors import FAILED_CHECK, CamsegError
+from camseg_core.yaml_file import parse_yaml
 
 
 def add_node_benchmark(subjects: Any) -> None:
@@ -104,5 +103,5 @@ def node_parameters(settings: list[str]) -> dict[str, Any]:
         name, separator, value = setting.partition("=")
         if not (separator and name):
             raise CamsegError(f"--set {setting!r}: NAME=VALUE is needed")
-        parameters[name] = yaml.safe_load(value)
+        parameters[name] = parse_yaml(value, f"--set {setting!r}")
     return parameters

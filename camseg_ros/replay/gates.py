@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from camseg_core.errors import CamsegError
 from camseg_core.files import atomic_path
 from camseg_core.labels import LabelSet
+from camseg_core.yaml_file import read_yaml
 
 CLASS_IOU = "class_iou"
 FIGURES = (
@@ -28,6 +27,15 @@ FIGURES = (
     "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "age_p99_ms",
 )  # fmt: skip
 """Drops, latency and age are known of a live replay only, flicker of an offline one."""
+
+MILLISECONDS = "_ms"
+"""How the names of figures end that are times; the others are shares, 0..1."""
+
+LARGEST = 1e9
+"""Of bounds."""
+
+NOTHING_SCORED: Mapping[str, Mapping[str, float | None]] = {"bags without truth": {}}
+"""Figures of a replay that scored nothing: no gate holds."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +94,7 @@ def read_gates(path: Path) -> list[Gate]:
     Raises:
         CamsegError: not readable, no gate, an unknown figure, or bounds that are none.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise CamsegError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise CamsegError(f"{path} has no gates; e.g. mean_iou: {{min: 0.6}} is needed")
     return list(_gates(content, path))
@@ -115,10 +118,10 @@ def check_class_gates(gates: Sequence[Gate], label_set: LabelSet) -> None:
 def check_gates(
     gates: Sequence[Gate], figures: Mapping[str, Mapping[str, float | None]]
 ) -> list[GateOutcome]:
-    """Compare gates with figures: subject -> figure -> value."""
+    """Compare gates with figures: subject -> figure -> value; without any, all gates fail."""
     return [
         GateOutcome(gate, subject, values.get(gate.figure))
-        for subject, values in figures.items()
+        for subject, values in (figures or NOTHING_SCORED).items()
         for gate in gates
     ]
 
@@ -163,12 +166,14 @@ def _gates(content: Mapping[Any, Any], path: Path) -> Iterator[Gate]:
 
 
 def _gate(name: str, bounds: Any, path: Path) -> Gate:
-    rule = f"{path}: gate {name} is {bounds!r}; min, max or both, with numbers, are needed"
+    rule = f"{path}: gate {name} is {bounds!r:.80}; min, max or both, numbers from 0, are needed"
     if not isinstance(bounds, dict) or not bounds or not set(bounds) <= {"min", "max"}:
         raise CamsegError(rule)
     for value in bounds.values():
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if type(value) not in (int, float) or not 0 <= value <= LARGEST:
             raise CamsegError(rule)
+        if not name.endswith(MILLISECONDS) and value > 1:
+            raise CamsegError(f"{path}: gate {name} is {bounds!r}; it is a share, from 0 to 1")
     least, most = bounds.get("min"), bounds.get("max")
     if least is not None and most is not None and least > most:
         raise CamsegError(f"{path}: gate {name} has min {least:g} above max {most:g}")

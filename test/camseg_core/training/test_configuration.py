@@ -79,7 +79,7 @@ def test_settings_travel_through_yaml() -> None:
         ("loss.mask_share_least=0", "loss.mask_share_least 0.0 lies in 0..1"),
         ("steps", "--set 'steps': NAME=VALUE is needed, e.g. steps=2000"),
         ("steps.more=3", "--set 'steps.more=3': steps is a value, it has nothing inside"),
-        ("steps=[", r"--set 'steps=\[': the value is no YAML"),
+        ("steps=[", r"^--set 'steps=\[', line 1: not YAML: expected the node content"),
     ],
 )
 def test_a_wrong_setting_is_said(tmp_path: Path, override: str, message: str) -> None:
@@ -97,7 +97,7 @@ def test_the_stage_must_be_given() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"[1]", "holds no table of settings"), (b"a: [", "is no YAML"), (b"\xff", "is no YAML")],
+    [(b"[1]", "holds no table of settings"), (b"a: [", "not YAML: "), (b"\xff", "not YAML: ")],
 )
 def test_a_file_that_is_no_table_is_said(tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "settings.yaml"

@@ -86,13 +86,20 @@ def test_outcomes_and_junit(tmp_path: Path) -> None:
     [
         ("", r"has no gates; e\.g\. mean_iou: \{min: 0\.6\} is needed"),
         ("- a", "has no gates"),
-        ("a: [", "is no YAML: "),
+        ("a: [", r"gates\.yaml, line 1: not YAML: "),
+        ("mean_iou: {min: 0.1}\nmean_iou: {min: 0.9}", "line 2: not YAML: key 'mean_iou' stands tw"),
+        ("mean_iou: {min: 2020-13-45}", "not YAML: month must be in 1..12"),
+        ("mean_iou: " + 5000 * "[", "not YAML: "),
+        ("mean_iou: {min: 1" + 400 * "0" + "}", "gate mean_iou is {'min': 100.*; min, max or both"),
+        ("mean_iou: {min: 67.5}", r"gate mean_iou is \{'min': 67\.5\}; it is a share, from 0 to 1"),
+        ("class_iou: {car: {min: 30}}", r"gate class_iou\.car is .*; it is a share, from 0 to 1"),
+        ("latency_p99_ms: {max: -1}", "min, max or both, numbers from 0"),
         ("miou: {min: 1}", "unknown gate 'miou'; known are mean_iou, pixel_accuracy, class_iou"),
-        ("mean_iou: 0.6", "gate mean_iou is 0.6; min, max or both, with numbers, are needed"),
+        ("mean_iou: 0.6", "gate mean_iou is 0.6; min, max or both, numbers from 0, are needed"),
         ("mean_iou: {least: 1}", r"gate mean_iou is \{'least': 1\}; min, max"),
-        ("mean_iou: {min: high}", "min, max or both, with numbers"),
-        ("mean_iou: {min: .nan}", "min, max or both, with numbers"),
-        ("mean_iou: {min: 2, max: 1}", "gate mean_iou has min 2 above max 1"),
+        ("mean_iou: {min: high}", "min, max or both, numbers from 0"),
+        ("mean_iou: {min: .nan}", "min, max or both, numbers from 0"),
+        ("mean_iou: {min: 0.9, max: 0.1}", r"gate mean_iou has min 0\.9 above max 0\.1"),
         ("class_iou: {min: 0.3}", r"gate class_iou\.min is 0\.3; min, max"),
         ("class_iou: 3", r"class_iou is 3; e\.g\. person: \{min: 0\.3\} is needed"),
     ],
@@ -101,6 +108,20 @@ def test_what_is_no_gate(tmp_path: Path, text: str, rule: str) -> None:
     with pytest.raises(CamsegError, match=rule) as caught:
         read_gates(written(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+def test_without_anything_scored_every_gate_fails(tmp_path: Path) -> None:
+    (outcome,) = check_gates([Gate("mean_iou", 0.6, None)], {})
+    assert not outcome.passed
+    assert outcome.line == (
+        "gate mean_iou FAILED: bags without truth: it was not measured, at least 0.6 is asked for"
+    )
+
+
+def test_times_may_be_above_one(tmp_path: Path) -> None:
+    assert read_gates(written(tmp_path, "latency_p99_ms: {max: 150}")) == [
+        Gate("latency_p99_ms", None, 150)
+    ]
 
 
 def test_absent_file_and_unknown_class(tmp_path: Path) -> None:
