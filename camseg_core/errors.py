@@ -8,6 +8,7 @@ BAD_INPUT = 2
 DEVICE_LOST = 70
 """Of the node: only a new process can go on."""
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class CamsegError(ValueError):

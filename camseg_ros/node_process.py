@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import TERMINATED, CamsegError
 from camseg_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
 
 END_LIMIT_S = 120.0
@@ -26,6 +27,8 @@ def node_process(
     parameters: NodeParameters, program: Sequence[str] = NODE_PROGRAM
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run segment_node with a params file; interrupt it at the end if it still runs.
+
+    SIGTERM ends this process by `SystemExit` meanwhile, so that the node is not left behind.
 
     Args:
         parameters: of the node, ``<camera>.<name>`` for those of a camera.
@@ -50,7 +53,8 @@ def node_process(
         arguments = ["--ros-args"] + (["--params-file", str(params_file)] if lines else [])
         process = subprocess.Popen([sys.executable, *program, *arguments])
         try:
-            yield process
+            with _termination_unwinds():
+                yield process
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
@@ -59,3 +63,16 @@ def node_process(
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+@contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Turn SIGTERM into `SystemExit` of status 143 in the main thread; elsewhere do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -15,6 +15,7 @@ from camseg_core.commands.options import (
     DEFAULT_PROFILE,
     WEIGHTS_HELP,
     add_dataset_options,
+    check_threads,
     open_chosen_dataset,
 )
 from camseg_core.errors import CamsegError
@@ -118,8 +119,8 @@ def _sampling(parsed: argparse.Namespace) -> int:
 
     if not (math.isfinite(parsed.budget_ms) and parsed.budget_ms > 0.0):
         raise CamsegError(f"--budget-ms is {parsed.budget_ms}; a number above 0 is needed")
-    if parsed.threads is not None and parsed.threads < 1:
-        raise CamsegError(f"--threads is {parsed.threads}; at least 1 is needed")
+    if parsed.threads is not None:
+        check_threads(parsed.threads)
     named = [_split_name(text) for text in parsed.weights]
     sweep = _sweep(parsed)
     find_device(parsed.device)

@@ -15,6 +15,7 @@ from camseg_core.commands.options import (
     add_published_options,
     add_sampling_options,
     check_sampling_options,
+    check_threads,
     chosen_label_set,
     open_chosen_dataset,
     profile_options,
@@ -109,8 +110,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     from camseg_core.segmenter import Segmenter, find_device
 
     place = Place.from_environment()
-    if parsed.threads < 1:
-        raise CamsegError(f"--threads is {parsed.threads}; at least 1 is needed")
+    check_threads(parsed.threads)
     device = place.device(parsed.device)
     find_device(device)
     check_sampling_options(parsed)  # what is wrong is said before weights are loaded

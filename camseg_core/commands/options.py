@@ -22,6 +22,7 @@ WEIGHTS_HELP = (
     "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
 DEFAULT_PROFILE = "balanced"
+MOST_THREADS = 1024
 
 
 def add_sampling_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
@@ -60,6 +61,16 @@ def sampling_options(parsed: argparse.Namespace, base: SamplingOptions) -> Sampl
         entry.name: getattr(parsed, entry.name) for entry in fields(base) if entry.name in parsed
     }
     return replace(base, **given)
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that torch crashes with.
+
+    Raises:
+        CamsegError: out of range.
+    """
+    if not 1 <= threads <= MOST_THREADS:
+        raise CamsegError(f"--threads is {threads}; 1 to {MOST_THREADS} are possible")
 
 
 def check_sampling_options(parsed: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ class AboutDrive:
             label_set = content.pop("label_set")
             classes = LabelSet.from_dict(label_set) if label_set else None
             return cls(classes, **{str(key): str(value) for key, value in content.items()})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise CamsegError(
                 f"what the bag says about its truth is not readable: {error!r}"
             ) from error

@@ -23,6 +23,13 @@ TRUTH = "semantic_gt/image"
 ABOUT = "semantic_gt/about"
 CAMERA_INFO = "camera_info"
 
+BESIDE = {
+    "camera_info": (CAMERA_INFO, ("sensor_msgs/msg/CameraInfo",)),
+    "truth": (TRUTH, (IMAGE, COMPRESSED_IMAGE)),
+    "about": (ABOUT, ("std_msgs/msg/String",)),
+}
+"""What stands beside a camera's images: field of `CameraTopics` -> name, possible types."""
+
 # What is an image by type, but not a camera's: truth, depth, and what this package publishes.
 _NO_CAMERA = re.compile(
     r".*/(semantic_gt/.*|mask|mask/compressed|confidence|class_probabilities|class_summary|overlay"
@@ -141,10 +148,11 @@ def _by_type(topics: Mapping[str, BagTopic]) -> list[str]:
 
 def _camera(topics: Mapping[str, BagTopic], image: str) -> CameraTopics:
     base = _base(image)
+    beside = {field: f"{base}/{leaf}".replace("//", "/") for field, (leaf, _) in BESIDE.items()}
     present = {
-        field: f"{base}/{leaf}".replace("//", "/")
-        for field, leaf in (("camera_info", CAMERA_INFO), ("truth", TRUTH), ("about", ABOUT))
-        if f"{base}/{leaf}".replace("//", "/") in topics
+        field: name
+        for field, name in beside.items()
+        if name in topics and topics[name].message_type in BESIDE[field][1]
     }
     is_compressed = topics[image].message_type == COMPRESSED_IMAGE
     return CameraTopics("", image, is_compressed, **present)

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -60,12 +61,28 @@ class BagLoss:
         reason: what is wrong, in one line.
         messages: per topic how many messages are lost; None where nothing tells how many there
             were.
-        seconds: from the last message that can be read to the bag's end; None likewise.
+        seconds: from the last message that can be read to the end; None likewise.
     """
 
     reason: str
     messages: Mapping[str, int] | None
     seconds: float | None
+
+    @classmethod
+    def sum(cls, losses: Iterable[BagLoss]) -> BagLoss | None:
+        """Add up what several parts of a bag lost; None if there are none."""
+        parts = list(losses)
+        if not parts:
+            return None
+        messages: Counter[str] = Counter()
+        for part in parts:
+            messages.update(part.messages or {})
+        seconds = [part.seconds for part in parts if part.seconds is not None]
+        return cls(
+            "; ".join(dict.fromkeys(part.reason for part in parts)),
+            messages if all(part.messages is not None for part in parts) else None,
+            sum(seconds) if len(seconds) == len(parts) else None,
+        )
 
     def frames(self, topics: Collection[str]) -> int | None:
         """Give how many messages of some topics are lost; None where that is not known."""
@@ -78,7 +95,7 @@ class BagLoss:
         frames = self.frames(topics)
         lost = "an unknown number of" if frames is None else str(frames)
         seconds = "an unknown time" if self.seconds is None else f"{self.seconds:.3f} s"
-        return f"damaged: {self.reason}; lost at the end: {lost} frames, {seconds}"
+        return f"damaged: {self.reason}; lost: {lost} frames, {seconds}"
 
 
 class BagFile(Protocol):

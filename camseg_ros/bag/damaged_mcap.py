@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An mcap file that was cut off, is torn, or has no index: what stands before the damage.
+"""An mcap file that was cut off, is torn, or has half an index: what stands before the damage.
 
 The file's own index is at its end and is not used. Records are read in their order until one is
 not whole; of a chunk that is not whole, the messages that are.
@@ -17,17 +17,48 @@ import lz4.frame
 import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
+from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
+from rosbags.typesys.msg import normalize_msgtype
 
 from camseg_ros.bag.contents import BagMessage, BagTopic
 from camseg_ros.bag.file_scan import FileScan
-from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
+from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
 
 LARGEST_RECORD_BYTES = 2**30
 """A longer one is damage, not data."""
 
+WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}
+"""By message encoding; the latter is what converters make of ROS 1 bags."""
+
 RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
+
+
+def has_full_index(path: Path) -> bool:
+    """Tell whether a file's index names every channel, its type, and each chunk's messages.
+
+    All of it is optional in the format, and a reader by index finds fewer messages without.
+
+    Raises:
+        OSError: the file cannot be read.
+        Exception: the `mcap` package raises many types on damaged bytes.
+    """
+    with path.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    if summary is None or summary.statistics is None:
+        return False
+    counted = summary.statistics
+    channels, chunks = summary.channels, summary.chunk_indexes
+    return (
+        counted.message_count == sum(counted.channel_message_counts.values())
+        and counted.channel_message_counts.keys() <= channels.keys()
+        and counted.channel_count == len(channels)
+        and all(channel.schema_id in summary.schemas for channel in channels.values())
+        and counted.chunk_count == len(chunks)
+        and (bool(chunks) or not counted.message_count)
+        and all(chunk.message_index_offsets for chunk in chunks)
+    )
 
 
 class DamagedMcap:
@@ -45,11 +76,11 @@ class DamagedMcap:
         """
         self._path = path
         self.is_whole = False
-        self._channels: dict[int, tuple[str, str]] = {}  # topic, message type
+        self._channels: dict[int, tuple[str, str, Wire]] = {}  # topic, message type, wire
         scan = FileScan.of(self._everything())
         self.topics: dict[str, BagTopic] = {
             topic: BagTopic(topic, message_type, scan.counts.get(topic, 0))
-            for topic, message_type in self._channels.values()
+            for topic, message_type, _ in self._channels.values()
         }
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
@@ -67,13 +98,15 @@ class DamagedMcap:
                 schemas[record.id] = record
             elif isinstance(record, Channel):
                 schema = schemas.get(record.schema_id)
-                if schema is not None and record.message_encoding == "cdr":
-                    self._channels[record.id] = (record.topic, schema.name)
+                wire = WIRES.get(record.message_encoding)
+                if schema is not None and wire is not None:
+                    message_type = normalize_msgtype(schema.name)
+                    self._channels[record.id] = (record.topic, message_type, wire)
             elif isinstance(record, Message) and record.channel_id in self._channels:
-                topic, message_type = self._channels[record.channel_id]
+                topic, message_type, wire = self._channels[record.channel_id]
                 with suppress(UnreadableMessageError):
-                    content = decompressed(record.data)
-                    yield BagMessage(topic, message_type, record.log_time, content, "cdr")
+                    content = decompressed(record.data) if wire == "cdr" else record.data
+                    yield BagMessage(topic, message_type, record.log_time, content, wire)
 
     def _records(self) -> Iterator[McapRecord]:
         """Give the whole records, those in chunks too."""

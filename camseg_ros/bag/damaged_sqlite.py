@@ -71,7 +71,9 @@ def is_cut_off(path: Path) -> bool:
     layout, size = read_layout(path), path.stat().st_size
     if layout is None:
         return False
-    return size % layout.page_bytes != 0 or size < layout.pages * layout.page_bytes
+    if layout.pages:
+        return size < layout.pages * layout.page_bytes
+    return size % layout.page_bytes != 0
 
 
 def _read_topics(path: Path) -> dict[int | bytes | None, tuple[str, str]]:

@@ -27,10 +27,10 @@ class FileScan:
     def of(cls, messages: Iterable[BagMessage]) -> FileScan:
         """Go through all messages."""
         counts: Counter[str] = Counter()
-        times = [0, 0]
+        start_ns = end_ns = None
         for message in messages:
             time_ns = message.log_ns
-            first = not counts
-            times = [time_ns if first else min(times[0], time_ns), max(times[1], time_ns)]
+            start_ns = time_ns if start_ns is None else min(start_ns, time_ns)
+            end_ns = time_ns if end_ns is None else max(end_ns, time_ns)
             counts[message.topic] += 1
-        return cls(counts, *(times if counts else (None, None)))
+        return cls(counts, start_ns, end_ns)

@@ -13,8 +13,6 @@ from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 
-ABOUT_TYPE = "std_msgs/msg/String"
-
 
 def describe_bag(bag: Bag) -> dict[str, Any]:
     """Give plain data about a bag: times, topics, cameras with the form of their first image."""
@@ -65,10 +63,6 @@ def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
     first = next(bag.messages([camera.about]), None)
     if first is None:
         return None
-    if first.message_type != ABOUT_TYPE:
-        raise CamsegError(
-            f"{bag.path}, {camera.about}: it is of {first.message_type}; {ABOUT_TYPE} is needed"
-        )
     try:
         return AboutDrive.from_json(first.decode().data)
     except UnreadableMessageError as error:

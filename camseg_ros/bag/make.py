@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
 
 START_NS = 10**9
 """Stamp of a drive's first frame where the data has no time: 0 means "no time" to ROS."""
+
+LAST_NS = 2**31 * 10**9 - 1
+"""Seconds of a stamp are 32 bits with a sign (builtin_interfaces/Time): the year 2038."""
+
+TOPIC_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
+"""https://design.ros2.org/articles/topic_and_service_names.html"""
 
 SEQUENCE_GAP_NS = 2 * 10**9
 """Between sequences in one bag, so that nobody takes the next frame for the next moment."""
@@ -57,8 +64,11 @@ class BagForm:
             raise CamsegError(
                 f"the rate is {self.rate_hz}; 0.001 to 1000 frames a second are possible"
             )
-        if not self.camera.startswith("/") or self.camera.endswith("/") or "//" in self.camera:
-            raise CamsegError(f"camera {self.camera!r}: a name such as {KITTI_CAMERA} is needed")
+        if not TOPIC_NAME.fullmatch(self.camera):
+            raise CamsegError(
+                f"camera {self.camera!r}: a topic name such as {KITTI_CAMERA} is needed: parts of "
+                "letters, digits and underscores that begin with no digit, each after a /"
+            )
 
     @property
     def topics(self) -> CameraTopics:
@@ -131,6 +141,11 @@ def _stamped(drive: Drive, rate_hz: float) -> Iterator[tuple[int, DriveFrame]]:
                 told_ns if told_ns is not None and told_ns > stamp_ns
                 else stamp_ns + period_ns + gap_ns
             )  # fmt: skip
+        if stamp_ns > LAST_NS:
+            raise CamsegError(
+                f"{drive.name}: a frame's time is {stamp_ns} ns since 1970; ROS knows times up to "
+                f"{LAST_NS} ns"
+            )
         yield stamp_ns, frame
 
 

@@ -1,36 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open any bag: rosbag2 folders and files (mcap, sqlite3), split or whole, and ROS 1 bags.
 
-What is whole is read by the rosbags library, in order of log time. What it refuses is read file by
-file, and what is damaged, up to the damage: `Bag.loss` then says what is missing.
+A bag is read file by file, each in order of log time where it is whole. What is damaged is read up
+to the damage; `Bag.loss` says what is missing of what the files and metadata.yaml count.
 """
 
 from __future__ import annotations
 
 import re
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
-
-import yaml
-import zstandard
-from rosbags.rosbag1 import Reader as Reader1
-from rosbags.rosbag2 import Reader as Reader2
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic
-from camseg_ros.bag.damaged_mcap import DamagedMcap
-from camseg_ros.bag.damaged_sqlite import DamagedSqlite, is_cut_off
-from camseg_ros.bag.serialization import Wire, decompressed
-
-METADATA = "metadata.yaml"
-DAMAGED_READERS = {".mcap": DamagedMcap, ".db3": DamagedSqlite}
-ROS1_SUFFIX = ".bag"
-BLOCK_BYTES = 1 << 20
+from camseg_ros.bag.metadata_file import BagMetadata
+from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage
 
 
 class Bag:
@@ -39,16 +25,15 @@ class Bag:
     Attributes:
         path: what was opened.
         name: without suffix, for results.
-        loss: what is damaged; None for a whole bag. Damage that the first look does not show, in
-            the middle of a file, is found while messages are read.
     """
 
     def __init__(self, path: Path, files: Sequence[BagFile], loss: BagLoss | None) -> None:
         """Take what `open_bag` found."""
         self.path = path
-        self.name = path.resolve().stem if path.is_file() else path.resolve().name
-        self.loss = loss
+        self.name = _name(path)
         self._files = files
+        self._loss_at_open = loss
+        self._losses_within: dict[int, BagLoss] = {}  # by number of the file
 
     def __enter__(self) -> Bag:
         """Give the bag."""
@@ -64,6 +49,16 @@ class Bag:
         self.close()
 
     @property
+    def loss(self) -> BagLoss | None:
+        """What is damaged; None for a whole bag.
+
+        Damage that the first look does not show, in the middle of a file, is found while messages
+        are read, and counts for the topics that were asked for.
+        """
+        at_open = [self._loss_at_open] if self._loss_at_open else []
+        return BagLoss.sum([*at_open, *self._losses_within.values()])
+
+    @property
     def topics(self) -> dict[str, BagTopic]:
         """The topics by name, sorted."""
         return _merged(self._files)
@@ -76,29 +71,58 @@ class Bag:
     @property
     def end_ns(self) -> int | None:
         """Log time of the last message that can be read, nanoseconds; None without messages."""
-        return max((f.end_ns for f in self._files if f.end_ns is not None), default=None)
+        return _end_ns(self._files)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Give the messages of some topics, one at a time, file by file.
 
-        Where damage is met, the rest of that file is left out and `loss` is set.
+        Where damage is met, the rest of that file is left out and is part of `loss`. So is what a
+        file counts and does not give.
         """
         wanted = set(topics)
-        for file in self._files:
+        for number, file in enumerate(self._files):
             read: Counter[str] = Counter()
             last_ns = file.start_ns
+            reason = "fewer messages are there than its index counts"
             try:
                 for message in file.messages(wanted):
                     read[message.topic] += 1
                     last_ns = message.log_ns
                     yield message
             except Exception as error:  # libraries raise many types on damaged bytes
-                self.loss = self.loss or _loss_within(file, wanted, read, last_ns, error)
+                details = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+                reason = f"a part cannot be read ({details})"
+                self._lose(number, wanted, read, last_ns, reason)
+            else:
+                if any(t.count > read[t.name] for t in file.topics.values() if t.name in wanted):
+                    self._lose(number, wanted, read, last_ns, reason)
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
             file.close()
+
+    def _lose(
+        self,
+        number: int,
+        topics: Collection[str],
+        read: Counter[str],
+        last_ns: int | None,
+        reason: str,
+    ) -> None:
+        """Keep what a pass over some topics of a file missed; another pass may miss others."""
+        file = self._files[number]
+        counts = {name: topic.count for name, topic in file.topics.items() if name in topics}
+        lost = {name: max(0, count - read[name]) for name, count in counts.items()}
+        seconds = 0.0
+        if file.end_ns is not None and last_ns is not None:
+            seconds = max(0.0, (file.end_ns - last_ns) / 1e9)
+        earlier = self._losses_within.get(number)
+        if earlier is not None:
+            reason = earlier.reason
+            lost = {**(earlier.messages or {}), **lost}
+            seconds = max(seconds, earlier.seconds or 0.0)
+        self._losses_within[number] = BagLoss(reason, lost, seconds)
 
 
 def open_bag(path: Path) -> Bag:
@@ -107,178 +131,82 @@ def open_bag(path: Path) -> Bag:
     Raises:
         CamsegError: nothing there, no bag, or nothing in it can be read.
     """
-    if not path.exists():
-        raise CamsegError(f"no such bag: {path}")
-    if path.is_file() and path.suffix not in {*DAMAGED_READERS, ROS1_SUFFIX, ".zstd"}:
-        raise CamsegError(
-            f"{path} is no bag: a folder with {METADATA}, or a file that ends in .mcap, .db3 or "
-            f"{ROS1_SUFFIX} is needed"
-        )
     try:
-        if path.suffix == ROS1_SUFFIX and path.is_file():
-            return _open_ros1(path)
-        try:
-            if path.suffix != ".zstd":
-                return Bag(path, [WholeRosbag2(path)], None)
-        except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                raise
-        except Exception:  # rosbags raises many types; what is whole is read below # noqa: S110
-            pass
-        return _open_file_by_file(path)
+        if path.is_dir():
+            return _open_folder(path)
+        if not path.exists():
+            raise CamsegError(f"no such bag: {path}")
+        return _open_files(path, [path], BagMetadata(), [])
     except OSError as error:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-class UnindexedError(ValueError):
-    """An mcap file is whole, but has no index."""
-
-
-class WholeRosbag2:
-    """A rosbag2 folder or file that the rosbags library reads; a `BagFile`."""
-
-    wire: Wire = "cdr"
-
-    def __init__(self, path: Path) -> None:
-        """Open it; raises whatever the library raises."""
-        storages = path.glob("*.db3") if path.is_dir() else [path]
-        for storage in storages:
-            if storage.suffix == ".db3" and is_cut_off(storage):
-                raise ValueError("shorter than its header says")
-        self._reader: Any = self._make_reader(path)
-        self._reader.open()
-        if self._has_unindexed_mcap():
-            self._reader.close()
-            raise UnindexedError("an mcap file has no index")
-        count = self._reader.message_count
-        self.start_ns: int | None = int(self._reader.start_time) if count else None
-        # The library's end is one nanosecond after the last message.
-        self.end_ns: int | None = int(self._reader.end_time) - 1 if count else None
-        counts: Counter[str] = Counter()
-        types: dict[str, str] = {}
-        for connection in self._reader.connections:
-            counts[connection.topic] += connection.msgcount
-            types.setdefault(connection.topic, connection.msgtype)
-        self.topics = {name: BagTopic(name, types[name], counts[name]) for name in types}
-
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics by log time."""
-        connections = [c for c in self._reader.connections if c.topic in topics]
-        if not connections:  # to the library, no connection is all of them
-            return
-        for connection, log_ns, raw in self._reader.messages(connections):
-            content = decompressed(raw) if self.wire == "cdr" else raw
-            yield BagMessage(connection.topic, connection.msgtype, int(log_ns), content, self.wire)
-
-    def close(self) -> None:
-        """Close the files."""
-        self._reader.close()
-
-    def _make_reader(self, path: Path) -> Any:
-        return Reader2(path)
-
-    def _has_unindexed_mcap(self) -> bool:
-        """The library reads such a file only where its messages are in order of time."""
-        storage = getattr(self._reader, "storage", None)
-        storages = getattr(storage, "storages", [storage])
-        return any(getattr(one, "chunks", None) == [] for one in storages)
-
-
-class WholeRosbag1(WholeRosbag2):
-    """A ROS 1 bag."""
-
-    wire: Wire = "ros1"
-
-    def _make_reader(self, path: Path) -> Any:
-        return Reader1(path)
-
-
-def _open_ros1(path: Path) -> Bag:
-    try:
-        return Bag(path, [WholeRosbag1(path)], None)
-    except OSError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise CamsegError(
-            f"{path} is not readable: {reason} (`rosbag reindex` may help where it was cut off)"
-        ) from error
-
-
-def _open_file_by_file(path: Path) -> Bag:
-    """Read each storage file by itself, the damaged ones up to the damage."""
-    metadata = _read_metadata(path)
-    names = metadata.get("relative_file_paths") if path.is_dir() else [path.name]
-    folder = path if path.is_dir() else path.parent
-    if names:
-        paths = [folder / Path(str(name)).name for name in names]
-    else:
-        paths = sorted(
-            (p for p in folder.iterdir() if _storage_suffix(p) in DAMAGED_READERS), key=_split_order
-        )
-    found = [storage for storage in paths if storage.is_file()]
+def _open_folder(folder: Path) -> Bag:
+    metadata = BagMetadata.read(folder)
+    present = _storage_files(folder)
+    listed = [folder / name for name in metadata.file_names]
+    found = [path for path in listed if path.is_file()] or present
     if not found:
-        raise CamsegError(f"{path} is no bag: no file in it ends in .mcap or .db3")
-    reasons = [f"{storage.name} is missing" for storage in paths if storage not in found]
+        raise CamsegError(f"{folder} is no bag: no file in it ends in .mcap or .db3")
+    # metadata.yaml may have been cut off in its list of files, or within a name.
+    missing = [name for name in metadata.file_names if not _begins_any(name, [*found, *present])]
+    others = [path for path in present if path not in found]
+    others = [path for path in others if _series(path) in map(_series, found)]
+    bag = _open_files(folder, found, metadata, missing)
+    if others and (bag.loss is not None or metadata.counts is None):
+        bag.close()
+        ordered = sorted([*found, *others], key=_split_order)
+        bag = _open_files(folder, ordered, metadata, [])
+    return bag
+
+
+def _open_files(
+    path: Path, storages: Sequence[Path], metadata: BagMetadata, missing: Sequence[str]
+) -> Bag:
+    """Open each file by itself; what is wrong with any is the bag's loss."""
+    reasons: list[str] = []
     files: list[BagFile] = []
-    for storage in found:
-        file, reason = _open_storage(storage)
-        files.append(file)
-        reasons += [reason] if reason else []
-    if not any(topic.count for topic in _merged(files).values()) and reasons:
+    try:
+        for storage in storages:
+            file, reason = open_storage(storage)
+            files.append(file)
+            reasons += [reason] if reason else []
+        if reasons and not any(topic.count for topic in _merged(files).values()):
+            reasons = [*(f"{name} is missing" for name in missing), *reasons]
+            raise CamsegError(f"nothing can be read of {path}: {'; '.join(reasons)}")
+    except BaseException:
         for file in files:
             file.close()
-        raise CamsegError(f"nothing can be read of {path}: {'; '.join(reasons)}")
-    loss = None
-    if reasons:
-        loss = _loss_by_metadata(metadata, files, "; ".join(reasons))
-    return Bag(path, files, loss)
-
-
-def _open_storage(path: Path) -> tuple[BagFile, str]:
-    """Open one file; gives what is wrong with it, or an empty text."""
-    if path.suffix == ".zstd":
-        return _DecompressedFile.open(path)
-    try:
-        return WholeRosbag2(path), ""
-    except PermissionError:
         raise
-    except UnindexedError:
-        in_order = DamagedMcap(path)
-        return in_order, "" if in_order.is_whole else f"{path.name} is torn"
-    except Exception as error:
-        reason = " ".join(str(error).replace(str(path), path.name).split())[:200]
-        return DAMAGED_READERS[path.suffix](path), f"{path.name} is cut off or torn ({reason})"
+    return Bag(path, files, _loss(metadata, files, reasons, missing))
 
 
-class _DecompressedFile:
-    """A file that is compressed as a whole, decompressed into a temporary folder."""
-
-    def __init__(self, file: BagFile, folder: tempfile.TemporaryDirectory[str]) -> None:
-        self._file, self._folder = file, folder
-        self.topics, self.start_ns, self.end_ns = file.topics, file.start_ns, file.end_ns
-
-    @classmethod
-    def open(cls, path: Path) -> tuple[BagFile, str]:
-        folder = tempfile.TemporaryDirectory(prefix="camseg_bag_")
-        storage = Path(folder.name) / path.stem
-        decompressor = zstandard.ZstdDecompressor().decompressobj()
-        with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
-            while block := source.read(BLOCK_BYTES):
-                target.write(decompressor.decompress(block))
-        file, reason = _open_storage(storage)
-        return cls(file, folder), reason and f"{path.name}: {reason}"
-
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        return self._file.messages(topics)
-
-    def close(self) -> None:
-        self._file.close()
-        self._folder.cleanup()
+def _loss(
+    metadata: BagMetadata, files: Sequence[BagFile], reasons: Sequence[str], missing: Sequence[str]
+) -> BagLoss | None:
+    """Compare what can be read with what metadata.yaml says was there."""
+    lost = None
+    if metadata.counts is not None:
+        readable = {name: topic.count for name, topic in _merged(files).items()}
+        lost = {n: max(0, count - readable.get(n, 0)) for n, count in metadata.counts.items()}
+        if not (reasons or missing) and any(lost.values()):
+            reasons = ["metadata.yaml counts more messages than the files hold"]
+    if lost is None or any(lost.values()):  # else nothing of a missing file is
+        reasons = [*(f"{name} is missing" for name in missing), *reasons]
+    if not reasons:
+        return None
+    seconds = None
+    if metadata.end_ns is not None:
+        seconds = max(0.0, (metadata.end_ns - (_end_ns(files) or 0)) / 1e9)
+    return BagLoss("; ".join(reasons), lost, seconds)
 
 
-def _storage_suffix(path: Path) -> str:
-    return Path(path.stem).suffix if path.suffix == ".zstd" else path.suffix
+def _storage_files(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if is_storage(p) and p.is_file()), key=_split_order)
+
+
+def _begins_any(name: str, paths: Sequence[Path]) -> bool:
+    return any(path.name.startswith(name) for path in paths)
 
 
 def _split_order(path: Path) -> list[int | str]:
@@ -286,14 +214,22 @@ def _split_order(path: Path) -> list[int | str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
-    """Read ``metadata.yaml``; nothing where it is absent or damaged."""
-    try:
-        content = yaml.safe_load((path / METADATA).read_text(encoding="utf-8"))
-        metadata = content["rosbag2_bagfile_information"]
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError):
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
+def _series(path: Path) -> str:
+    """Give what the files of a split bag have in common: their names without their numbers."""
+    return re.sub(r"_\d+(?=\.)", "", path.name)
+
+
+def _name(path: Path) -> str:
+    name = path.resolve().name
+    if path.is_dir():
+        return name
+    for suffix in (ZSTD, ROS1_SUFFIXES[1]):
+        name = name.removesuffix(suffix)
+    return Path(name).stem
+
+
+def _end_ns(files: Sequence[BagFile]) -> int | None:
+    return max((f.end_ns for f in files if f.end_ns is not None), default=None)
 
 
 def _merged(files: Sequence[BagFile]) -> dict[str, BagTopic]:
@@ -304,38 +240,3 @@ def _merged(files: Sequence[BagFile]) -> dict[str, BagTopic]:
             count = topic.count + (earlier.count if earlier else 0)
             topics[name] = BagTopic(name, (earlier or topic).message_type, count)
     return dict(sorted(topics.items()))
-
-
-def _loss_by_metadata(metadata: dict[str, Any], files: Sequence[BagFile], reason: str) -> BagLoss:
-    """Compare what can be read with what metadata.yaml says was there."""
-    readable = _merged(files)
-    end_ns = max((f.end_ns for f in files if f.end_ns is not None), default=0)
-    try:
-        expected = {
-            str(entry["topic_metadata"]["name"]): int(entry["message_count"])
-            for entry in metadata["topics_with_message_count"]
-        }
-        expected_end_ns = int(metadata["starting_time"]["nanoseconds_since_epoch"]) + int(
-            metadata["duration"]["nanoseconds"]
-        )
-    except (KeyError, TypeError, ValueError):
-        return BagLoss(reason, None, None)
-    counts = {name: topic.count for name, topic in readable.items()}
-    lost = {name: max(0, count - counts.get(name, 0)) for name, count in expected.items()}
-    return BagLoss(reason, lost, max(0.0, (expected_end_ns - end_ns) / 1e9))
-
-
-def _loss_within(
-    file: BagFile,
-    topics: Collection[str],
-    read: Counter[str],
-    last_ns: int | None,
-    error: Exception,
-) -> BagLoss:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    counts = {name: topic.count for name, topic in file.topics.items() if name in topics}
-    lost = {name: max(0, count - read[name]) for name, count in counts.items()}
-    seconds = None
-    if file.end_ns is not None and last_ns is not None:
-        seconds = max(0.0, (file.end_ns - last_ns) / 1e9)
-    return BagLoss(f"a part cannot be read ({reason})", lost, seconds)

@@ -35,7 +35,7 @@ class PageLayout:
     Attributes:
         page_bytes: size of a page.
         usable_bytes: of it, what pages use.
-        pages: number of pages when the file was whole.
+        pages: number of pages when the file was whole; 0 where the header does not say.
     """
 
     page_bytes: int
@@ -54,7 +54,9 @@ def read_layout(path: Path) -> PageLayout | None:
     if len(header) < FILE_HEADER_BYTES or not header.startswith(MAGIC):
         return None
     (page_bytes,) = struct.unpack_from(">H", header, 16)
-    (pages,) = struct.unpack_from(">I", header, 28)
+    (changes,) = struct.unpack_from(">I", header, 24)
+    (changes_at_size,) = struct.unpack_from(">I", header, 92)
+    (pages,) = struct.unpack_from(">I", header, 28) if changes == changes_at_size else (0,)
     page_bytes = LARGEST_PAGE if page_bytes == 1 else page_bytes
     usable = page_bytes - header[20]
     if not SMALLEST_PAGE <= page_bytes <= LARGEST_PAGE or usable < SMALLEST_PAGE - 32:

@@ -16,6 +16,7 @@ from camseg_core.commands.options import (
     add_published_options,
     add_sampling_options,
     check_sampling_options,
+    check_threads,
     profile_options,
     variant,
 )
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from camseg_core.sampling_options import SamplingOptions
     from camseg_ros.replay.accuracy import DatasetAccuracy
     from camseg_ros.replay.drive_result import DriveResult
-    from camseg_ros.replay.gates import Gate, GateOutcome
+    from camseg_ros.replay.gates import Gate
     from camseg_ros.replay.report import ReplayFacts
 
 OFFLINE, LIVE = "offline", "live"
@@ -94,8 +95,7 @@ def _replay(parsed: argparse.Namespace) -> int:
     from camseg_ros.replay.out_folder import check_inputs
 
     check_inputs(parsed.out, parsed.bags)
-    if parsed.threads < 1:
-        raise CamsegError(f"--threads is {parsed.threads}; at least 1 is needed")
+    check_threads(parsed.threads)
     find_device(parsed.device)
     check_sampling_options(parsed)  # what is wrong is said before weights are loaded
     gates = read_gates(parsed.gates) if parsed.gates else []
@@ -179,6 +179,7 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
         play=PlaySettings(parsed.rate, parsed.loops, parsed.start_offset),
         image_topics=tuple(parsed.image_topic),
         truth_topics=tuple(parsed.truth_topic),
+        gates=tuple(gates),
     )
     if plan.play.loops == 0:
         raise CamsegError("--loops is 0; 1 or more is needed")
@@ -219,11 +220,8 @@ def _conclude(out: Path, facts: ReplayFacts, gates: Sequence[Gate]) -> int:
 
     drives = read_drives(out)
     accuracies = score_drives(out, drives)
-    outcomes: list[GateOutcome] = []
-    if gates:
-        if not accuracies:
-            raise CamsegError("there is no truth in the bags: gates have nothing to compare with")
-        outcomes = check_gates(gates, offline_figures(accuracies))
+    outcomes = check_gates(gates, offline_figures(accuracies))
+    if outcomes:
         write_junit(outcomes, out / JUNIT_FILE)
     write_summary(out, facts, drives, accuracies, outcomes)
     report = write_report(out, facts, drives, accuracies, outcomes)

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
 
+from camseg_core.labels import UNLABELED
 from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
@@ -54,7 +56,8 @@ class CameraCounts:
         with_truth: whose truth was found.
         truth: truth messages with class ids.
         truth_without_image: truth whose image is not in the bag.
-        truth_refused: truth that holds no class ids, or of another size than its image.
+        truth_refused: truth that holds no class ids or unknown ones, or of another size than its
+            image.
         problems: the first few reasons for refusals.
     """
 
@@ -81,8 +84,11 @@ class BagFrames:
         counts: by camera name; complete after the last frame.
     """
 
-    def __init__(self, bag: Bag, cameras: Sequence[CameraTopics]) -> None:
-        """Take an open bag and its cameras."""
+    def __init__(
+        self, bag: Bag, cameras: Sequence[CameraTopics], num_classes: int | None = None
+    ) -> None:
+        """Take an open bag and its cameras; truth with ids of no class is refused, if given."""
+        self._num_classes = num_classes
         self.counts = {camera.name: CameraCounts() for camera in cameras}
         self._bag, self._cameras = bag, cameras
 
@@ -99,8 +105,7 @@ class BagFrames:
                 counts.images += 1
                 try:
                     decoded = message.decode()
-                    convert = rgb_from_compressed if camera.is_compressed else rgb_from_image
-                    image = convert(decoded)
+                    image = _rgb(decoded, message.message_type, camera)
                 except (UnreadableMessageError, BadFrameError) as error:
                     counts.refused += 1
                     counts.problem(f"{message.topic}: {error}")
@@ -142,5 +147,23 @@ class BagFrames:
                 f"{image.shape[1]} x {image.shape[0]}; they are of one size"
             )
             return None
+        if self._num_classes is not None:
+            unknown = truth[(truth >= self._num_classes) & (truth != UNLABELED)]
+            if unknown.size:
+                counts.truth_refused += 1
+                counts.problem(
+                    f"truth of {stamp} ns holds id {unknown[0]}; the classes are 0 to "
+                    f"{self._num_classes - 1}, and {UNLABELED} is unlabeled"
+                )
+                return None
         counts.with_truth += 1
         return truth
+
+
+def _rgb(decoded: Any, message_type: str, camera: CameraTopics) -> UInt8:
+    """Convert as the node does, which subscribes to one type."""
+    if camera.is_compressed and isinstance(decoded, CompressedImage):
+        return rgb_from_compressed(decoded)
+    if not camera.is_compressed and isinstance(decoded, Image):
+        return rgb_from_image(decoded)
+    raise BadFrameError(f"a message of {message_type} among the images")

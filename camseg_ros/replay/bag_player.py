@@ -22,7 +22,7 @@ from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.conversions import BadFrameError, image_message, stamp_ns
-from camseg_ros.replay.truth_store import read_truth
+from camseg_ros.replay.truth_messages import read_truth
 
 CLOCK_PERIOD_S = 0.01
 TRUTH_DEPTH = 50
@@ -53,16 +53,18 @@ class PlaySettings:
 
 
 class BagPlayer:
-    """Publishes images, calibration and truth at their log times.
+    """Publishes images, calibration and truth at their log times; a stamp's image once a loop.
 
     Attributes:
-        sent_ns: per camera, stamp of a frame -> when it was published, steady clock; complete
-            while it plays.
+        sent_ns: per camera, stamp of a frame -> when it was published last, steady clock.
+        played: per camera, how many frames were published.
+        lock: held while these change.
     """
 
     def __init__(self, node: Node, cameras: Sequence[CameraTopics]) -> None:
         """Create the publishers on ``node``; topics are those of the bag."""
         self.sent_ns: dict[str, dict[int, int]] = {camera.name: {} for camera in cameras}
+        self.played = {camera.name: 0 for camera in cameras}
         self.lock = threading.Lock()
         self._stop = threading.Event()
         self._running = threading.Event()
@@ -152,6 +154,7 @@ class BagPlayer:
         ended = threading.Event()
         clock = threading.Thread(target=self._publish_clock, args=(timeline, ended), name="clock")
         clock.start()
+        seen: set[tuple[str, int]] = set()
         try:
             for message in bag.messages(self._publishers):
                 if self._stop.is_set():
@@ -166,10 +169,13 @@ class BagPlayer:
                     return
                 camera = self._camera_of.get(message.topic)
                 if camera is not None:
+                    stamp = stamp_ns(decoded.header)
+                    if (camera, stamp) in seen:  # as offline
+                        continue
+                    seen.add((camera, stamp))
                     with self.lock:
-                        self.sent_ns[camera].setdefault(
-                            stamp_ns(decoded.header), time.monotonic_ns()
-                        )
+                        self.sent_ns[camera][stamp] = time.monotonic_ns()
+                        self.played[camera] += 1
                 self._publishers[message.topic].publish(decoded)
                 if camera is not None:
                     progress()
@@ -185,7 +191,8 @@ class BagPlayer:
                 return image_message(read_truth(message)[1], "mono8", decoded.header)
         except (UnreadableMessageError, BadFrameError):
             return None
-        return decoded
+        expected = self._publishers[message.topic].msg_type
+        return decoded if isinstance(decoded, expected) else None
 
     def _wait_until(self, timeline: _BagTime, log_ns: int) -> bool:
         """Wait until the bag's time is ``log_ns``; false if it was stopped meanwhile."""

@@ -22,7 +22,7 @@ from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import KITTI_CAMERA, TRUTH
 from camseg_ros.replay.drive_result import DriveResult
 from camseg_ros.replay.evaluator import Evaluator, output_bag
-from camseg_ros.replay.gates import read_gates
+from camseg_ros.replay.gates import check_class_gates, read_gates
 from camseg_ros.replay.live import LiveReplay, counts_of, live_result
 from camseg_ros.replay.live_page import conclude_live
 from camseg_ros.replay.node_client import NodeClient
@@ -62,6 +62,8 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
                 f"cameras has {len(cameras)} entries and truth_topics {len(truth)}; one truth "
                 "topic for each camera is needed, '' for none"
             )
+        if Path(values["name"]).name != values["name"] or values["name"] in ("", ".."):
+            raise CamsegError(f"name is {values['name']!r}; a name of a folder is needed")
         gates = read_gates(Path(values["gates"])) if values["gates"] else []
         out = Path(values["out"])
         prepare_folder(out)
@@ -79,6 +81,7 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
         while evaluator.label_set is None:
             if stop.wait(PERIOD_S):
                 raise CamsegError("stopped before the node was heard: nothing was scored")
+        check_class_gates(gates, evaluator.label_set)
         with output_bag(out / BAGS_FOLDER / values["name"], evaluator) as masks:
             evaluator.record(masks)
             log.info(f"listening to {', '.join(cameras)}")
@@ -100,7 +103,7 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
             counts=counts_of(evaluator),
             frames=[frame for scores in evaluator.scores.values() for frame in scores.frames],
         ),
-        live=live_result(client, evaluator, {}, 1.0),
+        live=live_result(client, evaluator),
         label_set=evaluator.label_set,
         weights_sha256=evaluator.weights_sha256,
     )

@@ -21,9 +21,10 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_ros.conversions import BadFrameError, array_from_image_message, stamp_ns
 from camseg_ros.parameters import NODE_NAME
+from camseg_ros.replay.bag_player import BagPlayer
 from camseg_ros.replay.live_scores import LiveScores
 from camseg_ros.replay.output_bag import OutputBag
-from camseg_ros.replay.truth_store import class_ids_of
+from camseg_ros.replay.truth_messages import class_ids_of
 
 UInt8 = NDArray[np.uint8]
 
@@ -37,7 +38,9 @@ class Evaluator:
         label_set: the node's classes; None until its labels came.
         weights_sha256: of the node's weights; empty until then, or where nothing was trained.
         scores: by camera; empty until then.
-        arrived_ns: per camera, stamp -> when its mask arrived first, steady clock.
+        latency_ns: per camera, stamp -> from publishing the frame to its first mask's arrival;
+            without what `sent_by` is told, no entry.
+        stamps: per camera, of the masks that arrived.
         last_ns: when the last mask arrived, steady clock; 0 before the first one.
     """
 
@@ -51,12 +54,15 @@ class Evaluator:
         self.label_set: LabelSet | None = None
         self.weights_sha256 = ""
         self.scores: dict[str, LiveScores] = {}
-        self.arrived_ns: dict[str, dict[int, int]] = {name: {} for name in truth_topics}
+        self.latency_ns: dict[str, dict[int, int]] = {name: {} for name in truth_topics}
+        self.stamps: dict[str, set[int]] = {name: set() for name in truth_topics}
         self.last_ns = 0
         self._truth_topics = truth_topics
         self._early: list[Callable[[], None]] = []
         self._bag: OutputBag | None = None
-        self._halves: dict[tuple[str, int], tuple[str, UInt8]] = {}
+        self._halves: dict[tuple[str, int], dict[str, UInt8]] = {}
+        self._recorded: set[tuple[str, int]] = set()
+        self._player: BagPlayer | None = None
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
         quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
@@ -72,8 +78,12 @@ class Evaluator:
                     Image, truth_topic, partial(self._take, self._on_truth, name, ""), of_truth
                 )
 
+    def sent_by(self, player: BagPlayer) -> None:
+        """Measure latency from when this player, of the same process, publishes a frame."""
+        self._player = player
+
     def record(self, bag: OutputBag) -> None:
-        """Write every mask with its confidence into a bag that is open."""
+        """Write each stamp's first mask and confidence into a bag that is open."""
         self._bag = bag
 
     def finish(self) -> None:
@@ -115,24 +125,35 @@ class Evaluator:
         picture = array_from_image_message(message)
         if output == "mask":
             self.last_ns = arrived_ns
-            self.arrived_ns[name].setdefault(stamp, arrived_ns)
+            self._measure(name, stamp, arrived_ns)
             self.scores[name].on_mask(stamp, picture)
         else:
             self.scores[name].on_confidence(stamp, picture)
         if self._bag is not None:
             self._record(name, output, stamp, message, picture)
 
+    def _measure(self, name: str, stamp: int, arrived_ns: int) -> None:
+        """Take the latency of a stamp's first mask: now, as the frame may be played once more."""
+        if self._player is not None and stamp not in self.stamps[name]:
+            with self._player.lock:
+                sent_ns = self._player.sent_ns[name].get(stamp)
+            if sent_ns is not None:
+                self.latency_ns[name][stamp] = arrived_ns - sent_ns
+        self.stamps[name].add(stamp)
+
     def _record(self, name: str, output: str, stamp: int, message: Image, picture: UInt8) -> None:
         """Write a frame's two pictures once both are there."""
-        other = self._halves.pop((name, stamp), None)
-        if other is None:
-            self._halves[name, stamp] = (output, picture)
-            while len(self._halves) > DEPTH:
-                del self._halves[next(iter(self._halves))]
+        key = (name, stamp)
+        if self._bag is None or key in self._recorded:
             return
-        pictures = {output: picture, other[0]: other[1]}
-        if self._bag is not None and len(pictures) == 2:
-            self._bag.write(name, message.header, pictures["mask"], pictures["confidence"])
+        halves = self._halves.setdefault(key, {})
+        halves.setdefault(output, picture)
+        if len(halves) == 2:
+            del self._halves[key]
+            self._recorded.add(key)
+            self._bag.write(name, message.header, halves["mask"], halves["confidence"])
+        while len(self._halves) > DEPTH:
+            del self._halves[next(iter(self._halves))]
 
     def _on_truth(self, name: str, _: str, message: Image, __: int) -> None:
         scores = self.scores[name]

@@ -7,7 +7,7 @@ arrival of its mask here, on the steady clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from camseg_ros.replay.bag_frames import BagFrames
 from camseg_ros.replay.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.drive_result import DriveResult
 from camseg_ros.replay.evaluator import Evaluator, output_bag
+from camseg_ros.replay.gates import Gate, check_class_gates
 from camseg_ros.replay.live_result import LiveCamera, LiveResult
 from camseg_ros.replay.node_client import (
     DISCOVERY_LIMIT_S,
@@ -54,12 +55,14 @@ class LivePlan:
         parameters: of the node, without cameras and their topics.
         play: how the bag is played.
         image_topics, truth_topics: see `find_cameras`.
+        gates: that will be checked; their classes must be the node's.
     """
 
     parameters: NodeParameters
     play: PlaySettings = field(default_factory=PlaySettings)
     image_topics: tuple[str, ...] = ()
     truth_topics: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
     and the drive's result file.
 
     Raises:
-        CamsegError: the bag cannot be read, its truth is of other classes than the node knows, or
-            the node did not start or did not end.
+        CamsegError: the bag cannot be read, its truth or a gate is of other classes than the node
+            knows, or the node did not start or did not end.
     """
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
@@ -94,6 +97,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
         stack.callback(client.close)
         player = BagPlayer(client.node, cameras)
         evaluator = Evaluator(client.node, {camera.name: camera.truth for camera in cameras})
+        evaluator.sent_by(player)
         client.start()
         client.wait_until_active(process, lambda: player.is_heard() and player.truth_is_heard())
         client.poll(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")
@@ -101,6 +105,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
         assert label_set is not None
         for one in abouts:
             check_classes(one, label_set, path)
+        check_class_gates(plan.gates, label_set)
         client.wait_until_matched(OUTPUTS_HEARD)
         with output_bag(out / BAGS_FOLDER / bag.name, evaluator) as masks:
             evaluator.record(masks)
@@ -110,7 +115,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
             _drain(client, evaluator)
             exit_status = client.end_node(process)
         evaluator.finish()
-    live = live_result(client, evaluator, player.sent_ns, plan.play.rate)
+    live = live_result(client, evaluator, player, plan.play.rate)
     if exit_status != 0:
         live.problems.append(f"the node exited with status {exit_status}")
     drive = _drive_result(bag, about, evaluator, out, path, cameras)
@@ -136,24 +141,24 @@ def _drain(client: NodeClient, evaluator: Evaluator) -> None:
 def live_result(
     client: NodeClient,
     evaluator: Evaluator,
-    sent_ns: Mapping[str, Mapping[int, int]],
-    rate: float,
+    player: BagPlayer | None = None,
+    rate: float | None = None,
 ) -> LiveResult:
     """Put together what was measured.
 
     Args:
         client: with the node's last diagnostics.
         evaluator: after its last message.
-        sent_ns: per camera, stamp -> when it was published here; empty where others play.
-        rate: of playing.
+        player: of this process; None where others play.
+        rate: of playing; None where others play.
     """
     cameras, problems = {}, []
     for name, scores in evaluator.scores.items():
         counts = frame_counts(client.camera_values[name])
-        sent, arrived = sent_ns.get(name, {}), evaluator.arrived_ns[name]
-        latencies_ms = [(arrived[stamp] - sent[stamp]) / 1e6 for stamp in arrived if stamp in sent]
+        sent = player.sent_ns[name] if player is not None else {}
+        latencies_ms = [latency_ns / 1e6 for latency_ns in evaluator.latency_ns[name].values()]
         cameras[name] = LiveCamera(
-            played=len(sent),
+            played=player.played[name] if player is not None else 0,
             counts={key: counts.get(key, 0) for key in ("in", "out", "dropped", "refused")},
             masks=scores.masks,
             latency_ms={
@@ -164,7 +169,7 @@ def live_result(
             accuracy=scores.accuracy(),
         )
         problems += [f"{name}: {text}" for text in _broken_promises(cameras[name], counts)]
-        if sent and not set(arrived) <= set(sent):
+        if sent and not evaluator.stamps[name] <= sent.keys():
             problems.append(f"{name}: a mask carries a stamp that no frame had")
     values = client.node_values
     return LiveResult(

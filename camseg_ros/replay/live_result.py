@@ -57,7 +57,7 @@ class LiveResult:
         cameras: by name.
         node_ms: the node's percentiles of latency, age, and stages by name.
         steps: used for the last frame.
-        rate: of playing, 1 = as recorded.
+        rate: of playing, 1 = as recorded; None where another player plays.
         machine: on which.
         problems: promises that the node broke.
     """
@@ -65,7 +65,7 @@ class LiveResult:
     cameras: dict[str, LiveCamera]
     node_ms: dict[str, dict[str, float]]
     steps: int
-    rate: float
+    rate: float | None
     machine: str
     problems: list[str] = field(default_factory=list)
 

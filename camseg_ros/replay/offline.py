@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -162,10 +163,10 @@ class _DriveReplay:
 
     def replay(self, bag: Bag) -> None:
         entry, options = self._entry, self._plan.sampling
-        frames = BagFrames(bag, entry.cameras)
+        label_set = self._segmenter.label_set
+        frames = BagFrames(bag, entry.cameras, label_set.num_classes)
         expected = sum(bag.topics[camera.image].count for camera in entry.cameras)
         expected = min(expected, self._plan.most_frames or expected)
-        label_set = self._segmenter.label_set
         snapshots = Snapshots(self._out, entry.name, expected, label_set)
         with ExitStack() as stack:
             masks = None
@@ -174,9 +175,7 @@ class _DriveReplay:
                 sha256 = self._segmenter.loaded.weights_sha256 or ""
                 masks = stack.enter_context(OutputBag(path, label_set, sha256))
             bar = stack.enter_context(progress_bar(expected, "frame", entry.name))
-            for index, frame in enumerate(frames):
-                if index >= expected:
-                    break
+            for index, frame in enumerate(islice(frames, self._plan.most_frames)):
                 result = self._segmenter.segment(frame.image, options)
                 record_score = self._score(frame, result, stack)
                 self._remember(frame, result, record_score)

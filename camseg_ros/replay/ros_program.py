@@ -6,12 +6,13 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import rclpy
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.context import Context
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
@@ -20,6 +21,8 @@ from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_ros.dds_environment import use_large_images
 
 Defaults = dict[str, Any]
+
+TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 
 
 def run_program(
@@ -46,11 +49,7 @@ def run_program(
             raise CamsegError(f"unknown argument {leftover[0]!r}; parameters follow --ros-args -p")
         rclpy.init(args=given, context=context, signal_handler_options=SignalHandlerOptions.NO)
         return work(context, stop)
-    except (
-        CamsegError,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-    ) as error:
+    except CamsegError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return BAD_INPUT
     except Exception as error:
@@ -63,5 +62,27 @@ def run_program(
 
 
 def declared(node: Node, defaults: Defaults) -> Defaults:
-    """Declare parameters by their defaults; gives their values."""
-    return {name: node.declare_parameter(name, value).value for name, value in defaults.items()}
+    """Declare parameters by their defaults; gives their values, of the defaults' types.
+
+    Raises:
+        CamsegError: a value of another type. A whole number is a real one, too.
+    """
+    free = ParameterDescriptor(dynamic_typing=True)
+    return {
+        name: _of_type(name, node.declare_parameter(name, default, free).value, default)
+        for name, default in defaults.items()
+    }
+
+
+def _of_type(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, list) and value is None:  # to rclpy, [] has no type
+        return []
+    if type(default) is float and type(value) is int:
+        return float(value)
+    found = list(value) if isinstance(default, list) and isinstance(value, list | array) else value
+    if type(found) is not type(default) or (
+        isinstance(default, list) and not all(isinstance(entry, str) for entry in found)
+    ):
+        kind = "a list of texts" if isinstance(default, list) else TYPE_NAMES[type(default)]
+        raise CamsegError(f"parameter {name} is {value!r}; {kind} is needed")
+    return found

@@ -18,6 +18,8 @@ UInt8 = NDArray[np.uint8]
 PICTURES_FOLDER = "pictures"
 SNAPSHOTS = 4
 TILE_WIDTH_PIXELS = 420
+MOST_TILE_HEIGHT_PIXELS = 1000
+"""Of pictures that are far higher than wide; they become narrower."""
 
 
 class Snapshots:
@@ -60,6 +62,7 @@ def strip(image: UInt8, class_ids: UInt8, confidence: UInt8, label_set: LabelSet
 
 
 def _tile(picture: UInt8) -> UInt8:
-    height = max(1, round(picture.shape[0] * TILE_WIDTH_PIXELS / picture.shape[1]))
-    size = (TILE_WIDTH_PIXELS, height)
+    height, width = picture.shape[:2]
+    scale = min(TILE_WIDTH_PIXELS / width, MOST_TILE_HEIGHT_PIXELS / height)
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -9,16 +9,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
 
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.serialization import UnreadableMessageError
-from camseg_ros.conversions import (
-    BadFrameError,
-    array_from_image_message,
-    rgb_from_compressed,
-    stamp_ns,
-)
+from camseg_ros.conversions import BadFrameError
+from camseg_ros.replay.truth_messages import read_truth
 
 UInt8 = NDArray[np.uint8]
 
@@ -86,31 +81,3 @@ class TruthStore:
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
-
-
-def read_truth(message: BagMessage) -> tuple[int, UInt8]:
-    """Give stamp and class ids [H, W] of a truth message, mono8 or a compressed grey image.
-
-    Raises:
-        UnreadableMessageError: no message of its type.
-        BadFrameError: no class ids.
-    """
-    image = message.decode()
-    if message.message_type.endswith("/CompressedImage"):
-        rgb = rgb_from_compressed(image)
-        if (rgb != rgb[..., :1]).any():
-            raise BadFrameError("compressed truth is a colour image: a grey one of ids is needed")
-        return stamp_ns(image.header), np.ascontiguousarray(rgb[..., 0])
-    return stamp_ns(image.header), class_ids_of(image)
-
-
-def class_ids_of(image: Image) -> UInt8:
-    """Give the class ids [H, W] of a truth image.
-
-    Raises:
-        BadFrameError: no class ids.
-    """
-    if image.encoding not in ("mono8", "8UC1"):
-        raise BadFrameError(f"truth of encoding {image.encoding!r}: mono8 is needed")
-    image.encoding = "mono8"
-    return array_from_image_message(image)

@@ -101,6 +101,18 @@ def test_times_of_the_data(tmp_path: Path) -> None:
     assert stamps(path) == [10**9, 11 * 10**8, 32 * 10**8, 33 * 10**8]
 
 
+def test_times_that_ros_does_not_know(tmp_path: Path) -> None:
+    last_ns = 2**31 * 10**9 - 1
+    path = write_drive(
+        drive(frame(0, time_ns=last_ns), is_absolute=True), tmp_path / "a", BagForm()
+    )
+    assert stamps(path) == [last_ns]
+    with pytest.raises(CamsegError, match="^0002: a frame's time is 2147483648000000000 ns since"):
+        late = drive(frame(0, time_ns=last_ns + 1), is_absolute=True)
+        write_drive(late, tmp_path / "b", BagForm())
+    assert not (tmp_path / "b").exists()
+
+
 def test_nothing_is_begun_where_a_bag_exists(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     drives = [drive(frame(0), name="a"), drive(frame(0), name="b")]
@@ -129,8 +141,12 @@ def test_a_drive_that_breaks_leaves_no_bag(tmp_path: Path) -> None:
     [
         ({"rate_hz": 0.0}, r"the rate is 0\.0; 0\.001 to 1000 frames a second are possible"),
         ({"rate_hz": float("nan")}, "the rate is nan"),
-        ({"camera": "left"}, "camera 'left': a name such as /kitti/camera_color_left is needed"),
-        ({"camera": "/left/"}, "camera '/left/': a name"),
+        ({"camera": "left"}, "camera 'left': a topic name such as /kitti/camera_color_left is nee"),
+        ({"camera": "/left/"}, "camera '/left/': a topic name"),
+        ({"camera": "/a b"}, "camera '/a b': a topic name"),
+        ({"camera": "/1x"}, "camera '/1x': a topic name"),
+        ({"camera": "/a//b"}, "camera '/a//b': a topic name"),
+        ({"camera": "/a\n"}, r"camera '/a\\n': a topic name"),
     ],
 )
 def test_forms_that_are_none(given: dict[str, Any], rule: str) -> None:

@@ -189,7 +189,7 @@ def test_of_a_cut_bag_the_prefix_is_scored_and_the_status_says_so(
     }
     frames = results["out"]["frames"]
     assert 0 < len(frames) < 3
-    assert f"lost at the end: {3 - len(frames)} frames" in results["out"]["loss"]
+    assert f"lost: {3 - len(frames)} frames" in results["out"]["loss"]
     for frame, expected in zip(frames, results["whole"]["frames"], strict=False):
         if frame["mean_iou"] is not None:
             assert frame == expected
@@ -215,8 +215,12 @@ def test_a_bag_without_truth_has_a_report_without_scores(
     assert json.loads((tmp_path / "out" / "replay.json").read_bytes())["accuracy"] == []
     assert "mean confidence" in (tmp_path / "out" / "replay.html").read_text()
     (tmp_path / "g.yaml").write_text("mean_iou: {min: 0.1}")
-    assert run("replay", bag, "--out", tmp_path / "out", "--gates", tmp_path / "g.yaml") == 2
-    assert "there is no truth in the bags" in capsys.readouterr().err
+    assert run("replay", bag, "--out", tmp_path / "out", "--gates", tmp_path / "g.yaml") == 1
+    assert capsys.readouterr().err.endswith(
+        "gate mean_iou FAILED: bags without truth: it was not measured, at least 0.1 is asked for\n"
+    )
+    assert 'failures="1"' in (tmp_path / "out" / "junit.xml").read_text()
+    assert "bags without truth" in (tmp_path / "out" / "replay.html").read_text()
 
 
 def test_what_is_refused(
@@ -226,7 +230,8 @@ def test_what_is_refused(
     camvid = bags.write_bag(tmp_path / "0002")
     for arguments, rule in (
         ([tmp_path / "absent"], f"no such bag: {tmp_path}/absent"),
-        ([bag, "--threads", 0], "--threads is 0; at least 1 is needed"),
+        ([bag, "--threads", 0], "--threads is 0; 1 to 1024 are possible"),
+        ([bag, "--threads", 100_000], "--threads is 100000; 1 to 1024 are possible"),
         ([bag, "--max-frames", 0], "--max-frames is 0; at least 1 is needed"),
         (
             [bag, "--image-topic", "/x"],
@@ -242,6 +247,33 @@ def test_what_is_refused(
         assert rule in error
         assert error.count("\n") == 1
         assert not out.exists()
+
+
+def test_one_truth_with_unknown_ids_does_not_end_the_replay(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with BagWriter(tmp_path / "odd") as writer:
+        for index in range(3):
+            truth = bags.truth_image(index)
+            if index == 1:
+                truth.data[5] = 33
+            writer.write(bags.CAMERA.image, bags.noise_image(index), index + 1)
+            writer.write(str(bags.CAMERA.truth), truth, index + 1)
+    assert run("replay", tmp_path / "odd", "--weights", "random:tiny", "--out", tmp_path / "o") == 0
+    assert "truth of 200000000 ns holds id 33; the classes are 0 to 18" in capsys.readouterr().err
+    (accuracy,) = json.loads((tmp_path / "o" / "replay.json").read_bytes())["accuracy"]
+    assert accuracy["rows"][0]["frames"] == 2
+
+
+def test_images_one_pixel_wide_are_replayed(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "narrow") as writer:
+        for index in range(2):
+            size = (1, 400) if index else (400, 1)
+            writer.write(bags.CAMERA.image, bags.noise_image(index, size), index + 1)
+            writer.write(str(bags.CAMERA.truth), bags.truth_image(index, size), index + 1)
+    out = tmp_path / "out"
+    assert run("replay", tmp_path / "narrow", "--weights", "random:tiny", "--out", out) == 0
+    assert len(list((out / "pictures").iterdir())) == 2
 
 
 def test_the_classes_of_every_camera_s_truth_are_checked(

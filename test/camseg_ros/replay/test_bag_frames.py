@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Odd bags: truth before, after or without its image; repeats, disorder, rubbish; two cameras."""
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import bags
 import numpy as np
 from sensor_msgs.msg import Image
+from std_msgs.msg import String
 
 from camseg_ros.bag.camera_topics import find_cameras
+from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import open_bag
+from camseg_ros.bag.serialization import encode, type_name
 from camseg_ros.bag.writer import BagWriter
 from camseg_ros.conversions import rgb_from_image
 from camseg_ros.replay.bag_frames import BagFrame, BagFrames, CameraCounts
@@ -75,6 +79,55 @@ def test_bad_images_are_refused_and_the_others_come(tmp_path: Path) -> None:
     assert counts.problems[2] == (
         "truth of 300000000 ns is 16 x 12, its image 32 x 24; they are of one size"
     )
+
+
+def test_truth_with_ids_of_no_class_is_refused_where_the_classes_are_known(tmp_path: Path) -> None:
+    odd = bags.truth_image(1)
+    odd.data[3] = 19
+    unlabeled = bags.truth_image(2)
+    unlabeled.data[3] = 255
+    with BagWriter(tmp_path / "bag") as writer:
+        for index, truth in enumerate((bags.truth_image(0), odd, unlabeled)):
+            writer.write(TRUTH, truth, index + 1)
+            writer.write(IMAGE, bags.noise_image(index), index + 1)
+    with open_bag(tmp_path / "bag") as bag:
+        cameras = find_cameras(bag.topics)
+        trusting, knowing = BagFrames(bag, cameras), BagFrames(bag, cameras, 19)
+        assert [frame.truth is None for frame in trusting] == [False, False, False]
+        assert [frame.truth is None for frame in knowing] == [False, True, False]
+    counts = knowing.counts[NAME]
+    assert (counts.with_truth, counts.truth_refused) == (2, 1)
+    assert counts.problems == [
+        "truth of 200000000 ns holds id 19; the classes are 0 to 18, and 255 is unlabeled"
+    ]
+
+
+class MixedBag:
+    """Two types under one name, as two publishers of a topic can leave them."""
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        for number, (topic, content) in enumerate(
+            (
+                (IMAGE, bags.noise_image(0)),
+                (IMAGE, String(data="x")),
+                (TRUTH, bags.truth_image(0)),
+                (TRUTH, String(data="y")),
+            )
+        ):
+            if topic in topics:
+                kind = type_name(type(content))
+                yield BagMessage(topic, kind, number, encode(content), "cdr")
+
+
+def test_messages_of_another_type_among_the_images_are_refused() -> None:
+    frames = BagFrames(MixedBag(), [bags.CAMERA])  # type: ignore[arg-type]
+    assert [frame.truth is None for frame in frames] == [False]
+    counts = frames.counts[NAME]
+    assert (counts.images, counts.refused, counts.truth_refused) == (2, 1, 1)
+    assert sorted(counts.problems) == [
+        f"{IMAGE}: a message of std_msgs/msg/String among the images",
+        f"{TRUTH}: truth of type std_msgs/msg/String: an Image of mono8 is needed",
+    ]
 
 
 def test_cameras_are_apart(tmp_path: Path) -> None:

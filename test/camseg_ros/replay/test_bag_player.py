@@ -23,6 +23,7 @@ from camseg_ros.bag.camera_topics import find_cameras
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.bag.serialization import encode
+from camseg_ros.bag.writer import BagWriter
 from camseg_ros.conversions import array_from_image_message, stamp_ns
 from camseg_ros.dds_environment import use_free_domain
 from camseg_ros.replay.bag_player import BagPlayer, PlaySettings, _BagTime
@@ -103,6 +104,7 @@ def test_every_frame_comes_once_in_order_with_truth_and_clock(
     assert listener.stamps == stamps(0, 1, 2, 3, 4)
     assert len(count) == 5
     assert [*player.sent_ns[bags.CAMERA.name]] == listener.stamps
+    assert player.played == {bags.CAMERA.name: 5}
     assert listener.clock_ns == sorted(listener.clock_ns)
     # An image never comes before its time.
     for clock_ns, stamp in zip(listener.clock_at[1:], listener.stamps[1:], strict=True):
@@ -114,9 +116,27 @@ def test_loops_and_start_offset(played: tuple[BagPlayer, Bag, Listener]) -> None
     player.play(bag, PlaySettings(rate=RATE, loops=2, start_offset_s=0.25))
     listener.wait_for(4)
     assert listener.stamps == stamps(3, 4, 3, 4)
+    assert player.played == {bags.CAMERA.name: 4}
+    sent_ns = player.sent_ns[bags.CAMERA.name]
+    assert sorted(sent_ns) == stamps(3, 4)
+    assert sent_ns[stamps(4)[0]] > sent_ns[stamps(3)[0]]
     assert min(listener.clock_ns) >= stamps(0)[0] + 250_000_000
     with pytest.raises(CamsegError, match=r"the start offset is 0\.5 s, but .* is 0\.400 s long$"):
         player.play(bag, PlaySettings(start_offset_s=0.5))
+
+
+def test_an_image_of_a_stamp_that_was_played_is_left_out_as_offline(
+    played: tuple[BagPlayer, Bag, Listener], tmp_path: Path
+) -> None:
+    player, _, listener = played
+    with BagWriter(tmp_path / "odd") as writer:
+        for log_ns, index in enumerate((1, 0, 1, 2), start=1):
+            writer.write(bags.CAMERA.image, bags.noise_image(index), log_ns)
+    with open_bag(tmp_path / "odd") as odd:
+        player.play(odd, PlaySettings(rate=RATE, loops=2))
+    listener.wait_for(6)
+    assert listener.stamps == stamps(1, 0, 2) * 2
+    assert player.played == {bags.CAMERA.name: 6}
 
 
 def test_pause_stops_time_and_resume_goes_on(played: tuple[BagPlayer, Bag, Listener]) -> None:
@@ -159,10 +179,13 @@ def test_compressed_truth_is_played_raw() -> None:
         player = BagPlayer(client.node, [bags.CAMERA])
         played = player._decode(BagMessage(str(bags.CAMERA.truth), kind, 7, encode(packed), "cdr"))
         torn = player._decode(BagMessage(str(bags.CAMERA.truth), kind, 7, b"\0\1\0\0", "cdr"))
+        word = encode(String(data="x"))
+        other = player._decode(BagMessage(bags.CAMERA.image, "std_msgs/msg/String", 7, word, "cdr"))
         client.close()
     assert (played.encoding, played.header.stamp.nanosec) == ("mono8", 7)
     assert np.array_equal(array_from_image_message(played), ids)
     assert torn is None
+    assert other is None
 
 
 def test_the_bag_s_time_runs_by_its_rate_and_stands_while_paused() -> None:

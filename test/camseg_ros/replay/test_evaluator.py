@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import bags
@@ -109,8 +112,9 @@ def test_what_comes_before_the_labels_is_kept_with_its_time() -> None:
     assert evaluator.label_set is not None
     assert evaluator.label_set.names == CITYSCAPES.names
     assert evaluator.weights_sha256 == "ab" * 32
-    (arrived_ns,) = evaluator.arrived_ns["left"].values()
-    assert arrived_ns == evaluator.last_ns > 0
+    assert evaluator.stamps == {"left": {10**9}}
+    arrived_ns = evaluator.last_ns
+    assert arrived_ns > 0
     node.hear(CONFIDENCE, 3, most=256)
     assert evaluator.last_ns == arrived_ns  # no mask
     found = evaluator.scores["left"]
@@ -120,16 +124,48 @@ def test_what_comes_before_the_labels_is_kept_with_its_time() -> None:
     assert found.frames[0].mean_confidence == pytest.approx(picture(3, 256).mean() / 255)
 
 
-def test_a_mask_that_comes_again_arrived_first() -> None:
+def player_of(sent_ns: dict[int, int]) -> Any:
+    return SimpleNamespace(lock=threading.Lock(), sent_ns={"left": sent_ns})
+
+
+def test_latency_is_from_the_last_time_that_the_frame_was_played() -> None:
+    node = StubNode()
+    evaluator = evaluator_of(node)
+    sent_ns = {7: 0}
+    evaluator.sent_by(player_of(sent_ns))
+    node.hear_labels()
+    sent_ns[7] = start_ns = time.monotonic_ns()  # in the second loop; it was dropped in the first
+    node.hear(MASK, 1, stamp_ns=7)
+    first_ns = evaluator.last_ns
+    assert evaluator.latency_ns == {"left": {7: first_ns - start_ns}}
+    node.hear(MASK, 1, stamp_ns=7)
+    node.hear(MASK, 1, stamp_ns=8)  # of another player
+    assert evaluator.latency_ns == {"left": {7: first_ns - start_ns}}
+    assert evaluator.last_ns > first_ns
+    assert evaluator.stamps == {"left": {7, 8}}
+    assert evaluator.scores["left"].masks == 3
+
+
+def test_without_a_player_there_is_no_latency() -> None:
     node = StubNode()
     evaluator = evaluator_of(node)
     node.hear_labels()
     node.hear(MASK, 1, stamp_ns=7)
-    first_ns = evaluator.last_ns
-    node.hear(MASK, 1, stamp_ns=7)
-    assert evaluator.last_ns > first_ns
-    assert evaluator.arrived_ns == {"left": {7: first_ns}}
-    assert evaluator.scores["left"].masks == 2
+    assert evaluator.latency_ns == {"left": {}}
+
+
+def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
+    node = StubNode()
+    evaluator = evaluator_of(node, None)
+    node.hear_labels()
+    with output_bag(tmp_path / "bag", evaluator) as masks:
+        evaluator.record(masks)
+        for topic in (MASK, MASK, CONFIDENCE, MASK, CONFIDENCE, CONFIDENCE):
+            node.hear(topic, 1, stamp_ns=7)
+    with open_bag(tmp_path / "bag") as bag:
+        assert {name: topic.count for name, topic in bag.topics.items()} == {
+            "/segment_node/labels": 1, MASK: 1, CONFIDENCE: 1,
+        }  # fmt: skip
 
 
 def test_labels_that_come_again_change_nothing() -> None:

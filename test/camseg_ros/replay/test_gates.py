@@ -87,7 +87,10 @@ def test_outcomes_and_junit(tmp_path: Path) -> None:
         ("", r"has no gates; e\.g\. mean_iou: \{min: 0\.6\} is needed"),
         ("- a", "has no gates"),
         ("a: [", r"gates\.yaml, line 1: not YAML: "),
-        ("mean_iou: {min: 0.1}\nmean_iou: {min: 0.9}", "line 2: not YAML: key 'mean_iou' stands tw"),
+        (
+            "mean_iou: {min: 0.1}\nmean_iou: {min: 0.9}",
+            "line 2: not YAML: key 'mean_iou' stands tw",
+        ),
         ("mean_iou: {min: 2020-13-45}", "not YAML: month must be in 1..12"),
         ("mean_iou: " + 5000 * "[", "not YAML: "),
         ("mean_iou: {min: 1" + 400 * "0" + "}", "gate mean_iou is {'min': 100.*; min, max or both"),

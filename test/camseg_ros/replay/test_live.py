@@ -64,7 +64,7 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
             assert content == offline[stamp]
     content = json.loads((tmp_path / "live" / "replay.json").read_bytes())
     camera = content["live"]["cameras"][NAME]
-    assert camera["played"] == 12
+    assert camera["played"] == 24
     assert camera["accuracy"]["frames"] == len(lived)
     counts = camera["counts"]
     assert counts["in"] == counts["out"] + counts["dropped"] + counts["refused"]
@@ -77,7 +77,7 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
     page = (tmp_path / "live" / "replay.html").read_text()
     for text in ("Live replay", "Timing, over DDS", "Accuracy of the frames that came out"):
         assert text in page
-    assert f"{NAME}: played 12, in " in said
+    assert f"{NAME}: played 24, in " in said
 
 
 def test_gates_of_a_live_replay(
@@ -119,6 +119,20 @@ def test_what_is_refused(
     error = capsys.readouterr().err
     assert error.startswith(f"camseg: {rule}")
     assert error.count("\n") == 1
+
+
+def test_a_gate_of_an_unknown_class_is_refused_before_the_bag_is_played(
+    drawn_bag: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("class_iou: {boat: {min: 0.1}}")
+    how = ["--gates", gates, "--out", tmp_path / "out", "--weights", "random:tiny"]
+    for mode in ("offline", "live"):
+        assert run("replay", drawn_bag, "--mode", mode, *how) == 2
+        errors = capfd.readouterr().err
+        assert "camseg: gate class_iou.boat: the weights know no class 'boat'; known are" in errors
+        assert mode == "offline" or "frames in 0 = out 0 + dropped 0 + refused 0" in errors
+    assert not (tmp_path / "out" / "replay.html").exists()
 
 
 def test_truth_of_other_classes_is_refused(
@@ -206,6 +220,8 @@ def test_player_and_evaluator_as_programs_of_their_own(
     assert camera["accuracy"]["frames"] >= 6
     assert camera["accuracy"]["frames"] == camera["masks"]
     assert content["live"]["node_ms"]["age"]["p99"] > 0.0
+    assert content["live"]["rate"] is None
+    assert "Played by another player." in (out / "replay.html").read_text()
 
 
 @pytest.mark.parametrize(
@@ -214,8 +230,18 @@ def test_player_and_evaluator_as_programs_of_their_own(
         ("play_node", [], "play_node: no bag; -p bag:=FOLDER is needed"),
         ("play_node", ["bag:=/nowhere"], "play_node: no such bag: /nowhere"),
         ("play_node", ["bag:=/nowhere", "rate:=0.0"], "play_node: the rate is 0.0; 0.001"),
-        ("play_node", ["bag:=3"], "play_node: "),
+        ("play_node", ["bag:=3"], "play_node: parameter bag is 3; text is needed"),
+        ("play_node", ["rate:=fast"], "play_node: parameter rate is 'fast'; a number is needed"),
+        ("play_node", ["bag:=/nowhere", "rate:=2"], "play_node: no such bag: /nowhere"),
+        ("play_node", ["loops:=1.5"], "play_node: parameter loops is 1.5; a whole number is nee"),
+        (
+            "play_node",
+            ["image_topics:=[1, 2]"],
+            "play_node: parameter image_topics is [1, 2]; a list of",
+        ),
         ("evaluate_node", ["cameras:=[a, b]"], "evaluate_node: cameras has 2 entries and truth"),
+        ("evaluate_node", ["cameras:=[]"], "evaluate_node: cameras has 0 entries and truth_topics"),
+        ("evaluate_node", ["name:=../x"], "evaluate_node: name is '../x'; a name of a folder is n"),
         ("evaluate_node", ["gates:=/nowhere.yaml"], "evaluate_node: cannot read /nowhere.yaml"),
     ],
 )

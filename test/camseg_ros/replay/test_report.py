@@ -68,11 +68,11 @@ def test_notes_say_what_a_reader_must_know() -> None:
     counts = CameraCounts(images=9, refused=2, repeated=3, unordered=1, problems=["bad step"])
     found = replace(
         made_drive(),
-        loss="damaged: cut off; lost at the end: 4 frames, 0.400 s",
+        loss="damaged: cut off; lost: 4 frames, 0.400 s",
         counts={"left": asdict(counts)},
     )
     assert list(replay_notes([found])) == [
-        "0002 is damaged: cut off; lost at the end: 4 frames, 0.400 s.",
+        "0002 is damaged: cut off; lost: 4 frames, 0.400 s.",
         "0002: 2 images could not be read.",
         "0002: 3 images have the stamp of an earlier one and are left out.",
         "0002: 1 images are older than one before them.",

@@ -60,6 +60,16 @@ def test_image_overlay_and_confidence_stand_beside_each_other() -> None:
         assert (tile == color).all()
 
 
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (70_000, 2), (2, 70_000)])
+def test_images_of_extreme_shapes_can_be_written(tmp_path: Path, size: tuple[int, int]) -> None:
+    snapshots = Snapshots(tmp_path, "x", 1, CITYSCAPES)
+    ids = np.zeros(size, np.uint8)
+    snapshots.offer(0, np.zeros((*size, 3), np.uint8), ids, ids)
+    picture = cv2.imread(str(tmp_path / "pictures" / "x_000000.jpg"))
+    assert picture.shape[0] <= 1000
+    assert picture.shape[1] <= 3 * TILE_WIDTH_PIXELS
+
+
 def test_a_very_flat_image_keeps_a_row() -> None:
     flat = np.zeros((1, 2000), np.uint8)
     assert strip(np.zeros((1, 2000, 3), np.uint8), flat, flat, CITYSCAPES).shape[0] == 1

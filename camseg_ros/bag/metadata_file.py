@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``metadata.yaml`` says about a rosbag2 folder: files, counts, times; a hint, not the truth.
+
+The files themselves are read. This tells their order, and what they held when the bag was whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+METADATA = "metadata.yaml"
+
+
+@dataclass(frozen=True)
+class BagMetadata:
+    """What can be read of it.
+
+    Attributes:
+        file_names: of the storage files, in their order, without folders; empty where not known.
+        counts: messages per topic; None where not known.
+        end_ns: log time of the last message, nanoseconds; None where not known.
+    """
+
+    file_names: tuple[str, ...] = ()
+    counts: Mapping[str, int] | None = None
+    end_ns: int | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> BagMetadata:
+        """Read the file; what is absent or damaged of it is not known."""
+        try:
+            # This loader leaves every scalar a text: dates and numbers are checked here.
+            text = (folder / METADATA).read_text(encoding="utf-8")
+            content = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes no objects
+            metadata = content["rosbag2_bagfile_information"]
+        except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError):
+            return cls()
+        return cls(_file_names(metadata), _counts(metadata), _end_ns(metadata))
+
+
+def _file_names(metadata: Any) -> tuple[str, ...]:
+    try:
+        names = metadata["relative_file_paths"]
+    except (LookupError, TypeError):
+        return ()
+    if not isinstance(names, list):
+        return ()
+    return tuple(Path(name).name for name in names if isinstance(name, str) and Path(name).name)
+
+
+def _counts(metadata: Any) -> Mapping[str, int] | None:
+    counts: Counter[str] = Counter()
+    try:
+        for entry in metadata["topics_with_message_count"]:
+            counts[str(entry["topic_metadata"]["name"])] += int(entry["message_count"])
+    except (LookupError, TypeError, ValueError):
+        return None
+    return counts
+
+
+def _end_ns(metadata: Any) -> int | None:
+    try:
+        start = int(metadata["starting_time"]["nanoseconds_since_epoch"])
+        return start + int(metadata["duration"]["nanoseconds"])
+    except (LookupError, TypeError, ValueError):
+        return None

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open one file of a bag: by the rosbags library where it is whole, else up to the damage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from rosbags.rosbag1 import Reader as Reader1
+from rosbags.rosbag2 import Reader as Reader2
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic
+from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
+from camseg_ros.bag.damaged_rosbag1 import DamagedRosbag1
+from camseg_ros.bag.damaged_sqlite import DamagedSqlite, is_cut_off
+from camseg_ros.bag.serialization import Wire, decompressed
+from camseg_ros.bag.sqlite_journal import UnusableJournalError, find_journals, recover_copy
+
+MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
+ROS1_SUFFIXES = (".bag", ".active")
+"""The latter is what a recorder's ``.bag.active`` ends in, before it is done."""
+
+URI_CHARACTERS = "#?%"
+"""What the library does not escape in the path of a SQLite file."""
+
+BLOCK_BYTES = 1 << 20
+
+
+def is_storage(path: Path) -> bool:
+    """Tell whether a file's name is that of a rosbag2 file, compressed as a whole or not."""
+    suffix = Path(path.stem).suffix if path.suffix == ZSTD else path.suffix
+    return suffix in (MCAP, SQLITE)
+
+
+def open_storage(path: Path) -> tuple[BagFile, str]:
+    """Open one file, by its name's end.
+
+    Returns:
+        The file, and what is wrong with it in a few words; empty for a whole one.
+
+    Raises:
+        CamsegError: its name has another end.
+        OSError: it cannot be read.
+    """
+    if path.suffix == MCAP:
+        return _open_mcap(path)
+    if path.suffix == SQLITE:
+        return _open_sqlite(path)
+    if path.suffix in ROS1_SUFFIXES:
+        return _open_rosbag1(path)
+    if is_storage(path):
+        return _open_decompressed(path)
+    raise CamsegError(
+        f"{path} is no bag: a folder, or a file that ends in {MCAP}, {SQLITE}, {MCAP}{ZSTD}, "
+        f"{SQLITE}{ZSTD} or {ROS1_SUFFIXES[0]} is needed"
+    )
+
+
+class WholeFile:
+    """What the rosbags library reads; a `BagFile`."""
+
+    def __init__(self, reader: Any, wire: Wire) -> None:
+        """Open the library's reader; raises whatever it raises."""
+        self._reader, self._wire = reader, wire
+        self._reader.open()
+        count = self._reader.message_count
+        self.start_ns: int | None = int(self._reader.start_time) if count else None
+        # The library's end is one nanosecond after the last message.
+        self.end_ns: int | None = int(self._reader.end_time) - 1 if count else None
+        counts: Counter[str] = Counter()
+        types: dict[str, str] = {}
+        for connection in self._connections:
+            counts[connection.topic] += connection.msgcount
+            types.setdefault(connection.topic, connection.msgtype)
+        self.topics = {name: BagTopic(name, types[name], counts[name]) for name in types}
+
+    @property
+    def _connections(self) -> list[Any]:
+        """Those whose messages are in the wire format."""
+        found = self._reader.connections
+        return [c for c in found if getattr(c.ext, "serialization_format", "cdr") == "cdr"]
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Give the messages of some topics by log time."""
+        connections = [c for c in self._connections if c.topic in topics]
+        if not connections:  # to the library, no connection is all of them
+            return
+        for connection, log_ns, raw in self._reader.messages(connections):
+            content = decompressed(raw) if self._wire == "cdr" else raw
+            yield BagMessage(connection.topic, connection.msgtype, int(log_ns), content, self._wire)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()
+
+
+class FileInFolder:
+    """A file in a temporary folder, which goes with it; a `BagFile`."""
+
+    def __init__(self, file: BagFile, folder: tempfile.TemporaryDirectory[str]) -> None:
+        """Take the open file and its folder."""
+        self._file, self._folder = file, folder
+        self.topics, self.start_ns, self.end_ns = file.topics, file.start_ns, file.end_ns
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Give the messages of some topics."""
+        return self._file.messages(topics)
+
+    def close(self) -> None:
+        """Close the file and remove the folder."""
+        self._file.close()
+        self._folder.cleanup()
+
+
+def _open_mcap(path: Path) -> tuple[BagFile, str]:
+    try:
+        if has_full_index(path):
+            return WholeFile(Reader2(path), "cdr"), ""
+    except OSError:
+        raise
+    except Exception:  # libraries raise many types on damaged bytes # noqa: S110 - read below
+        pass
+    # Some files are legal that the library refuses or reads in part: without index, or profile.
+    file = DamagedMcap(path)
+    return file, "" if file.is_whole else f"{path.name} is cut off or torn"
+
+
+def _open_sqlite(path: Path) -> tuple[BagFile, str]:
+    if is_cut_off(path):
+        return DamagedSqlite(path), f"{path.name} is cut off (shorter than its header says)"
+    if find_journals(path):
+        folder = _temporary_folder()
+        try:
+            file, reason = _open_sqlite_alone(recover_copy(path, Path(folder.name)))
+            return FileInFolder(file, folder), reason
+        except UnusableJournalError as error:
+            folder.cleanup()
+            return DamagedSqlite(path), str(error)
+        except BaseException:
+            folder.cleanup()
+            raise
+    if any(character in str(path) for character in URI_CHARACTERS):
+        folder = _temporary_folder()
+        link = Path(folder.name) / f"bag{SQLITE}"
+        link.symlink_to(path.resolve())
+        file, reason = _open_sqlite_alone(link)
+        return FileInFolder(file, folder), reason
+    return _open_sqlite_alone(path)
+
+
+def _open_sqlite_alone(path: Path) -> tuple[BagFile, str]:
+    try:
+        return WholeFile(Reader2(path), "cdr"), ""
+    except OSError:
+        raise
+    except Exception as error:  # libraries raise many types on damaged bytes
+        reason = _one_line(error, path)
+        return DamagedSqlite(path), f"{path.name} is cut off or torn ({reason})"
+
+
+def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
+    try:
+        return WholeFile(Reader1(path), "ros1"), ""
+    except OSError:
+        raise
+    except Exception:  # libraries raise many types on damaged bytes
+        return DamagedRosbag1(path), f"{path.name} is cut off or torn"
+
+
+def _open_decompressed(path: Path) -> tuple[BagFile, str]:
+    folder = _temporary_folder()
+    storage = Path(folder.name) / path.stem
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    try:
+        # What a damaged file then lacks, its reader finds.
+        with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
+            while block := source.read(BLOCK_BYTES):
+                target.write(decompressor.decompress(block))
+        file, reason = open_storage(storage)
+    except BaseException:
+        folder.cleanup()
+        raise
+    return FileInFolder(file, folder), reason and f"{path.name}: {reason}"
+
+
+def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="camseg_bag_")
+
+
+def _one_line(error: Exception, path: Path) -> str:
+    return " ".join(str(error).replace(str(path), path.name).split())[:200]
