@@ -40,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a path that cannot be: too long, a loop of links
+        if error.filename is None:
+            raise
+        print(f"camseg: {error.filename}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
 
 
 def _show_warning(

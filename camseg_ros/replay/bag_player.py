@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rclpy.duration import Duration
+from rclpy.exceptions import InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -62,7 +63,11 @@ class BagPlayer:
     """
 
     def __init__(self, node: Node, cameras: Sequence[CameraTopics]) -> None:
-        """Create the publishers on ``node``; topics are those of the bag."""
+        """Create the publishers on ``node``; topics are those of the bag.
+
+        Raises:
+            CamsegError: a topic's name is none in ROS 2, as it may be in bags of others.
+        """
         self.sent_ns: dict[str, dict[int, int]] = {camera.name: {} for camera in cameras}
         self.played = {camera.name: 0 for camera in cameras}
         self.lock = threading.Lock()
@@ -82,8 +87,16 @@ class BagPlayer:
                 (camera.truth, Image, truth),
                 (camera.about, String, latched),
             ):
-                if topic is not None:
+                if topic is None:
+                    continue
+                try:
                     self._publishers[topic] = node.create_publisher(message_type, topic, quality)
+                except InvalidTopicNameException as error:
+                    raise CamsegError(
+                        f"topic {topic!r} cannot be played: parts of letters, digits and "
+                        "underscores that begin with no digit are needed in ROS 2; an offline "
+                        "replay takes any name"
+                    ) from error
         self._images = [self._publishers[camera.image] for camera in cameras]
         self._truth_topics = [camera.truth for camera in cameras if camera.truth]
         self._truth = [self._publishers[topic] for topic in self._truth_topics]

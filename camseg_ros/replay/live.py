@@ -92,12 +92,12 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
         about = abouts[0]
         parameters = {**bag_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())
-        process = stack.enter_context(node_process(parameters))
         client = NodeClient(context, "camseg_replay", [camera.name for camera in cameras])
         stack.callback(client.close)
         player = BagPlayer(client.node, cameras)
         evaluator = Evaluator(client.node, {camera.name: camera.truth for camera in cameras})
         evaluator.sent_by(player)
+        process = stack.enter_context(node_process(parameters))
         client.start()
         client.wait_until_active(process, lambda: player.is_heard() and player.truth_is_heard())
         client.poll(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")

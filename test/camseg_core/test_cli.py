@@ -429,6 +429,33 @@ def test_an_interrupt_is_status_130(
     assert capfd.readouterr() == ("", "camseg: interrupted\n")
 
 
+def test_a_path_that_cannot_be_is_one_line(
+    inputs: Path,
+    parity: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def look(*_arguments: object) -> None:
+        (tmp_path / ("a" * 300)).stat()
+
+    monkeypatch.setattr(segment_files, "segment_files", look)
+    status = main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
+    assert status == 2
+    assert capfd.readouterr() == ("", f"camseg: {tmp_path}/{'a' * 300}: File name too long\n")
+
+
+def test_other_errors_of_the_system_are_not_hidden(
+    inputs: Path, parity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise OSError("no memory for a thread")
+
+    monkeypatch.setattr(segment_files, "segment_files", fail)
+    with pytest.raises(OSError, match="no memory for a thread"):
+        main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
+
+
 # verify
 
 

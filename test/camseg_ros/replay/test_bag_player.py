@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
-from camseg_ros.bag.camera_topics import find_cameras
+from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.bag.serialization import encode
@@ -186,6 +186,15 @@ def test_compressed_truth_is_played_raw() -> None:
     assert np.array_equal(array_from_image_message(played), ids)
     assert torn is None
     assert other is None
+
+
+@pytest.mark.parametrize("topic", ["/0cam/image", "/my-cam/image"])
+def test_names_that_ros_2_does_not_know(topic: str) -> None:
+    with ros_context() as context:
+        client = NodeClient(context, "player")
+        with pytest.raises(CamsegError, match=f"^topic '{topic}' cannot be played: parts of lett"):
+            BagPlayer(client.node, [CameraTopics("cam", topic)])
+        client.close()
 
 
 def test_the_bag_s_time_runs_by_its_rate_and_stands_while_paused() -> None:
