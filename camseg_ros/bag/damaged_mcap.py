@@ -12,6 +12,7 @@ import struct
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 import lz4.frame
 import zstandard
@@ -124,7 +125,7 @@ class DamagedMcap:
                 self.is_whole = True
                 return
             file.seek(whole)
-            yield from _records_in(_torn_chunk(file.read(LARGEST_RECORD_BYTES)))
+            yield from _records_in(_torn_chunk(_cut_off_record(file)))
 
 
 def _records_in(chunk: bytes) -> Iterator[McapRecord]:
@@ -136,14 +137,26 @@ def _records_in(chunk: bytes) -> Iterator[McapRecord]:
         yield from reader.records
 
 
-def _torn_chunk(rest: bytes) -> bytes:
-    """Give what can be read of the content of the chunk that the file was cut off in."""
-    if len(rest) < RECORD_START.size:
+def _cut_off_record(file: IO[bytes]) -> bytes:
+    """Read what is there of the chunk that begins here; nothing if it is no chunk or whole."""
+    start = file.tell()
+    rest = file.seek(0, io.SEEK_END) - start
+    file.seek(start)
+    if rest < RECORD_START.size:
         return b""
-    opcode, length = RECORD_START.unpack_from(rest)
+    head = file.read(RECORD_START.size)
+    opcode, length = RECORD_START.unpack(head)
+    if opcode != Opcode.CHUNK or not rest < RECORD_START.size + length < LARGEST_RECORD_BYTES:
+        return b""  # a whole one is damaged inside: nothing tells where
+    return head + file.read()
+
+
+def _torn_chunk(rest: bytes) -> bytes:
+    """Give what can be read of the content of a chunk that the file was cut off in."""
+    if not rest:
+        return b""
+    _, length = RECORD_START.unpack_from(rest)
     missing = length - (len(rest) - RECORD_START.size)
-    if opcode != Opcode.CHUNK or not 0 < missing < LARGEST_RECORD_BYTES:
-        return b""  # or a whole one that is damaged inside: nothing tells where
     with suppress(Exception):
         chunk = Chunk.read(ReadDataStream(io.BytesIO(rest[RECORD_START.size :] + bytes(missing))))
         content: bytes = chunk.data[: max(0, len(chunk.data) - missing)]

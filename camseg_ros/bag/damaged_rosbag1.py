@@ -88,16 +88,17 @@ class DamagedRosbag1:
         with self._path.open("rb") as file, suppress(Exception):  # the library raises many types
             if file.read(len(MAGIC)) != MAGIC:
                 return
+            end = self._path.stat().st_size
             while True:
                 header = Header.read(file)
                 size = read_uint32(file)
-                if size > LARGEST_RECORD_BYTES:
+                is_chunk = header.get_uint8("op") == RecordType.CHUNK
+                is_whole = file.tell() + size <= end
+                if size > LARGEST_RECORD_BYTES or not (is_whole or is_chunk):
                     return
                 content = file.read(size)
-                if header.get_uint8("op") == RecordType.CHUNK:
+                if is_chunk:
                     yield from _records_in(_chunk(header, content))
-                if len(content) < size:
-                    return
                 yield header, content
 
 

@@ -58,10 +58,14 @@ def _counts(metadata: Any) -> Mapping[str, int] | None:
     counts: Counter[str] = Counter()
     try:
         for entry in metadata["topics_with_message_count"]:
-            counts[str(entry["topic_metadata"]["name"])] += int(entry["message_count"])
+            topic = entry["topic_metadata"]
+            if not topic["type"]:  # behind the name, which is whole then
+                return None
+            counts[topic["name"]] += int(entry["message_count"])
+        total = int(metadata["message_count"])
     except (LookupError, TypeError, ValueError):
         return None
-    return counts
+    return counts if sum(counts.values()) == total else None  # else it was cut off or edited
 
 
 def _end_ns(metadata: Any) -> int | None:

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from rosbags.rosbag1 import Writer as Rosbag1Writer
+from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys.store import Typestore
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
@@ -42,13 +46,80 @@ def write_bag(
     storage: Any = "mcap",
     compression: Any = "none",
     size: tuple[int, int] = (24, 32),
+    first: int = 0,
 ) -> Path:
     with BagWriter(path, storage, compression) as writer:
-        writer.write("/about", String(data="noise"), STEP_NS, latched=True)
-        for index in range(frames):
+        writer.write("/about", String(data="noise"), (first + 1) * STEP_NS, latched=True)
+        for index in range(first, first + frames):
             stamp_ns = (index + 1) * STEP_NS
             writer.write(CAMERA.image, noise_image(index, size), stamp_ns)
             writer.write(str(CAMERA.truth), truth_image(index, size), stamp_ns)
+    return path
+
+
+def write_rosbag1(path: Path, frames: int = 6, compression: Any = None) -> Path:
+    """Write the same images and truth as ROS 1 does; compression is "bz2", "lz4" or None."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    writer = Rosbag1Writer(path)
+    if compression:
+        writer.set_compression(Rosbag1Writer.CompressionFormat[compression.upper()])
+    with writer:
+        connections = {
+            topic: writer.add_connection(topic, "sensor_msgs/msg/Image", typestore=store)
+            for topic in (CAMERA.image, str(CAMERA.truth))
+        }
+        for index in range(frames):
+            stamp_ns = (index + 1) * STEP_NS
+            pictures = (noise_image(index), truth_image(index))
+            for connection, picture in zip(connections.values(), pictures, strict=True):
+                writer.write(connection, stamp_ns, _ros1_bytes(store, picture, index))
+    return path
+
+
+def _ros1_bytes(store: Typestore, picture: Image, sequence: int) -> bytes:
+    stamp = picture.header.stamp
+    content = store.types["sensor_msgs/msg/Image"](
+        header=store.types["std_msgs/msg/Header"](
+            seq=sequence,
+            stamp=store.types["builtin_interfaces/msg/Time"](sec=stamp.sec, nanosec=stamp.nanosec),
+            frame_id=picture.header.frame_id,
+        ),
+        height=picture.height,
+        width=picture.width,
+        encoding=picture.encoding,
+        is_bigendian=0,
+        step=picture.step,
+        data=np.frombuffer(picture.data, np.uint8),
+    )
+    return bytes(store.serialize_ros1(content, "sensor_msgs/msg/Image"))
+
+
+def write_split_bag(path: Path, parts: int = 2, frames: int = 3) -> Path:
+    """Write a bag in several files, as recorders do, with metadata.yaml of all."""
+    path.mkdir(parents=True)
+    information: dict[str, Any] = {}
+    for part in range(parts):
+        one = write_bag(path / f"part_{part}", frames, first=part * frames)
+        shutil.move(storage_file(one), path / f"{path.name}_{part}.mcap")
+        content = yaml.safe_load((one / "metadata.yaml").read_text())
+        found = content["rosbag2_bagfile_information"]
+        shutil.rmtree(one)
+        if not information:
+            information = {**found, "relative_file_paths": []}
+        else:
+            information["message_count"] += found["message_count"]
+            pairs = zip(
+                information["topics_with_message_count"],
+                found["topics_with_message_count"],
+                strict=True,
+            )
+            for entry, other in pairs:
+                entry["message_count"] += other["message_count"]
+        information["relative_file_paths"].append(f"{path.name}_{part}.mcap")
+    information.pop("files", None)
+    information["duration"]["nanoseconds"] = (parts * frames - 1) * STEP_NS
+    text = yaml.safe_dump({"rosbag2_bagfile_information": information}, sort_keys=False)
+    (path / "metadata.yaml").write_text(text)
     return path
 
 

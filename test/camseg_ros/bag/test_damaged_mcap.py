@@ -8,11 +8,12 @@ import bags
 import numpy as np
 import pytest
 import zstandard
-from mcap.writer import CompressionType, Writer
+from mcap.writer import CompressionType, IndexType, Writer
 from rosbags.typesys import Stores, get_typestore
 
 from camseg_ros.bag.contents import BagTopic
-from camseg_ros.bag.damaged_mcap import DamagedMcap
+from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
+from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.serialization import ZSTD_MAGIC, encode
 
 IMAGE = bags.CAMERA.image
@@ -37,14 +38,22 @@ def write(
     return contents
 
 
-def write_images(path: Path, contents: list[bytes], *, encoding: str = "cdr", **how: Any) -> None:
+def write_images(
+    path: Path,
+    contents: list[bytes],
+    *,
+    encoding: str = "cdr",
+    profile: str = "ros2",
+    schema: str = MESSAGE_TYPE,
+    **how: Any,
+) -> None:
     store = get_typestore(Stores.ROS2_JAZZY)
     definition, _ = store.generate_msgdef(MESSAGE_TYPE, ros_version=2)
     with path.open("wb") as file:
         writer = Writer(file, **how)
-        writer.start("ros2", "tests")
-        schema = writer.register_schema(MESSAGE_TYPE, "ros2msg", definition.encode())
-        channel = writer.register_channel(IMAGE, encoding, schema)
+        writer.start(profile, "tests")
+        schema_id = writer.register_schema(schema, f"{profile}msg", definition.encode())
+        channel = writer.register_channel(IMAGE, encoding, schema_id)
         for index, content in enumerate(contents):
             writer.add_message(channel, 10 - index % 3, content, publish_time=0)
         writer.finish()
@@ -136,11 +145,56 @@ def test_messages_that_are_compressed_one_by_one(tmp_path: Path) -> None:
     assert read(file) == contents
 
 
-def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
-    write(tmp_path / "a.mcap", 3, CompressionType.NONE, encoding="ros1")
+def test_other_wires_than_those_of_ros_are_no_topics(tmp_path: Path) -> None:
+    write(tmp_path / "a.mcap", 3, CompressionType.NONE, encoding="json")
     file = DamagedMcap(tmp_path / "a.mcap")
     assert file.is_whole
     assert file.topics == {}
+
+
+def test_what_a_converter_made_of_a_ros_1_bag(tmp_path: Path) -> None:
+    with open_bag(bags.write_rosbag1(tmp_path / "a.bag", 3)) as old:
+        contents = [bytes(message.raw) for message in old.messages([IMAGE])]
+    path = tmp_path / "a.mcap"
+    write_images(path, contents, encoding="ros1", profile="ros1", schema="sensor_msgs/Image")
+    file = DamagedMcap(path)
+    assert file.topics == {IMAGE: BagTopic(IMAGE, MESSAGE_TYPE, 3)}
+    for index, message in enumerate(file.messages([IMAGE])):
+        assert message.wire == "ros1"
+        assert message.decode().data == bags.noise_image(index).data
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, True),
+        ({"compression": CompressionType.NONE, "chunk_size": 3000}, True),
+        ({"use_summary_offsets": False}, True),
+        ({"use_chunking": False}, False),
+        ({"use_statistics": False}, False),
+        ({"repeat_channels": False}, False),
+        ({"repeat_schemas": False}, False),
+        ({"index_types": IndexType.NONE}, False),
+        ({"index_types": IndexType.CHUNK}, False),
+        ({"index_types": IndexType.MESSAGE}, False),
+        ({"index_types": IndexType.CHUNK | IndexType.MESSAGE}, True),
+    ],
+)
+def test_an_index_is_used_where_it_is_full(
+    tmp_path: Path, how: dict[str, Any], expected: bool
+) -> None:
+    path = tmp_path / "a.mcap"
+    contents = [encode(bags.noise_image(index)) for index in range(5)]
+    write_images(path, contents, **how)
+    assert has_full_index(path) == expected
+    with open_bag(path) as bag:  # either way
+        assert bag.loss is None
+        assert sorted(bytes(message.raw) for message in bag.messages([IMAGE])) == sorted(contents)
+
+
+def test_an_empty_file_has_a_full_index(tmp_path: Path) -> None:
+    write_images(tmp_path / "a.mcap", [])
+    assert has_full_index(tmp_path / "a.mcap")
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89MCAP0\r\n", b"\x89MCAP0\r\n\x06", b"x" * 5000])

@@ -88,11 +88,17 @@ def test_is_cut_off_compares_with_the_header(whole: Path, tmp_path: Path) -> Non
     assert size % PAGE_BYTES == 0
     for missing in (1, PAGE_BYTES, 2 * PAGE_BYTES + 7):
         assert is_cut_off(cut(whole, tmp_path / "cut.db3", size - missing))
+    # What a recorder wrote behind the pages that count is no damage.
+    (tmp_path / "longer.db3").write_bytes(whole.read_bytes() + b"x" * 100)
+    assert not is_cut_off(tmp_path / "longer.db3")
     # A file that does not say how many pages it has ends inside of one.
-    content = bytearray(whole.read_bytes())
-    content[28:32] = bytes(4)
-    for missing in (0, 1):
-        (tmp_path / "cut.db3").write_bytes(content[: size - missing])
-        assert is_cut_off(tmp_path / "cut.db3") == bool(missing)
+    silent, stale = bytearray(whole.read_bytes()), bytearray(whole.read_bytes())
+    silent[28:32] = bytes(4)
+    stale[24] ^= 1  # its number of pages is of another change
+    stale[28] ^= 1
+    for content in (silent, stale):
+        for missing in (0, 1):
+            (tmp_path / "cut.db3").write_bytes(content[: size - missing])
+            assert is_cut_off(tmp_path / "cut.db3") == bool(missing)
     with pytest.raises(FileNotFoundError):
         is_cut_off(tmp_path / "absent.db3")

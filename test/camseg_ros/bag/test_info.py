@@ -114,7 +114,7 @@ def test_damage_is_the_last_line(tmp_path: Path) -> None:
     assert 0 < left < 6
     lines = list(info_lines(content))
     assert lines[-1] == f"  {content['damage']}"
-    assert f"lost at the end: {6 - left} frames" in lines[-1]
+    assert f"lost: {6 - left} frames" in lines[-1]
 
 
 def test_about_is_read_or_absent(tmp_path: Path) -> None:

@@ -4,22 +4,24 @@
 import random
 import shutil
 import sqlite3
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import bags
 import numpy as np
 import pytest
+import yaml
 from mcap.writer import CompressionType, IndexType
 from mcap.writer import Writer as McapWriter
 from mcap_ros2.writer import Writer as McapRos2Writer
-from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.typesys import Stores, get_typestore
 
 from camseg_core.errors import CamsegError
+from camseg_ros.bag.contents import BagLoss, BagMessage, BagTopic
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.bag.serialization import encode
-from camseg_ros.conversions import array_from_image_message, stamp_ns
+from camseg_ros.conversions import stamp_ns
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
 VARIANTS = [(s, c) for s in ("mcap", "sqlite3") for c in ("none", "zstd")]
@@ -95,7 +97,7 @@ def test_of_a_bag_cut_off_anywhere_the_prefix_is_read(
             if metadata:
                 end_ns = max(t for images in found.values() for t in images)
                 assert bag.loss.seconds == pytest.approx((40 * bags.STEP_NS - end_ns) / 1e9)
-                assert f"lost at the end: {lost} frames, " in bag.loss.line([IMAGE])
+                assert f"lost: {lost} frames, " in bag.loss.line([IMAGE])
             shares[cut / whole] = len(found[IMAGE]) / 40
     # What stands before the cut is used: nearly as large a share of the frames as of the bytes.
     assert all(frames > share - 0.2 for share, frames in shares.items()), shares
@@ -154,29 +156,51 @@ def test_a_bag_of_an_independent_writer(tmp_path: Path) -> None:
 
 
 def test_a_ros1_bag(tmp_path: Path) -> None:
-    store = get_typestore(Stores.ROS1_NOETIC)
-    types = store.types
-    path = tmp_path / "old.bag"
-    with Rosbag1Writer(path) as writer:
-        connection = writer.add_connection("/cam", "sensor_msgs/msg/Image", typestore=store)
-        for index in range(3):
-            stamp = types["builtin_interfaces/msg/Time"](sec=index, nanosec=1)
-            header = types["std_msgs/msg/Header"](seq=index, stamp=stamp, frame_id="left")
-            image: Any = types["sensor_msgs/msg/Image"](
-                header=header, height=1, width=2, encoding="rgb8", is_bigendian=0, step=6,
-                data=np.full(6, index, np.uint8),
-            )  # fmt: skip
-            raw = store.serialize_ros1(image, "sensor_msgs/msg/Image")
-            writer.write(connection, index * 10**9, raw)
+    path = bags.write_rosbag1(tmp_path / "old.bag")
     with open_bag(path) as bag:
-        images = [m.decode() for m in bag.messages(["/cam"])]
-        assert bag.topics["/cam"].message_type == "sensor_msgs/msg/Image"
-    assert [stamp_ns(image.header) for image in images] == [1, 10**9 + 1, 2 * 10**9 + 1]
-    assert array_from_image_message(images[2]).tolist() == [[[2, 2, 2], [2, 2, 2]]]
-    cut = tmp_path / "cut.bag"
-    cut.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(CamsegError, match=r"cut\.bag is not readable: .*rosbag reindex"):
-        open_bag(cut)
+        assert bag.loss is None
+        assert bag.name == "old"
+        assert bag.topics[IMAGE].message_type == "sensor_msgs/msg/Image"
+        images = [m.decode() for m in bag.messages([IMAGE])]
+        assert read(bag, TRUTH) == written(TRUTH)
+    assert [stamp_ns(image.header) for image in images] == list(written(IMAGE))
+    assert [bytes(image.data) for image in images] == list(written(IMAGE).values())
+    assert images[0].header.frame_id == "camera"
+
+
+@pytest.mark.parametrize("compression", [None, "bz2", "lz4"])
+def test_of_a_ros1_bag_cut_off_anywhere_the_prefix_is_read(
+    tmp_path: Path, compression: str | None
+) -> None:
+    content = bags.write_rosbag1(tmp_path / "old.bag", 40, compression).read_bytes()
+    expected = {topic: written(topic, 40) for topic in (IMAGE, TRUTH)}
+    rng = random.Random(str(compression))
+    cut = tmp_path / "cut.bag.active"  # as a recorder that was killed names it
+    shares = {}
+    for size in sorted({len(content) - 1, *(rng.randrange(len(content)) for _ in range(20))}):
+        cut.write_bytes(content[:size])
+        try:
+            bag = open_bag(cut)
+        except CamsegError as error:
+            assert str(error) == (
+                f"nothing can be read of {cut}: cut.bag.active is cut off or torn"
+            )
+            shares[size / len(content)] = 0.0
+            continue
+        with bag:
+            assert bag.name == "cut"
+            assert bag.loss == BagLoss("cut.bag.active is cut off or torn", None, None)
+            for topic, images in expected.items():
+                found = read(bag, topic)
+                assert found == dict(list(images.items())[: len(found)])
+                shares[size / len(content)] = len(found) / 40
+    assert shares[max(shares)] == 1.0
+    if compression is None:  # one block of bz2, or a few of lz4, is the whole of this bag
+        assert all(frames > share - 0.2 for share, frames in shares.items()), shares
+
+
+def stamps_of(*numbers: int) -> list[int]:
+    return [number * bags.STEP_NS for number in numbers]
 
 
 def split(tmp_path: Path, count: int) -> Path:
@@ -212,9 +236,139 @@ def test_a_missing_part_is_stated(tmp_path: Path) -> None:
     metadata = path / "metadata.yaml"
     metadata.write_text(metadata.read_text().replace("- bag.mcap", "- bag.mcap\n  - bag_1.mcap"))
     with open_bag(path) as bag:
-        assert bag.loss is not None
-        assert bag.loss.reason == "bag_1.mcap is missing"
+        assert bag.loss is None  # nothing that is counted is missing
+    metadata.write_text(metadata.read_text().replace("message_count: ", "message_count: 1"))
+    with open_bag(path) as bag:  # counts that do not add up: nobody knows
+        assert bag.loss == BagLoss("bag_1.mcap is missing", None, 0.0)
         assert read(bag, IMAGE) == written(IMAGE)
+
+
+def test_a_part_of_a_split_bag_that_is_missing(tmp_path: Path) -> None:
+    path = bags.write_split_bag(tmp_path / "s", parts=3, frames=2)
+    with open_bag(path) as bag:
+        assert bag.loss is None
+        assert read(bag, IMAGE) == written(IMAGE)
+    (path / "s_1.mcap").rename(tmp_path / "s_1.mcap")
+    with open_bag(path) as bag:
+        assert bag.loss is not None
+        assert bag.loss.reason == "s_1.mcap is missing"
+        assert bag.loss.frames([IMAGE]) == 2
+        assert sorted(read(bag, IMAGE)) == stamps_of(1, 2, 5, 6)
+    (path / "s_2.mcap").unlink()
+    with open_bag(path) as bag:
+        assert bag.loss is not None
+        assert bag.loss.reason == "s_1.mcap is missing; s_2.mcap is missing"
+        assert (bag.loss.frames([IMAGE]), bag.loss.seconds) == (4, 0.4)
+
+
+def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path) -> None:
+    path = bags.write_split_bag(tmp_path / "s")
+    text = (path / "metadata.yaml").read_text()
+    for names_last in (False, True):  # rosbag2 writes the files' names behind the counts
+        if names_last:
+            content = yaml.safe_load(text)["rosbag2_bagfile_information"]
+            content["relative_file_paths"] = content.pop("relative_file_paths")
+            text = yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False)
+        for end in range(0, len(text) + 1, 11):
+            (path / "metadata.yaml").write_text(text[:end])
+            with open_bag(path) as bag:
+                assert (end, sorted(read(bag, IMAGE))) == (end, stamps_of(1, 2, 3, 4, 5, 6))
+                assert bag.loss is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("depth: 10", "depth: 7"),  # the library then finds no message
+        ("RIHS01_", "RIHS01_0"),
+        ("message_count: ", "message_count: 0 #"),
+        ("message_count: 6", "message_count: 2"),
+        ("storage_identifier: mcap", "storage_identifier: sqlite3"),
+        ("version: 8", "version: 99"),
+        ("version: 8", "version: 2020-13-45"),
+        ("nanoseconds: ", "nanoseconds: x"),
+        ("serialization_format: cdr", "serialization_format: json"),
+        ("compression_mode: ''", "compression_mode: FILE"),
+        ("type: sensor_msgs/msg/Image", "type: std_msgs/msg/String"),
+    ],
+)
+def test_the_files_win_over_metadata(tmp_path: Path, old: str, new: str) -> None:
+    path = bags.write_bag(tmp_path / "bag")
+    text = (path / "metadata.yaml").read_text()
+    assert old in text
+    (path / "metadata.yaml").write_text(text.replace(old, new))
+    with open_bag(path) as bag:
+        assert bag.loss is None
+        assert read(bag, IMAGE) == written(IMAGE)
+        assert bag.topics[IMAGE].count == 6
+
+
+def test_what_metadata_counts_and_no_file_holds_is_lost(tmp_path: Path) -> None:
+    path = bags.write_bag(tmp_path / "bag")
+    text = (path / "metadata.yaml").read_text()
+    assert "message_count: 13" in text
+    text = text.replace("message_count: 6", "message_count: 9").replace("nt: 13", "nt: 19")
+    (path / "metadata.yaml").write_text(text)
+    with open_bag(path) as bag:
+        reason = "metadata.yaml counts more messages than the files hold"
+        assert bag.loss == BagLoss(reason, {"/about": 0, IMAGE: 3, TRUTH: 3}, 0.0)
+
+
+def test_files_of_another_bag_in_the_folder_are_not_read(tmp_path: Path) -> None:
+    path = bags.write_bag(tmp_path / "bag")
+    other = bags.storage_file(bags.write_bag(tmp_path / "other", first=6))
+    shutil.copy(other, path)
+    with open_bag(path) as bag:
+        assert read(bag, IMAGE) == written(IMAGE)
+    file = path / "bag.mcap"
+    file.write_bytes(file.read_bytes()[:9000])
+    with open_bag(path) as bag:
+        assert set(read(bag, IMAGE)) < set(written(IMAGE))
+        assert bag.loss is not None
+    shutil.move(path / "other.mcap", path / "bag_1.mcap")  # this one is of its series
+    with open_bag(path) as bag:
+        assert max(read(bag, IMAGE)) == 12 * bags.STEP_NS
+
+
+class CountingFile:
+    """Counts more than it gives, as an index of another file does; breaks after some."""
+
+    def __init__(self, given: int, error: Exception | None = None) -> None:
+        kind = "sensor_msgs/msg/Image"
+        self.topics = {name: BagTopic(name, kind, 5) for name in (IMAGE, TRUTH)}
+        self.start_ns, self.end_ns = 10**9, 5 * 10**9
+        self._given, self._error = given, error
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        for number in range(self._given):
+            for topic in sorted(topics):
+                time_ns = (number + 1) * 10**9
+                yield BagMessage(topic, "sensor_msgs/msg/Image", time_ns, b"", "cdr")
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_what_a_file_counts_and_does_not_give_is_lost(tmp_path: Path) -> None:
+    bag = Bag(tmp_path / "x.mcap", [CountingFile(5), CountingFile(3)], None)
+    assert bag.loss is None
+    next(bag.messages([IMAGE]))  # who stops has lost nothing
+    assert bag.loss is None
+    assert len([*bag.messages([IMAGE])]) == 8
+    reason = "fewer messages are there than its index counts"
+    assert bag.loss == BagLoss(reason, {IMAGE: 2}, 2.0)
+
+
+def test_passes_over_several_topics_add_up_and_the_same_pass_does_not(tmp_path: Path) -> None:
+    torn = CountingFile(4, OSError("page  7\nis torn"))
+    before = BagLoss("x_0.mcap is missing", {IMAGE: 10, TRUTH: 10}, 1.0)
+    bag = Bag(tmp_path / "x", [torn, CountingFile(5)], before)
+    for topic in (TRUTH, IMAGE, TRUTH):
+        assert len([*bag.messages([topic])]) == 9
+    reason = "x_0.mcap is missing; a part cannot be read (OSError: page 7 is torn)"
+    assert bag.loss == BagLoss(reason, {IMAGE: 11, TRUTH: 11}, 2.0)
 
 
 def test_an_empty_bag_has_no_time(tmp_path: Path) -> None:
@@ -228,11 +382,13 @@ def test_an_empty_bag_has_no_time(tmp_path: Path) -> None:
     ("name", "rule"),
     [
         ("absent", "^no such bag: "),
-        ("clip.mp4", r"clip\.mp4 is no bag: a folder with metadata\.yaml, or a file that ends in"),
+        ("clip.mp4", r"clip\.mp4 is no bag: a folder, or a file that ends in \.mcap, \.db3, "),
+        ("a" * 300, "^cannot read .*aaa: File name too long$"),
         ("folder", r"folder is no bag: no file in it ends in \.mcap or \.db3$"),
         ("noise.mcap", r"^nothing can be read of .*noise\.mcap: noise\.mcap is cut off or torn"),
         ("noise.db3", r"^nothing can be read of .*noise\.db3: noise\.db3 is cut off or torn"),
-        ("noise.bag", r"noise\.bag is not readable: "),
+        ("noise.bag", r"^nothing can be read of .*noise\.bag: noise\.bag is cut off or torn$"),
+        ("noise.zstd", r"noise\.zstd is no bag: a folder, or a file that ends in"),
     ],
 )
 def test_what_is_no_bag(tmp_path: Path, name: str, rule: str) -> None:

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from camseg_ros.bag.contents import BagLoss, BagMessage
+from camseg_ros.bag.serialization import UnreadableMessageError
+
+
+def test_losses_add_up() -> None:
+    first = BagLoss("a is torn", {"/a": 2, "/b": 1}, 0.5)
+    second = BagLoss("b is torn", {"/a": 3}, 0.25)
+    assert BagLoss.sum([]) is None
+    assert BagLoss.sum([first]) == first
+    found = BagLoss.sum([first, second])
+    assert found == BagLoss("a is torn; b is torn", {"/a": 5, "/b": 1}, 0.75)
+
+
+def test_what_one_does_not_know_nobody_knows() -> None:
+    known, unknown = BagLoss("cut", {"/a": 2}, 0.5), BagLoss("cut", None, None)
+    assert BagLoss.sum([known, unknown]) == BagLoss("cut", None, None)
+
+
+def test_the_loss_in_words() -> None:
+    loss = BagLoss("x.mcap is cut off", {"/a": 2, "/b": 1, "/c": 9}, 0.5)
+    assert loss.frames(["/a", "/b", "/absent"]) == 3
+    assert loss.line(["/a", "/b"]) == "damaged: x.mcap is cut off; lost: 3 frames, 0.500 s"
+    assert BagLoss("torn", None, None).line(["/a"]) == (
+        "damaged: torn; lost: an unknown number of frames, an unknown time"
+    )
+
+
+def test_a_message_decodes_itself_or_says_why() -> None:
+    message = BagMessage("/a", "std_msgs/msg/String", 1, b"\0\1\0\0\2\0\0\0x\0\0\0", "cdr")
+    assert message.decode().data == "x"
+    torn = BagMessage("/a", "std_msgs/msg/String", 1, b"\0\1", "cdr")
+    with pytest.raises(UnreadableMessageError, match="^2 bytes are no std_msgs/msg/String: "):
+        torn.decode()

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+from dataclasses import replace
+from pathlib import Path
+
+import bags
+import pytest
+
+from camseg_ros.bag.metadata_file import BagMetadata
+
+IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
+COUNTS = {"/about": 1, IMAGE: 6, TRUTH: 6}
+WHOLE = BagMetadata(("bag.mcap",), COUNTS, 6 * bags.STEP_NS)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = bags.write_bag(tmp_path_factory.mktemp("bags") / "bag")
+    return (path / "metadata.yaml").read_text()
+
+
+def read(tmp_path: Path, text: str | bytes) -> BagMetadata:
+    content = text.encode() if isinstance(text, str) else text
+    (tmp_path / "metadata.yaml").write_bytes(content)
+    return BagMetadata.read(tmp_path)
+
+
+def test_of_a_whole_bag(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text) == WHOLE
+
+
+def test_absent(tmp_path: Path) -> None:
+    assert BagMetadata.read(tmp_path) == BagMetadata((), None, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0",
+        b"\xff\xfe",
+        b"3",
+        b"- a",
+        b"a: [",
+        b"rosbag2_bagfile_information: 5",
+        b"[" * 5000,
+    ],
+)
+def test_rubbish_is_nothing_known(tmp_path: Path, content: bytes) -> None:
+    assert read(tmp_path, content) == BagMetadata((), None, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("- bag.mcap", "- folder/bag.mcap", WHOLE),
+        ("- bag.mcap", "- ../../bag.mcap", WHOLE),
+        ("\n  - bag.mcap", " 5", replace(WHOLE, file_names=())),
+        ("- bag.mcap", "- [1]\n  - ''\n  - b.mcap", replace(WHOLE, file_names=("b.mcap",))),
+        ("message_count: 6", "message_count: six", replace(WHOLE, counts=None)),
+        ("nanoseconds: ", "nanoseconds: x", replace(WHOLE, end_ns=None)),
+        ("version: 8", "version: 2020-13-45", WHOLE),
+        ("version: 8", "version: 99", WHOLE),
+    ],
+)
+def test_each_part_is_read_for_itself(
+    tmp_path: Path, text: str, old: str, new: str, expected: BagMetadata
+) -> None:
+    assert old in text
+    assert read(tmp_path, text.replace(old, new)) == expected
+
+
+def test_a_topic_that_stands_twice_counts_twice(tmp_path: Path) -> None:
+    entry = "    - {topic_metadata: {name: /a, type: b}, message_count: 2}\n"
+    topics = "  topics_with_message_count:\n" + 2 * entry
+    text = "rosbag2_bagfile_information:\n  message_count: 4\n" + topics
+    assert read(tmp_path, text).counts == {"/a": 4}
+    assert read(tmp_path, text.replace("count: 4", "count: 5")).counts is None
+
+
+def test_cut_off_anywhere_it_says_nothing_wrong(tmp_path: Path, text: str) -> None:
+    for end in range(len(text)):
+        found = read(tmp_path, text[:end])
+        assert all("bag.mcap".startswith(name) for name in found.file_names)
+        assert found.counts in (None, COUNTS)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file of a bag by itself; whole bags are in test_reader.py."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import bags
+import pytest
+import zstandard
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.storage_file import WholeFile, is_storage, open_storage
+
+IMAGE = bags.CAMERA.image
+EXPECTED = [bytes(bags.noise_image(index).data) for index in range(6)]
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def images(path: Path) -> tuple[list[bytes], str]:
+    file, reason = open_storage(path)
+    found = [bytes(message.decode().data) for message in file.messages([IMAGE])]
+    file.close()
+    return found, reason
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.mcap", True), ("a.db3", True), ("a.mcap.zstd", True), ("a.db3.zstd", True),
+        ("a.zstd", False), ("a.bag", False), ("metadata.yaml", False), ("a.db3-wal", False),
+    ],
+)  # fmt: skip
+def test_names_of_storage_files(name: str, expected: bool) -> None:
+    assert is_storage(Path(name)) == expected
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_whole_files_are_the_librarys(tmp_path: Path, storage: str) -> None:
+    path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage=storage))
+    file, reason = open_storage(path)
+    assert isinstance(file, WholeFile)
+    assert reason == ""
+    assert (file.start_ns, file.end_ns) == (bags.STEP_NS, 6 * bags.STEP_NS)
+    assert list(file.messages(["/absent"])) == []
+    assert images(path) == (EXPECTED, "")
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_files_that_are_compressed_as_a_whole(tmp_path: Path, scratch: Path, storage: str) -> None:
+    path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage=storage))
+    packed = path.with_name(path.name + ".zstd")
+    packed.write_bytes(zstandard.compress(path.read_bytes()))
+    file, reason = open_storage(packed)
+    assert reason == ""
+    assert len(list(scratch.iterdir())) == 1
+    assert len([*file.messages([IMAGE])]) == 6
+    file.close()
+    assert list(scratch.iterdir()) == []
+    packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
+    found, reason = images(packed)
+    assert found == EXPECTED[: len(found)]
+    assert reason.startswith(f"{packed.name}: {path.name} is cut off")
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "a b", "a:b", "aä"])
+def test_paths_of_sqlite_files_are_taken_as_they_are(
+    tmp_path: Path, scratch: Path, name: str
+) -> None:
+    path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage="sqlite3"))
+    (tmp_path / name).mkdir()
+    shutil.move(path, tmp_path / name / f"{name}.db3")
+    assert images(tmp_path / name / f"{name}.db3") == (EXPECTED, "")
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.zstd", "a.tar.zstd", "a.txt", "a"])
+def test_other_names(tmp_path: Path, scratch: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    rule = (
+        r"is no bag: a folder, or a file that ends in \.mcap, \.db3, \.mcap\.zstd, \.db3\.zstd or"
+    )
+    with pytest.raises(CamsegError, match=rule):
+        open_storage(tmp_path / name)
+    assert list(scratch.iterdir()) == []
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    mcap = bags.storage_file(bags.write_bag(tmp_path / "a"))
+    mcap.write_bytes(mcap.read_bytes()[:-9])
+    assert images(mcap) == (EXPECTED, "a.mcap is cut off or torn")
+    sqlite = bags.storage_file(bags.write_bag(tmp_path / "b", storage="sqlite3"))
+    sqlite.write_bytes(sqlite.read_bytes()[:-1])
+    assert images(sqlite)[1] == "b.db3 is cut off (shorter than its header says)"
+    old = bags.write_rosbag1(tmp_path / "c.bag")
+    old.write_bytes(old.read_bytes()[:-9])
+    assert images(old) == (EXPECTED, "c.bag is cut off or torn")
+    noise = tmp_path / "noise.db3"
+    noise.write_bytes(b"x" * 5000)
+    assert images(noise)[1].startswith("noise.db3 is cut off or torn (Cannot open database noise.")
+
+
+@pytest.mark.parametrize("name", ["absent.mcap", "absent.db3", "absent.bag", "absent.mcap.zstd"])
+def test_files_that_are_not_there(tmp_path: Path, scratch: Path, name: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        open_storage(tmp_path / name)
+    assert list(scratch.iterdir()) == []
