@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
@@ -16,6 +17,8 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header, String
 
 from camseg_ros.bag.camera_topics import CameraTopics
+from camseg_ros.bag.reader import Bag
+from camseg_ros.bag.serialization import encode
 from camseg_ros.bag.writer import BagWriter
 from camseg_ros.conversions import image_message
 
@@ -138,3 +141,32 @@ def cut_copy(bag: Path, to: Path, size: int, *, metadata: bool) -> Path:
     if metadata:
         shutil.copy(bag / "metadata.yaml", to)
     return to
+
+
+def images_of(bag: Bag, topic: str) -> dict[int, bytes]:
+    """Log time -> the image's bytes."""
+    return {m.log_ns: bytes(m.decode().data) for m in bag.messages([topic])}
+
+
+def written_images(
+    topic: str, frames: int = 6, size: tuple[int, int] = (24, 32)
+) -> dict[int, bytes]:
+    make = noise_image if topic == CAMERA.image else truth_image
+    return {(i + 1) * STEP_NS: bytes(make(i, size).data) for i in range(frames)}
+
+
+def write_mcap_of_others(path: Path, order: list[int], **settings: Any) -> Path:
+    """Write noise images with the mcap package, in any order of time, one every 10 ns."""
+    definition, _ = get_typestore(Stores.ROS2_JAZZY).generate_msgdef(
+        "sensor_msgs/msg/Image", ros_version=2
+    )
+    with path.open("wb") as file:
+        writer = McapWriter(file, **settings)
+        writer.start("ros2", "others")
+        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", definition.encode())
+        channel = writer.register_channel(CAMERA.image, "cdr", schema)
+        for index in order:
+            data = encode(noise_image(index))
+            writer.add_message(channel, log_time=index * 10, data=data, publish_time=0)
+        writer.finish()
+    return path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Record by record; what `open_bag` makes of it is in test_reader.py."""
+"""Record by record; what `open_bag` makes of it is in test_cut_bags.py."""
 
 from pathlib import Path
 from typing import Any

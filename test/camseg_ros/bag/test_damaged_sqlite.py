@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Row by row; what `open_bag` makes of it is in test_reader.py."""
+"""Row by row; what `open_bag` makes of it is in test_cut_bags.py."""
 
 from pathlib import Path
 

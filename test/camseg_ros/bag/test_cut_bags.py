@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bags that were cut off anywhere, or are damaged inside: the prefix is read, the loss stated."""
+
+import random
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import bags
+import pytest
+from mcap.writer import CompressionType
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.contents import BagLoss, BagMessage, BagTopic
+from camseg_ros.bag.reader import Bag, open_bag
+
+IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
+VARIANTS = [(s, c) for s in ("mcap", "sqlite3") for c in ("none", "zstd")]
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+@pytest.mark.parametrize(("storage", "compression"), VARIANTS)
+def test_of_a_bag_cut_off_anywhere_the_prefix_is_read(
+    tmp_path: Path, storage: str, compression: str, metadata: bool
+) -> None:
+    size = (60, 80)
+    path = bags.write_bag(
+        tmp_path / "drive", 40, storage=storage, compression=compression, size=size
+    )
+    expected = {topic: bags.written_images(topic, 40, size) for topic in (IMAGE, TRUTH)}
+    whole = bags.storage_file(path).stat().st_size
+    rng = random.Random(f"{storage}{compression}{metadata}")
+    shares = {}
+    for cut in sorted({whole - 1, whole - 9, 1, *(rng.randrange(whole) for _ in range(20))}):
+        copy = bags.cut_copy(path, tmp_path / "cut", cut, metadata=metadata)
+        try:
+            bag = open_bag(copy)
+        except CamsegError as error:
+            assert str(error).startswith(f"nothing can be read of {copy}: ")
+            assert "\n" not in str(error)
+            assert cut < 0.2 * whole
+            continue
+        with bag:
+            found = {topic: bags.images_of(bag, topic) for topic in expected}
+            assert bag.loss is not None
+            for topic, images in found.items():
+                assert images == dict(list(expected[topic].items())[: len(images)])
+                assert len(images) == bag.topics[topic].count
+            lost = 40 - len(found[IMAGE]) if metadata else None
+            assert bag.loss.frames([IMAGE]) == lost
+            if metadata:
+                end_ns = max(t for images in found.values() for t in images)
+                assert bag.loss.seconds == pytest.approx((40 * bags.STEP_NS - end_ns) / 1e9)
+                assert f"lost: {lost} frames, " in bag.loss.line([IMAGE])
+            shares[cut / whole] = len(found[IMAGE]) / 40
+    # What stands before the cut is used: nearly as large a share of the frames as of the bytes.
+    assert all(frames > share - 0.2 for share, frames in shares.items()), shares
+
+
+def test_a_cut_inside_of_a_page_never_gives_a_wrong_image(tmp_path: Path) -> None:
+    """SQLite reads what is missing of a page as zeros; each cut is through another page."""
+    size = (60, 80)
+    path = bags.write_bag(tmp_path / "drive", 12, storage="sqlite3", size=size)
+    expected = bags.written_images(IMAGE, 12, size)
+    whole = bags.storage_file(path).stat().st_size
+    for cut in range(whole - 10, whole // 4, -4096):
+        with open_bag(bags.cut_copy(path, tmp_path / "cut", cut, metadata=True)) as bag:
+            found = bags.images_of(bag, IMAGE)
+        assert found == {time: expected[time] for time in found}
+
+
+def test_damage_in_the_middle_is_found_while_reading(tmp_path: Path) -> None:
+    path = bags.write_bag(tmp_path / "drive", 600, compression="zstd", size=(60, 80))
+    file = bags.storage_file(path)
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 1000] = bytes(1000)
+    file.write_bytes(content)
+    with open_bag(path) as bag:
+        found = bags.images_of(bag, IMAGE)
+        assert bag.loss is not None
+        assert bag.loss.frames([IMAGE]) == 600 - len(found)
+        assert "a part cannot be read" in bag.loss.line([IMAGE])
+    assert 200 < len(found) < 400
+    assert found == dict(list(bags.written_images(IMAGE, 600, (60, 80)).items())[: len(found)])
+
+
+@pytest.mark.parametrize("compression", [None, "bz2", "lz4"])
+def test_of_a_ros1_bag_cut_off_anywhere_the_prefix_is_read(
+    tmp_path: Path, compression: str | None
+) -> None:
+    content = bags.write_rosbag1(tmp_path / "old.bag", 40, compression).read_bytes()
+    expected = {topic: bags.written_images(topic, 40) for topic in (IMAGE, TRUTH)}
+    rng = random.Random(str(compression))
+    cut = tmp_path / "cut.bag.active"  # as a recorder that was killed names it
+    shares = {}
+    for size in sorted({len(content) - 1, *(rng.randrange(len(content)) for _ in range(20))}):
+        cut.write_bytes(content[:size])
+        try:
+            bag = open_bag(cut)
+        except CamsegError as error:
+            assert str(error) == (
+                f"nothing can be read of {cut}: cut.bag.active is cut off or torn"
+            )
+            shares[size / len(content)] = 0.0
+            continue
+        with bag:
+            assert bag.name == "cut"
+            assert bag.loss == BagLoss("cut.bag.active is cut off or torn", None, None)
+            for topic, images in expected.items():
+                found = bags.images_of(bag, topic)
+                assert found == dict(list(images.items())[: len(found)])
+                shares[size / len(content)] = len(found) / 40
+    assert shares[max(shares)] == 1.0
+    if compression is None:  # one block of bz2, or a few of lz4, is the whole of this bag
+        assert all(frames > share - 0.2 for share, frames in shares.items()), shares
+
+
+def test_of_a_cut_lz4_chunk_the_whole_blocks_are_read(tmp_path: Path) -> None:
+    path = bags.write_mcap_of_others(
+        tmp_path / "x.mcap", [*range(100)], compression=CompressionType.LZ4, chunk_size=10**7
+    )
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with open_bag(path) as bag:
+        found = [m.log_ns // 10 for m in bag.messages([IMAGE])]
+        assert bag.loss is not None
+    assert found == [*range(len(found))]
+    assert 0 < len(found) < 52
+
+
+class CountingFile:
+    """Counts more than it gives, as an index of another file does; breaks after some."""
+
+    def __init__(self, given: int, error: Exception | None = None) -> None:
+        kind = "sensor_msgs/msg/Image"
+        self.topics = {name: BagTopic(name, kind, 5) for name in (IMAGE, TRUTH)}
+        self.start_ns, self.end_ns = 10**9, 5 * 10**9
+        self._given, self._error = given, error
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        for number in range(self._given):
+            for topic in sorted(topics):
+                time_ns = (number + 1) * 10**9
+                yield BagMessage(topic, "sensor_msgs/msg/Image", time_ns, b"", "cdr")
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_what_a_file_counts_and_does_not_give_is_lost(tmp_path: Path) -> None:
+    bag = Bag(tmp_path / "x.mcap", [CountingFile(5), CountingFile(3)], None)
+    assert bag.loss is None
+    next(bag.messages([IMAGE]))  # who stops has lost nothing
+    assert bag.loss is None
+    assert len([*bag.messages([IMAGE])]) == 8
+    reason = "fewer messages are there than its index counts"
+    assert bag.loss == BagLoss(reason, {IMAGE: 2}, 2.0)
+
+
+def test_passes_over_several_topics_add_up_and_the_same_pass_does_not(tmp_path: Path) -> None:
+    torn = CountingFile(4, OSError("page  7\nis torn"))
+    before = BagLoss("x_0.mcap is missing", {IMAGE: 10, TRUTH: 10}, 1.0)
+    bag = Bag(tmp_path / "x", [torn, CountingFile(5)], before)
+    for topic in (TRUTH, IMAGE, TRUTH):
+        assert len([*bag.messages([topic])]) == 9
+    reason = "x_0.mcap is missing; a part cannot be read (OSError: page 7 is torn)"
+    assert bag.loss == BagLoss(reason, {IMAGE: 11, TRUTH: 11}, 2.0)
