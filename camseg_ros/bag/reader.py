@@ -83,7 +83,7 @@ class Bag:
         for number, file in enumerate(self._files):
             read: Counter[str] = Counter()
             last_ns = file.start_ns
-            reason = "fewer messages are there than its index counts"
+            reason = ""
             try:
                 for message in file.messages(wanted):
                     read[message.topic] += 1
@@ -92,31 +92,27 @@ class Bag:
             except Exception as error:  # libraries raise many types on damaged bytes
                 details = " ".join(f"{type(error).__name__}: {error}".split())[:200]
                 reason = f"a part cannot be read ({details})"
-                self._lose(number, wanted, read, last_ns, reason)
-            else:
-                if any(t.count > read[t.name] for t in file.topics.values() if t.name in wanted):
-                    self._lose(number, wanted, read, last_ns, reason)
+            lost = {
+                name: topic.count - read[name]
+                for name, topic in file.topics.items()
+                if name in wanted and topic.count >= read[name]
+            }
+            if not reason and any(lost.values()):
+                reason = "fewer messages are there than its index counts"
+            if reason:
+                self._lose(number, lost, last_ns, reason)
 
     def close(self) -> None:
         """Close the files."""
         for file in self._files:
             file.close()
 
-    def _lose(
-        self,
-        number: int,
-        topics: Collection[str],
-        read: Counter[str],
-        last_ns: int | None,
-        reason: str,
-    ) -> None:
+    def _lose(self, number: int, lost: dict[str, int], last_ns: int | None, reason: str) -> None:
         """Keep what a pass over some topics of a file missed; another pass may miss others."""
-        file = self._files[number]
-        counts = {name: topic.count for name, topic in file.topics.items() if name in topics}
-        lost = {name: max(0, count - read[name]) for name, count in counts.items()}
+        end_ns = self._files[number].end_ns
         seconds = 0.0
-        if file.end_ns is not None and last_ns is not None:
-            seconds = max(0.0, (file.end_ns - last_ns) / 1e9)
+        if end_ns is not None and last_ns is not None:
+            seconds = max(0.0, (end_ns - last_ns) / 1e9)
         earlier = self._losses_within.get(number)
         if earlier is not None:
             reason = earlier.reason
