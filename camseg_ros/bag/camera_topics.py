@@ -24,11 +24,15 @@ ABOUT = "semantic_gt/about"
 CAMERA_INFO = "camera_info"
 
 BESIDE = {
-    "camera_info": (CAMERA_INFO, ("sensor_msgs/msg/CameraInfo",)),
-    "truth": (TRUTH, (IMAGE, COMPRESSED_IMAGE)),
-    "about": (ABOUT, ("std_msgs/msg/String",)),
+    "camera_info": ((CAMERA_INFO, "sensor_msgs/msg/CameraInfo"),),
+    "truth": (
+        (TRUTH, IMAGE),
+        (TRUTH, COMPRESSED_IMAGE),
+        (f"{TRUTH}/compressed", COMPRESSED_IMAGE),
+    ),
+    "about": ((ABOUT, "std_msgs/msg/String"),),
 }
-"""What stands beside a camera's images: field of `CameraTopics` -> name, possible types."""
+"""What stands beside a camera's images: field of `CameraTopics` -> names and their types."""
 
 # What is an image by type, but not a camera's: truth, depth, and what this package publishes.
 _NO_CAMERA = re.compile(
@@ -99,7 +103,7 @@ def find_cameras(
     cameras = [_camera(topics, image) for image in chosen]
     if truth_topics:
         pairs = zip(cameras, truth_topics, strict=True)
-        cameras = [replace(camera, truth=truth) for camera, truth in pairs]
+        cameras = [_with_truth(topics, camera, truth) for camera, truth in pairs]
     names = camera_names([camera.image for camera in cameras])
     return [replace(camera, name=name) for camera, name in zip(cameras, names, strict=True)]
 
@@ -118,6 +122,22 @@ def cameras_of(
         if bag.loss is None:
             raise CamsegError(f"{bag.path}: {error}") from error
         raise CamsegError(f"{bag.path} is damaged ({bag.loss.reason}), and {error}") from error
+
+
+def loss_line(bag: Bag, cameras: Sequence[CameraTopics], image_topics: Sequence[str] = ()) -> str:
+    """Say what is lost of a bag's frames; empty for a whole one.
+
+    Args:
+        bag: after it was read.
+        cameras: that were found.
+        image_topics: that were asked for; without, cameras count that were lost as a whole, too.
+    """
+    if bag.loss is None:
+        return ""
+    images = {camera.image for camera in cameras}
+    if not image_topics:
+        images.update(_by_type({name: replace(t, count=1) for name, t in bag.topics.items()}))
+    return bag.loss.line(sorted(images))
 
 
 def camera_names(image_topics: Sequence[str]) -> list[str]:
@@ -148,14 +168,33 @@ def _by_type(topics: Mapping[str, BagTopic]) -> list[str]:
 
 def _camera(topics: Mapping[str, BagTopic], image: str) -> CameraTopics:
     base = _base(image)
-    beside = {field: f"{base}/{leaf}".replace("//", "/") for field, (leaf, _) in BESIDE.items()}
-    present = {
-        field: name
-        for field, name in beside.items()
-        if name in topics and topics[name].message_type in BESIDE[field][1]
-    }
+    present = {field: _beside(topics, base, leaves) for field, leaves in BESIDE.items()}
     is_compressed = topics[image].message_type == COMPRESSED_IMAGE
     return CameraTopics("", image, is_compressed, **present)
+
+
+def _beside(
+    topics: Mapping[str, BagTopic], base: str, leaves: Sequence[tuple[str, str]]
+) -> str | None:
+    """Find the first of some names below a base that is there with its type."""
+    for leaf, message_type in leaves:
+        name = f"{base}/{leaf}".replace("//", "/")
+        if name in topics and topics[name].message_type == message_type:
+            return name
+    return None
+
+
+def _with_truth(topics: Mapping[str, BagTopic], camera: CameraTopics, truth: str) -> CameraTopics:
+    """Take other truth; what stands beside it says what its ids mean."""
+    about = about_beside(truth)
+    is_there = about in topics and topics[about].message_type == BESIDE["about"][0][1]
+    return replace(camera, truth=truth, about=about if is_there else camera.about)
+
+
+def about_beside(truth_topic: str) -> str:
+    """Name the topic that says what the ids of a truth topic mean."""
+    leaf = ABOUT.rpartition("/")[2]
+    return f"{_base(truth_topic)}/{leaf}".replace("//", "/")
 
 
 def _base(image_topic: str) -> str:

@@ -94,7 +94,7 @@ class BagLoss:
         """Say in one line what is lost of some image topics."""
         frames = self.frames(topics)
         lost = "an unknown number of" if frames is None else str(frames)
-        seconds = "an unknown time" if self.seconds is None else f"{self.seconds:.3f} s"
+        seconds = "an unknown time" if self.seconds is None else f"the last {self.seconds:.3f} s"
         return f"damaged: {self.reason}; lost: {lost} frames, {seconds}"
 
 

@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from camseg_core.errors import CamsegError
-from camseg_ros.bag.about import AboutDrive
-from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
+from camseg_ros.bag.about import read_about
+from camseg_ros.bag.camera_topics import CameraTopics, find_cameras, loss_line
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 
@@ -28,7 +28,7 @@ def describe_bag(bag: Bag) -> dict[str, Any]:
             for topic in bag.topics.values()
         },
         "cameras": {camera.name: _describe_camera(bag, camera) for camera in cameras},
-        "damage": bag.loss.line([camera.image for camera in cameras]) if bag.loss else None,
+        "damage": loss_line(bag, cameras) or None,
     }
 
 
@@ -50,23 +50,6 @@ def info_lines(content: dict[str, Any]) -> Iterator[str]:
             yield "    " + ", ".join(f"{key} {value}" for key, value in known.items())
     if content["damage"]:
         yield f"  {content['damage']}"
-
-
-def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
-    """Read what a bag says about a camera's truth; None where it says nothing.
-
-    Raises:
-        CamsegError: it says something that is not readable.
-    """
-    if camera.about is None:
-        return None
-    first = next(bag.messages([camera.about]), None)
-    if first is None:
-        return None
-    try:
-        return AboutDrive.from_json(first.decode().data)
-    except UnreadableMessageError as error:
-        raise CamsegError(f"{bag.path}, {camera.about}: {error}") from error
 
 
 def _describe_camera(bag: Bag, camera: CameraTopics) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,13 @@ class BagMetadata:
     Attributes:
         file_names: of the storage files, in their order, without folders; empty where not known.
         counts: messages per topic; None where not known.
+        types: of those topics, such as ``sensor_msgs/msg/Image``; empty where not known.
         end_ns: log time of the last message, nanoseconds; None where not known.
     """
 
     file_names: tuple[str, ...] = ()
     counts: Mapping[str, int] | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
     end_ns: int | None = None
 
     @classmethod
@@ -41,7 +43,8 @@ class BagMetadata:
             metadata = content["rosbag2_bagfile_information"]
         except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError):
             return cls()
-        return cls(_file_names(metadata), _counts(metadata), _end_ns(metadata))
+        counts, types = _topics(metadata)
+        return cls(_file_names(metadata), counts, types, _end_ns(metadata))
 
 
 def _file_names(metadata: Any) -> tuple[str, ...]:
@@ -54,18 +57,21 @@ def _file_names(metadata: Any) -> tuple[str, ...]:
     return tuple(Path(name).name for name in names if isinstance(name, str) and Path(name).name)
 
 
-def _counts(metadata: Any) -> Mapping[str, int] | None:
+def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]:
+    """Give counts and types by topic, if the numbers add up: else it was cut off or edited."""
     counts: Counter[str] = Counter()
+    types: dict[str, str] = {}
     try:
         for entry in metadata["topics_with_message_count"]:
             topic = entry["topic_metadata"]
             if not topic["type"]:  # behind the name, which is whole then
-                return None
+                return None, {}
             counts[topic["name"]] += int(entry["message_count"])
+            types[topic["name"]] = str(topic["type"])
         total = int(metadata["message_count"])
     except (LookupError, TypeError, ValueError):
-        return None
-    return counts if sum(counts.values()) == total else None  # else it was cut off or edited
+        return None, {}
+    return (counts, types) if sum(counts.values()) == total else (None, {})
 
 
 def _end_ns(metadata: Any) -> int | None:

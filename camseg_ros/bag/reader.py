@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -27,11 +27,18 @@ class Bag:
         name: without suffix, for results.
     """
 
-    def __init__(self, path: Path, files: Sequence[BagFile], loss: BagLoss | None) -> None:
-        """Take what `open_bag` found."""
+    def __init__(
+        self,
+        path: Path,
+        files: Sequence[BagFile],
+        loss: BagLoss | None,
+        known_types: Mapping[str, str] | None = None,
+    ) -> None:
+        """Take what `open_bag` found; ``known_types`` are of topics that may be lost as a whole."""
         self.path = path
         self.name = _name(path)
         self._files = files
+        self._known_types = known_types or {}
         self._loss_at_open = loss
         self._losses_within: dict[int, BagLoss] = {}  # by number of the file
 
@@ -60,8 +67,10 @@ class Bag:
 
     @property
     def topics(self) -> dict[str, BagTopic]:
-        """The topics by name, sorted."""
-        return _merged(self._files)
+        """The topics by name, sorted; with those of which metadata.yaml alone knows."""
+        found = _merged(self._files)
+        lost = {name: BagTopic(name, kind, 0) for name, kind in self._known_types.items()}
+        return dict(sorted({**lost, **found}.items()))
 
     @property
     def start_ns(self) -> int | None:
@@ -174,7 +183,7 @@ def _open_files(
         for file in files:
             file.close()
         raise
-    return Bag(path, files, _loss(metadata, files, reasons, missing))
+    return Bag(path, files, _loss(metadata, files, reasons, missing), metadata.types)
 
 
 def _loss(

@@ -21,6 +21,7 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from camseg_core.errors import CamsegError
+from camseg_ros.bag.mcap_checksums import add_checksums
 from camseg_ros.bag.serialization import STORES, encode, type_name
 
 Storage = Literal["mcap", "sqlite3"]
@@ -94,6 +95,8 @@ class BagWriter:
                 return
             self._writer.close()
             for file in (self._home / self.path.name).iterdir():
+                if file.suffix == ".mcap":
+                    add_checksums(file)
                 with file.open("rb+") as written:
                     os.fsync(written.fileno())
             (self._home / self.path.name).rename(self.path)

@@ -18,9 +18,8 @@ import numpy as np
 from camseg_core.labels import LabelSet
 from camseg_core.machine import describe_machine
 from camseg_core.progress import progress_bar
-from camseg_ros.bag.about import AboutDrive, check_classes
+from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
 from camseg_ros.bag.camera_topics import CameraTopics, cameras_of
-from camseg_ros.bag.info import read_about
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.conversions import array_from_image_message, stamp_ns
 from camseg_ros.health import PERCENTILES
@@ -88,7 +87,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
         cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
-        abouts = [read_about(bag, camera) or AboutDrive() for camera in cameras]
+        abouts = read_abouts(bag, cameras)
         about = abouts[0]
         parameters = {**bag_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())

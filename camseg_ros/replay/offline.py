@@ -29,9 +29,8 @@ from camseg_core.progress import progress_bar
 from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
-from camseg_ros.bag.about import AboutDrive, check_classes
-from camseg_ros.bag.camera_topics import CameraTopics, cameras_of
-from camseg_ros.bag.info import read_about
+from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
+from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.replay.accuracy import sample_name
 from camseg_ros.replay.bag_frames import BagFrame, BagFrames
@@ -97,7 +96,7 @@ def look_at_bags(paths: Sequence[Path], segmenter: Segmenter, plan: OfflinePlan)
     for path in paths:
         with open_bag(path) as bag:
             cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
-            abouts = [read_about(bag, camera) or AboutDrive() for camera in cameras]
+            abouts = read_abouts(bag, cameras)
             about = abouts[0]
             counts = {name: topic.count for name, topic in bag.topics.items()}
             identity = json.dumps([bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True)
@@ -194,7 +193,7 @@ class _DriveReplay:
             condition=about.condition,
             sequence=about.sequence,
             run=self._folder.name if self._folder else "",
-            loss=bag.loss.line([camera.image for camera in entry.cameras]) if bag.loss else "",
+            loss=loss_line(bag, entry.cameras, self._plan.image_topics),
             counts={name: asdict(counts) for name, counts in frames.counts.items()},
             frames=self._frames,
             pictures=snapshots.names,

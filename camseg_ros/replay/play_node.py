@@ -19,7 +19,7 @@ from rclpy.duration import Duration
 from std_srvs.srv import SetBool
 
 from camseg_core.errors import CamsegError
-from camseg_ros.bag.camera_topics import cameras_of
+from camseg_ros.bag.camera_topics import cameras_of, loss_line
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.replay.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.node_client import NodeClient
@@ -60,7 +60,8 @@ def _play(context: Context, stop: threading.Event) -> int:
         topics = [topic for topic in values["image_topics"] if topic]
         log = client.node.get_logger()
         with open_bag(Path(values["bag"])) as bag:
-            player = BagPlayer(client.node, cameras_of(bag, topics))
+            cameras = cameras_of(bag, topics)
+            player = BagPlayer(client.node, cameras)
             if values["start_paused"]:
                 player.pause()
 
@@ -83,7 +84,7 @@ def _play(context: Context, stop: threading.Event) -> int:
             player.play(bag, settings)
             player.wait_until_sent(Duration(seconds=5.0))
             if bag.loss is not None:
-                raise CamsegError(f"{bag.path} is {bag.loss.line(list(bag.topics))}")
+                raise CamsegError(f"{bag.path} is {loss_line(bag, cameras, topics)}")
     finally:
         client.close()
     return 0

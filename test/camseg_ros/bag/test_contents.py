@@ -22,7 +22,7 @@ def test_what_one_does_not_know_nobody_knows() -> None:
 def test_the_loss_in_words() -> None:
     loss = BagLoss("x.mcap is cut off", {"/a": 2, "/b": 1, "/c": 9}, 0.5)
     assert loss.frames(["/a", "/b", "/absent"]) == 3
-    assert loss.line(["/a", "/b"]) == "damaged: x.mcap is cut off; lost: 3 frames, 0.500 s"
+    assert loss.line(["/a", "/b"]) == "damaged: x.mcap is cut off; lost: 3 frames, the last 0.500 s"
     assert BagLoss("torn", None, None).line(["/a"]) == (
         "damaged: torn; lost: an unknown number of frames, an unknown time"
     )

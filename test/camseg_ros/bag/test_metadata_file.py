@@ -9,7 +9,9 @@ from camseg_ros.bag.metadata_file import BagMetadata
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
 COUNTS = {"/about": 1, IMAGE: 6, TRUTH: 6}
-WHOLE = BagMetadata(("bag.mcap",), COUNTS, 6 * bags.STEP_NS)
+IMAGE_TYPE = "sensor_msgs/msg/Image"
+TYPES = {"/about": "std_msgs/msg/String", IMAGE: IMAGE_TYPE, TRUTH: IMAGE_TYPE}
+WHOLE = BagMetadata(("bag.mcap",), COUNTS, TYPES, 6 * bags.STEP_NS)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def test_of_a_whole_bag(tmp_path: Path, text: str) -> None:
 
 
 def test_absent(tmp_path: Path) -> None:
-    assert BagMetadata.read(tmp_path) == BagMetadata((), None, None)
+    assert BagMetadata.read(tmp_path) == BagMetadata()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def test_absent(tmp_path: Path) -> None:
     ],
 )
 def test_rubbish_is_nothing_known(tmp_path: Path, content: bytes) -> None:
-    assert read(tmp_path, content) == BagMetadata((), None, None)
+    assert read(tmp_path, content) == BagMetadata()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_rubbish_is_nothing_known(tmp_path: Path, content: bytes) -> None:
         ("- bag.mcap", "- ../../bag.mcap", WHOLE),
         ("\n  - bag.mcap", " 5", replace(WHOLE, file_names=())),
         ("- bag.mcap", "- [1]\n  - ''\n  - b.mcap", replace(WHOLE, file_names=("b.mcap",))),
-        ("message_count: 6", "message_count: six", replace(WHOLE, counts=None)),
+        ("message_count: 6", "message_count: six", replace(WHOLE, counts=None, types={})),
         ("nanoseconds: ", "nanoseconds: x", replace(WHOLE, end_ns=None)),
         ("version: 8", "version: 2020-13-45", WHOLE),
         ("version: 8", "version: 99", WHOLE),
@@ -82,3 +84,4 @@ def test_cut_off_anywhere_it_says_nothing_wrong(tmp_path: Path, text: str) -> No
         found = read(tmp_path, text[:end])
         assert all("bag.mcap".startswith(name) for name in found.file_names)
         assert found.counts in (None, COUNTS)
+        assert found.types in ({}, TYPES) or found.types.keys() == TYPES.keys()

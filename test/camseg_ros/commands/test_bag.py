@@ -59,7 +59,7 @@ def test_info_of_a_damaged_bag_tells_by_its_status(
     assert run("bag", "info", cut, tmp_path / "absent", bag) == 2
     found = capsys.readouterr()
     assert "damaged: drive.mcap is cut off or torn" in found.out
-    assert "lost: 4 frames, 0.400 s" in found.out
+    assert "lost: 4 frames, the last 0.400 s" in found.out
     assert found.err == f"camseg: no such bag: {tmp_path}/absent\n"
     assert found.out.rstrip().endswith("6 images 32 x 24 rgb8, 6 with truth")
 
