@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command ``camseg``: parsing only, work happens in the modules it calls.
 
-Exit status: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted.
+Exit status: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import TextIO
 
 from camseg_core.commands import benchmark, data, evaluation, segment, weights
 from camseg_core.errors import BAD_INPUT, INTERRUPTED, CamsegError, CamsegWarning
+from camseg_core.termination import termination_unwinds
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = _parser().parse_args(arguments)
     command: Command = parsed.command
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), termination_unwinds():
             warnings.showwarning = _show_warning
             return command(parsed)
     except CamsegError as error:

@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from camseg_core.errors import TERMINATED, CamsegError
+from camseg_core.errors import CamsegError
+from camseg_core.termination import termination_unwinds
 from camseg_ros.parameters import CAMERA_PARAMETERS, PARAMETERS
 
 END_LIMIT_S = 120.0
@@ -53,7 +53,7 @@ def node_process(
         arguments = ["--ros-args"] + (["--params-file", str(params_file)] if lines else [])
         process = subprocess.Popen([sys.executable, *program, *arguments])
         try:
-            with _termination_unwinds():
+            with termination_unwinds():
                 yield process
         finally:
             if process.poll() is None:
@@ -63,16 +63,3 @@ def node_process(
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-
-
-@contextmanager
-def _termination_unwinds() -> Iterator[None]:
-    """Turn SIGTERM into `SystemExit` of status 143 in the main thread; elsewhere do nothing."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    earlier = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, earlier)

@@ -101,6 +101,7 @@ def add_dataset_options(
 ) -> None:
     """Add which labelled images to take; ``others`` are names that are no data set's."""
     names = "see `camseg data check --help`"
+    which = "the first ones of each drive" if others else "spread evenly"
     parser.add_argument("--dataset", default=default, help=f"{others}{names}")
     parser.add_argument("--root", type=Path, required=not others, help="folder of the data set")
     parser.add_argument("--split", help="split, or a list file; val without, all of a folder pair")
@@ -109,7 +110,7 @@ def add_dataset_options(
         "--condition", action="extend", nargs="+", default=[], help="ACDC: fog rain snow night"
     )
     parser.add_argument("--label-set", help="name or YAML file; the data set's own without")
-    parser.add_argument("--max-images", type=int, help="at most N images, spread evenly")
+    parser.add_argument("--max-images", type=int, help=f"at most N images, {which}")
 
 
 def chosen_label_set(parsed: argparse.Namespace) -> LabelSet | None:

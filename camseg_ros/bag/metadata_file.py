@@ -16,6 +16,9 @@ import yaml
 
 METADATA = "metadata.yaml"
 
+LATEST_NS = 2**63 - 1
+"""No later time fits into what recorders write."""
+
 
 @dataclass(frozen=True)
 class BagMetadata:
@@ -54,7 +57,9 @@ def _file_names(metadata: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(names, list):
         return ()
-    return tuple(Path(name).name for name in names if isinstance(name, str) and Path(name).name)
+    # A file that stands twice is there once: it would be read twice.
+    bare = dict.fromkeys(Path(name).name for name in names if isinstance(name, str))
+    return tuple(name for name in bare if name)
 
 
 def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]:
@@ -77,6 +82,7 @@ def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]
 def _end_ns(metadata: Any) -> int | None:
     try:
         start = int(metadata["starting_time"]["nanoseconds_since_epoch"])
-        return start + int(metadata["duration"]["nanoseconds"])
+        end = start + int(metadata["duration"]["nanoseconds"])
     except (LookupError, TypeError, ValueError):
         return None
+    return end if 0 <= end <= LATEST_NS else None

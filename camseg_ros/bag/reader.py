@@ -7,9 +7,11 @@ to the damage; `Bag.loss` says what is missing of what the files and metadata.ya
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 
@@ -83,33 +85,38 @@ class Bag:
         return _end_ns(self._files)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics, one at a time, file by file.
+        """Give the messages of some topics, one at a time, by log time.
 
-        Where damage is met, the rest of that file is left out and is part of `loss`. So is what a
-        file counts and does not give.
+        Files are read one after another, those that overlap in time together; of a file that is
+        not whole or has no index, messages come in its own order. Where damage is met, the rest of
+        that file is left out and is part of `loss`. So is what a file counts and does not give.
         """
-        wanted = set(topics)
-        for number, file in enumerate(self._files):
-            read: Counter[str] = Counter()
-            last_ns = file.start_ns
-            reason = ""
-            try:
-                for message in file.messages(wanted):
-                    read[message.topic] += 1
-                    last_ns = message.log_ns
-                    yield message
-            except Exception as error:  # libraries raise many types on damaged bytes
-                details = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-                reason = f"a part cannot be read ({details})"
-            lost = {
-                name: topic.count - read[name]
-                for name, topic in file.topics.items()
-                if name in wanted and topic.count >= read[name]
-            }
-            if not reason and any(lost.values()):
-                reason = "fewer messages are there than its index counts"
-            if reason:
-                self._lose(number, lost, last_ns, reason)
+        for numbers in _overlapping(self._files):
+            parts = [self._of_file(number, set(topics)) for number in numbers]
+            yield from heapq.merge(*parts, key=attrgetter("log_ns"))
+
+    def _of_file(self, number: int, topics: Collection[str]) -> Iterator[BagMessage]:
+        file = self._files[number]
+        read: Counter[str] = Counter()
+        last_ns = file.start_ns
+        reason = ""
+        try:
+            for message in file.messages(topics):
+                read[message.topic] += 1
+                last_ns = message.log_ns
+                yield message
+        except Exception as error:  # libraries raise many types on damaged bytes
+            details = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            reason = f"a part cannot be read ({details})"
+        lost = {
+            name: topic.count - read[name]
+            for name, topic in file.topics.items()
+            if name in topics and topic.count >= read[name]
+        }
+        if not reason and any(lost.values()):
+            reason = "fewer messages are there than its index counts"
+        if reason:
+            self._lose(number, lost, last_ns, reason)
 
     def close(self) -> None:
         """Close the files."""
@@ -149,10 +156,15 @@ def open_bag(path: Path) -> Bag:
 def _open_folder(folder: Path) -> Bag:
     metadata = BagMetadata.read(folder)
     present = _storage_files(folder)
-    listed = [folder / name for name in metadata.file_names]
-    found = [path for path in listed if path.is_file()] or present
+    listed = [path for name in metadata.file_names for path in present if path.name == name]
+    found = listed or present
     if not found:
         raise CamsegError(f"{folder} is no bag: no file in it ends in .mcap or .db3")
+    if not listed and len(set(map(_series, found))) > 1:
+        raise CamsegError(
+            f"{folder} holds several bags ({found[0].name}, {found[1].name}, ...) and no "
+            "metadata.yaml that makes them one; give one of the files"
+        )
     # metadata.yaml may have been cut off in its list of files, or within a name.
     missing = [name for name in metadata.file_names if not _begins_any(name, [*found, *present])]
     others = [path for path in present if path not in found]
@@ -200,10 +212,29 @@ def _loss(
         reasons = [*(f"{name} is missing" for name in missing), *reasons]
     if not reasons:
         return None
-    seconds = None
-    if metadata.end_ns is not None:
-        seconds = max(0.0, (metadata.end_ns - (_end_ns(files) or 0)) / 1e9)
+    seconds, end_ns = None, _end_ns(files)
+    if metadata.end_ns is not None and end_ns is not None:
+        seconds = max(0.0, (metadata.end_ns - end_ns) / 1e9)
     return BagLoss("; ".join(reasons), lost, seconds)
+
+
+def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
+    """Give the numbers of the files by time, together where they overlap; none without messages."""
+    times = [
+        (file.start_ns, file.end_ns, number)
+        for number, file in enumerate(files)
+        if file.start_ns is not None and file.end_ns is not None
+    ]
+    group: list[int] = []
+    group_end_ns = 0
+    for start_ns, end_ns, number in sorted(times, key=lambda time: time[0]):
+        if group and start_ns > group_end_ns:
+            yield group
+            group = []
+        group_end_ns = max(group_end_ns, end_ns) if group else end_ns
+        group.append(number)
+    if group:
+        yield group
 
 
 def _storage_files(folder: Path) -> list[Path]:

@@ -20,7 +20,8 @@ class UnusableJournalError(ValueError):
 
 
 def find_journals(path: Path) -> list[Path]:
-    """Give the journals beside a SQLite file that hold something."""
+    """Give the journals beside a SQLite file that hold something; of a link, beside its target."""
+    path = path.resolve()
     beside = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
     return [journal for journal in beside if journal.is_file() and journal.stat().st_size]
 
@@ -38,7 +39,8 @@ def recover_copy(path: Path, folder: Path) -> Path:
     copy = folder / "bag.db3"
     shutil.copyfile(path, copy)
     for journal in find_journals(path):
-        shutil.copyfile(journal, copy.with_name(copy.name + journal.name.removeprefix(path.name)))
+        suffix = journal.name.removeprefix(path.resolve().name)
+        shutil.copyfile(journal, copy.with_name(copy.name + suffix))
     try:
         with closing(sqlite3.connect(copy)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -137,7 +137,7 @@ def _open_sqlite(path: Path) -> tuple[BagFile, str]:
     if find_journals(path):
         folder = _temporary_folder()
         try:
-            file, reason = _open_sqlite_alone(recover_copy(path, Path(folder.name)))
+            file, reason = _open_sqlite_alone(recover_copy(path, Path(folder.name)), path.name)
             return FileInFolder(file, folder), reason
         except UnusableJournalError as error:
             folder.cleanup()
@@ -149,19 +149,20 @@ def _open_sqlite(path: Path) -> tuple[BagFile, str]:
         folder = _temporary_folder()
         link = Path(folder.name) / f"bag{SQLITE}"
         link.symlink_to(path.resolve())
-        file, reason = _open_sqlite_alone(link)
+        file, reason = _open_sqlite_alone(link, path.name)
         return FileInFolder(file, folder), reason
-    return _open_sqlite_alone(path)
+    return _open_sqlite_alone(path, path.name)
 
 
-def _open_sqlite_alone(path: Path) -> tuple[BagFile, str]:
+def _open_sqlite_alone(path: Path, name: str) -> tuple[BagFile, str]:
+    """Open a file without journal; ``name`` is what the user calls it."""
     try:
         return WholeFile(Reader2(path), "cdr"), ""
     except OSError:
         raise
     except Exception as error:  # libraries raise many types on damaged bytes
-        reason = _one_line(error, path)
-        return DamagedSqlite(path), f"{path.name} is cut off or torn ({reason})"
+        reason = " ".join(str(error).replace(str(path), name).split())[:200]
+        return DamagedSqlite(path), f"{name} is cut off or torn ({reason})"
 
 
 def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
@@ -176,7 +177,7 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
 def _open_decompressed(path: Path) -> tuple[BagFile, str]:
     folder = _temporary_folder()
     storage = Path(folder.name) / path.stem
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
     try:
         # What a damaged file then lacks, its reader finds.
         with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
@@ -191,7 +192,3 @@ def _open_decompressed(path: Path) -> tuple[BagFile, str]:
 
 def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="camseg_bag_")
-
-
-def _one_line(error: Exception, path: Path) -> str:
-    return " ".join(str(error).replace(str(path), path.name).split())[:200]

@@ -153,7 +153,6 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     from camseg_ros.replay.bag_player import PlaySettings
     from camseg_ros.replay.live import LivePlan, replay_live_bag
     from camseg_ros.replay.live_page import conclude_live
-    from camseg_ros.replay.out_folder import prepare_folder
 
     if len(parsed.bags) != 1:
         raise CamsegError(f"{len(parsed.bags)} bags; --mode live plays one")
@@ -185,7 +184,6 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
         raise CamsegError("--loops is 0; 1 or more is needed")
     use_free_domain()
     use_large_images()
-    prepare_folder(parsed.out)
     found = replay_live_bag(parsed.bags[0], plan, parsed.out)
     sampling = ", ".join(
         f"{name} {value}" for name, value in sorted(parameters.items()) if name != "weights"

@@ -55,6 +55,7 @@ class CameraCounts:
         refused: not readable as an image.
         with_truth: whose truth was found.
         truth: truth messages with class ids.
+        truth_repeated: truth of a stamp that earlier truth had; left out.
         truth_without_image: truth whose image is not in the bag.
         truth_refused: truth that holds no class ids or unknown ones, or of another size than its
             image.
@@ -67,6 +68,7 @@ class CameraCounts:
     refused: int = 0
     with_truth: int = 0
     truth: int = 0
+    truth_repeated: int = 0
     truth_without_image: int = 0
     truth_refused: int = 0
     problems: list[str] = field(default_factory=list)
@@ -129,6 +131,7 @@ class BagFrames:
             store.read(self._bag.messages([camera.truth]))
         counts = self.counts[camera.name]
         counts.truth = len(store)
+        counts.truth_repeated = store.repeated
         counts.truth_refused = len(store.refused)
         for reason in store.refused[:NAMED_PROBLEMS]:
             counts.problem(reason)

@@ -26,7 +26,7 @@ from camseg_ros.replay.gates import check_class_gates, read_gates
 from camseg_ros.replay.live import LiveReplay, counts_of, live_result
 from camseg_ros.replay.live_page import conclude_live
 from camseg_ros.replay.node_client import NodeClient
-from camseg_ros.replay.out_folder import prepare_folder
+from camseg_ros.replay.out_folder import check_folder, prepare_folder
 from camseg_ros.replay.output_bag import BAGS_FOLDER
 from camseg_ros.replay.ros_program import declared, run_program
 
@@ -66,7 +66,7 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
             raise CamsegError(f"name is {values['name']!r}; a name of a folder is needed")
         gates = read_gates(Path(values["gates"])) if values["gates"] else []
         out = Path(values["out"])
-        prepare_folder(out)
+        check_folder(out)
         client.camera_values = {name: {} for name in cameras}
         topics = dict(zip(cameras, (topic or None for topic in truth), strict=True))
         reliability = (
@@ -82,10 +82,12 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
             if stop.wait(PERIOD_S):
                 raise CamsegError("stopped before the node was heard: nothing was scored")
         check_class_gates(gates, evaluator.label_set)
+        prepare_folder(out)  # only now, as an earlier replay's results go
         with output_bag(out / BAGS_FOLDER / values["name"], evaluator) as masks:
             evaluator.record(masks)
             log.info(f"listening to {', '.join(cameras)}")
             _listen(evaluator, float(values["idle_limit_s"]), stop)
+            about = evaluator.check_truth()
             client.close()  # nothing is written into a bag that is closed
         evaluator.finish()
     finally:
@@ -93,11 +95,11 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
     found = LiveReplay(
         drive=DriveResult(
             name=values["name"],
-            dataset="",
-            split="",
-            part="",
-            condition="",
-            sequence="",
+            dataset=about.dataset,
+            split=about.split,
+            part=about.part,
+            condition=about.condition,
+            sequence=about.sequence,
             run="",
             loss="",
             counts=counts_of(evaluator),
@@ -112,8 +114,13 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
 
 
 def _listen(evaluator: Evaluator, idle_limit_s: float, stop: threading.Event) -> None:
-    """Wait until Ctrl-C, or until no mask has come for a while."""
+    """Wait until Ctrl-C, or until no mask has come for a while.
+
+    Raises:
+        CamsegError: the truth is of other classes than the node's.
+    """
     while not stop.wait(PERIOD_S):
+        evaluator.check_truth()
         idle_s = (time.monotonic_ns() - evaluator.last_ns) / 1e9
         if idle_limit_s > 0 and evaluator.last_ns and idle_s > idle_limit_s:
             return

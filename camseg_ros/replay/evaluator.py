@@ -19,12 +19,15 @@ from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
+from camseg_ros.bag.about import AboutDrive, check_classes
+from camseg_ros.bag.camera_topics import about_beside
 from camseg_ros.conversions import BadFrameError, array_from_image_message, stamp_ns
 from camseg_ros.parameters import NODE_NAME
 from camseg_ros.replay.bag_player import BagPlayer
 from camseg_ros.replay.live_scores import LiveScores
 from camseg_ros.replay.output_bag import OutputBag
 from camseg_ros.replay.truth_messages import class_ids_of
+from camseg_ros.replay.truth_store import TruthStore
 
 UInt8 = NDArray[np.uint8]
 
@@ -41,23 +44,31 @@ class Evaluator:
         latency_ns: per camera, stamp -> from publishing the frame to its first mask's arrival;
             without what `sent_by` is told, no entry.
         stamps: per camera, of the masks that arrived.
+        abouts: by truth topic, what was said about it: JSON of `AboutDrive`.
         last_ns: when the last mask arrived, steady clock; 0 before the first one.
     """
 
     def __init__(
         self,
         node: Node,
-        truth_topics: Mapping[str, str | None],
+        truth: Mapping[str, str | TruthStore | None],
         truth_reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
     ) -> None:
-        """Subscribe; ``truth_topics`` are by camera."""
+        """Subscribe to the outputs of cameras, and to their truth.
+
+        Args:
+            node: for the subscriptions.
+            truth: by camera, the topic that it comes on, or all of it already; None without.
+            truth_reliability: of subscriptions to truth.
+        """
         self.label_set: LabelSet | None = None
         self.weights_sha256 = ""
         self.scores: dict[str, LiveScores] = {}
-        self.latency_ns: dict[str, dict[int, int]] = {name: {} for name in truth_topics}
-        self.stamps: dict[str, set[int]] = {name: set() for name in truth_topics}
+        self.abouts: dict[str, str] = {}
+        self.latency_ns: dict[str, dict[int, int]] = {name: {} for name in truth}
+        self.stamps: dict[str, set[int]] = {name: set() for name in truth}
         self.last_ns = 0
-        self._truth_topics = truth_topics
+        self._truth = truth
         self._early: list[Callable[[], None]] = []
         self._bag: OutputBag | None = None
         self._halves: dict[tuple[str, int], dict[str, UInt8]] = {}
@@ -67,15 +78,18 @@ class Evaluator:
         node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
         quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         of_truth = QoSProfile(depth=DEPTH, reliability=truth_reliability)
-        for name, truth_topic in truth_topics.items():
+        for name, source in truth.items():
             for output in ("mask", "confidence"):
                 topic = f"/{NODE_NAME}/{name}/{output}"
                 node.create_subscription(
                     Image, topic, partial(self._take, self._on_output, name, output), quality
                 )
-            if truth_topic is not None:
+            if isinstance(source, str):
                 node.create_subscription(
-                    Image, truth_topic, partial(self._take, self._on_truth, name, ""), of_truth
+                    Image, source, partial(self._take, self._on_truth, name, ""), of_truth
+                )
+                node.create_subscription(
+                    String, about_beside(source), partial(self._on_about, source), latched
                 )
 
     def sent_by(self, player: BagPlayer) -> None:
@@ -88,8 +102,28 @@ class Evaluator:
 
     def finish(self) -> None:
         """Score what came without its other half."""
-        for scores in self.scores.values():
+        for name, scores in self.scores.items():
             scores.finish()
+            if scores.truth is not None and isinstance(self._truth[name], str):
+                scores.truth.close()  # it was opened here
+
+    def check_truth(self) -> AboutDrive:
+        """Give what was said about the first camera's truth; the labels must be known.
+
+        Raises:
+            CamsegError: it is not readable, or any truth is of other classes than the node's.
+        """
+        found = AboutDrive()
+        topics = [source for source in self._truth.values() if isinstance(source, str)]
+        for topic in reversed(topics):
+            if topic in self.abouts:
+                found = AboutDrive.from_json(self.abouts[topic])
+                if self.label_set is not None:
+                    check_classes(found, self.label_set, topic)
+        return found
+
+    def _on_about(self, topic: str, message: String) -> None:
+        self.abouts[topic] = message.data
 
     def _on_labels(self, message: String) -> None:
         content = json.loads(message.data)
@@ -98,8 +132,13 @@ class Evaluator:
         label_set = label_set_of(content)
         self.weights_sha256 = str(content["weights_sha256"])
         self.scores = {
-            name: LiveScores(name, label_set, topic is not None)
-            for name, topic in self._truth_topics.items()
+            name: LiveScores(
+                name,
+                label_set,
+                TruthStore() if isinstance(source, str) else source,
+                truth_comes=isinstance(source, str),
+            )
+            for name, source in self._truth.items()
         }
         self.label_set = label_set
         for take in self._early:

@@ -19,7 +19,7 @@ from camseg_core.labels import LabelSet
 from camseg_core.machine import describe_machine
 from camseg_core.progress import progress_bar
 from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
-from camseg_ros.bag.camera_topics import CameraTopics, cameras_of
+from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.conversions import array_from_image_message, stamp_ns
 from camseg_ros.health import PERCENTILES
@@ -32,6 +32,7 @@ from camseg_ros.replay.drive_result import DriveResult
 from camseg_ros.replay.evaluator import Evaluator, output_bag
 from camseg_ros.replay.gates import Gate, check_class_gates
 from camseg_ros.replay.live_result import LiveCamera, LiveResult
+from camseg_ros.replay.live_scores import LiveScores
 from camseg_ros.replay.node_client import (
     DISCOVERY_LIMIT_S,
     NodeClient,
@@ -39,8 +40,10 @@ from camseg_ros.replay.node_client import (
     ros_context,
 )
 from camseg_ros.replay.node_setup import bag_parameters
+from camseg_ros.replay.out_folder import check_folder, prepare_folder
 from camseg_ros.replay.output_bag import BAGS_FOLDER
 from camseg_ros.replay.snapshots import SNAPSHOTS, Snapshots
+from camseg_ros.replay.truth_store import TruthStore
 
 OUTPUTS_HEARD = ("mask", "confidence")
 ARRIVAL_LIMIT_S = 10.0
@@ -77,34 +80,38 @@ class LiveReplay:
 def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
     """Play a bag through a node that is started for it.
 
-    Masks and confidence that came are written into a bag below ``out``, pictures of some frames,
+    ``out`` is emptied of an earlier replay once nothing can be refused any more. Masks and
+    confidence that came are written into a bag below ``out``, pictures of some frames,
     and the drive's result file.
 
     Raises:
         CamsegError: the bag cannot be read, its truth or a gate is of other classes than the node
             knows, or the node did not start or did not end.
     """
+    check_folder(out)
     with ExitStack() as stack:
         bag = stack.enter_context(open_bag(path))
         cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
         abouts = read_abouts(bag, cameras)
         about = abouts[0]
+        truth = {camera.name: _read_truth(bag, camera, stack) for camera in cameras}
         parameters = {**bag_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())
         client = NodeClient(context, "camseg_replay", [camera.name for camera in cameras])
         stack.callback(client.close)
-        player = BagPlayer(client.node, cameras)
-        evaluator = Evaluator(client.node, {camera.name: camera.truth for camera in cameras})
+        player = BagPlayer(client.node, [replace(camera, truth=None) for camera in cameras])
+        evaluator = Evaluator(client.node, truth)
         evaluator.sent_by(player)
         process = stack.enter_context(node_process(parameters))
         client.start()
-        client.wait_until_active(process, lambda: player.is_heard() and player.truth_is_heard())
+        client.wait_until_active(process, player.is_heard)
         client.poll(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")
         label_set = evaluator.label_set
         assert label_set is not None
         for one in abouts:
             check_classes(one, label_set, path)
         check_class_gates(plan.gates, label_set)
+        prepare_folder(out)  # only now, as an earlier replay's results go
         client.wait_until_matched(OUTPUTS_HEARD)
         with output_bag(out / BAGS_FOLDER / bag.name, evaluator) as masks:
             evaluator.record(masks)
@@ -114,12 +121,32 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
             _drain(client, evaluator)
             exit_status = client.end_node(process)
         evaluator.finish()
+        for camera in cameras:
+            _count_truth(evaluator.scores[camera.name], truth[camera.name])
     live = live_result(client, evaluator, player, plan.play.rate)
     if exit_status != 0:
         live.problems.append(f"the node exited with status {exit_status}")
-    drive = _drive_result(bag, about, evaluator, out, path, cameras)
+    loss = loss_line(bag, cameras, plan.image_topics)
+    drive = _drive_result(bag, about, evaluator, out, path, cameras, loss)
     drive.write(out)
     return LiveReplay(drive, live, label_set, evaluator.weights_sha256)
+
+
+def _read_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> TruthStore | None:
+    """Read a camera's truth from the bag: it needs no time on the wire, and none of it is lost."""
+    if camera.truth is None:
+        return None
+    store = TruthStore()
+    stack.callback(store.close)
+    store.read(bag.messages([camera.truth]))
+    return store
+
+
+def _count_truth(scores: LiveScores, truth: TruthStore | None) -> None:
+    if truth is not None:
+        scores.counts.truth_refused += len(truth.refused)
+        for reason in truth.refused:
+            scores.counts.problem(reason)
 
 
 def _drain(client: NodeClient, evaluator: Evaluator) -> None:
@@ -160,6 +187,7 @@ def live_result(
             played=player.played[name] if player is not None else 0,
             counts={key: counts.get(key, 0) for key in ("in", "out", "dropped", "refused")},
             masks=scores.masks,
+            frames=len(scores.frames),
             latency_ms={
                 f"p{percent}": float(np.percentile(latencies_ms, percent))
                 for percent in PERCENTILES
@@ -212,6 +240,7 @@ def _drive_result(
     out: Path,
     path: Path,
     cameras: Sequence[CameraTopics],
+    loss: str,
 ) -> DriveResult:
     frames = [
         frame
@@ -228,7 +257,7 @@ def _drive_result(
         condition=about.condition,
         sequence=about.sequence,
         run="",
-        loss=bag.loss.line([camera.image for camera in cameras]) if bag.loss else "",
+        loss=loss,
         counts=counts_of(evaluator),
         frames=frames,
         pictures=_take_snapshots(path, bag.name, cameras, out, evaluator),

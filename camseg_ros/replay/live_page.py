@@ -67,16 +67,20 @@ def live_lines(live: LiveResult) -> Iterator[str]:
     for name, camera in live.cameras.items():
         counts, latency = camera.counts, camera.latency_ms or live.node_ms.get("latency", {})
         played = f"played {camera.played}, " if camera.played else ""
+        lost = f" ({camera.lost_in_dds} lost in DDS before it)" if camera.lost_in_dds else ""
+        refused = f"{counts['refused']}{lost}"
         times = ", ".join(f"{key} {value:.0f} ms" for key, value in latency.items())
         yield (
             f"{name}: {played}in {counts['in']} = out {counts['out']} + dropped "
-            f"{counts['dropped']} + refused {counts['refused']}; latency {times or 'not measured'}"
+            f"{counts['dropped']} + refused {refused}; latency {times or 'not measured'}"
         )
         accuracy = camera.accuracy
         if accuracy.frames:
+            is_all = accuracy.frames == camera.frames
+            of = f"{accuracy.frames}" if is_all else f"{accuracy.frames} of the {camera.frames}"
             shares = (accuracy.mean_iou, accuracy.pixel_accuracy, accuracy.calibration_error)
             cells = ["-" if share is None else f"{100 * share:.2f}" for share in shares]
             yield (
-                f"{name}: on {accuracy.frames} frames that came out: mIoU {cells[0]}, pixel "
+                f"{name}: on {of} frames that came out: mIoU {cells[0]}, pixel "
                 f"accuracy {cells[1]}, calibration error {cells[2]}"
             )

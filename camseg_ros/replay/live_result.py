@@ -26,6 +26,7 @@ class LiveCamera:
         played: frames published by the player; 0 where another player plays.
         counts: the node's own: frames in, out, dropped, refused.
         masks: masks that arrived here.
+        frames: different frames among them.
         latency_ms: from publishing a frame to the arrival of its mask, percentiles by name; empty
             where another player plays.
         accuracy: of the frames that came out.
@@ -34,6 +35,7 @@ class LiveCamera:
     played: int
     counts: dict[str, int]
     masks: int
+    frames: int
     latency_ms: dict[str, float]
     accuracy: LiveAccuracy
 

@@ -18,11 +18,12 @@ from camseg_core.labels import UNLABELED, LabelSet
 from camseg_ros.replay.bag_frames import CameraCounts
 from camseg_ros.replay.drive_result import FrameResult
 from camseg_ros.replay.live_result import LiveAccuracy
+from camseg_ros.replay.truth_store import TruthStore
 
 UInt8 = NDArray[np.uint8]
 
 MOST_PENDING = 128
-"""Stamps of which something is missing; of dropped frames the truth alone comes."""
+"""Masks that wait for their confidence or truth; the oldest is then taken as it is."""
 
 _LEVELS = np.arange(256)
 _LEVEL_BINS = np.minimum(_LEVELS * RELIABILITY_BINS // 255, RELIABILITY_BINS - 1)
@@ -34,7 +35,6 @@ class _Parts:
 
     mask: UInt8 | None = None
     confidence: UInt8 | None = None
-    truth: UInt8 | None = None
 
 
 @dataclass
@@ -44,7 +44,8 @@ class LiveScores:
     Attributes:
         name: of the camera.
         label_set: the node's classes.
-        has_truth: true if truth is to be waited for.
+        truth: by stamp, the first of each; None where there is none.
+        truth_comes: true if more of it comes while masks do: a mask waits for it.
         frames: of every mask that came, in the order of completion.
         masks: number of masks that came, repeats included.
         problems: what could not be compared, the first few.
@@ -52,7 +53,8 @@ class LiveScores:
 
     name: str
     label_set: LabelSet
-    has_truth: bool
+    truth: TruthStore | None
+    truth_comes: bool = False
     frames: list[FrameResult] = field(default_factory=list)
     masks: int = 0
     counts: CameraCounts = field(default_factory=CameraCounts)
@@ -76,13 +78,18 @@ class LiveScores:
         self._take(stamp_ns, "confidence", confidence)
 
     def on_truth(self, stamp_ns: int, class_ids: UInt8) -> None:
-        """Take a truth image [H, W]."""
-        self._take(stamp_ns, "truth", class_ids)
+        """Take a truth image [H, W]; it may come long before its mask."""
+        if self.truth is not None:
+            self.truth.add(stamp_ns, class_ids)
+            self._conclude_if_whole(stamp_ns)
 
     def finish(self) -> None:
-        """Count what came without its truth."""
+        """Count what came without its truth; the store can be closed then."""
         for stamp_ns in sorted(self._pending):
             self._conclude(stamp_ns)
+        if self.truth is not None:
+            self.counts.truth = len(self.truth)
+            self.counts.truth_repeated = self.truth.repeated
 
     def accuracy(self) -> LiveAccuracy:
         """Score the frames that came with truth, by the official protocol."""
@@ -102,22 +109,29 @@ class LiveScores:
         if stamp_ns in self._done:
             return
         parts = self._pending.setdefault(stamp_ns, _Parts())
-        setattr(parts, part, picture)
-        is_whole = parts.mask is not None and parts.confidence is not None
-        if is_whole and (parts.truth is not None or not self.has_truth):
-            self._conclude(stamp_ns)
-        elif len(self._pending) > MOST_PENDING:
+        if getattr(parts, part) is None:
+            setattr(parts, part, picture)
+        self._conclude_if_whole(stamp_ns)
+        if len(self._pending) > MOST_PENDING:
             self._conclude(min(self._pending))
+
+    def _conclude_if_whole(self, stamp_ns: int) -> None:
+        parts = self._pending.get(stamp_ns)
+        if parts is None or parts.mask is None or parts.confidence is None:
+            return
+        if not self.truth_comes or (self.truth is not None and stamp_ns in self.truth):
+            self._conclude(stamp_ns)
 
     def _conclude(self, stamp_ns: int) -> None:
         """Score what has come of a stamp, and forget it."""
         parts = self._pending.pop(stamp_ns)
-        if parts.mask is None:  # a dropped frame
+        if parts.mask is None:  # its mask came too late, or never
             return
         self._done.add(stamp_ns)
+        truth = self.truth.get(stamp_ns) if self.truth is not None else None
         mean_iou = None
-        if parts.truth is not None:
-            mean_iou = self._score(stamp_ns, parts.mask, parts.truth, parts.confidence)
+        if truth is not None:
+            mean_iou = self._score(stamp_ns, parts.mask, truth, parts.confidence)
         confidence = 0.0 if parts.confidence is None else float(parts.confidence.mean()) / 255.0
         self.frames.append(FrameResult(self.name, stamp_ns, confidence, mean_iou, None))
 

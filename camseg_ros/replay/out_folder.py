@@ -12,6 +12,8 @@ OUT/replay.html           the page
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +35,21 @@ MARKER = ".camseg_replay"
 FILES = (MARKER, PAGE_FILE, RESULT_FILE, JUNIT_FILE, *REPORT_FILES)
 
 
+def check_folder(out: Path) -> None:
+    """Refuse a folder that `prepare_folder` would; nothing is changed.
+
+    Raises:
+        CamsegError: see there.
+    """
+    try:
+        _entries(out)
+        place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        if not os.access(place, os.W_OK):
+            raise CamsegError(f"cannot write {out}: {os.strerror(errno.EACCES)}")
+    except OSError as error:
+        raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
+
+
 def prepare_folder(out: Path) -> None:
     """Make the folder, or empty it of an earlier replay.
 
@@ -40,17 +57,7 @@ def prepare_folder(out: Path) -> None:
         CamsegError: it holds something else, or cannot be written.
     """
     try:
-        if out.exists() and not out.is_dir():
-            raise CamsegError(f"{out} is no folder; give another --out")
-        entries = sorted(out.iterdir()) if out.exists() else []
-        is_ours = (out / MARKER).is_file()
-        foreign = [entry.name for entry in entries if not (is_ours and _is_ours(entry))]
-        if foreign:
-            raise CamsegError(
-                f"{out} holds something else than an earlier replay ({foreign[0]}); "
-                "give another --out"
-            )
-        for entry in entries:
+        for entry in _entries(out):
             if entry.is_dir():
                 shutil.rmtree(entry)
             else:
@@ -59,6 +66,20 @@ def prepare_folder(out: Path) -> None:
         (out / MARKER).touch()
     except OSError as error:
         raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _entries(out: Path) -> list[Path]:
+    """Give what a folder holds of an earlier replay."""
+    if out.exists() and not out.is_dir():
+        raise CamsegError(f"{out} is no folder; give another --out")
+    entries = sorted(out.iterdir()) if out.exists() else []
+    is_ours = (out / MARKER).is_file()
+    foreign = [entry.name for entry in entries if not (is_ours and _is_ours(entry))]
+    if foreign:
+        raise CamsegError(
+            f"{out} holds something else than an earlier replay ({foreign[0]}); give another --out"
+        )
+    return entries
 
 
 def check_inputs(out: Path, bags: Sequence[Path]) -> None:

@@ -103,6 +103,7 @@ def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
             ("repeated", "images have the stamp of an earlier one and are left out"),
             ("unordered", "images are older than one before them"),
             ("truth_refused", "truth images could not be used"),
+            ("truth_repeated", "truth images have the stamp of an earlier one and are left out"),
             ("truth_without_image", "truth images belong to no image"),
         ):
             number = drive.total(count)

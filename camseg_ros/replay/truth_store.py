@@ -74,6 +74,10 @@ class TruthStore:
         """Number of stamps."""
         return len(self._places)
 
+    def __contains__(self, stamp: object) -> bool:
+        """True if the stamp has class ids."""
+        return stamp in self._places
+
     def __iter__(self) -> Iterator[int]:
         """Give the stamps in the order of the bag."""
         return iter(self._places)

@@ -22,6 +22,7 @@ LIVE = LiveResult(
             100,
             {"in": 90, "out": 60, "dropped": 27, "refused": 3},
             60,
+            60,
             {"p50": 61.5, "p95": 71.5, "p99": 81.5},
             LiveAccuracy(60, 0.5432, 0.9, 0.02, {"road": 0.9}),
         )

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
@@ -43,29 +42,6 @@ def test_the_node_is_not_left_behind(number: signal.Signals, status: int) -> Non
     starter.communicate(timeout=60)
     assert starter.returncode == status
     assert not is_alive(pid)
-
-
-def test_the_earlier_handler_comes_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with node_process({}, ("-c", WAITER)) as process:
-        assert signal.getsignal(signal.SIGTERM) != before
-    assert signal.getsignal(signal.SIGTERM) == before
-    assert process.poll() is not None
-
-
-def test_in_another_thread_signals_are_left_alone() -> None:
-    ended: list[int | None] = []
-
-    def work() -> None:
-        with node_process({}, ("-c", WAITER)) as process:
-            pass
-        ended.append(process.poll())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join(60)
-    assert len(ended) == 1
-    assert ended[0] is not None
 
 
 def test_unknown_parameters() -> None:

@@ -8,7 +8,8 @@ import bags
 import pytest
 import yaml
 
-from camseg_ros.bag.contents import BagLoss
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.contents import BagLoss, BagTopic
 from camseg_ros.bag.reader import open_bag
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
@@ -21,30 +22,61 @@ def stamps_of(*numbers: int) -> list[int]:
 
 def split(tmp_path: Path, count: int) -> Path:
     """A bag in several files without metadata.yaml, as a recorder that was killed leaves it."""
-    folder = tmp_path / "split"
-    folder.mkdir()
-    for part in range(count):
-        one = bags.write_bag(tmp_path / f"part_{part}", 2)
-        shutil.copy(bags.storage_file(one), folder / f"split_{part}.mcap")
-    return folder
+    path = bags.write_split_bag(tmp_path / "split", count, frames=2)
+    (path / "metadata.yaml").unlink()
+    return path
 
 
-def test_split_files_are_read_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+def test_split_files_are_read_in_the_order_of_time(tmp_path: Path) -> None:
     folder = split(tmp_path, 11)
-    (folder / "split_10.mcap").rename(folder / "split_a.mcap")
-    (folder / "split_a.mcap").rename(folder / "split_10.mcap")
-    bags.cut_copy(tmp_path / "part_0", tmp_path / "cut", 4000, metadata=False)
     with open_bag(folder) as bag:
         assert bag.loss is None
         assert bag.topics[IMAGE].count == 22
-        assert len([*bag.messages([IMAGE])]) == 22
-    shutil.copy(tmp_path / "cut" / "part_0.mcap", folder / "split_10.mcap")
+        assert [m.log_ns for m in bag.messages([IMAGE])] == stamps_of(*range(1, 23))
+    last = folder / "split_10.mcap"
+    last.write_bytes(last.read_bytes()[:4000])
     with open_bag(folder) as bag:
-        times = [m.log_ns for m in bag.messages([IMAGE])]
+        assert bag.loss == BagLoss("split_10.mcap is cut off or torn", None, None)
+        assert [m.log_ns for m in bag.messages([IMAGE])] == stamps_of(*range(1, 22))
+
+
+def test_files_that_overlap_in_time_are_read_together(tmp_path: Path) -> None:
+    """As recorders write them whose topics or cameras go into files of their own."""
+    (tmp_path / "bag").mkdir()
+    for part, order in enumerate(([9, 10], [1, 3, 5], [2, 4, 6], [7])):
+        bags.write_mcap_of_others(tmp_path / "bag" / f"bag_{part}.mcap", order)
+    with open_bag(tmp_path / "bag") as bag:
+        found = bags.images_of(bag, IMAGE)
+        assert bag.loss is None
+    assert list(found) == [10 * number for number in (1, 2, 3, 4, 5, 6, 7, 9, 10)]
+    assert found[40] == bytes(bags.noise_image(4).data)
+
+
+def test_files_of_several_bags_without_metadata_are_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        path = bags.write_bag(tmp_path / name)
+        (path / "metadata.yaml").unlink()
+        shutil.move(bags.storage_file(path), tmp_path)
+    with pytest.raises(CamsegError, match=r"holds several bags \(a\.mcap, b\.mcap, \.\.\.\) and n"):
+        open_bag(tmp_path)
+    (tmp_path / "metadata.yaml").write_text(
+        "rosbag2_bagfile_information: {relative_file_paths: [a.mcap, b.mcap]}"
+    )
+    with open_bag(tmp_path) as bag:  # it says that they are one
+        assert bag.topics[IMAGE].count == 12
+    with open_bag(tmp_path / "b.mcap") as bag:
+        assert bag.topics[IMAGE].count == 6
+
+
+def test_a_topic_that_was_lost_as_a_whole_is_known(tmp_path: Path) -> None:
+    path = bags.write_split_bag(tmp_path / "s")
+    (path / "s_1.mcap").unlink()
+    bags.write_mcap_of_others(path / "s_0.mcap", [1, 2])
+    with open_bag(path) as bag:
+        assert bag.topics[TRUTH] == BagTopic(TRUTH, "sensor_msgs/msg/Image", 0)
+        assert bag.topics[IMAGE].count == 2
         assert bag.loss is not None
-        assert "split_10.mcap is cut off" in bag.loss.reason
-    assert times[:20] == [bags.STEP_NS, 2 * bags.STEP_NS] * 10
-    assert len(times) == 21
+        assert (bag.loss.frames([TRUTH]), bag.loss.frames([IMAGE])) == (6, 4)
 
 
 def test_a_missing_part_is_stated(tmp_path: Path) -> None:
@@ -77,22 +109,29 @@ def test_a_part_of_a_split_bag_that_is_missing(tmp_path: Path) -> None:
         assert (bag.loss.frames([IMAGE]), bag.loss.seconds) == (4, 0.4)
 
 
-def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path) -> None:
-    path = bags.write_split_bag(tmp_path / "s")
-    text = (path / "metadata.yaml").read_text()
-    for names_last in (False, True):  # rosbag2 writes the files' names behind the counts
-        if names_last:
-            content = yaml.safe_load(text)["rosbag2_bagfile_information"]
-            content["relative_file_paths"] = content.pop("relative_file_paths")
-            text = yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False)
-        for end in range(0, len(text) + 1, 11):
-            (path / "metadata.yaml").write_text(text[:end])
-            with open_bag(path) as bag:
-                assert (end, sorted(bags.images_of(bag, IMAGE))) == (
-                    end,
-                    stamps_of(1, 2, 3, 4, 5, 6),
-                )
-                assert bag.loss is None
+@pytest.mark.parametrize("names_last", [False, True])  # rosbag2 writes them behind the counts
+def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path, names_last: bool) -> None:
+    for part in range(2):
+        bags.write_mcap_of_others(tmp_path / f"s_{part}.mcap", [1 + 2 * part, 2 + 2 * part])
+    topic = {"name": IMAGE, "type": "sensor_msgs/msg/Image", "serialization_format": "cdr"}
+    content = {
+        "version": 9,
+        "storage_identifier": "mcap",
+        "relative_file_paths": ["s_0.mcap", "s_1.mcap"],
+        "duration": {"nanoseconds": 30},
+        "starting_time": {"nanoseconds_since_epoch": 10},
+        "message_count": 4,
+        "topics_with_message_count": [{"topic_metadata": topic, "message_count": 4}],
+        "compression_mode": "",
+    }
+    if names_last:
+        content["relative_file_paths"] = content.pop("relative_file_paths")
+    text = yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False)
+    for end in range(len(text) + 1):
+        (tmp_path / "metadata.yaml").write_text(text[:end])
+        with open_bag(tmp_path) as bag:
+            assert (end, sorted(bags.images_of(bag, IMAGE))) == (end, [10, 20, 30, 40])
+            assert bag.loss is None
 
 
 @pytest.mark.parametrize(
@@ -106,6 +145,14 @@ def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path) -> None
         ("version: 8", "version: 99"),
         ("version: 8", "version: 2020-13-45"),
         ("nanoseconds: ", "nanoseconds: x"),
+        ("nanoseconds: ", "nanoseconds: " + 400 * "9"),
+        ("\n  - bag.mcap", " 5"),
+        ("\n  - bag.mcap", " bag.mcap"),
+        ("- bag.mcap", "- bag.mcap\n  - bag.mcap"),  # else each frame would count twice
+        ("- bag.mcap", "- a/bag.mcap\n  - b/bag.mcap"),
+        ("- bag.mcap", "- bag.mcap\n  - " + 300 * "a" + ".mcap"),
+        ("- bag.mcap", "- bag.mcap\n  - metadata.yaml"),
+        ("- bag.mcap", '- bag.mcap\n  - "a\\0b.mcap"'),
         ("serialization_format: cdr", "serialization_format: json"),
         ("compression_mode: ''", "compression_mode: FILE"),
         ("type: sensor_msgs/msg/Image", "type: std_msgs/msg/String"),
@@ -131,6 +178,18 @@ def test_what_metadata_counts_and_no_file_holds_is_lost(tmp_path: Path) -> None:
     with open_bag(path) as bag:
         reason = "metadata.yaml counts more messages than the files hold"
         assert bag.loss == BagLoss(reason, {"/about": 0, IMAGE: 3, TRUTH: 3}, 0.0)
+    text = text.replace("nanoseconds: ", "nanoseconds: " + 400 * "9")  # more than a float holds
+    (path / "metadata.yaml").write_text(text)
+    with open_bag(path) as bag:
+        assert bag.loss == BagLoss(reason, {"/about": 0, IMAGE: 3, TRUTH: 3}, None)
+
+
+def test_without_a_message_nobody_knows_the_lost_time(tmp_path: Path) -> None:
+    path = bags.write_split_bag(tmp_path / "s")
+    (path / "s_1.mcap").unlink()
+    bags.write_mcap_of_others(path / "s_0.mcap", [])
+    with open_bag(path) as bag:
+        assert bag.loss == BagLoss("s_1.mcap is missing", {"/about": 2, IMAGE: 6, TRUTH: 6}, None)
 
 
 def test_files_of_another_bag_in_the_folder_are_not_read(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
 import pytest
 
 from camseg_core.errors import CamsegError
@@ -6,10 +8,13 @@ from camseg_ros.bag.camera_topics import (
     COMPRESSED_IMAGE,
     IMAGE,
     CameraTopics,
+    about_beside,
     camera_names,
     find_cameras,
+    loss_line,
 )
-from camseg_ros.bag.contents import BagTopic
+from camseg_ros.bag.contents import BagLoss, BagTopic
+from camseg_ros.bag.reader import Bag
 
 
 def topics(**types: str) -> dict[str, BagTopic]:
@@ -65,6 +70,42 @@ def test_topics_by_name() -> None:
         find_cameras(known, ["/text"])
     with pytest.raises(CamsegError, match="1 truth topics for 2 image topics; one for each"):
         find_cameras(known, ["/a/image", "/b/image"], ["/a/truth"])
+
+
+def test_what_stands_beside_counts_with_its_type_alone() -> None:
+    text = "std_msgs/msg/String"
+    known = topics(
+        a__image=IMAGE, a__camera_info=text, a__semantic_gt__image=text, a__semantic_gt__about=IMAGE
+    )
+    assert find_cameras(known)[0] == CameraTopics("a", "/a/image")
+    packed = topics(
+        a__image=IMAGE,
+        a__semantic_gt__image=text,
+        a__semantic_gt__image__compressed=COMPRESSED_IMAGE,
+    )
+    assert find_cameras(packed)[0].truth == "/a/semantic_gt/image/compressed"
+
+
+def test_other_truth_is_explained_by_what_stands_beside_it() -> None:
+    text = "std_msgs/msg/String"
+    known = topics(
+        a__image=IMAGE, a__semantic_gt__about=text, gt__ids=IMAGE, gt__about=text, b__ids=IMAGE
+    )
+    assert find_cameras(known, ["/a/image"])[0].about == "/a/semantic_gt/about"
+    assert find_cameras(known, ["/a/image"], ["/gt/ids"])[0].about == "/gt/about"
+    assert find_cameras(known, ["/a/image"], ["/b/ids"])[0].about == "/a/semantic_gt/about"
+    assert about_beside("/gt/ids/compressed") == "/gt/about"
+
+
+def test_the_loss_counts_cameras_that_were_lost_as_a_whole(tmp_path: Path) -> None:
+    known = {"/a/image": IMAGE, "/b/image": IMAGE, "/b/mask": IMAGE, "/text": "std_msgs/msg/String"}
+    lost = {"/a/image": 1, "/b/image": 6, "/b/mask": 50, "/text": 9}
+    camera = CameraTopics("a", "/a/image")
+    with Bag(tmp_path / "x.mcap", [], BagLoss("cut off", lost, 0.5), known) as bag:
+        assert loss_line(bag, [camera]) == "damaged: cut off; lost: 7 frames, the last 0.500 s"
+        assert loss_line(bag, [camera], ["/a/image"]).startswith("damaged: cut off; lost: 1 frames")
+    with Bag(tmp_path / "x.mcap", [], None) as whole:
+        assert loss_line(whole, [camera]) == ""
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,23 @@ def test_of_a_ros1_bag_cut_off_anywhere_the_prefix_is_read(
         assert all(frames > share - 0.2 for share, frames in shares.items()), shares
 
 
+@pytest.mark.parametrize("compression", ["bz2", "lz4"])
+def test_of_a_ros1_bag_with_damage_inside_no_wrong_image_is_given(
+    tmp_path: Path, compression: str
+) -> None:
+    path = bags.write_rosbag1(tmp_path / "old.bag", 40, compression)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(content)
+    expected = bags.written_images(IMAGE, 40)
+    with open_bag(path) as bag:
+        found = bags.images_of(bag, IMAGE)
+        assert bag.loss is not None
+        assert bag.loss.frames([IMAGE]) == 40 - len(found)
+    assert found == {time: expected[time] for time in found}
+
+
 def test_of_a_cut_lz4_chunk_the_whole_blocks_are_read(tmp_path: Path) -> None:
     path = bags.write_mcap_of_others(
         tmp_path / "x.mcap", [*range(100)], compression=CompressionType.LZ4, chunk_size=10**7

@@ -170,6 +170,7 @@ def test_what_a_converter_made_of_a_ros_1_bag(tmp_path: Path) -> None:
         ({}, True),
         ({"compression": CompressionType.NONE, "chunk_size": 3000}, True),
         ({"use_summary_offsets": False}, True),
+        ({"profile": ""}, True),  # the library refuses it all the same
         ({"use_chunking": False}, False),
         ({"use_statistics": False}, False),
         ({"repeat_channels": False}, False),

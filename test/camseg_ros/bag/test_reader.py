@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags of others and odd bags; what was cut off, and folders, have files of their own."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
+import zstandard
 from mcap.writer import CompressionType, IndexType
 from mcap_ros2.writer import Writer as McapRos2Writer
 from rosbags.typesys import Stores, get_typestore
@@ -83,6 +85,30 @@ def test_a_ros1_bag(tmp_path: Path) -> None:
     assert [stamp_ns(image.header) for image in images] == list(bags.written_images(IMAGE))
     assert [bytes(image.data) for image in images] == list(bags.written_images(IMAGE).values())
     assert images[0].header.frame_id == "camera"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("drive.mcap", "drive"),
+        ("my.drive.mcap", "my.drive"),
+        ("drive.mcap.zstd", "drive"),
+        ("drive.v2", "drive.v2"),
+        ("drive.mcap/", "drive.mcap"),
+    ],
+)
+def test_names(tmp_path: Path, name: str, expected: str) -> None:
+    folder = bags.write_bag(tmp_path / "source")
+    path = tmp_path / name
+    if name.endswith(".mcap"):
+        shutil.copy(bags.storage_file(folder), path)
+    elif name.endswith(".zstd"):
+        path.write_bytes(zstandard.compress(bags.storage_file(folder).read_bytes()))
+    else:
+        shutil.copytree(folder, path)
+    with open_bag(path) as bag:
+        assert bag.name == expected
+        assert bag.topics[IMAGE].count == 6
 
 
 def test_an_empty_bag_has_no_time(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import bags
 import pytest
 
+from camseg_core.errors import CamsegError
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.sqlite_journal import UnusableJournalError, find_journals, recover_copy
 
@@ -51,6 +52,27 @@ def test_rows_that_are_in_the_wal_alone_are_read(
     assert found == [bytes(bags.noise_image(index).data) for index in range(FRAMES)]
     # The bag itself is as it was.
     assert {path.name: path.read_bytes() for path in crashed.iterdir()} == before
+
+
+def test_of_a_link_the_journal_beside_its_target_is_used(bag: Path, tmp_path: Path) -> None:
+    crashed = kill_in_wal(bag, tmp_path / "crashed")
+    (tmp_path / "link.db3").symlink_to(crashed / "bag.db3")
+    with open_bag(tmp_path / "link.db3") as opened:
+        assert opened.loss is None
+        assert len([*opened.messages([IMAGE])]) == FRAMES
+
+
+def test_what_is_wrong_behind_the_journal_is_said_of_the_users_file(
+    bag: Path, tmp_path: Path
+) -> None:
+    connection = sqlite3.connect(bag / "bag.db3")
+    connection.execute("DROP TABLE topics")
+    connection.commit()
+    connection.close()
+    shutil.copy(bag / "bag.db3", tmp_path / "mine.db3")
+    (tmp_path / "mine.db3-wal").write_bytes(b"x" * 5000)
+    with pytest.raises(CamsegError, match=r"mine\.db3: mine\.db3 is cut off or torn \("):
+        open_bag(tmp_path / "mine.db3")
 
 
 def test_of_a_cut_wal_the_whole_commits_are_read_and_the_loss_is_stated(

@@ -71,6 +71,17 @@ def test_files_that_are_compressed_as_a_whole(tmp_path: Path, scratch: Path, sto
     assert reason.startswith(f"{packed.name}: {path.name} is cut off")
 
 
+def test_a_file_that_was_compressed_in_parts(tmp_path: Path) -> None:
+    """Programs that use several cores write frame after frame."""
+    path = bags.storage_file(bags.write_bag(tmp_path / "bag"))
+    content = path.read_bytes()
+    third = len(content) // 3
+    parts = (content[:third], content[third : 2 * third], content[2 * third :])
+    packed = path.with_name(path.name + ".zstd")
+    packed.write_bytes(b"".join(zstandard.compress(part) for part in parts))
+    assert images(packed) == (EXPECTED, "")
+
+
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "a b", "a:b", "aä"])
 def test_paths_of_sqlite_files_are_taken_as_they_are(
     tmp_path: Path, scratch: Path, name: str
@@ -103,9 +114,10 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     old = bags.write_rosbag1(tmp_path / "c.bag")
     old.write_bytes(old.read_bytes()[:-9])
     assert images(old) == (EXPECTED, "c.bag is cut off or torn")
-    noise = tmp_path / "noise.db3"
-    noise.write_bytes(b"x" * 5000)
-    assert images(noise)[1].startswith("noise.db3 is cut off or torn (Cannot open database noise.")
+    for name in ("noise.db3", "a#b.db3"):  # the latter is read through a link
+        (tmp_path / name).write_bytes(b"x" * 5000)
+        reason = images(tmp_path / name)[1]
+        assert reason.startswith(f"{name} is cut off or torn (Cannot open database {name}: file")
 
 
 @pytest.mark.parametrize("name", ["absent.mcap", "absent.db3", "absent.bag", "absent.mcap.zstd"])

@@ -2,6 +2,9 @@
 """The command as a user types it; figures and texts of its output."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import bags
@@ -62,6 +65,23 @@ def test_info_of_a_damaged_bag_tells_by_its_status(
     assert "lost: 4 frames, the last 0.400 s" in found.out
     assert found.err == f"camseg: no such bag: {tmp_path}/absent\n"
     assert found.out.rstrip().endswith("6 images 32 x 24 rgb8, 6 with truth")
+
+
+def test_what_is_terminated_leaves_nothing(tmp_path: Path) -> None:
+    command = [
+        sys.executable, "-m", "camseg_core.cli", "bag", "make", "--dataset", "synthetic",
+        "--frames", "100000", "--size", "64x32", "--out", str(tmp_path / "out"),
+    ]  # fmt: skip
+    program = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob(".*/*/*.mcap")):
+        assert program.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    program.terminate()
+    program.communicate(timeout=60)
+    assert program.returncode == 143
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -21,13 +21,15 @@ from camseg_core.errors import CamsegError
 from camseg_core.evaluation.confusion import confusion_counts
 from camseg_core.evaluation.metrics import official_scores
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
+from camseg_ros.bag.about import AboutDrive
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.class_info import labels_json
 from camseg_ros.conversions import array_from_image_message, image_message
 from camseg_ros.replay.evaluator import DEPTH, Evaluator, label_set_of, output_bag
+from camseg_ros.replay.truth_store import TruthStore
 
 MASK, CONFIDENCE = "/segment_node/left/mask", "/segment_node/left/confidence"
-TRUTH = "/left/truth"
+TRUTH, ABOUT = "/left/semantic_gt/image", "/left/semantic_gt/about"
 
 
 class StubNode:
@@ -92,7 +94,8 @@ def test_it_listens_to_the_node_and_to_the_truth() -> None:
     node = StubNode()
     best_effort = ReliabilityPolicy.BEST_EFFORT
     evaluator_of(node, truth_reliability=best_effort)
-    assert sorted(node.callbacks) == [TRUTH, "/segment_node/labels", CONFIDENCE, MASK]
+    assert sorted(node.callbacks) == [ABOUT, TRUTH, "/segment_node/labels", CONFIDENCE, MASK]
+    assert node.qualities[ABOUT].durability == DurabilityPolicy.TRANSIENT_LOCAL
     latched = node.qualities["/segment_node/labels"]
     assert latched.durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert node.qualities[MASK].reliability == ReliabilityPolicy.RELIABLE
@@ -246,6 +249,45 @@ def test_pictures_without_their_other_half_do_not_pile_up(tmp_path: Path) -> Non
         stamps = [message.log_ns for message in bag.messages([MASK])]
     # The oldest were let go when too many waited.
     assert sorted(stamps) == [*range(DEPTH, 2 * DEPTH)]
+
+
+def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told() -> None:
+    node = StubNode()
+    evaluator = Evaluator(node, {"left": TRUTH, "right": "/right/gt"})  # type: ignore[arg-type]
+    node.hear_labels()
+    assert evaluator.check_truth() == AboutDrive()
+    ours = AboutDrive(CITYSCAPES, "kitti-step", "val")
+    node.callbacks["/right/about"](String(data=AboutDrive(CITYSCAPES, "acdc").to_json()))
+    node.callbacks[ABOUT](String(data=ours.to_json()))
+    assert evaluator.check_truth().dataset == "kitti-step"
+    node.callbacks["/right/about"](String(data=AboutDrive(CAMVID).to_json()))
+    with pytest.raises(CamsegError, match="the truth in /right/gt is of the 11 classes of 'camvi"):
+        evaluator.check_truth()
+    node.callbacks["/right/about"](String(data="[" * 100_000))
+    with pytest.raises(CamsegError, match="^what the bag says about its truth is not readable"):
+        evaluator.check_truth()
+
+
+def test_truth_that_is_known_is_not_listened_to() -> None:
+    node = StubNode()
+    store = TruthStore()
+    for stamp in range(300):  # long before the masks
+        store.add(stamp, picture(1000 + stamp))
+    store.add(299, picture(7))  # the first one counts
+    evaluator = Evaluator(node, {"left": store})  # type: ignore[arg-type]
+    assert TRUTH not in node.callbacks
+    node.hear_labels()
+    for stamp in (299, 400):
+        node.hear(MASK, 1, stamp_ns=stamp)
+        node.hear(CONFIDENCE, 2, stamp_ns=stamp)
+    evaluator.finish()
+    found = evaluator.scores["left"]
+    expected = official_scores(confusion_counts(picture(1299), picture(1), 19))
+    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert [frame.mean_iou is None for frame in found.frames] == [False, True]
+    assert (found.counts.truth, found.counts.truth_repeated) == (300, 1)
+    assert store.get(0) is not None  # it is the caller's
+    store.close()
 
 
 def test_a_bag_needs_the_labels(tmp_path: Path) -> None:

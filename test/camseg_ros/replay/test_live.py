@@ -126,13 +126,17 @@ def test_a_gate_of_an_unknown_class_is_refused_before_the_bag_is_played(
 ) -> None:
     gates = tmp_path / "gates.yaml"
     gates.write_text("class_iou: {boat: {min: 0.1}}")
-    how = ["--gates", gates, "--out", tmp_path / "out", "--weights", "random:tiny"]
+    out = ["--out", tmp_path / "out", "--weights", "random:tiny"]
+    assert run("replay", drawn_bag, *out) == 0
+    page = (tmp_path / "out" / "replay.html").read_bytes()
+    how = ["--gates", gates, *out]
     for mode in ("offline", "live"):
         assert run("replay", drawn_bag, "--mode", mode, *how) == 2
         errors = capfd.readouterr().err
         assert "camseg: gate class_iou.boat: the weights know no class 'boat'; known are" in errors
         assert mode == "offline" or "frames in 0 = out 0 + dropped 0 + refused 0" in errors
-    assert not (tmp_path / "out" / "replay.html").exists()
+    # The results of the replay before stay.
+    assert (tmp_path / "out" / "replay.html").read_bytes() == page
 
 
 def test_truth_of_other_classes_is_refused(

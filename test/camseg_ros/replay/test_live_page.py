@@ -18,8 +18,8 @@ FOUND = LiveReplay(made_drive(with_truth=5, truth=5), LIVE, CITYSCAPES, "ab" * 3
 GOOD = Gate("mean_iou", 0.5, None)
 BAD = Gate("latency_p99_ms", None, 80.0)
 LINES = [
-    "left: played 100, in 90 = out 60 + dropped 27 + refused 3; latency p50 62 ms, p95 72 ms, "
-    "p99 82 ms",
+    "left: played 100, in 90 = out 60 + dropped 27 + refused 3 (10 lost in DDS before it); "
+    "latency p50 62 ms, p95 72 ms, p99 82 ms",
     "left: on 60 frames that came out: mIoU 54.32, pixel accuracy 90.00, calibration error 2.00",
 ]
 
@@ -84,7 +84,14 @@ def test_lines_without_truth_and_of_another_player() -> None:
     assert list(live_lines(unheard)) == [
         "rear: in 90 = out 60 + dropped 27 + refused 3; latency not measured"
     ]
-    undefined = replace(CAMERA, accuracy=LiveAccuracy(3, None, 0.5, None, {}))
+    partly = replace(CAMERA, frames=70, counts={**CAMERA.counts, "in": 97})
+    assert list(live_lines(replace(LIVE, cameras={"left": partly}))) == [
+        "left: played 100, in 97 = out 60 + dropped 27 + refused 3 (3 lost in DDS before it); "
+        "latency p50 62 ms, p95 72 ms, p99 82 ms",
+        "left: on 60 of the 70 frames that came out: mIoU 54.32, pixel accuracy 90.00, "
+        "calibration error 2.00",
+    ]
+    undefined = replace(CAMERA, frames=3, accuracy=LiveAccuracy(3, None, 0.5, None, {}))
     assert list(live_lines(replace(LIVE, cameras={"left": undefined})))[1] == (
         "left: on 3 frames that came out: mIoU -, pixel accuracy 50.00, calibration error -"
     )

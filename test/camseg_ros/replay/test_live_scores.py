@@ -8,6 +8,7 @@ from camseg_core.evaluation.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics import official_scores
 from camseg_core.labels import CITYSCAPES
 from camseg_ros.replay.live_scores import MOST_PENDING, LiveScores
+from camseg_ros.replay.truth_store import TruthStore
 
 
 def picture(seed: int, most: int = 19) -> np.ndarray:
@@ -15,7 +16,7 @@ def picture(seed: int, most: int = 19) -> np.ndarray:
 
 
 def scores(*, has_truth: bool = True) -> LiveScores:
-    return LiveScores("left", CITYSCAPES, has_truth)
+    return LiveScores("left", CITYSCAPES, TruthStore() if has_truth else None, has_truth)
 
 
 def test_parts_come_in_any_order_and_each_stamp_counts_once() -> None:
@@ -80,15 +81,37 @@ def test_frames_without_truth_are_told_apart() -> None:
     assert [frame.stamp_ns for frame in without.frames] == [5]
 
 
-def test_truth_of_dropped_frames_does_not_pile_up() -> None:
+def test_truth_may_come_long_before_the_masks() -> None:
     found = scores()
     for stamp in range(10 * MOST_PENDING):
         found.on_truth(stamp, picture(stamp))
-    assert len(found._pending) <= MOST_PENDING
-    last = 10 * MOST_PENDING - 1
-    found.on_mask(last, picture(1))
-    found.on_confidence(last, picture(2))
-    assert found.accuracy().frames == 1
+    assert len(found._pending) == 0
+    for stamp in (0, 10 * MOST_PENDING - 1):
+        found.on_mask(stamp, picture(1))
+        found.on_confidence(stamp, picture(2))
+    assert found.accuracy().frames == 2
+
+
+def test_masks_without_truth_do_not_pile_up() -> None:
+    found = scores()
+    for stamp in range(2 * MOST_PENDING):
+        found.on_mask(stamp, picture(1))
+        found.on_confidence(stamp, picture(2))
+    assert len(found._pending) == MOST_PENDING
+    assert len(found.frames) == MOST_PENDING
+
+
+def test_the_first_of_a_stamp_counts() -> None:
+    found = scores()
+    found.on_truth(1, picture(3))
+    found.on_truth(1, picture(4))
+    found.on_mask(1, picture(5))
+    found.on_mask(1, picture(6))
+    found.on_confidence(1, picture(2))
+    found.finish()
+    expected = official_scores(confusion_counts(picture(3), picture(5), 19))
+    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert (found.counts.truth, found.counts.truth_repeated) == (1, 1)
 
 
 def test_truth_that_does_not_fit_is_refused() -> None:
