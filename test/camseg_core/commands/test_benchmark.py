@@ -110,7 +110,7 @@ def test_a_name_is_the_files_where_none_is_given(
         (("--precision", "float16"), "unknown precision 'float16'"),
         (("--budget-ms", "0"), "--budget-ms is 0.0; a number above 0 is needed"),
         (("--budget-ms", "nan"), "--budget-ms is nan; a number above 0 is needed"),
-        (("--threads", "0"), "--threads is 0; at least 1 is needed"),
+        (("--threads", "0"), "--threads is 0; 1 to 1024 are possible"),
         (("--max-images", "0"), "max_images is 0; at least 1 is needed"),
         (("--palette-images", "-1"), "palette_images is -1; at least 1 is needed"),
         (("--device", "cuda:77"), "device 'cuda:77' was asked for, but torch sees"),

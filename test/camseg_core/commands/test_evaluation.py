@@ -60,7 +60,7 @@ def test_the_published_protocol_draws_the_latent_with_100_steps(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--threads", "0"), "--threads is 0; at least 1 is needed"),
+        (("--threads", "0"), "--threads is 0; 1 to 1024 are possible"),
         (("--steps", "0"), "steps is 0; a whole number from 1 to 1000 is needed"),
         (("--steps", "2,2"), r"steps are \[2, 2\]; one or more different ones are needed"),
         (("--max-images", "0"), "max_images is 0; at least 1 is needed"),
