@@ -35,7 +35,7 @@ def profiles_file() -> Path | None:
         return in_source
     try:
         return Path(get_package_share_directory("camseg_ros")) / "config" / "fastdds.xml"
-    except PackageNotFoundError:  # installed outside of ROS: the default transports will do
+    except (PackageNotFoundError, OSError):  # outside of ROS: the default transports will do
         return None
 
 

@@ -69,10 +69,11 @@ def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]
     try:
         for entry in metadata["topics_with_message_count"]:
             topic = entry["topic_metadata"]
-            if not topic["type"]:  # behind the name, which is whole then
+            kind = topic["type"]
+            if not (isinstance(kind, str) and kind):  # behind the name, which is whole then
                 return None, {}
             counts[topic["name"]] += int(entry["message_count"])
-            types[topic["name"]] = str(topic["type"])
+            types[topic["name"]] = kind
         total = int(metadata["message_count"])
     except (LookupError, TypeError, ValueError):
         return None, {}

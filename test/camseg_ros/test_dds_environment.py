@@ -50,3 +50,15 @@ def test_a_profiles_file_of_the_user_is_left_alone(monkeypatch: pytest.MonkeyPat
     dds_environment.use_large_images()
     assert os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] == "/etc/mine.xml"
     assert "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ
+
+
+@pytest.mark.parametrize("prefixes", [None, "", "/nowhere"])
+def test_outside_of_ros_the_default_transports_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefixes: str | None
+) -> None:
+    """Installed by pip alone, without the source tree and without an ament index."""
+    monkeypatch.setattr(dds_environment, "__file__", str(tmp_path / "camseg_ros" / "x.py"))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", prefixes or "")
+    if prefixes is None:
+        monkeypatch.delenv("AMENT_PREFIX_PATH")
+    assert dds_environment.profiles_file() is None

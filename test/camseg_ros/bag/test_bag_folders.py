@@ -40,6 +40,16 @@ def test_split_files_are_read_in_the_order_of_time(tmp_path: Path) -> None:
         assert [m.log_ns for m in bag.messages([IMAGE])] == stamps_of(*range(1, 22))
 
 
+def test_losses_are_named_in_the_order_of_the_files_numbers(tmp_path: Path) -> None:
+    folder = split(tmp_path, 11)
+    for number in (10, 2):
+        part = folder / f"split_{number}.mcap"
+        part.write_bytes(part.read_bytes()[:4000])
+    with open_bag(folder) as bag:
+        reason = "split_2.mcap is cut off or torn; split_10.mcap is cut off or torn"
+        assert bag.loss == BagLoss(reason, None, None)
+
+
 def test_files_that_overlap_in_time_are_read_together(tmp_path: Path) -> None:
     """As recorders write them whose topics or cameras go into files of their own."""
     (tmp_path / "bag").mkdir()

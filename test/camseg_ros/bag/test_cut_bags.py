@@ -184,3 +184,13 @@ def test_passes_over_several_topics_add_up_and_the_same_pass_does_not(tmp_path: 
         assert len([*bag.messages([topic])]) == 9
     reason = "x_0.mcap is missing; a part cannot be read (OSError: page 7 is torn)"
     assert bag.loss == BagLoss(reason, {IMAGE: 11, TRUTH: 11}, 2.0)
+
+
+def test_of_several_passes_the_longest_lost_time_counts(tmp_path: Path) -> None:
+    file = CountingFile(2, OSError("torn"))
+    bag = Bag(tmp_path / "x", [file], None)
+    assert len([*bag.messages([TRUTH])]) == 2
+    file._given = 4  # images are torn later
+    assert len([*bag.messages([IMAGE])]) == 4
+    reason = "a part cannot be read (OSError: torn)"
+    assert bag.loss == BagLoss(reason, {TRUTH: 3, IMAGE: 1}, 3.0)

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Record by record; what `open_bag` makes of it is in test_cut_bags.py."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ import bags
 import numpy as np
 import pytest
 import zstandard
+from mcap.reader import SeekingReader, Summary
 from mcap.writer import CompressionType, IndexType, Writer
 from rosbags.typesys import Stores, get_typestore
 
@@ -191,6 +195,55 @@ def test_an_index_is_used_where_it_is_full(
     with open_bag(path) as bag:  # either way
         assert bag.loss is None
         assert sorted(bytes(message.raw) for message in bag.messages([IMAGE])) == sorted(contents)
+
+
+def _one_more_channel(summary: Summary) -> None:
+    assert summary.statistics is not None
+    summary.statistics.channel_count += 1
+
+
+def _one_more_chunk(summary: Summary) -> None:
+    assert summary.statistics is not None
+    summary.statistics.chunk_count += 1
+
+
+def _one_more_message(summary: Summary) -> None:
+    assert summary.statistics is not None
+    summary.statistics.message_count += 1
+
+
+def _messages_of_a_channel_that_is_not_named(summary: Summary) -> None:
+    assert summary.statistics is not None
+    summary.statistics.channel_message_counts[99] = 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _one_more_channel,
+        _one_more_chunk,
+        _one_more_message,
+        _messages_of_a_channel_that_is_not_named,
+        lambda summary: summary.schemas.clear(),
+        lambda summary: summary.chunk_indexes.clear(),
+        lambda summary: summary.chunk_indexes[0].message_index_offsets.clear(),
+    ],
+)
+def test_an_index_that_lacks_one_thing_is_not_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Summary], None]
+) -> None:
+    write(tmp_path / "a.mcap", 5, CompressionType.NONE)
+    assert has_full_index(tmp_path / "a.mcap")
+    read_summary = SeekingReader.get_summary
+
+    def changed_summary(reader: SeekingReader) -> Summary | None:
+        summary = read_summary(reader)
+        assert summary is not None
+        change(summary)
+        return summary
+
+    monkeypatch.setattr(SeekingReader, "get_summary", changed_summary)
+    assert not has_full_index(tmp_path / "a.mcap")
 
 
 def test_an_empty_file_has_a_full_index(tmp_path: Path) -> None:

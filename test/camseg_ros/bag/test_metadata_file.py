@@ -82,9 +82,20 @@ def test_a_topic_that_stands_twice_counts_twice(tmp_path: Path) -> None:
     assert read(tmp_path, text.replace("count: 4", "count: 5")).counts is None
 
 
+def test_lists_within_lists_are_not_written_out(tmp_path: Path) -> None:
+    """A few hundred bytes of aliases would be gigabytes as text."""
+    levels = range(1, 11)
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in levels)]
+    topic = "{topic_metadata: {name: /a, type: *a10}, message_count: 1}"
+    lines += ["rosbag2_bagfile_information:", "  message_count: 1"]
+    lines += [f"  topics_with_message_count: [{topic}]", "  relative_file_paths: [a.mcap]"]
+    assert read(tmp_path, "\n".join(lines)) == BagMetadata(("a.mcap",))
+
+
 def test_cut_off_anywhere_it_says_nothing_wrong(tmp_path: Path, text: str) -> None:
     for end in range(len(text)):
         found = read(tmp_path, text[:end])
         assert all("bag.mcap".startswith(name) for name in found.file_names)
         assert found.counts in (None, COUNTS)
+        assert all(found.types.values())
         assert found.types in ({}, TYPES) or found.types.keys() == TYPES.keys()

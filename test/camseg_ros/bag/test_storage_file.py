@@ -2,7 +2,9 @@
 """One file of a bag by itself; whole bags are in test_reader.py."""
 
 import shutil
+import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import bags
@@ -51,6 +53,19 @@ def test_whole_files_are_the_librarys(tmp_path: Path, storage: str) -> None:
     assert reason == ""
     assert (file.start_ns, file.end_ns) == (bags.STEP_NS, 6 * bags.STEP_NS)
     assert list(file.messages(["/absent"])) == []
+    assert images(path) == (EXPECTED, "")
+
+
+def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
+    path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage="sqlite3"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "UPDATE topics SET serialization_format = 'json' WHERE name != ?", (IMAGE,)
+        )
+        connection.commit()
+    file, reason = open_storage(path)
+    assert (list(file.topics), reason) == ([IMAGE], "")
+    file.close()
     assert images(path) == (EXPECTED, "")
 
 
