@@ -11,6 +11,11 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
+def in_one_line(error: BaseException) -> str:
+    """Say what an error of a library is, without line breaks."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class CamsegError(ValueError):
     """Bad input or bad usage: its text is what the user reads.
 

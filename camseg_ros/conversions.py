@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from camseg_core.errors import in_one_line
+
 try:
     from cv_bridge import CvBridge
 
@@ -115,7 +117,7 @@ def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     try:
         pixels: Any = cv2.imdecode(file_bytes, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
-        raise BadFrameError(f"{described}: cannot be decoded: {_one_line(error)}") from error
+        raise BadFrameError(f"{described}: cannot be decoded: {in_one_line(error)}") from error
     if pixels is None:
         raise BadFrameError(f"{described}: cannot be decoded as an image")
     return _rgb_from_pixels(pixels, encoding if pixels.ndim == 2 else "bgr8")
@@ -246,11 +248,7 @@ def _rgb_from_pixels(
     # The libraries raise many types (cv2.error, KeyError, TypeError); a frame must not stop a node.
     except Exception as error:
         raise BadFrameError(
-            f"{encoding} image of {width} x {height}: cannot be converted: {_one_line(error)}"
+            f"{encoding} image of {width} x {height}: cannot be converted: {in_one_line(error)}"
         ) from error
     # rgb8 comes back as a view of the message.
     return np.require(rgb, np.uint8, ["C_CONTIGUOUS", "OWNDATA", "WRITEABLE"])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from camseg_core.device_errors import free_memory, is_device_failure, is_out_of_memory
+from camseg_core.errors import in_one_line
 from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
@@ -102,10 +103,10 @@ class InferenceWorker:
                 pass
             except Exception as error:  # a frame must not end the worker
                 if is_device_failure(error):
-                    self._handler.device_failed(_in_one_line(error))
+                    self._handler.device_failed(in_one_line(error))
                     return
                 for frame in list(pending.values()):
-                    self._refuse(frame, _in_one_line(error), pending)
+                    self._refuse(frame, in_one_line(error), pending)
             finally:
                 for frame in list(pending.values()):
                     self._finish(frame, "dropped", pending)
@@ -137,7 +138,7 @@ class InferenceWorker:
         except Exception as error:  # of one camera's driver, encoding or size
             if is_device_failure(error):
                 raise
-            reason = str(error) if isinstance(error, BadFrameError) else _in_one_line(error)
+            reason = str(error) if isinstance(error, BadFrameError) else in_one_line(error)
             for frame in frames:
                 if frame.camera in pending:
                     self._refuse(frame, reason, pending)
@@ -215,7 +216,3 @@ def _rgb(message: Image | CompressedImage) -> UInt8:
     """Give a message's image, uint8 [H, W, 3]; BadFrameError where it is none."""
     is_compressed = isinstance(message, CompressedImage)
     return rgb_from_compressed(message) if is_compressed else rgb_from_image(message)
-
-
-def _in_one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -20,7 +20,8 @@ COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
 
 KITTI_CAMERA = "/kitti/camera_color_left"
 TRUTH = "semantic_gt/image"
-ABOUT = "semantic_gt/about"
+ABOUT_LEAF, ABOUT_TYPE = "about", "std_msgs/msg/String"
+ABOUT = f"semantic_gt/{ABOUT_LEAF}"
 CAMERA_INFO = "camera_info"
 
 BESIDE = {
@@ -30,7 +31,7 @@ BESIDE = {
         (TRUTH, COMPRESSED_IMAGE),
         (f"{TRUTH}/compressed", COMPRESSED_IMAGE),
     ),
-    "about": ((ABOUT, "std_msgs/msg/String"),),
+    "about": ((ABOUT, ABOUT_TYPE),),
 }
 """What stands beside a camera's images: field of `CameraTopics` -> names and their types."""
 
@@ -178,7 +179,7 @@ def _beside(
 ) -> str | None:
     """Find the first of some names below a base that is there with its type."""
     for leaf, message_type in leaves:
-        name = f"{base}/{leaf}".replace("//", "/")
+        name = _below(base, leaf)
         if name in topics and topics[name].message_type == message_type:
             return name
     return None
@@ -186,15 +187,17 @@ def _beside(
 
 def _with_truth(topics: Mapping[str, BagTopic], camera: CameraTopics, truth: str) -> CameraTopics:
     """Take other truth; what stands beside it says what its ids mean."""
-    about = about_beside(truth)
-    is_there = about in topics and topics[about].message_type == BESIDE["about"][0][1]
-    return replace(camera, truth=truth, about=about if is_there else camera.about)
+    about = _beside(topics, _base(truth), ((ABOUT_LEAF, ABOUT_TYPE),))
+    return replace(camera, truth=truth, about=about or camera.about)
 
 
 def about_beside(truth_topic: str) -> str:
     """Name the topic that says what the ids of a truth topic mean."""
-    leaf = ABOUT.rpartition("/")[2]
-    return f"{_base(truth_topic)}/{leaf}".replace("//", "/")
+    return _below(_base(truth_topic), ABOUT_LEAF)
+
+
+def _below(base: str, leaf: str) -> str:
+    return f"{base}/{leaf}".replace("//", "/")
 
 
 def _base(image_topic: str) -> str:

@@ -23,12 +23,9 @@ from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from rosbags.typesys.msg import normalize_msgtype
 
-from camseg_ros.bag.contents import BagMessage, BagTopic
-from camseg_ros.bag.file_scan import FileScan
+from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.file_scan import LARGEST_RECORD_BYTES, FileScan
 from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
-
-LARGEST_RECORD_BYTES = 2**30
-"""A longer one is damage, not data."""
 
 WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}
 """By message encoding; the latter is what converters make of ROS 1 bags."""
@@ -79,10 +76,7 @@ class DamagedMcap:
         self.is_whole = False
         self._channels: dict[int, tuple[str, str, Wire]] = {}  # topic, message type, wire
         scan = FileScan.of(self._everything())
-        self.topics: dict[str, BagTopic] = {
-            topic: BagTopic(topic, message_type, scan.counts.get(topic, 0))
-            for topic, message_type, _ in self._channels.values()
-        }
+        self.topics = scan.topics((topic, kind) for topic, kind, _ in self._channels.values())
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:

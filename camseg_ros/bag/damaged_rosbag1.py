@@ -17,11 +17,8 @@ import lz4.frame
 from rosbags.rosbag1.reader import Header, RecordType, normalize, read_bytes, read_uint32
 from rosbags.typesys.msg import normalize_msgtype
 
-from camseg_ros.bag.contents import BagMessage, BagTopic
-from camseg_ros.bag.file_scan import FileScan
-
-LARGEST_RECORD_BYTES = 2**30
-"""A longer one is damage, not data."""
+from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.file_scan import LARGEST_RECORD_BYTES, FileScan
 
 MAGIC = b"#ROSBAG V2.0\n"
 
@@ -44,10 +41,7 @@ class DamagedRosbag1:
         self._path = path
         self._connections: dict[int, tuple[str, str]] = {}  # topic, message type
         scan = FileScan.of(self._everything())
-        self.topics: dict[str, BagTopic] = {
-            topic: BagTopic(topic, message_type, scan.counts.get(topic, 0))
-            for topic, message_type in self._connections.values()
-        }
+        self.topics = scan.topics(self._connections.values())
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:

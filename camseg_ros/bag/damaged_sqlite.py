@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from camseg_ros.bag.contents import BagMessage, BagTopic
+from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.file_scan import FileScan
 from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
 from camseg_ros.bag.sqlite_pages import SqlitePages, read_layout
@@ -36,10 +36,7 @@ class DamagedSqlite:
         self._names = _read_topics(path) if self._pages else {}
         self._places = [*self._pages.rows(MESSAGE_COLUMNS).values()] if self._pages else []
         scan = FileScan.of(self._everything())
-        self.topics: dict[str, BagTopic] = {
-            topic: BagTopic(topic, message_type, scan.counts.get(topic, 0))
-            for topic, message_type in self._names.values()
-        }
+        self.topics = scan.topics(self._names.values())
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Counts and times of messages, for files whose own summary is lost."""
+"""Counts and times of messages, for files whose own summary is lost or not used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.contents import BagMessage, BagTopic
+
+LARGEST_RECORD_BYTES = 2**30
+"""Of a file that is read record by record: a longer one is damage, not data."""
 
 
 @dataclass(frozen=True)
@@ -34,3 +37,7 @@ class FileScan:
             end_ns = time_ns if end_ns is None else max(end_ns, time_ns)
             counts[message.topic] += 1
         return cls(counts, start_ns, end_ns)
+
+    def topics(self, types: Iterable[tuple[str, str]]) -> dict[str, BagTopic]:
+        """Give the topics by name, of pairs of name and message type; some without messages."""
+        return {name: BagTopic(name, kind, self.counts.get(name, 0)) for name, kind in types}

@@ -15,7 +15,7 @@ from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, in_one_line
 from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic
 from camseg_ros.bag.metadata_file import BagMetadata
 from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage
@@ -106,8 +106,7 @@ class Bag:
                 last_ns = message.log_ns
                 yield message
         except Exception as error:  # libraries raise many types on damaged bytes
-            details = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            reason = f"a part cannot be read ({details})"
+            reason = f"a part cannot be read ({in_one_line(error)[:200]})"
         lost = {
             name: topic.count - read[name]
             for name, topic in file.topics.items()

@@ -12,6 +12,8 @@ import numpy as np
 import zstandard
 from rosbags.typesys import Stores, get_typestore
 
+from camseg_core.errors import in_one_line
+
 Wire = Literal["cdr", "ros1"]
 """How a bag's bytes are laid out: as ROS 2 sends them, or as ROS 1 did."""
 
@@ -46,8 +48,9 @@ def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
     try:
         return _ros_message(read(raw, message_type), message_class)
     except Exception as error:  # rosbags raises many types on damaged bytes
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UnreadableMessageError(f"{len(raw)} bytes are no {message_type}: {reason}") from error
+        raise UnreadableMessageError(
+            f"{len(raw)} bytes are no {message_type}: {in_one_line(error)}"
+        ) from error
 
 
 def decompressed(raw: bytes | memoryview) -> bytes | memoryview:

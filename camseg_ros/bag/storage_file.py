@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -135,22 +135,20 @@ def _open_sqlite(path: Path) -> tuple[BagFile, str]:
     if is_cut_off(path):
         return DamagedSqlite(path), f"{path.name} is cut off (shorter than its header says)"
     if find_journals(path):
-        folder = _temporary_folder()
         try:
-            file, reason = _open_sqlite_alone(recover_copy(path, Path(folder.name)), path.name)
-            return FileInFolder(file, folder), reason
+            return _open_in_folder(
+                lambda folder: _open_sqlite_alone(recover_copy(path, folder), path.name)
+            )
         except UnusableJournalError as error:
-            folder.cleanup()
             return DamagedSqlite(path), str(error)
-        except BaseException:
-            folder.cleanup()
-            raise
     if any(character in str(path) for character in URI_CHARACTERS):
-        folder = _temporary_folder()
-        link = Path(folder.name) / f"bag{SQLITE}"
-        link.symlink_to(path.resolve())
-        file, reason = _open_sqlite_alone(link, path.name)
-        return FileInFolder(file, folder), reason
+
+        def open_link(folder: Path) -> tuple[BagFile, str]:
+            link = folder / f"bag{SQLITE}"
+            link.symlink_to(path.resolve())
+            return _open_sqlite_alone(link, path.name)
+
+        return _open_in_folder(open_link)
     return _open_sqlite_alone(path, path.name)
 
 
@@ -175,20 +173,25 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
 
 
 def _open_decompressed(path: Path) -> tuple[BagFile, str]:
-    folder = _temporary_folder()
-    storage = Path(folder.name) / path.stem
-    decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-    try:
+    def decompress(folder: Path) -> tuple[BagFile, str]:
+        storage = folder / path.stem
+        decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
         # What a damaged file then lacks, its reader finds.
         with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
             while block := source.read(BLOCK_BYTES):
                 target.write(decompressor.decompress(block))
         file, reason = open_storage(storage)
+        return file, reason and f"{path.name}: {reason}"
+
+    return _open_in_folder(decompress)
+
+
+def _open_in_folder(open_file: Callable[[Path], tuple[BagFile, str]]) -> tuple[BagFile, str]:
+    """Open what is put into a temporary folder, which is removed with it or on an error."""
+    folder = tempfile.TemporaryDirectory(prefix="camseg_bag_")
+    try:
+        file, reason = open_file(Path(folder.name))
     except BaseException:
         folder.cleanup()
         raise
-    return FileInFolder(file, folder), reason and f"{path.name}: {reason}"
-
-
-def _temporary_folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="camseg_bag_")
+    return FileInFolder(file, folder), reason

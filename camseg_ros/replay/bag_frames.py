@@ -17,7 +17,7 @@ from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.conversions import BadFrameError, rgb_from_compressed, rgb_from_image, stamp_ns
-from camseg_ros.replay.truth_store import TruthStore
+from camseg_ros.replay.truth_store import TruthStore, read_stored_truth
 
 UInt8 = NDArray[np.uint8]
 
@@ -73,6 +73,14 @@ class CameraCounts:
     truth_refused: int = 0
     problems: list[str] = field(default_factory=list)
 
+    def take_truth(self, store: TruthStore) -> None:
+        """Count what a store holds, and what it refused."""
+        self.truth = len(store)
+        self.truth_repeated = store.repeated
+        self.truth_refused += len(store.refused)
+        for reason in store.refused:
+            self.problem(reason)
+
     def problem(self, text: str) -> None:
         """Keep a reason, if it is among the first few."""
         if len(self.problems) < NAMED_PROBLEMS:
@@ -98,7 +106,11 @@ class BagFrames:
         """Give the frames in the order of the bag, each stamp of a camera once."""
         by_topic = {camera.image: camera for camera in self._cameras}
         with ExitStack() as stack:
-            stores = {camera.name: self._read_truth(camera, stack) for camera in self._cameras}
+            stores = {
+                camera.name: read_stored_truth(self._bag, camera, stack) for camera in self._cameras
+            }
+            for name, store in stores.items():
+                self.counts[name].take_truth(store)
             seen: dict[str, set[int]] = {name: set() for name in self.counts}
             newest = dict.fromkeys(self.counts, -1)
             for message in self._bag.messages(by_topic):
@@ -123,19 +135,6 @@ class BagFrames:
                 yield BagFrame(camera, stamp, image, truth, decoded.header)
             for name, store in stores.items():
                 self.counts[name].truth_without_image = sum(s not in seen[name] for s in store)
-
-    def _read_truth(self, camera: CameraTopics, stack: ExitStack) -> TruthStore:
-        store = TruthStore()
-        stack.callback(store.close)
-        if camera.truth is not None:
-            store.read(self._bag.messages([camera.truth]))
-        counts = self.counts[camera.name]
-        counts.truth = len(store)
-        counts.truth_repeated = store.repeated
-        counts.truth_refused = len(store.refused)
-        for reason in store.refused[:NAMED_PROBLEMS]:
-            counts.problem(reason)
-        return store
 
     def _truth_of(
         self, store: TruthStore, stamp: int, image: UInt8, counts: CameraCounts

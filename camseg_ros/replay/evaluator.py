@@ -69,6 +69,7 @@ class Evaluator:
         self.stamps: dict[str, set[int]] = {name: set() for name in truth}
         self.last_ns = 0
         self._truth = truth
+        self._truth_topics = {n: source for n, source in truth.items() if isinstance(source, str)}
         self._early: list[Callable[[], None]] = []
         self._bag: OutputBag | None = None
         self._halves: dict[tuple[str, int], dict[str, UInt8]] = {}
@@ -78,19 +79,19 @@ class Evaluator:
         node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
         quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         of_truth = QoSProfile(depth=DEPTH, reliability=truth_reliability)
-        for name, source in truth.items():
+        for name in truth:
             for output in ("mask", "confidence"):
                 topic = f"/{NODE_NAME}/{name}/{output}"
                 node.create_subscription(
                     Image, topic, partial(self._take, self._on_output, name, output), quality
                 )
-            if isinstance(source, str):
-                node.create_subscription(
-                    Image, source, partial(self._take, self._on_truth, name, ""), of_truth
-                )
-                node.create_subscription(
-                    String, about_beside(source), partial(self._on_about, source), latched
-                )
+        for name, topic in self._truth_topics.items():
+            node.create_subscription(
+                Image, topic, partial(self._take, self._on_truth, name, ""), of_truth
+            )
+            node.create_subscription(
+                String, about_beside(topic), partial(self._on_about, topic), latched
+            )
 
     def sent_by(self, player: BagPlayer) -> None:
         """Measure latency from when this player, of the same process, publishes a frame."""
@@ -104,7 +105,7 @@ class Evaluator:
         """Score what came without its other half."""
         for name, scores in self.scores.items():
             scores.finish()
-            if scores.truth is not None and isinstance(self._truth[name], str):
+            if scores.truth is not None and name in self._truth_topics:
                 scores.truth.close()  # it was opened here
 
     def check_truth(self) -> AboutDrive:
@@ -114,8 +115,7 @@ class Evaluator:
             CamsegError: it is not readable, or any truth is of other classes than the node's.
         """
         found = AboutDrive()
-        topics = [source for source in self._truth.values() if isinstance(source, str)]
-        for topic in reversed(topics):
+        for topic in reversed(self._truth_topics.values()):
             if topic in self.abouts:
                 found = AboutDrive.from_json(self.abouts[topic])
                 if self.label_set is not None:
@@ -136,7 +136,7 @@ class Evaluator:
                 name,
                 label_set,
                 TruthStore() if isinstance(source, str) else source,
-                truth_comes=isinstance(source, str),
+                truth_comes=name in self._truth_topics,
             )
             for name, source in self._truth.items()
         }

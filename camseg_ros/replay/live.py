@@ -32,7 +32,6 @@ from camseg_ros.replay.drive_result import DriveResult
 from camseg_ros.replay.evaluator import Evaluator, output_bag
 from camseg_ros.replay.gates import Gate, check_class_gates
 from camseg_ros.replay.live_result import LiveCamera, LiveResult
-from camseg_ros.replay.live_scores import LiveScores
 from camseg_ros.replay.node_client import (
     DISCOVERY_LIMIT_S,
     NodeClient,
@@ -43,7 +42,7 @@ from camseg_ros.replay.node_setup import bag_parameters
 from camseg_ros.replay.out_folder import check_folder, prepare_folder
 from camseg_ros.replay.output_bag import BAGS_FOLDER
 from camseg_ros.replay.snapshots import SNAPSHOTS, Snapshots
-from camseg_ros.replay.truth_store import TruthStore
+from camseg_ros.replay.truth_store import read_stored_truth
 
 OUTPUTS_HEARD = ("mask", "confidence")
 ARRIVAL_LIMIT_S = 10.0
@@ -94,7 +93,8 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
         cameras = cameras_of(bag, plan.image_topics, plan.truth_topics)
         abouts = read_abouts(bag, cameras)
         about = abouts[0]
-        truth = {camera.name: _read_truth(bag, camera, stack) for camera in cameras}
+        # From the bag: it needs no time on the wire, and none of it is lost.
+        truth = {camera.name: read_stored_truth(bag, camera, stack) for camera in cameras}
         parameters = {**bag_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())
         client = NodeClient(context, "camseg_replay", [camera.name for camera in cameras])
@@ -121,8 +121,6 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
             _drain(client, evaluator)
             exit_status = client.end_node(process)
         evaluator.finish()
-        for camera in cameras:
-            _count_truth(evaluator.scores[camera.name], truth[camera.name])
     live = live_result(client, evaluator, player, plan.play.rate)
     if exit_status != 0:
         live.problems.append(f"the node exited with status {exit_status}")
@@ -130,23 +128,6 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> LiveReplay:
     drive = _drive_result(bag, about, evaluator, out, path, cameras, loss)
     drive.write(out)
     return LiveReplay(drive, live, label_set, evaluator.weights_sha256)
-
-
-def _read_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> TruthStore | None:
-    """Read a camera's truth from the bag: it needs no time on the wire, and none of it is lost."""
-    if camera.truth is None:
-        return None
-    store = TruthStore()
-    stack.callback(store.close)
-    store.read(bag.messages([camera.truth]))
-    return store
-
-
-def _count_truth(scores: LiveScores, truth: TruthStore | None) -> None:
-    if truth is not None:
-        scores.counts.truth_refused += len(truth.refused)
-        for reason in truth.refused:
-            scores.counts.problem(reason)
 
 
 def _drain(client: NodeClient, evaluator: Evaluator) -> None:

@@ -88,8 +88,7 @@ class LiveScores:
         for stamp_ns in sorted(self._pending):
             self._conclude(stamp_ns)
         if self.truth is not None:
-            self.counts.truth = len(self.truth)
-            self.counts.truth_repeated = self.truth.repeated
+            self.counts.take_truth(self.truth)
 
     def accuracy(self) -> LiveAccuracy:
         """Score the frames that came with truth, by the official protocol."""

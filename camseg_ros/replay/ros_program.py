@@ -6,7 +6,6 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,10 +78,9 @@ def _of_type(name: str, value: Any, default: Any) -> Any:
         return []
     if type(default) is float and type(value) is int:
         return float(value)
-    found = list(value) if isinstance(default, list) and isinstance(value, list | array) else value
-    if type(found) is not type(default) or (
-        isinstance(default, list) and not all(isinstance(entry, str) for entry in found)
+    if type(value) is not type(default) or (
+        isinstance(default, list) and not all(isinstance(entry, str) for entry in value)
     ):
         kind = "a list of texts" if isinstance(default, list) else TYPE_NAMES[type(default)]
         raise CamsegError(f"parameter {name} is {value!r}; {kind} is needed")
-    return found
+    return value

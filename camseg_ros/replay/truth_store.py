@@ -6,11 +6,14 @@ from __future__ import annotations
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.conversions import BadFrameError
 from camseg_ros.replay.truth_messages import read_truth
@@ -85,3 +88,12 @@ class TruthStore:
     def close(self) -> None:
         """Remove the file."""
         self._file.close()
+
+
+def read_stored_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> TruthStore:
+    """Read all truth of a camera from a bag; ``stack`` closes the store."""
+    store = TruthStore()
+    stack.callback(store.close)
+    if camera.truth is not None:
+        store.read(bag.messages([camera.truth]))
+    return store

@@ -413,47 +413,45 @@ def test_segment_keeps_the_frames_of_a_truncated_video(
     assert said == [f"camseg: {path} ends after {count} of 6 frames: truncated or damaged"]
 
 
+SegmentWith = Callable[[Callable[[], object]], int]
+
+
+@pytest.fixture
+def segment_with(
+    inputs: Path, parity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> SegmentWith:
+    """Run ``camseg segment`` with something else in the place of its work; give the status."""
+
+    def run(work: Callable[[], object]) -> int:
+        monkeypatch.setattr(segment_files, "segment_files", lambda *_: work())
+        return main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
+
+    return run
+
+
 def test_an_interrupt_is_status_130(
-    inputs: Path,
-    parity: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    segment_with: SegmentWith, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupt(*_arguments: object) -> None:
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(segment_files, "segment_files", interrupt)
-    status = main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
-    assert status == 130
+    assert segment_with(interrupt) == 130
     assert capfd.readouterr() == ("", "camseg: interrupted\n")
 
 
 def test_a_path_that_cannot_be_is_one_line(
-    inputs: Path,
-    parity: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    segment_with: SegmentWith, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def look(*_arguments: object) -> None:
-        (tmp_path / ("a" * 300)).stat()
-
-    monkeypatch.setattr(segment_files, "segment_files", look)
-    status = main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
-    assert status == 2
+    assert segment_with((tmp_path / ("a" * 300)).stat) == 2
     assert capfd.readouterr() == ("", f"camseg: {tmp_path}/{'a' * 300}: File name too long\n")
 
 
-def test_other_errors_of_the_system_are_not_hidden(
-    inputs: Path, parity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_arguments: object) -> None:
+def test_other_errors_of_the_system_are_not_hidden(segment_with: SegmentWith) -> None:
+    def fail() -> None:
         raise OSError("no memory for a thread")
 
-    monkeypatch.setattr(segment_files, "segment_files", fail)
     with pytest.raises(OSError, match="no memory for a thread"):
-        main(segment_arguments(inputs, parity, tmp_path, ["good.png"]))
+        segment_with(fail)
 
 
 # verify

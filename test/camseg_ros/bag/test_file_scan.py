@@ -2,7 +2,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.contents import BagMessage, BagTopic
 from camseg_ros.bag.file_scan import FileScan
 
 
@@ -26,3 +26,11 @@ def test_counts_and_extremes_in_any_order(found: list[tuple[str, int]]) -> None:
     topics, times = zip(*found, strict=True)
     assert scan.counts == {topic: topics.count(topic) for topic in set(topics)}
     assert (scan.start_ns, scan.end_ns) == (min(times), max(times))
+
+
+def test_topics_without_messages_are_topics() -> None:
+    scan = FileScan.of([message("/a", 7), message("/a", 8)])
+    kind = "std_msgs/msg/String"
+    assert scan.topics([("/a", kind), ("/b", kind)]) == {
+        "/a": BagTopic("/a", kind, 2), "/b": BagTopic("/b", kind, 0),
+    }  # fmt: skip

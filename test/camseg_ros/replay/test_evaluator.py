@@ -61,6 +61,14 @@ def evaluator_of(node: StubNode, truth: str | None = TRUTH, **given: Any) -> Eva
     return Evaluator(node, {"left": truth}, **given)  # type: ignore[arg-type]
 
 
+def listening(truth: str | None = TRUTH) -> tuple[StubNode, Evaluator]:
+    """A node, and an evaluator on it that heard the labels."""
+    node = StubNode()
+    evaluator = evaluator_of(node, truth)
+    node.hear_labels()
+    return node, evaluator
+
+
 @pytest.mark.parametrize("label_set", [CITYSCAPES, CAMVID])
 def test_the_node_s_labels_are_read_back(label_set: LabelSet) -> None:
     content = json.loads(labels_json(label_set, "ab"))
@@ -150,17 +158,13 @@ def test_latency_is_from_the_last_time_that_the_frame_was_played() -> None:
 
 
 def test_without_a_player_there_is_no_latency() -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node)
-    node.hear_labels()
+    node, evaluator = listening()
     node.hear(MASK, 1, stamp_ns=7)
     assert evaluator.latency_ns == {"left": {}}
 
 
 def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node, None)
-    node.hear_labels()
+    node, evaluator = listening(None)
     with output_bag(tmp_path / "bag", evaluator) as masks:
         evaluator.record(masks)
         for topic in (MASK, MASK, CONFIDENCE, MASK, CONFIDENCE, CONFIDENCE):
@@ -172,9 +176,7 @@ def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
 
 
 def test_labels_that_come_again_change_nothing() -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node)
-    node.hear_labels()
+    node, evaluator = listening()
     scores = evaluator.scores["left"]
     node.hear_labels(CAMVID)
     assert evaluator.label_set is not None
@@ -194,18 +196,14 @@ def test_frames_without_truth_are_scored_at_the_end() -> None:
 
 
 def test_where_no_truth_is_listened_to_nothing_waits_for_it() -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node, None)
-    node.hear_labels()
+    node, evaluator = listening(None)
     node.hear(MASK, 1)
     node.hear(CONFIDENCE, 2)
     assert [frame.mean_iou for frame in evaluator.scores["left"].frames] == [None]
 
 
 def test_truth_that_is_no_class_ids_is_refused() -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node)
-    node.hear_labels()
+    node, evaluator = listening()
     node.callbacks[TRUTH](bags.noise_image(0))
     counts = evaluator.scores["left"].counts
     assert counts.truth_refused == 1
@@ -213,9 +211,7 @@ def test_truth_that_is_no_class_ids_is_refused() -> None:
 
 
 def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node, None)
-    node.hear_labels()
+    node, evaluator = listening(None)
     with output_bag(tmp_path / "bag", evaluator) as masks:
         node.hear(MASK, 9, stamp_ns=3)  # before it is recorded
         evaluator.record(masks)
@@ -236,9 +232,7 @@ def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> Non
 
 
 def test_pictures_without_their_other_half_do_not_pile_up(tmp_path: Path) -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node, None)
-    node.hear_labels()
+    node, evaluator = listening(None)
     with output_bag(tmp_path / "bag", evaluator) as masks:
         evaluator.record(masks)
         for stamp_ns in range(2 * DEPTH):
