@@ -195,6 +195,22 @@ def test_frames_without_truth_are_scored_at_the_end() -> None:
     assert [frame.mean_iou for frame in evaluator.scores["left"].frames] == [None]
 
 
+def test_a_mask_waits_for_truth_that_comes_over_dds() -> None:
+    node, evaluator = listening()
+    node.hear(MASK, 1)
+    node.hear(CONFIDENCE, 2)
+    found = evaluator.scores["left"]
+    assert found.frames == []
+    node.hear(TRUTH, 3)
+    expected = official_scores(confusion_counts(picture(3), picture(1), 19))
+    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    evaluator.finish()
+    assert (found.counts.truth, found.counts.with_truth) == (1, 1)
+    assert found.truth is not None
+    with pytest.raises(ValueError, match="closed file"):  # what was opened here
+        found.truth.get(10**9)
+
+
 def test_where_no_truth_is_listened_to_nothing_waits_for_it() -> None:
     node, evaluator = listening(None)
     node.hear(MASK, 1)

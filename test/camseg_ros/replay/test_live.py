@@ -21,6 +21,7 @@ from camseg_ros.conversions import stamp_ns
 from camseg_ros.dds_environment import use_free_domain
 from camseg_ros.node_process import node_process
 from camseg_ros.replay.node_client import NodeClient, ros_context
+from camseg_ros.replay.out_folder import MARKER, prepare_folder
 
 NAME = bags.CAMERA.name
 MASK, CONFIDENCE = f"/segment_node/{NAME}/mask", f"/segment_node/{NAME}/confidence"
@@ -87,8 +88,13 @@ def test_gates_of_a_live_replay(
     gates.write_text(
         "latency_p99_ms: {min: 1000000}\nmean_iou: {min: 0.0}\nclass_iou: {road: {min: 0}}"
     )
-    live = ["--mode", "live", "--out", tmp_path / "live", "--weights", "random:tiny"]
+    out = tmp_path / "live"
+    prepare_folder(out)
+    (out / "report.html").write_text("of an earlier replay")
+    live = ["--mode", "live", "--out", out, "--weights", "random:tiny"]
     assert run("replay", drawn_bag, *live, "--gates", gates) == 1
+    assert not (out / "report.html").exists()
+    assert (out / MARKER).is_file()
     found = capsys.readouterr()
     assert f"gate latency_p99_ms FAILED: {NAME}: it is " in found.err
     assert f"gate mean_iou passed: {NAME}" in found.out
