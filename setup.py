@@ -21,8 +21,8 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["camseg_core", "camseg_core.*", "camseg_ros", "camseg_ros.*"]),
     package_data={
-        "camseg_core": ["py.typed", "weights/*", "evaluation/report.*"],
-        "camseg_ros": ["py.typed", "replay/*.j2"],
+        "camseg_core": ["py.typed", "weights/*.*", "evaluation/report/*.j2"],
+        "camseg_ros": ["py.typed", "replay/results/*.j2"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
@@ -38,9 +38,9 @@ setup(
     entry_points={
         "console_scripts": [
             "camseg = camseg_core.cli:main",
-            "segment_node = camseg_ros.segment_node:main",
-            "evaluate_node = camseg_ros.replay.evaluate_node:main",
-            "play_node = camseg_ros.replay.play_node:main",
+            "segment_node = camseg_ros.node.segment_node:main",
+            "evaluate_node = camseg_ros.replay.live.evaluate_node:main",
+            "play_node = camseg_ros.replay.live.play_node:main",
         ],
         # camseg_core knows nothing of ROS: what needs it comes into its command line from here.
         "camseg.commands": [

@@ -25,17 +25,17 @@ from typing import Any
 
 import yaml
 
-from camseg_core.checkpoint import LoadedModel, load_model
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics import official_scores
-from camseg_core.files import write_bytes
-from camseg_core.machine import describe_machine
+from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.models.quantizer import perplexity
+from camseg_core.system.devices import describe_machine
+from camseg_core.system.files import write_bytes
 from camseg_core.training.configuration import StageName
 from camseg_core.training.recipe import run_recipe
 from camseg_core.training.validation import count_codes, count_confusions
+from camseg_core.weights.loading import LoadedModel, load_model
 
 SECONDS_FILE = "seconds.json"
 

@@ -24,15 +24,15 @@ from std_msgs.msg import Header
 from tqdm import tqdm
 
 from camseg_core.errors import CamsegError
-from camseg_core.machine import describe_machine
+from camseg_core.system.devices import describe_machine
 from camseg_ros.bag.camera_topics import KITTI_CAMERA, CameraTopics
 from camseg_ros.bag.writer import BagWriter
-from camseg_ros.conversions import image_message
+from camseg_ros.messages.images import image_message
 
 SIZE = (540, 960)
 FEW_FRAMES = 10
 SAMPLE_PERIOD_S = 0.2
-NODE = "camseg_ros.segment_node"
+NODE = "camseg_ros.node.segment_node"
 
 
 @dataclass

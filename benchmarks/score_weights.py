@@ -23,17 +23,17 @@ from typing import Any
 
 import torch
 
-from camseg_core.checkpoint import load_model
-from camseg_core.data.corruptions import select_corruptions
 from camseg_core.data.datasets import open_dataset
+from camseg_core.diffusion.options import find_profile
 from camseg_core.errors import BAD_INPUT, CamsegError
+from camseg_core.evaluation.corruptions import select_corruptions
 from camseg_core.evaluation.evaluate import Plan, evaluate
-from camseg_core.evaluation.metrics import OfficialScores
+from camseg_core.evaluation.metrics.official import OfficialScores
 from camseg_core.evaluation.summary import Scores, Summary, summarize
-from camseg_core.files import write_bytes
-from camseg_core.machine import describe_machine
-from camseg_core.profiles import find_profile
 from camseg_core.segmenter import Segmenter
+from camseg_core.system.devices import describe_machine
+from camseg_core.system.files import write_bytes
+from camseg_core.weights.loading import load_model
 
 
 def main() -> int:

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from camseg_core.errors import CamsegError
-from camseg_core.inputs import read_image
-from camseg_core.machine import describe_device, describe_machine
+from camseg_core.images.reading import read_image
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
+from camseg_core.system.devices import describe_device, describe_machine
 
 
 def machine(device: torch.device) -> str:

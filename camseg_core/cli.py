@@ -16,7 +16,7 @@ from typing import TextIO
 
 from camseg_core.commands import benchmark, data, evaluation, segment, weights
 from camseg_core.errors import BAD_INPUT, INTERRUPTED, CamsegError, CamsegWarning
-from camseg_core.termination import termination_unwinds
+from camseg_core.system.processes import termination_unwinds
 
 Command = Callable[[argparse.Namespace], int]
 

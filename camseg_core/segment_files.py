@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from camseg_core.errors import CamsegError
-from camseg_core.inputs import find_sources, read_frames
-from camseg_core.progress import progress_bar
-from camseg_core.results import save_segmentation
-from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import overlay_image, write_png
+from camseg_core.images.reading import find_sources, read_frames
+from camseg_core.labels import LabelSet
+from camseg_core.segmenter import STAGES, SamplingOptions, Segmentation, Segmenter
+from camseg_core.system.progress import progress_bar
 
 
 @dataclass
@@ -78,3 +80,27 @@ def segment_files(
                     summary.stage_seconds[stage] += seconds
                 bar.update()
     return summary
+
+
+def save_segmentation(
+    out: Path, stem: Path, image: UInt8, result: Segmentation, label_set: LabelSet
+) -> list[Path]:
+    """Write ``<stem>_ids.png``, and ``_color``, ``_overlay``, ``_confidence``, below ``out``.
+
+    Ids are 8-bit, 255 = unlabeled; confidence is 8-bit, 255 = certain.
+
+    Raises:
+        CamsegError: a file cannot be written.
+    """
+    pictures = {
+        "ids": result.class_ids,
+        "color": label_set.color_image(result.class_ids),
+        "overlay": overlay_image(image, result.class_ids, label_set),
+        "confidence": result.confidence,
+    }
+    paths = []
+    for kind, picture in pictures.items():
+        path = out / stem.with_name(f"{stem.name}_{kind}.png")
+        write_png(path, picture)
+        paths.append(path)
+    return paths

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camseg_core.geometry import Fit
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.fit import Fit
 
-UInt8 = NDArray[np.uint8]
 Stage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 

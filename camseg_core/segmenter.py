@@ -7,7 +7,6 @@ one half; Z = channels of a token; D = condition width.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,21 +17,21 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from camseg_core.checkpoint import LoadedModel, load_model
-from camseg_core.diffusion import Schedule
+from camseg_core.diffusion.options import SamplingOptions
+from camseg_core.diffusion.process import Schedule
+from camseg_core.diffusion.samplers import TokenNoise, round_masks, sampler
 from camseg_core.errors import CamsegError
-from camseg_core.geometry import Fit, check_image
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.fit import Fit, check_image
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.models.image_encoder import Features
+from camseg_core.models.palette_decoder import class_shares, nearest_class, squared_distances
 from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
-from camseg_core.palette import class_shares, nearest_class, squared_distances
-from camseg_core.rounds import round_masks
-from camseg_core.sampling import TokenNoise, sampler
-from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmentation import STAGES, Segmentation, Stage, as_uint8
+from camseg_core.system.devices import find_device
+from camseg_core.weights.loading import LoadedModel, load_model
 
 __all__ = [
     "STAGES",
@@ -43,7 +42,6 @@ __all__ = [
     "find_device",
 ]
 
-UInt8 = NDArray[np.uint8]
 
 IMAGE_NOISE_ROUND = 2**32 - 1
 """Round number that keys the image latent's noise; generation rounds stay below it."""
@@ -95,7 +93,7 @@ class Segmenter:
     def load(
         cls, weights: str | Path, *, device: str = "cpu", num_heads: int | None = None
     ) -> Segmenter:
-        """Load from what ``--weights`` takes, see `camseg_core.checkpoint.load_model`.
+        """Load from what ``--weights`` takes, see `camseg_core.weights.loading.load_model`.
 
         Raises:
             CamsegError: no weights there, they do not fit, or no such device.
@@ -363,25 +361,6 @@ class Segmenter:
         stacked = np.stack([fit.to_input(image) for image, fit in zip(images, fits, strict=True)])
         tensor = torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2)
         return tensor.float().div_(127.5).sub_(1.0)
-
-
-def find_device(name: str) -> torch.device:
-    """Give the torch device called ``name``.
-
-    Raises:
-        CamsegError: the name is unknown, or this machine has no such device.
-    """
-    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", name)
-    if match is None:
-        raise CamsegError(f"unknown device {name!r}; cpu, cuda or cuda:N is possible")
-    if name != "cpu":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(match[1] or 0) >= count:
-            raise CamsegError(
-                f"device {name!r} was asked for, but torch sees {count} CUDA devices here; "
-                "use --device cpu, or install a CUDA build of torch and its driver"
-            )
-    return torch.device(name)
 
 
 class _StageClock:

@@ -14,23 +14,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from camseg_core.data.synthetic.drive import SyntheticDrive
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
-from camseg_core.files import write_bytes
-from camseg_core.inputs import read_image
-from camseg_core.pictures import encode_jpeg
-from camseg_ros.bag.drives import Drive, input_drives, shortened, synthetic_drives
-from camseg_ros.bag.make import BagForm, write_drive
-from camseg_ros.dds_environment import use_free_domain, use_large_images
-from camseg_ros.replay.bag_player import PlaySettings
-from camseg_ros.replay.live import LivePlan, replay_live_bag
-from camseg_ros.replay.live_page import RANDOM, conclude_live
-from camseg_ros.replay.out_folder import MARKER, prepare_folder
-from camseg_ros.replay.snapshots import PICTURES_FOLDER
-
-UInt8 = NDArray[np.uint8]
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import encode_jpeg
+from camseg_core.images.reading import read_image
+from camseg_core.synthetic.drive import SyntheticDrive
+from camseg_core.system.files import write_bytes
+from camseg_ros.bag.making.drives import Drive, input_drives, shortened, synthetic_drives
+from camseg_ros.bag.making.make import BagForm, write_drive
+from camseg_ros.node.dds_environment import use_free_domain, use_large_images
+from camseg_ros.replay.live.live import LivePlan, replay_live_bag
+from camseg_ros.replay.live.player import PlaySettings
+from camseg_ros.replay.results.conclude import RANDOM, conclude_live
+from camseg_ros.replay.results.out_folder import MARKER, prepare_folder
+from camseg_ros.replay.results.snapshots import PICTURES_FOLDER
 
 DRAWN_FRAMES = 100
 DRAWN_SIZE = (960, 540)

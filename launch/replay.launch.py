@@ -19,7 +19,7 @@ from launch_ros.substitutions import FindPackageShare
 
 from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.replay.node_setup import bag_parameters
+from camseg_ros.replay.live.node_setup import bag_parameters
 
 PACKAGE = "camseg_ros"
 ARGUMENTS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from camseg_ros.dds_environment import use_free_domain
+from camseg_ros.node.dds_environment import use_free_domain
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = Path("src", "camseg_ros")

@@ -19,9 +19,9 @@ import yaml
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 
-from camseg_ros.dds_environment import use_free_domain
-from camseg_ros.parameters import NODE_NAME
-from camseg_ros.spinning import SpinningThread
+from camseg_ros.node.dds_environment import use_free_domain
+from camseg_ros.node.parameters import NODE_NAME
+from camseg_ros.remote.node_client import SpinningThread
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCKER = ROOT / "docker"

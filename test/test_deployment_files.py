@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from camseg_core.labels import CITYSCAPES
-from camseg_ros.frame_queue import FrameCounts
-from camseg_ros.health import DurationWindow, count_values, duration_values
-from camseg_ros.outputs import OUTPUTS
-from camseg_ros.parameters import NODE_NAME, PARAMETERS
+from camseg_ros.inference.frame_queue import FrameCounts
+from camseg_ros.messages.outputs import OUTPUTS
+from camseg_ros.node.health import DurationWindow, count_values, duration_values
+from camseg_ros.node.parameters import NODE_NAME, PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 DEPLOYMENT, NAV2 = ROOT / "docs" / "deployment.md", ROOT / "docs" / "nav2.md"

@@ -20,8 +20,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 
-from camseg_ros.dds_environment import use_free_domain
-from camseg_ros.parameters import PARAMETERS
+from camseg_ros.node.dds_environment import use_free_domain
+from camseg_ros.node.parameters import PARAMETERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,7 +123,7 @@ def package_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     executable.write_text(
         f"#!{sys.executable}\n"
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from camseg_ros.segment_node import main\nsys.exit(main())\n",
+        "from camseg_ros.node.segment_node import main\nsys.exit(main())\n",
         encoding="utf-8",
     )
     executable.chmod(0o755)

@@ -106,8 +106,9 @@ def _sampling(parsed: argparse.Namespace) -> int:
     )
     from camseg_core.evaluation.sampling_results import collect_results
     from camseg_core.evaluation.sampling_table import answer_lines, markdown
-    from camseg_core.files import write_bytes
-    from camseg_core.segmenter import Segmenter, find_device
+    from camseg_core.segmenter import Segmenter
+    from camseg_core.system.devices import find_device
+    from camseg_core.system.files import write_bytes
 
     try:
         from camseg_core.evaluation.sampling_figure import sampling_figure

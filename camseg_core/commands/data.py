@@ -90,8 +90,7 @@ def _check(parsed: argparse.Namespace) -> int:
 
 
 def _synth(parsed: argparse.Namespace) -> int:
-    from camseg_core.data.synthetic.contact_sheet import write_contact_sheet
-    from camseg_core.data.synthetic.write import write_drive
+    from camseg_core.synthetic.write import write_contact_sheet, write_drive
 
     if (parsed.out is None) == (parsed.contact_sheet is None):
         raise CamsegError("--out FOLDER or --contact-sheet FILE is needed, one of them")

@@ -26,8 +26,8 @@ from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
     from camseg_core.data.sample import Dataset
+    from camseg_core.diffusion.options import Profiles
     from camseg_core.evaluation.evaluate import Plan
-    from camseg_core.profiles import Profiles
 
 PUBLISHED_STEPS = 100
 """Of the published protocol."""
@@ -102,12 +102,12 @@ def _numbers(text: str) -> tuple[int, ...]:
 def _evaluate(parsed: argparse.Namespace) -> int:
     import torch
 
-    from camseg_core.checkpoint import load_model
-    from camseg_core.distributed import Place, process_group
     from camseg_core.evaluation.evaluate import Shard, evaluate
-    from camseg_core.evaluation.headline import headline_lines
-    from camseg_core.evaluation.summary import summarize
-    from camseg_core.segmenter import Segmenter, find_device
+    from camseg_core.evaluation.summary import headline_lines, summarize
+    from camseg_core.segmenter import Segmenter
+    from camseg_core.system.devices import find_device
+    from camseg_core.system.processes import Place, process_group
+    from camseg_core.weights.loading import load_model
 
     place = Place.from_environment()
     check_threads(parsed.threads)
@@ -144,7 +144,7 @@ def _is_published(parsed: argparse.Namespace) -> bool:
 
 def _open_data(parsed: argparse.Namespace) -> list[Dataset]:
     """Open the data sets that are to be scored on."""
-    from camseg_core.evaluation.suites import open_paper_suite
+    from camseg_core.evaluation.evaluate import open_paper_suite
 
     if parsed.suite is not None:
         return open_paper_suite(parsed.root, chosen_label_set(parsed))
@@ -155,10 +155,9 @@ def _open_data(parsed: argparse.Namespace) -> list[Dataset]:
 
 def _plans(parsed: argparse.Namespace, datasets: list[Dataset], profiles: Profiles) -> list[Plan]:
     """Put together what is to be done with the data."""
-    from camseg_core.data.corruptions import select_corruptions
-    from camseg_core.evaluation.evaluate import Plan
-    from camseg_core.evaluation.suites import NOISE_STUDY_DATASET
-    from camseg_core.sampling_options import SamplingOptions
+    from camseg_core.diffusion.options import SamplingOptions
+    from camseg_core.evaluation.corruptions import select_corruptions
+    from camseg_core.evaluation.evaluate import NOISE_STUDY_DATASET, Plan
 
     published = _is_published(parsed)
     if published:
@@ -184,7 +183,7 @@ def _plans(parsed: argparse.Namespace, datasets: list[Dataset], profiles: Profil
 
 
 def _report(parsed: argparse.Namespace) -> int:
-    from camseg_core.evaluation.report import write_report
+    from camseg_core.evaluation.report.report import write_report
 
     print(write_report(parsed.folder, parsed.out or parsed.folder / "report.html"))
     return 0

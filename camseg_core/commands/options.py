@@ -12,10 +12,9 @@ from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
     from camseg_core.data.sample import Dataset
+    from camseg_core.diffusion.options import Profiles, SamplingOptions
     from camseg_core.labels import LabelSet
-    from camseg_core.profiles import Profiles
-    from camseg_core.published_format import Variant
-    from camseg_core.sampling_options import SamplingOptions
+    from camseg_core.weights.published_format import Variant
 
 WEIGHTS_HELP = (
     "demo (ships with the package), a .safetensors file, a folder with one or with the two "
@@ -79,7 +78,7 @@ def check_sampling_options(parsed: argparse.Namespace) -> None:
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
     """
-    from camseg_core.profiles import V_PROFILES
+    from camseg_core.diffusion.options import V_PROFILES
 
     profile_options(parsed, V_PROFILES)
 
@@ -90,7 +89,7 @@ def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingO
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
     """
-    from camseg_core.profiles import find_profile
+    from camseg_core.diffusion.options import find_profile
 
     base = find_profile(profiles, getattr(parsed, "profile", DEFAULT_PROFILE))
     return sampling_options(parsed, base)

@@ -40,10 +40,11 @@ def add_commands(commands: Any) -> None:
 
 
 def _segment(parsed: argparse.Namespace) -> int:
-    from camseg_core.checkpoint import load_model
-    from camseg_core.inputs import find_sources
+    from camseg_core.images.reading import find_sources
     from camseg_core.segment_files import segment_files
-    from camseg_core.segmenter import Segmenter, find_device
+    from camseg_core.segmenter import Segmenter
+    from camseg_core.system.devices import find_device
+    from camseg_core.weights.loading import load_model
 
     check_sampling_options(parsed)
     find_device(parsed.device)

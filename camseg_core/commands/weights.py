@@ -62,7 +62,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _verify(parsed: argparse.Namespace) -> int:
-    from camseg_core.verify import verify_folder
+    from camseg_core.weights.parity import verify_folder
 
     verification = verify_folder(parsed.folder)
     for line in verification.lines():
@@ -71,8 +71,8 @@ def _verify(parsed: argparse.Namespace) -> int:
 
 
 def _convert(parsed: argparse.Namespace) -> int:
-    from camseg_core.checkpoint import load_published, save_model
-    from camseg_core.model_variants import with_palette_temperature
+    from camseg_core.weights.loading import load_published, save_model
+    from camseg_core.weights.variants import with_palette_temperature
 
     loaded = load_published(
         parsed.transformer, parsed.autoencoder, num_heads=parsed.heads, variant=variant(parsed)
@@ -85,7 +85,7 @@ def _convert(parsed: argparse.Namespace) -> int:
 
 
 def _inspect(parsed: argparse.Namespace) -> int:
-    from camseg_core.inspect_weights import describe_weights, published_keys
+    from camseg_core.weights.describe import describe_weights, published_keys
 
     for line in (published_keys if parsed.keys else describe_weights)(parsed.source):
         print(line)
@@ -93,7 +93,7 @@ def _inspect(parsed: argparse.Namespace) -> int:
 
 
 def _fetch(parsed: argparse.Namespace) -> int:
-    from camseg_core.fetch_weights import fetch_published_weights
+    from camseg_core.weights.download import fetch_published_weights
 
     hashes = {}
     for entry in parsed.sha256:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled road images: readers, the synthetic drive, augmentation, corruptions."""
+"""Labelled road images: the sample contract, readers for each layout, label sets, checks."""

@@ -12,7 +12,7 @@ from typing import Literal
 from camseg_core.data.datasets import DATASETS, LAYOUTS, LIST, list_layouts, locate_list, suggest
 from camseg_core.data.image_list import ListedImage, read_list
 from camseg_core.data.label_images import class_table, counts_of, read_ids, unknown_ids
-from camseg_core.data.layout import (
+from camseg_core.data.layouts.layout import (
     Layout,
     check_split,
     find_entries,
@@ -21,9 +21,9 @@ from camseg_core.data.layout import (
     same_label,
 )
 from camseg_core.errors import CamsegError
-from camseg_core.inputs import read_image
+from camseg_core.images.reading import read_image
 from camseg_core.labels import UNLABELED, LabelSet
-from camseg_core.progress import progress_bar
+from camseg_core.system.progress import progress_bar
 
 Severity = Literal["error", "warning", "note"]
 

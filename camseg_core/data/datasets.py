@@ -11,18 +11,11 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
-from camseg_core.data import (
-    acdc,
-    cadedgetune,
-    camvid,
-    cityscapes,
-    folder_pair,
-    kitti_step,
-)
 from camseg_core.data.image_list import ListedImage, find_list, read_list
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids
 from camseg_core.data.label_set_files import LABEL_SETS
-from camseg_core.data.layout import (
+from camseg_core.data.layouts import acdc, cadedgetune, camvid, cityscapes, folder_pair, kitti_step
+from camseg_core.data.layouts.layout import (
     ALL_PARTS,
     PARTS,
     Layout,

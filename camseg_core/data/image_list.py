@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from camseg_core.data.layout import Entry, Layout
+from camseg_core.data.layouts.layout import Entry, Layout
 from camseg_core.errors import CamsegError
 
 DATASET_FOLDER = "dataset"

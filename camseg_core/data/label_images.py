@@ -19,9 +19,8 @@ from PIL import Image
 
 from camseg_core.data.label_set_files import LABEL_SETS
 from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED, LabelSet
-
-UInt8 = NDArray[np.uint8]
 
 # The PNG specification (ISO/IEC 15948), 11.2.1: colour types of the header.
 GREY, RGB, PALETTE = 0, 2, 3

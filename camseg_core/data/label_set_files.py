@@ -20,9 +20,8 @@ from typing import Any
 import yaml
 
 from camseg_core.errors import CamsegError
-from camseg_core.files import write_bytes
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
-from camseg_core.yaml_file import read_yaml
+from camseg_core.system.files import read_yaml, write_bytes
 
 FIELDS = ("name", "names", "palette", "void_color", "source_ids")
 

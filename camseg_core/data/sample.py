@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from camseg_core.errors import CamsegError
-from camseg_core.inputs import read_image
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.reading import read_image
 from camseg_core.labels import LabelSet
 
-UInt8 = NDArray[np.uint8]
 ReadLabels = Callable[[Path, LabelSet], UInt8]
 
 CONDITIONS = ("clear", "fog", "rain", "snow", "night")

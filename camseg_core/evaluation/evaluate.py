@@ -17,17 +17,16 @@ from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from camseg_core.data.corruptions import Corruption, corrupt, corruption_generator
+from camseg_core.data.datasets import open_dataset
 from camseg_core.data.sample import Dataset, Sample, SampleMetadata
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.calibration_counts import measure_calibration
-from camseg_core.evaluation.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
 from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
-from camseg_core.evaluation.protocols import PUBLISHED_SIDE, Protocol, squash_for_published
+from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
+from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.published import PUBLISHED_SIDE, Protocol, squash_for_published
 from camseg_core.evaluation.records import (
     NO_CORRUPTION,
     ImageRecord,
@@ -40,12 +39,12 @@ from camseg_core.evaluation.records import (
     read_keys,
     record_files,
 )
-from camseg_core.files import sha256_of_file
-from camseg_core.machine import describe_device, describe_machine
-from camseg_core.progress import progress_bar
+from camseg_core.images.arrays import UInt8
+from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SamplingOptions, Segmentation, Segmenter
-
-UInt8 = NDArray[np.uint8]
+from camseg_core.system.devices import describe_device, describe_machine
+from camseg_core.system.files import sha256_of_file
+from camseg_core.system.progress import progress_bar
 
 CORRUPTION_SEED = 0
 """The same corrupted images for every model."""
@@ -289,3 +288,34 @@ def _clean_scores(path: Path) -> Iterator[FrameScore]:
 
 def _frame_score(record: ImageRecord) -> FrameScore:
     return FrameScore(record.mean_iou, record.sample, record.steps)
+
+
+PAPER_DATASETS = {"cityscapes": "val", "kitti-step": "val", "acdc": "val", "cadedgetune": "all"}
+"""Data set -> split. Trained on the first, tested on all (arXiv 2503.15617)."""
+
+NOISE_STUDY_DATASET = "cityscapes"
+"""The one whose images are corrupted."""
+
+
+def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Dataset]:
+    """Open the four published data sets below ``root``.
+
+    The validation splits; ACDC with both of its parts, which are scored apart; all of CADEdgeTune,
+    whose train and validation lists overlap.
+
+    Raises:
+        CamsegError: one of them is missing; the text names each that is.
+    """
+    datasets, problems = [], []
+    for name, split in PAPER_DATASETS.items():
+        part = "both" if name == "acdc" else ""
+        try:
+            datasets.append(open_dataset(name, root, split, part=part, label_set=label_set))
+        except CamsegError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise CamsegError(
+            "the paper's suite needs all of "
+            f"{', '.join(PAPER_DATASETS)} below {root}; {'; '.join(problems)}"
+        )
+    return datasets

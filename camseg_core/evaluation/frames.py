@@ -14,13 +14,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from camseg_core.files import write_bytes
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import encode_jpeg, encode_png
 from camseg_core.labels import LabelSet
-from camseg_core.pictures import encode_jpeg, encode_png
-
-UInt8 = NDArray[np.uint8]
+from camseg_core.system.files import write_bytes
 
 KEPT_FRAMES = 4
 """How many of the worst, and how many of the best."""

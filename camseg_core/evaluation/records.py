@@ -27,12 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.calibration_counts import CalibrationCounts
-from camseg_core.evaluation.confusion import confusion_from_json
-from camseg_core.evaluation.metrics import mean_iou_per_image
-from camseg_core.evaluation.protocols import Protocol
-from camseg_core.files import write_bytes
+from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
+from camseg_core.evaluation.metrics.confusion import confusion_from_json
+from camseg_core.evaluation.metrics.official import mean_iou_per_image
+from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.labels import LabelSet
+from camseg_core.system.files import write_bytes
 
 RUN_FILE = "run.json"
 RECORDS_VERSION = 1

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from camseg_core.data.sample import Dataset, Sample
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.evaluate import (
     Plan,
@@ -26,9 +27,8 @@ from camseg_core.evaluation.evaluate import (
 )
 from camseg_core.evaluation.records import Key, RecordWriter, open_run, read_keys, record_files
 from camseg_core.evaluation.sampling_grid import Sweep
-from camseg_core.progress import progress_bar
-from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmenter import Segmenter
+from camseg_core.system.progress import progress_bar
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
-from camseg_core.evaluation.plot_canvas import (
+from camseg_core.evaluation.report.plot_canvas import (
     INK,
     SERIES,
     columns_of,

@@ -7,11 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from camseg_core.checkpoint import LoadedModel
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    V_PROFILES,
+    Decoder,
+    Precision,
+    SamplingOptions,
+    find_profile,
+)
+from camseg_core.diffusion.samplers import SAMPLERS
 from camseg_core.errors import CamsegError
-from camseg_core.profiles import DEFAULT_PROFILE, V_PROFILES, find_profile
-from camseg_core.sampling import SAMPLERS
-from camseg_core.sampling_options import Decoder, Precision, SamplingOptions
+from camseg_core.weights.loading import LoadedModel
 
 DECODERS: tuple[Decoder, ...] = ("mask", "palette")
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from camseg_core.checkpoint import LoadedModel
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.figures import Row, RunFigures
-from camseg_core.evaluation.run_figures import run_figures
+from camseg_core.evaluation.report.figures import Row, RunFigures
+from camseg_core.evaluation.report.run_figures import run_figures
 from camseg_core.evaluation.sampling_benchmark import Images, SamplingRun
 from camseg_core.evaluation.sampling_grid import Sweep
 from camseg_core.evaluation.summary import summarize
-from camseg_core.sampling_options import SamplingOptions
+from camseg_core.weights.loading import LoadedModel
 
 TOLERANCE_POINTS = 0.5
 """How far a default may be behind the best entry, in points of mean IoU."""

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from camseg_core.evaluation.page import moment, number, percent
+from camseg_core.diffusion.options import Decoder, SamplingOptions
+from camseg_core.evaluation.report.page import moment, number, percent
 from camseg_core.evaluation.sampling_grid import simplest
 from camseg_core.evaluation.sampling_results import (
     TOLERANCE_POINTS,
@@ -14,7 +15,6 @@ from camseg_core.evaluation.sampling_results import (
     SamplingResults,
     WeightsFacts,
 )
-from camseg_core.sampling_options import Decoder, SamplingOptions
 
 
 def markdown(results: SamplingResults, figure: str) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.calibration import (
+from camseg_core.evaluation.frames import FrameScore
+from camseg_core.evaluation.metrics.calibration import (
     CalibrationScores,
     TemperatureScores,
     calibration_at,
@@ -25,10 +26,10 @@ from camseg_core.evaluation.calibration import (
     fit_temperature,
     split_for_fit,
 )
-from camseg_core.evaluation.calibration_counts import CalibrationCounts
-from camseg_core.evaluation.frames import FrameScore
-from camseg_core.evaluation.metrics import OfficialScores, official_scores
-from camseg_core.evaluation.protocols import PublishedScores, published_scores
+from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
+from camseg_core.evaluation.metrics.official import OfficialScores, official_scores
+from camseg_core.evaluation.metrics.published import PublishedScores, published_scores
+from camseg_core.evaluation.metrics.risk_coverage import RiskCoverage, risk_coverage
 from camseg_core.evaluation.records import (
     NO_CORRUPTION,
     ImageRecord,
@@ -39,7 +40,6 @@ from camseg_core.evaluation.records import (
     read_sessions,
     record_files,
 )
-from camseg_core.evaluation.risk_coverage import RiskCoverage, risk_coverage
 
 PLAUSIBLE = 1e9
 """No level, number of steps or time in seconds is as large as this."""
@@ -296,3 +296,41 @@ def _sequences_to_fit(records: Iterable[ImageRecord]) -> set[tuple[str, str, str
 def _sequence(record: ImageRecord) -> str:
     """Name what an image must not be split from."""
     return record.sequence or record.sample
+
+
+def headline_lines(summary: Summary) -> Iterator[str]:
+    """Give a table: one row per part, number of steps, condition and corruption.
+
+    Scores in percent, ECE = expected calibration error of the largest probability.
+    """
+    run = summary.run
+    yield f"{summary.folder} ({run.protocol} protocol, {run.dataset} {run.split})"
+    if run.is_random:
+        yield "the weights are RANDOM: these scores mean nothing"
+    name = "mIoU" if run.protocol == "official" else "precision"
+    columns = f"{'images':>6} {name:>9} {'accuracy':>8} {'ECE':>6}"
+    yield f"{'part':<10} {'steps':>5} {'what':<24} {columns}"
+    for part in summary.parts():
+        for steps in summary.steps():
+            clean = summary.scores(part=part, steps=steps)
+            if clean is not None:
+                yield _row(part, steps, "all", clean)
+            conditions = summary.conditions(part)
+            for condition in conditions if len(conditions) > 1 else ():
+                scores = summary.scores(part=part, steps=steps, condition=condition)
+                if scores is not None:
+                    yield _row(part, steps, condition, scores)
+            for corruption, level in summary.corruptions():
+                scores = summary.scores(part=part, steps=steps, corruption=corruption, level=level)
+                if scores is not None:
+                    yield _row(part, steps, f"{corruption}:{level:g}", scores)
+
+
+def _row(part: str, steps: int, what: str, scores: Scores) -> str:
+    accuracy = scores.accuracy
+    shown = "" if isinstance(accuracy, PublishedScores) else f"{100 * accuracy.pixel_accuracy:.2f}"
+    error = scores.calibration.reliability.expected_calibration_error
+    return (
+        f"{part or '-':<10} {steps:>5} {what:<24} {scores.images:>6} "
+        f"{100 * scores.headline:>9.2f} {shown:>8} {error:>6.3f}"
+    )

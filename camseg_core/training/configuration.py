@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import yaml
 
-from camseg_core.data.augmentation import AugmentationConfig
 from camseg_core.errors import CamsegError
-from camseg_core.yaml_file import parse_yaml, read_yaml
+from camseg_core.system.files import parse_yaml, read_yaml
+from camseg_core.training.augmentation import AugmentationConfig
 
 StageName = Literal["autoencoder", "transformer", "mask-decoder", "finetune"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)

@@ -31,19 +31,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from camseg_core.data.augmentation import AugmentationConfig
 from camseg_core.data.sample import Dataset
-from camseg_core.distributed import Place
 from camseg_core.errors import CamsegError
-from camseg_core.files import sha256_of_file, write_bytes
+from camseg_core.images.arrays import UInt8
 from camseg_core.models.configs import ModelConfig
-from camseg_core.progress import progress_bar
+from camseg_core.system.files import sha256_of_file, write_bytes
+from camseg_core.system.processes import Place
+from camseg_core.system.progress import progress_bar
+from camseg_core.training.augmentation import AugmentationConfig
 from camseg_core.training.configuration import StageName, TrainingConfig
 from camseg_core.training.loader import LoadedBatch, read_at_input
 from camseg_core.training.stages import Picture, Stage
 from camseg_core.training.train_state import MIB
 
-UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
 
 FORMAT_VERSION = 1

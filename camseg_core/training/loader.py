@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from camseg_core.data.augmentation import AugmentationConfig, augment, draw_geometry
 from camseg_core.data.sample import Dataset
-from camseg_core.geometry import Fit
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.fit import Fit
 from camseg_core.models.autoencoder import GaussianPosterior
 from camseg_core.models.configs import ModelConfig
+from camseg_core.training.augmentation import AugmentationConfig, augment, draw_geometry
 from camseg_core.training.draws import BatchDraws, SampleOrder, batch_places, generator
 from camseg_core.training.stages import Batch, Picture
 
-UInt8 = NDArray[np.uint8]
 Posteriors = Mapping[Picture, NDArray[np.float32]]
 """Of raw latents, mean and log-variance, [2, Z, h p, w p] of a sample or [B, 2, Z, h p, w p]."""
 

@@ -17,11 +17,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from camseg_core.checkpoint import LoadedModel, build_model
 from camseg_core.data.sample import Dataset
-from camseg_core.distributed import Place
 from camseg_core.errors import CamsegError
-from camseg_core.progress import progress_bar
+from camseg_core.system.processes import Place
+from camseg_core.system.progress import progress_bar
 from camseg_core.training.batch_norm import synchronize_batch_norm
 from camseg_core.training.configuration import TrainingConfig
 from camseg_core.training.draws import torch_seed
@@ -44,6 +43,7 @@ from camseg_core.training.train_state import (
     load_state,
     save_state,
 )
+from camseg_core.weights.loading import LoadedModel, build_model
 
 BEST = "best"
 """Folder, in the run's, of the checkpoint with the best validation score."""

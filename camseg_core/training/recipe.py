@@ -24,13 +24,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camseg_core.checkpoint import save_model
-from camseg_core.distributed import Place, agreed, process_group
 from camseg_core.errors import CamsegError
+from camseg_core.system.processes import Place, agreed, process_group
 from camseg_core.training.configuration import TrainingConfig, apply_override, read_table
 from camseg_core.training.run_folder import CONFIGURATION_FILE, read_run_configuration
 from camseg_core.training.start import device_and_backend, model_of_run, train
 from camseg_core.training.train_state import last_checkpoint, read_manifest
+from camseg_core.weights.loading import save_model
 
 OF_THE_MACHINE = ("device", "threads", "max_minutes", "log_every", "output_dir")
 """Settings that a stage may be continued with other values of."""

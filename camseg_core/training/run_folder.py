@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from camseg_core.errors import CamsegError
-from camseg_core.files import write_bytes
+from camseg_core.system.files import write_bytes
 from camseg_core.training.configuration import TrainingConfig, read_table
 
 CONFIGURATION_FILE = "config.yaml"

@@ -23,7 +23,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from camseg_core.diffusion import Schedule, predicted_x0, training_loss
+from camseg_core.diffusion.loss import training_loss
+from camseg_core.diffusion.process import Schedule, predicted_x0
 from camseg_core.errors import CamsegError
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.models.autoencoder import GaussianPosterior

@@ -12,24 +12,16 @@ from pathlib import Path
 import torch
 import yaml
 
-from camseg_core.checkpoint import LoadedModel, build_model, load_model, new_model, save_model
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
-from camseg_core.distributed import Place, agreed, process_group
+from camseg_core.diffusion.options import ONE_STEP_PROFILES, profiles_from_dict
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
-from camseg_core.model_variants import (
-    config_with_image_features,
-    config_with_input_size,
-    with_image_features,
-    with_input_size,
-    with_label_set,
-)
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.presets import preset
-from camseg_core.profiles import ONE_STEP_PROFILES, profiles_from_dict
-from camseg_core.segmenter import find_device
+from camseg_core.system.devices import find_device
+from camseg_core.system.processes import Place, agreed, process_group
 from camseg_core.training.configuration import (
     TrainingConfig,
     apply_override,
@@ -45,6 +37,14 @@ from camseg_core.training.run_folder import (
 )
 from camseg_core.training.train_state import last_checkpoint, load_state, read_manifest
 from camseg_core.training.validation import score_model
+from camseg_core.weights.loading import LoadedModel, build_model, load_model, new_model, save_model
+from camseg_core.weights.variants import (
+    config_with_image_features,
+    config_with_input_size,
+    with_image_features,
+    with_input_size,
+    with_label_set,
+)
 
 OUTPUT_DIR = Path("output_dir")
 

@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from camseg_core.errors import CamsegError
-from camseg_core.files import sha256_of_file
+from camseg_core.system.files import sha256_of_file
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "state.json"

@@ -10,18 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from camseg_core.checkpoint import LoadedModel
 from camseg_core.data.sample import Dataset, Sample
+from camseg_core.diffusion.options import ONE_STEP_PROFILES
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.confusion import confusion_counts
-from camseg_core.evaluation.metrics import official_scores
-from camseg_core.geometry import Fit
-from camseg_core.palette import nearest_class, squared_distances
-from camseg_core.profiles import ONE_STEP_PROFILES
+from camseg_core.evaluation.metrics.confusion import confusion_counts
+from camseg_core.evaluation.metrics.official import official_scores
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.fit import Fit
+from camseg_core.models.palette_decoder import nearest_class, squared_distances
 from camseg_core.segmenter import SamplingOptions, Segmenter
 from camseg_core.training.configuration import StageName
+from camseg_core.weights.loading import LoadedModel
 
-UInt8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 Predict = Callable[[UInt8, UInt8], UInt8]
 """From an image and its true class ids to predicted ones, all at the image's size."""

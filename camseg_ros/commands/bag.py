@@ -66,8 +66,8 @@ def _add_make(actions: Any) -> None:
 
 @ros_needed
 def _make(parsed: argparse.Namespace) -> int:
-    from camseg_ros.bag.drives import Drive, dataset_drives, input_drives, shortened
-    from camseg_ros.bag.make import BagForm, make_bags
+    from camseg_ros.bag.making.drives import Drive, dataset_drives, input_drives, shortened
+    from camseg_ros.bag.making.make import BagForm, make_bags
 
     form = BagForm(
         rate_hz=parsed.rate,
@@ -96,8 +96,8 @@ def _make(parsed: argparse.Namespace) -> int:
 
 
 def _drawn(parsed: argparse.Namespace) -> list[Any]:
-    from camseg_core.data.synthetic.drive import MAX_FRAMES_PER_SEQUENCE, SyntheticDrive
-    from camseg_ros.bag.drives import synthetic_drives
+    from camseg_core.synthetic.drive import MAX_FRAMES_PER_SEQUENCE, SyntheticDrive
+    from camseg_ros.bag.making.drives import synthetic_drives
 
     if parsed.frames < 1:
         raise CamsegError(f"--frames is {parsed.frames}; at least 1 is needed")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from camseg_core.errors import FAILED_CHECK, CamsegError
-from camseg_core.yaml_file import parse_yaml
+from camseg_core.system.files import parse_yaml
 
 
 def add_node_benchmark(subjects: Any) -> None:
@@ -51,14 +51,18 @@ def add_node_benchmark(subjects: Any) -> None:
 
 def _node(parsed: argparse.Namespace) -> int:
     try:
-        from camseg_ros.dds_environment import use_free_domain, use_large_images
-        from camseg_ros.node_benchmark import NodeBenchmark, run_node_benchmark, summary_lines
+        from camseg_ros.benchmark.node_benchmark import (
+            NodeBenchmark,
+            run_node_benchmark,
+            summary_lines,
+        )
+        from camseg_ros.node.dds_environment import use_free_domain, use_large_images
     except ImportError as error:
         raise CamsegError(
             f"camseg benchmark node needs ROS 2 ({error.name} is missing); docs/install.md"
         ) from error
-    from camseg_core.files import write_bytes
-    from camseg_core.machine import describe_machine
+    from camseg_core.system.devices import describe_machine
+    from camseg_core.system.files import write_bytes
 
     for name in ("rate", "seconds", "overload"):
         value = getattr(parsed, name)

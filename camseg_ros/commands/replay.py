@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,14 @@ from camseg_core.commands.options import (
     profile_options,
     variant,
 )
-from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError
+from camseg_core.errors import CamsegError
 from camseg_ros.commands.ros_needed import ros_needed
 
 if TYPE_CHECKING:
-    from camseg_core.checkpoint import LoadedModel
-    from camseg_core.sampling_options import SamplingOptions
-    from camseg_ros.replay.accuracy import DatasetAccuracy
-    from camseg_ros.replay.drive_result import DriveResult
-    from camseg_ros.replay.gates import Gate
-    from camseg_ros.replay.report import ReplayFacts
+    from camseg_core.diffusion.options import SamplingOptions
+    from camseg_core.weights.loading import LoadedModel
+    from camseg_ros.replay.results.gates import Gate
+from camseg_ros.replay.results.conclude import _conclude, _facts
 
 OFFLINE, LIVE = "offline", "live"
 NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
@@ -89,10 +87,10 @@ def add_commands(commands: Any) -> None:
 
 @ros_needed
 def _replay(parsed: argparse.Namespace) -> int:
-    from camseg_core.checkpoint import load_model
-    from camseg_core.segmenter import find_device
-    from camseg_ros.replay.gates import check_class_gates, read_gates
-    from camseg_ros.replay.out_folder import check_inputs
+    from camseg_core.system.devices import find_device
+    from camseg_core.weights.loading import load_model
+    from camseg_ros.replay.results.gates import check_class_gates, read_gates
+    from camseg_ros.replay.results.out_folder import check_inputs
 
     check_inputs(parsed.out, parsed.bags)
     check_threads(parsed.threads)
@@ -118,11 +116,11 @@ def _offline(
 ) -> int:
     import torch
 
-    from camseg_core.distributed import Place, agreed, process_group
     from camseg_core.evaluation.evaluate import Shard
     from camseg_core.segmenter import Segmenter
+    from camseg_core.system.processes import Place, agreed, process_group
     from camseg_ros.replay.offline import OfflinePlan, look_at_bags, replay_offline
-    from camseg_ros.replay.out_folder import prepare_folder
+    from camseg_ros.replay.results.out_folder import prepare_folder
 
     place = Place.from_environment()
     if loaded.is_random and place.is_first:
@@ -147,12 +145,12 @@ def _offline(
 
 
 def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
-    from camseg_core.sampling_options import SamplingOptions
+    from camseg_core.diffusion.options import SamplingOptions
     from camseg_ros.commands.benchmark import node_parameters
-    from camseg_ros.dds_environment import use_free_domain, use_large_images
-    from camseg_ros.replay.bag_player import PlaySettings
-    from camseg_ros.replay.live import LivePlan, replay_live_bag
-    from camseg_ros.replay.live_page import conclude_live
+    from camseg_ros.node.dds_environment import use_free_domain, use_large_images
+    from camseg_ros.replay.live.live import LivePlan, replay_live_bag
+    from camseg_ros.replay.live.player import PlaySettings
+    from camseg_ros.replay.results.conclude import conclude_live
 
     if len(parsed.bags) != 1:
         raise CamsegError(f"{len(parsed.bags)} bags; --mode live plays one")
@@ -189,65 +187,3 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
         f"{name} {value}" for name, value in sorted(parameters.items()) if name != "weights"
     )
     return conclude_live(parsed.out, found, parsed.weights, sampling, gates)
-
-
-def _facts(mode: str, loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
-    from camseg_ros.replay.report import ReplayFacts
-
-    return ReplayFacts(
-        mode=mode,
-        weights=" + ".join(Path(part).name for part in loaded.source.split(" + ")),
-        weights_sha256=loaded.weights_sha256,
-        is_random=loaded.is_random,
-        label_set=loaded.label_set,
-        sampling=", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in sorted(asdict(options).items())
-        ),
-        steps=options.steps,
-    )
-
-
-def _conclude(out: Path, facts: ReplayFacts, gates: Sequence[Gate]) -> int:
-    """Score, write the page, say the main figures; gives the exit status."""
-    from camseg_ros.replay.accuracy import score_drives
-    from camseg_ros.replay.drive_result import read_drives
-    from camseg_ros.replay.gates import check_gates, write_junit
-    from camseg_ros.replay.out_folder import JUNIT_FILE
-    from camseg_ros.replay.report import replay_notes, write_report
-    from camseg_ros.replay.summary_file import offline_figures, write_summary
-
-    drives = read_drives(out)
-    accuracies = score_drives(out, drives)
-    outcomes = check_gates(gates, offline_figures(accuracies))
-    if outcomes:
-        write_junit(outcomes, out / JUNIT_FILE)
-    write_summary(out, facts, drives, accuracies, outcomes)
-    report = write_report(out, facts, drives, accuracies, outcomes)
-    for line in _lines(drives, accuracies):
-        print(line)
-    for note in replay_notes(drives):
-        print(f"camseg: note: {note}", file=sys.stderr)
-    for outcome in outcomes:
-        print(outcome.line, file=sys.stdout if outcome.passed else sys.stderr)
-    print(report)
-    if any(drive.loss for drive in drives):
-        return BAD_INPUT
-    return 0 if all(outcome.passed for outcome in outcomes) else FAILED_CHECK
-
-
-def _lines(drives: Sequence[DriveResult], accuracies: Sequence[DatasetAccuracy]) -> Iterator[str]:
-    """Give a table of the scores."""
-    frames = sum(len(drive.frames) for drive in drives)
-    yield f"{len(drives)} bags, {frames} frames"
-    if not accuracies:
-        return
-    yield f"{'frames of':<28} {'frames':>6} {'mIoU':>6} {'accuracy':>8} {'ECE':>6} {'flicker':>7}"
-    for accuracy in accuracies:
-        for row in accuracy.rows:
-            name = row.sequence or row.condition or f"{row.dataset} {row.part}".strip()
-            shares = (row.mean_iou, row.pixel_accuracy, row.calibration_error, row.flicker)
-            cells = ["-" if share is None else f"{100 * share:.2f}" for share in shares]
-            yield (
-                f"{name:<28} {row.frames:>6} {cells[0]:>6} {cells[1]:>8} {cells[2]:>6} "
-                f"{cells[3]:>7}"
-            )

@@ -8,18 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
+from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED
 from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
-from camseg_ros.conversions import BadFrameError, rgb_from_compressed, rgb_from_image, stamp_ns
-from camseg_ros.replay.truth_store import TruthStore, read_stored_truth
-
-UInt8 = NDArray[np.uint8]
+from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image, stamp_ns
+from camseg_ros.replay.truth import TruthStore, read_stored_truth
 
 NAMED_PROBLEMS = 5
 """Of each kind; the others are counted."""

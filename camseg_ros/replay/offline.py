@@ -16,29 +16,25 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from camseg_core.data.sample import SampleMetadata
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.evaluate import Shard, image_record, run_of
 from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
+from camseg_core.evaluation.metrics.flicker import FlickerCounts, flicker_counts
 from camseg_core.evaluation.records import NO_CORRUPTION, Key, RecordWriter, Run, open_run
-from camseg_core.evaluation.temporal import FlickerCounts, flicker_counts
-from camseg_core.progress import progress_bar
-from camseg_core.sampling_options import SamplingOptions
+from camseg_core.images.arrays import UInt8
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
+from camseg_core.system.progress import progress_bar
 from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
 from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
 from camseg_ros.bag.reader import Bag, open_bag
-from camseg_ros.replay.accuracy import sample_name
 from camseg_ros.replay.bag_frames import BagFrame, BagFrames
-from camseg_ros.replay.drive_result import DriveResult, FrameResult
-from camseg_ros.replay.output_bag import BAGS_FOLDER, OutputBag
-from camseg_ros.replay.snapshots import Snapshots
-
-UInt8 = NDArray[np.uint8]
+from camseg_ros.replay.results.accuracy import sample_name
+from camseg_ros.replay.results.drive_result import DriveResult, FrameResult
+from camseg_ros.replay.results.output_bag import BAGS_FOLDER, OutputBag
+from camseg_ros.replay.results.snapshots import Snapshots
 
 NEXT_FRAME_NS = 10**9
 """Frames farther apart are not consecutive: flicker is not asked for."""

@@ -13,10 +13,10 @@ from typing import Any
 import dataset_trees
 import pytest
 
-from camseg_core.checkpoint import load_model
 from camseg_core.data.datasets import open_dataset
 from camseg_core.models.presets import PRESETS
 from camseg_core.training.validation import count_codes, score_model
+from camseg_core.weights.loading import load_model
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "bottlenecks.py"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from camseg_core.data.synthetic.write import write_drive
+from camseg_core.synthetic.write import write_drive
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "score_weights.py"
 

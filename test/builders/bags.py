@@ -20,7 +20,7 @@ from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import encode
 from camseg_ros.bag.writer import BagWriter
-from camseg_ros.conversions import image_message
+from camseg_ros.messages.images import image_message
 
 CAMERA = CameraTopics.below("/kitti/camera_color_left")
 STEP_NS = 10**8

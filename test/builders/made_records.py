@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from camseg_core.evaluation.calibration_counts import measure_calibration
-from camseg_core.evaluation.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
+from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
 from camseg_core.evaluation.records import ImageRecord, Run, Session
 from camseg_core.labels import LabelSet
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from camseg_core.labels import CITYSCAPES
-from camseg_ros.replay.accuracy import AccuracyRow, DatasetAccuracy
 from camseg_ros.replay.bag_frames import CameraCounts
-from camseg_ros.replay.drive_result import DriveResult, FrameResult
-from camseg_ros.replay.live_result import LiveAccuracy, LiveCamera, LiveResult
-from camseg_ros.replay.report import ReplayFacts
+from camseg_ros.replay.results.accuracy import AccuracyRow, DatasetAccuracy
+from camseg_ros.replay.results.drive_result import DriveResult, FrameResult
+from camseg_ros.replay.results.live_result import LiveAccuracy, LiveCamera, LiveResult
+from camseg_ros.replay.results.page import ReplayFacts
 
 FACTS = ReplayFacts("offline", "demo.safetensors", "ab" * 32, False, CITYSCAPES, "steps 1", 1)
 ROW = AccuracyRow("kitti-step val", "", None, None, 7, 0.4321, 0.8765, 0.0123, 0.0456)

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from camseg_core.evaluation.figures import Row
+from camseg_core.diffusion.options import SamplingOptions
+from camseg_core.evaluation.report.figures import Row
 from camseg_core.evaluation.sampling_grid import Sweep, simplest
 from camseg_core.evaluation.sampling_results import Entry, SamplingResults, WeightsFacts
-from camseg_core.sampling_options import SamplingOptions
 
 DEFAULT = SamplingOptions(steps=1, sampler="ddim", initial_noise_scale=0.0, decoder="mask")
 SWEEP = Sweep(

@@ -20,7 +20,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from std_srvs.srv import Trigger
 
-from camseg_ros.spinning import SpinningThread
+from camseg_ros.remote.node_client import SpinningThread
 
 NODE = "segment_node"
 LIMIT_S = 60.0

@@ -14,13 +14,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
-from camseg_core.checkpoint import LoadedModel, load_model, random_model, save_model
+from camseg_core.images.arrays import UInt8
 from camseg_core.models.presets import preset
 from camseg_core.segmenter import Segmenter
-
-UInt8 = NDArray[np.uint8]
+from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
 
 # The models here are so small that a second thread costs more than it does, and many times more
 # where other processes want the processor too.

@@ -19,11 +19,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from camseg_core import segment_files
-from camseg_core.checkpoint import LoadedModel, load_model, save_model
 from camseg_core.cli import main
-from camseg_core.inputs import read_image
+from camseg_core.images.reading import read_image
 from camseg_core.segmenter import SamplingOptions, Segmenter
-from camseg_core.unpickling import load_without_code
+from camseg_core.weights.loading import LoadedModel, load_model, save_model
+from camseg_core.weights.unpickling import load_without_code
 
 Writer = Callable[..., Path]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

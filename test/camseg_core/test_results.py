@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from camseg_core.errors import CamsegError
-from camseg_core.geometry import Fit
+from camseg_core.images.drawing import overlay_image
+from camseg_core.images.fit import Fit
 from camseg_core.labels import CITYSCAPES
-from camseg_core.pictures import overlay_image
-from camseg_core.results import save_segmentation
+from camseg_core.segment_files import save_segmentation
 from camseg_core.segmenter import Segmentation
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]

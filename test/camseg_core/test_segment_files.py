@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_core.inputs import read_image
+from camseg_core.images.reading import read_image
 from camseg_core.segment_files import Summary, segment_files
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
 

@@ -17,21 +17,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import camseg_core.segmenter as segmenter_module
-from camseg_core.checkpoint import LoadedModel, random_model
+from camseg_core.diffusion.samplers import SAMPLERS, TokenNoise, round_masks
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.transformer import tokens_from_latent
-from camseg_core.rounds import round_masks
-from camseg_core.sampling import SAMPLERS, TokenNoise
 from camseg_core.segmenter import (
     STAGES,
     SamplingOptions,
     Segmentation,
     SegmentationCancelled,
     Segmenter,
-    find_device,
 )
+from camseg_core.system.devices import find_device
+from camseg_core.weights.loading import LoadedModel, random_model
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 MakeImage = Callable[..., Image]

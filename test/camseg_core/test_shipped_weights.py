@@ -9,11 +9,11 @@ import re
 import numpy as np
 import pytest
 
-from camseg_core.checkpoint import LoadedModel, load_model
-from camseg_core.data.synthetic.drive import SyntheticDrive
-from camseg_core.evaluation.confusion import confusion_counts
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.segmenter import Segmenter
-from camseg_core.weights_file import read_safetensors_header, shipped_hashes, shipped_path
+from camseg_core.synthetic.drive import SyntheticDrive
+from camseg_core.weights.camseg_format import read_safetensors_header, shipped_hashes, shipped_path
+from camseg_core.weights.loading import LoadedModel, load_model
 
 
 @pytest.fixture(scope="module")

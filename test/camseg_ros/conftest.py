@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from camseg_ros.dds_environment import use_free_domain, use_large_images
+from camseg_ros.node.dds_environment import use_free_domain, use_large_images
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
-from camseg_ros.segment_node import main
+from camseg_ros.node.segment_node import main
 
 FAULT = os.environ["CAMSEG_TEST_FAULT"]
 FAULTY_BATCH = 3

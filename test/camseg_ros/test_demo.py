@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_core.pictures import write_png
+from camseg_core.images.drawing import write_png
 from camseg_ros import demo
 
 

@@ -24,21 +24,21 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
-from camseg_core.checkpoint import random_model
+from camseg_core.diffusion.options import V_PROFILES
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST
+from camseg_core.images.drawing import overlay_image
 from camseg_core.labels import CITYSCAPES
-from camseg_core.pictures import overlay_image
-from camseg_core.profiles import V_PROFILES
 from camseg_core.segmenter import Segmenter
-from camseg_ros.conversions import (
+from camseg_core.weights.loading import random_model
+from camseg_ros.messages.images import (
     array_from_image_message,
     image_message,
     rgb_from_compressed,
     rgb_from_image,
     stamp_ns,
 )
-from camseg_ros.node_process import NODE_PROGRAM, node_process
-from camseg_ros.outputs import OUTPUTS
+from camseg_ros.messages.outputs import OUTPUTS
+from camseg_ros.remote.node_process import NODE_PROGRAM, node_process
 
 PARAMETERS = {"weights": "random:tiny", "steps": 1, "warmup_height": 60, "warmup_width": 97}
 TOPIC = "camera/image_raw"
@@ -423,7 +423,7 @@ def test_a_signal_while_the_weights_are_loaded_ends_the_start() -> None:
         "-c",
         "import signal, sys\n"
         "from camseg_core.segmenter import Segmenter\n"
-        "from camseg_ros.segment_node import main\n"
+        "from camseg_ros.node.segment_node import main\n"
         "load = Segmenter.load\n"
         "def told(*arguments, **options):\n"
         "    signal.raise_signal(signal.SIGINT)\n"

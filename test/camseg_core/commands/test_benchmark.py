@@ -14,10 +14,10 @@ import pytest
 import torch
 from dataset_trees import random_pairs
 
-from camseg_core.checkpoint import random_model, save_model
 from camseg_core.commands import benchmark
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.records import find_runs, iterate_records, read_sessions, record_files
+from camseg_core.weights.loading import random_model, save_model
 
 SMALL = (
     "--steps", "1", "2", "--samplers", "ddim", "--samples", "1", "2", "--samples-steps", "2",

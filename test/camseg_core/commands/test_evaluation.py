@@ -142,6 +142,6 @@ def test_the_published_protocol_takes_no_profile(
 
 def test_the_default_profile_is_the_one_of_the_weights() -> None:
     from camseg_core.commands import options
-    from camseg_core.profiles import DEFAULT_PROFILE
+    from camseg_core.diffusion.options import DEFAULT_PROFILE
 
     assert options.DEFAULT_PROFILE == DEFAULT_PROFILE

@@ -18,9 +18,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from camseg_core.data import camvid, cityscapes, folder_pair, kitti_step
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids, read_ids
 from camseg_core.data.label_set_files import find_label_set
+from camseg_core.data.layouts import camvid, cityscapes, folder_pair, kitti_step
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 

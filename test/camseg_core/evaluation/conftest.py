@@ -10,20 +10,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from camseg_core.data.corruptions import Corruption
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
-from camseg_core.evaluation.calibration_counts import measure_calibration
-from camseg_core.evaluation.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.corruptions import Corruption
 from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
-from camseg_core.evaluation.protocols import Protocol
+from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
+from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, Session, open_run
+from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED, LabelSet
-
-UInt8 = NDArray[np.uint8]
 
 SEQUENCES = ("one", "two", "three")
 IMAGES = 7

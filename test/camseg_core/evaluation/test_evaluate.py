@@ -16,16 +16,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from camseg_core.data.corruptions import corrupt, corruption_generator, select_corruptions
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.calibration_counts import measure_calibration
+from camseg_core.evaluation.corruptions import corrupt, corruption_generator, select_corruptions
 from camseg_core.evaluation.evaluate import Plan, Shard, evaluate
 from camseg_core.evaluation.frames import PICTURES, picture_path, worst_and_best
-from camseg_core.evaluation.protocols import squash_for_published
+from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
+from camseg_core.evaluation.metrics.published import squash_for_published
 from camseg_core.evaluation.records import (
     ImageRecord,
     Key,
@@ -35,9 +34,8 @@ from camseg_core.evaluation.records import (
     record_files,
 )
 from camseg_core.evaluation.summary import summarize
+from camseg_core.images.arrays import UInt8
 from camseg_core.segmenter import SamplingOptions, Segmenter
-
-UInt8 = NDArray[np.uint8]
 
 NOISE = select_corruptions("gaussian_noise:30")
 

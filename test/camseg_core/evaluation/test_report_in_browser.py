@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from camseg_core.data.corruptions import select_corruptions
-from camseg_core.evaluation.report import write_report
+from camseg_core.evaluation.corruptions import select_corruptions
+from camseg_core.evaluation.report.report import write_report
 from camseg_core.labels import CAMVID
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.confusion import confusion_counts
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.records import (
     ImageRecord,
     Key,
@@ -26,17 +26,16 @@ from camseg_core.evaluation.records import (
     read_sessions,
     record_files,
 )
-from camseg_core.evaluation.report import write_report
+from camseg_core.evaluation.report.report import write_report
 from camseg_core.evaluation.sampling_benchmark import (
     Candidate,
     Images,
     run_sampling_benchmark,
 )
 from camseg_core.evaluation.sampling_grid import Sweep
-from camseg_core.sampling_options import SamplingOptions
+from camseg_core.images.arrays import UInt8
 from camseg_core.segmenter import Segmentation, Segmenter
 
-UInt8 = NDArray[np.uint8]
 Recorded = dict[tuple[str, Key], ImageRecord]
 
 SWEEP = Sweep(

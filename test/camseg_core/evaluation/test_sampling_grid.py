@@ -13,13 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from camseg_core.checkpoint import LoadedModel, random_model
+from camseg_core.diffusion.options import V_PROFILES, SamplingOptions
+from camseg_core.diffusion.samplers import SAMPLERS
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.sampling_grid import Sweep, simplest
-from camseg_core.profiles import V_PROFILES
-from camseg_core.sampling import SAMPLERS
-from camseg_core.sampling_options import SamplingOptions
 from camseg_core.segmenter import Segmenter
+from camseg_core.weights.loading import LoadedModel, random_model
 
 SMALL = Sweep(
     steps=(1, 4),

@@ -13,9 +13,9 @@ from made_sampling_results import made_entry, made_results, made_weights
 
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics import official_scores
+from camseg_core.evaluation.metrics.official import official_scores
+from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
 from camseg_core.evaluation.records import ImageRecord, iterate_records, record_files
-from camseg_core.evaluation.risk_coverage import risk_coverage
 from camseg_core.evaluation.sampling_benchmark import (
     Candidate,
     Images,

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from made_sampling_results import SWEEP, made_entry, made_results, made_weights
 
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.evaluation.sampling_results import SamplingResults
 from camseg_core.evaluation.sampling_table import (
     answer_lines,
@@ -17,7 +18,6 @@ from camseg_core.evaluation.sampling_table import (
     sampler_name,
     steps_lines,
 )
-from camseg_core.sampling_options import SamplingOptions
 
 
 @pytest.fixture

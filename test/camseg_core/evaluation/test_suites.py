@@ -9,7 +9,7 @@ import dataset_trees
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.suites import open_paper_suite
+from camseg_core.evaluation.evaluate import open_paper_suite
 
 
 @pytest.mark.filterwarnings("ignore::camseg_core.data.datasets.DatasetWarning")

@@ -12,19 +12,18 @@ import pytest
 from made_records import made_record, made_run, made_session
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.calibration import (
+from camseg_core.evaluation.metrics.calibration import (
     calibration_at,
     calibration_scores,
     fit_temperature,
     split_for_fit,
 )
-from camseg_core.evaluation.calibration_counts import CalibrationCounts
-from camseg_core.evaluation.headline import headline_lines
-from camseg_core.evaluation.metrics import official_scores
-from camseg_core.evaluation.protocols import PublishedScores, published_scores
+from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
+from camseg_core.evaluation.metrics.official import official_scores
+from camseg_core.evaluation.metrics.published import PublishedScores, published_scores
+from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, open_run
-from camseg_core.evaluation.risk_coverage import risk_coverage
-from camseg_core.evaluation.summary import Scores, Summary, summarize
+from camseg_core.evaluation.summary import Scores, Summary, headline_lines, summarize
 
 
 def written(out: Path, records: Sequence[ImageRecord], run: Run | None = None) -> Path:

@@ -21,7 +21,7 @@ from camseg_core.models.autoencoder import (
 )
 from camseg_core.models.part_configs import AutoencoderConfig
 from camseg_core.models.presets import preset
-from camseg_core.published_format import published_name
+from camseg_core.weights.published_format import published_name
 
 FULL_SIZE_KEYS = Path(__file__).parents[2] / "data" / "parity" / "full_size_keys.tsv"
 

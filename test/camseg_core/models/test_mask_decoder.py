@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from camseg_core.checkpoint import random_model
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.image_encoder import Features
 from camseg_core.models.mask_decoder import MaskDecoder
 from camseg_core.models.part_configs import MaskDecoderConfig
 from camseg_core.models.presets import preset
+from camseg_core.weights.loading import random_model
 
 CONFIG = MaskDecoderConfig(width=16, latent_channels=5, feature_channels=(8, 12), num_classes=7)
 

@@ -28,7 +28,7 @@ from camseg_core.models.transformer import (
     latent_from_tokens,
     tokens_from_latent,
 )
-from camseg_core.published_format import published_name
+from camseg_core.weights.published_format import published_name
 
 FULL_SIZE_KEYS = Path(__file__).parents[2] / "data" / "parity" / "full_size_keys.tsv"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from camseg_core.data.augmentation import AugmentationConfig
 from camseg_core.errors import CamsegError
+from camseg_core.training.augmentation import AugmentationConfig
 from camseg_core.training.configuration import (
     STAGE_NAMES,
     TrainingConfig,

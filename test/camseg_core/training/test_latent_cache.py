@@ -28,17 +28,16 @@ from training_runs import (
     write_settings,
 )
 
-from camseg_core import files
-from camseg_core.checkpoint import LoadedModel, random_model, save_model
-from camseg_core.data.augmentation import AugmentationConfig
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
 from camseg_core.models.autoencoder import Autoencoder, GaussianPosterior
 from camseg_core.models.presets import preset
+from camseg_core.system import files
 from camseg_core.training import latent_cache
 from camseg_core.training.__main__ import main
+from camseg_core.training.augmentation import AugmentationConfig
 from camseg_core.training.configuration import TrainingConfig
 from camseg_core.training.latent_cache import (
     LatentCache,
@@ -47,6 +46,7 @@ from camseg_core.training.latent_cache import (
     check_augmentation,
 )
 from camseg_core.training.stages import make_stage
+from camseg_core.weights.loading import LoadedModel, random_model, save_model
 
 Settings = Callable[..., dict[str, Any]]
 

@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from camseg_core.data.augmentation import AugmentationConfig, augment
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
-from camseg_core.geometry import Fit
+from camseg_core.images.fit import Fit
 from camseg_core.models.configs import InputConfig, ModelConfig
 from camseg_core.models.presets import preset
+from camseg_core.training.augmentation import AugmentationConfig, augment
 from camseg_core.training.draws import SampleOrder, generator
 from camseg_core.training.loader import LoadedBatch, Loader, Posteriors, read_at_input
 from camseg_core.training.stages import class_losses

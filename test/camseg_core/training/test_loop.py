@@ -220,7 +220,7 @@ def test_a_checkpoint_of_another_stage_is_refused(tmp_path: Path, settings: Sett
 
 
 def test_an_export_is_the_averaged_model(tmp_path: Path, settings: Settings) -> None:
-    from camseg_core.checkpoint import load_model
+    from camseg_core.weights.loading import load_model
 
     run = train(tmp_path, settings("finetune", steps=3, data__validation_split="all"))
     out = tmp_path / "model.safetensors"
@@ -244,9 +244,9 @@ def test_an_export_is_the_averaged_model(tmp_path: Path, settings: Settings) -> 
 def test_weights_of_other_classes_are_refused_or_fitted(
     tmp_path: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from camseg_core.checkpoint import load_model, random_model, save_model
     from camseg_core.labels import CAMVID
-    from camseg_core.model_variants import with_label_set
+    from camseg_core.weights.loading import load_model, random_model, save_model
+    from camseg_core.weights.variants import with_label_set
 
     weights, out = tmp_path / "camvid.safetensors", tmp_path / "out.safetensors"
     save_model(with_label_set(random_model("tiny"), CAMVID), weights)
@@ -259,7 +259,7 @@ def test_weights_of_other_classes_are_refused_or_fitted(
 
 
 def test_stages_build_on_each_other(tmp_path: Path, settings: Settings) -> None:
-    from camseg_core.checkpoint import load_model
+    from camseg_core.weights.loading import load_model
 
     first = train(tmp_path, settings("autoencoder", steps=2))
     weights = tmp_path / "first.safetensors"
@@ -293,7 +293,7 @@ def test_errors_are_of_one_kind() -> None:
 def test_a_trained_autoencoder_gives_latents_of_standard_deviation_one(
     tmp_path: Path, settings: Settings
 ) -> None:
-    from camseg_core.checkpoint import load_model
+    from camseg_core.weights.loading import load_model
 
     run = train(tmp_path, settings("autoencoder", steps=4))
     out = tmp_path / "model.safetensors"
@@ -310,8 +310,8 @@ def test_a_trained_autoencoder_gives_latents_of_standard_deviation_one(
 def quantizing_weights(tmp_path: Path) -> str:
     from dataclasses import replace
 
-    from camseg_core.checkpoint import random_model, save_model
     from camseg_core.models.presets import preset
+    from camseg_core.weights.loading import random_model, save_model
 
     tiny = preset("tiny")
     autoencoder = replace(tiny.autoencoder, bottleneck="vq", codebook_size=24)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch import nn
 
-from camseg_core.checkpoint import random_model
 from camseg_core.training.configuration import OptimizerConfig
 from camseg_core.training.optimization import (
     AveragedWeights,
@@ -20,6 +19,7 @@ from camseg_core.training.optimization import (
     make_optimizer,
     optimizer_tensors,
 )
+from camseg_core.weights.loading import random_model
 
 CONFIG = OptimizerConfig(learning_rate=0.1, warmup_steps=4)
 

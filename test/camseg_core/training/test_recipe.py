@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from camseg_core.checkpoint import load_model, random_model, save_model
+from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
-from camseg_core.profiles import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.training.recipe import read_recipe, run_recipe
+from camseg_core.weights.loading import load_model, random_model, save_model
 
 Settings = Callable[..., dict[str, Any]]
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from camseg_core.checkpoint import LoadedModel, random_model
 from camseg_core.errors import CamsegError
 from camseg_core.models.autoencoder import GaussianPosterior
 from camseg_core.models.image_encoder import Features
@@ -26,6 +25,7 @@ from camseg_core.training.stages import (
     hidden_share,
     make_stage,
 )
+from camseg_core.weights.loading import LoadedModel, random_model
 
 PARTS = {
     "autoencoder": {"autoencoder"},

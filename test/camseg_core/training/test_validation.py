@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from camseg_core.checkpoint import LoadedModel, random_model
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics import official_scores
+from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.labels import LabelSet
 from camseg_core.models.presets import preset
 from camseg_core.training.validation import count_codes, count_confusions, score_model
+from camseg_core.weights.loading import LoadedModel, random_model
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from rosbags.typesys import Stores, get_typestore
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.serialization import encode
-from camseg_ros.conversions import stamp_ns
+from camseg_ros.messages.images import stamp_ns
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
 VARIANTS = [(s, c) for s in ("mcap", "sqlite3") for c in ("none", "zstd")]

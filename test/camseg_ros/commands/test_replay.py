@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 from std_msgs.msg import String
 
-from camseg_core.checkpoint import load_model
 from camseg_core.cli import main
 from camseg_core.data.datasets import open_dataset
-from camseg_core.data.synthetic.write import write_drive
-from camseg_core.evaluation.confusion import confusion_counts, sum_confusions
-from camseg_core.evaluation.metrics import official_scores
-from camseg_core.evaluation.temporal import FlickerCounts, flicker_counts
+from camseg_core.diffusion.options import find_profile
+from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
+from camseg_core.evaluation.metrics.flicker import FlickerCounts, flicker_counts
+from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.labels import CAMVID, CITYSCAPES
-from camseg_core.profiles import find_profile
 from camseg_core.segmenter import Segmenter
+from camseg_core.synthetic.write import write_drive
+from camseg_core.weights.loading import load_model
 from camseg_ros.bag.about import AboutDrive
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.writer import BagWriter
-from camseg_ros.conversions import array_from_image_message, stamp_ns
+from camseg_ros.messages.images import array_from_image_message, stamp_ns
 
 SIZE = (128, 64)
 

@@ -15,7 +15,7 @@ from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.serialization import encode, type_name
 from camseg_ros.bag.writer import BagWriter
-from camseg_ros.conversions import rgb_from_image
+from camseg_ros.messages.images import rgb_from_image
 from camseg_ros.replay.bag_frames import BagFrame, BagFrames, CameraCounts
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)

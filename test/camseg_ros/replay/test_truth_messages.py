@@ -12,8 +12,8 @@ from std_msgs.msg import String
 
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.serialization import encode, type_name
-from camseg_ros.conversions import BadFrameError
-from camseg_ros.replay.truth_messages import class_ids_of_compressed, read_truth
+from camseg_ros.messages.images import BadFrameError
+from camseg_ros.replay.truth import class_ids_of_compressed, read_truth
 
 IDS = np.random.default_rng(3).integers(0, 19, (6, 9), np.uint8)
 

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Do stated probabilities come true? Calibration errors and temperature from summed counts.
+
+Guo et al. 2017 (On calibration of modern neural networks): reliability bins, expected and maximum
+calibration error, temperature scaling. Nixon et al. 2019 (Measuring calibration in deep learning):
+the class-wise ("static") error. Shapes: C = classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.calibration_counts import (
+    RELIABILITY_BINS,
+    TEMPERATURES,
+    UNITS_PER_ONE,
+    CalibrationCounts,
+)
+from camseg_core.evaluation.metrics.ratios import finite_or_none, mean_of_defined, ratio
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """A reliability diagram of 15 equal bins over the largest class probability, and its errors.
+
+    Attributes:
+        bin_count: labeled pixels per bin.
+        bin_accuracy: their share with the right class; NaN in an empty bin.
+        bin_confidence: their mean confidence; NaN in an empty bin.
+        accuracy: share of all labeled pixels with the right class.
+        mean_confidence: of all labeled pixels.
+        expected_calibration_error: mean of |accuracy - confidence| over bins, weighted by pixels.
+        maximum_calibration_error: the largest |accuracy - confidence| of a bin.
+    """
+
+    bin_count: tuple[int, ...]
+    bin_accuracy: tuple[float, ...]
+    bin_confidence: tuple[float, ...]
+    accuracy: float
+    mean_confidence: float
+    expected_calibration_error: float
+    maximum_calibration_error: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; undefined values are None."""
+        return {
+            "bin_count": list(self.bin_count),
+            "bin_accuracy": [finite_or_none(value) for value in self.bin_accuracy],
+            "bin_confidence": [finite_or_none(value) for value in self.bin_confidence],
+            "accuracy": finite_or_none(self.accuracy),
+            "mean_confidence": finite_or_none(self.mean_confidence),
+            "expected_calibration_error": finite_or_none(self.expected_calibration_error),
+            "maximum_calibration_error": finite_or_none(self.maximum_calibration_error),
+        }
+
+
+@dataclass(frozen=True)
+class CalibrationScores:
+    """Calibration as measured, at temperature 1.
+
+    Attributes:
+        reliability: of the largest class probability.
+        class_calibration_error: per class, over 15 bins of its own probability on all labeled
+            pixels; NaN for a class that the truth lacks.
+        classwise_calibration_error: mean over the classes that the truth has.
+        negative_log_likelihood: mean over labeled pixels, nats.
+        pixel_count: labeled pixels.
+    """
+
+    reliability: Reliability
+    class_calibration_error: tuple[float, ...]
+    classwise_calibration_error: float
+    negative_log_likelihood: float
+    pixel_count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; undefined values are None."""
+        return {
+            "reliability": self.reliability.to_dict(),
+            "class_calibration_error": [
+                finite_or_none(value) for value in self.class_calibration_error
+            ],
+            "classwise_calibration_error": finite_or_none(self.classwise_calibration_error),
+            "negative_log_likelihood": finite_or_none(self.negative_log_likelihood),
+            "pixel_count": self.pixel_count,
+        }
+
+
+@dataclass(frozen=True)
+class TemperatureScores:
+    """Calibration after scaling, measured on every 4th row and column.
+
+    Attributes:
+        temperature: the measured temperature that these figures belong to.
+        reliability: at it.
+        negative_log_likelihood: mean at it, nats.
+        pixel_count: labeled pixels of that coarse grid.
+    """
+
+    temperature: float
+    reliability: Reliability
+    negative_log_likelihood: float
+    pixel_count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; undefined values are None."""
+        return {
+            "temperature": self.temperature,
+            "reliability": self.reliability.to_dict(),
+            "negative_log_likelihood": finite_or_none(self.negative_log_likelihood),
+            "pixel_count": self.pixel_count,
+        }
+
+
+def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
+    """Score summed counts; every figure is NaN where there is no labeled pixel."""
+    per_reliability_bin = (RELIABILITY_BINS, -1)
+    gaps = np.abs(counts.class_hits - counts.class_probability_units / UNITS_PER_ONE)  # [C, 15]
+    pixel_count = counts.pixel_count
+    per_class = ratio(gaps.sum(axis=1), counts.class_count.sum(axis=1))  # [C]
+    per_class[counts.class_hits.sum(axis=1) == 0] = np.nan
+    return CalibrationScores(
+        reliability=reliability_of(
+            counts.confidence_count.reshape(per_reliability_bin).sum(axis=1),
+            counts.confidence_correct.reshape(per_reliability_bin).sum(axis=1),
+            counts.confidence_units.reshape(per_reliability_bin).sum(axis=1),
+        ),
+        class_calibration_error=tuple(per_class.tolist()),
+        classwise_calibration_error=mean_of_defined(per_class),
+        negative_log_likelihood=_mean_of_units(int(counts.nll_units[0]), pixel_count),
+        pixel_count=pixel_count,
+    )
+
+
+def fit_temperature(counts: CalibrationCounts) -> float:
+    """Find the temperature of the least negative log-likelihood (Guo et al. 2017, section 4.2).
+
+    The best measured temperature, refined by a parabola through it and its two neighbours in log T.
+    Probabilities become softmax(log p / T): above 1 the model was too confident, below 1 too timid.
+    A result at either end of the measured range, 0.25 or 8, may lie beyond it.
+
+    Args:
+        counts: of the held-out part only; report `calibration_at` on the rest.
+
+    Raises:
+        CamsegError: no labeled pixel.
+    """
+    if not counts.temperature_count[0].sum():
+        raise CamsegError("a temperature is fitted to labeled pixels, and there are none")
+    nll = counts.temperature_nll_units
+    best = int(nll.argmin())
+    if best in {0, len(TEMPERATURES) - 1}:
+        return TEMPERATURES[best]
+    before, least, after = (int(value) for value in nll[best - 1 : best + 2])
+    curvature = before - 2 * least + after
+    offset = 0.5 * (before - after) / curvature if curvature else 0.0  # -0.5..0.5 of a step
+    step = math.log(TEMPERATURES[1] / TEMPERATURES[0])
+    return TEMPERATURES[best] * math.exp(offset * step)
+
+
+def calibration_at(counts: CalibrationCounts, temperature: float) -> TemperatureScores:
+    """Score summed counts at the measured temperature nearest to ``temperature`` in log T.
+
+    No figure is interpolated: all of them are exact at the temperature that the result states,
+    which is at most a factor of 2^(1/8), 9 %, away.
+
+    Raises:
+        CamsegError: a temperature outside of the measured range.
+    """
+    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[-1]:
+        raise CamsegError(
+            f"temperature {temperature} is outside of what was measured, "
+            f"{TEMPERATURES[0]:g} to {TEMPERATURES[-1]:g}"
+        )
+    index = int(np.abs(np.log(np.array(TEMPERATURES) / temperature)).argmin())
+    pixel_count = int(counts.temperature_count[index].sum())
+    return TemperatureScores(
+        temperature=TEMPERATURES[index],
+        reliability=reliability_of(
+            counts.temperature_count[index],
+            counts.temperature_correct[index],
+            counts.temperature_confidence_units[index],
+        ),
+        negative_log_likelihood=_mean_of_units(
+            int(counts.temperature_nll_units[index]), pixel_count
+        ),
+        pixel_count=pixel_count,
+    )
+
+
+def split_for_fit(sequences: Iterable[str]) -> frozenset[str]:
+    """Choose the sequences that a temperature is fitted on: every second one, by their hash.
+
+    Whole sequences, because neighbouring frames are nearly the same image. The choice depends on
+    the set of names only. It alternates through the set instead of drawing each name by itself:
+    Cityscapes' val has three cities, which would all fall on one side in one of four draws.
+
+    Args:
+        sequences: the sequence of each sample, repeated as often as wanted; where a data set has
+            none, the sample's name.
+
+    Returns:
+        Half of the different names, rounded down: none of a single sequence, which cannot be
+        split; the rest is what the fit is judged on.
+    """
+    ordered = sorted(
+        set(sequences),
+        key=lambda name: hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest(),
+    )
+    return frozenset(ordered[1::2])
+
+
+def reliability_of(count: Int64, correct: Int64, confidence_units: Int64) -> Reliability:
+    """Make a diagram of counts per bin, int64 [15] each, and of summed confidences in 2^-20."""
+    confidence_sum = confidence_units / UNITS_PER_ONE  # [15]
+    pixel_count = int(count.sum())
+    accuracy, confidence = ratio(correct, count), ratio(confidence_sum, count)
+    gaps = np.abs(accuracy - confidence)[count > 0]
+    return Reliability(
+        bin_count=tuple(count.tolist()),
+        bin_accuracy=tuple(accuracy.tolist()),
+        bin_confidence=tuple(confidence.tolist()),
+        accuracy=int(correct.sum()) / pixel_count if pixel_count else math.nan,
+        mean_confidence=_mean_of_units(int(confidence_units.sum()), pixel_count),
+        expected_calibration_error=(
+            float(np.abs(correct - confidence_sum).sum()) / pixel_count if pixel_count else math.nan
+        ),
+        maximum_calibration_error=float(gaps.max()) if pixel_count else math.nan,
+    )
+
+
+def _mean_of_units(units: int, pixel_count: int) -> float:
+    return units / UNITS_PER_ONE / pixel_count if pixel_count else math.nan

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ``official`` protocol: scores from confusion counts, as cityscapesScripts defines them.
+
+One confusion matrix over the whole data set; unlabeled truth is ignored; an unlabeled prediction on
+a labeled pixel is an error. Shapes: N = images; C = number of classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.ratios import Float64, finite_or_none, mean_of_defined, ratio
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OfficialScores:
+    """Scores by the official protocol, 0..1; NaN where undefined.
+
+    Attributes:
+        iou: per class, TP / (TP + FP + FN); NaN for a class in neither truth nor prediction.
+        precision: per class, TP / (TP + FP); NaN for a class that was never predicted.
+        recall: per class, TP / (TP + FN); NaN for a class that the truth lacks.
+        mean_iou: mean of the defined ``iou``.
+        pixel_accuracy: share of labeled pixels with the right class.
+        frequency_weighted_iou: mean of ``iou``, weighted by the class's share of labeled pixels.
+        pixel_count: labeled pixels.
+    """
+
+    protocol: ClassVar[str] = "official"
+
+    iou: tuple[float, ...]
+    precision: tuple[float, ...]
+    recall: tuple[float, ...]
+    mean_iou: float
+    pixel_accuracy: float
+    frequency_weighted_iou: float
+    pixel_count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give plain data for JSON; undefined scores are None."""
+        return {
+            "protocol": self.protocol,
+            "iou": [finite_or_none(value) for value in self.iou],
+            "precision": [finite_or_none(value) for value in self.precision],
+            "recall": [finite_or_none(value) for value in self.recall],
+            "mean_iou": finite_or_none(self.mean_iou),
+            "pixel_accuracy": finite_or_none(self.pixel_accuracy),
+            "frequency_weighted_iou": finite_or_none(self.frequency_weighted_iou),
+            "pixel_count": self.pixel_count,
+        }
+
+
+def official_scores(counts: Int64) -> OfficialScores:
+    """Score confusion counts int64 [C, C + 1], summed over a data set or of one image.
+
+    Precision and false positives count labeled pixels only: what is predicted where the truth is
+    unlabeled has no row. Equal to cityscapesScripts' ``evalPixelLevelSemanticLabeling``.
+
+    Raises:
+        CamsegError: counts of another shape.
+    """
+    check_confusion_shape(counts)
+    correct, truth, predicted = _margins(counts)
+    iou = ratio(correct, truth + predicted - correct)  # [C]
+    pixel_count = int(truth.sum())
+    weighted = float((truth * np.nan_to_num(iou)).sum())  # a class of the truth has an IoU
+    return OfficialScores(
+        iou=tuple(iou.tolist()),
+        precision=tuple(ratio(correct, predicted).tolist()),
+        recall=tuple(ratio(correct, truth).tolist()),
+        mean_iou=mean_of_defined(iou),
+        pixel_accuracy=float(correct.sum() / pixel_count) if pixel_count else np.nan,
+        frequency_weighted_iou=weighted / pixel_count if pixel_count else np.nan,
+        pixel_count=pixel_count,
+    )
+
+
+def mean_iou_per_image(counts: Int64) -> Float64:
+    """Rank frames: the mean IoU of each image by itself, float64 [N] from int64 [N, C, C + 1].
+
+    A class in neither the image's truth nor its prediction leaves its mean; NaN for an image
+    without a labeled pixel. The mean over images is not the data set's mean IoU.
+
+    Raises:
+        CamsegError: counts of another shape.
+    """
+    if counts.ndim != 3:
+        raise CamsegError(f"counts of shape {counts.shape}; [images, C, C + 1] is needed")
+    check_confusion_shape(counts)
+    correct, truth, predicted = _margins(counts)
+    iou = ratio(correct, truth + predicted - correct)  # [N, C]
+    defined = ~np.isnan(iou)
+    return ratio(np.where(defined, iou, 0.0).sum(axis=1), defined.sum(axis=1))
+
+
+def check_confusion_shape(counts: Int64) -> None:
+    """Refuse counts whose last axes are not [C, C + 1].
+
+    Raises:
+        CamsegError: another shape.
+    """
+    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2] + 1:
+        raise CamsegError(
+            f"confusion counts have shape {counts.shape}; [C, C + 1] is needed, the last column "
+            "for unlabeled predictions"
+        )
+
+
+def _margins(counts: Int64) -> tuple[Int64, Int64, Int64]:
+    """Correct pixels, pixels of the truth and predicted pixels per class, int64 [..., C] each."""
+    classes = counts[..., :-1]
+    return np.diagonal(classes, axis1=-2, axis2=-1), counts.sum(axis=-1), classes.sum(axis=-2)

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work behind ``camseg report``: one self-contained HTML page of some evaluations."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from PIL import Image
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
+from camseg_core.evaluation.metrics.calibration_counts import TEMPERATURES
+from camseg_core.evaluation.metrics.published import PROTOCOLS
+from camseg_core.evaluation.records import find_runs, iterate_records, record_files
+from camseg_core.evaluation.report.figures import (
+    SCORE_NAMES,
+    UNLABELED_NAME,
+    FrameFigures,
+    PartFigures,
+    RunFigures,
+    figures_to_json,
+)
+from camseg_core.evaluation.report.page import data_uri, page_environment
+from camseg_core.evaluation.report.run_figures import run_figures
+from camseg_core.evaluation.summary import summarize
+from camseg_core.images.drawing import encode_png
+from camseg_core.images.reading import read_image
+from camseg_core.system.files import write_bytes
+
+FIGURES_FILE = "figures.json"
+TEMPLATE = "report.html.j2"
+JPEG_QUALITY = 80
+LARGEST_SHOWN_MATRIX = 40
+"""With more classes the confusion matrix is a picture only: its table would be megabytes."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the page: ``uri`` holds it; width and height in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """A frame and its pictures by kind; None for one that cannot be shown."""
+
+    figures: FrameFigures
+    pictures: dict[str, Picture | None]
+
+
+@dataclass(frozen=True)
+class PartView:
+    """A part's figures and plots: SVG elements by name, ``curves`` one per corruption."""
+
+    figures: PartFigures
+    plots: dict[str, str]
+    curves: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunView:
+    """What the page shows of one run: ``anchor`` is its place in the page.
+
+    ``colors`` are those of the classes and of unlabeled pixels; ``plots`` are against the steps.
+    """
+
+    anchor: str
+    title: str
+    figures: RunFigures
+    colors: tuple[tuple[str, tuple[int, int, int]], ...]
+    plots: tuple[str, ...]
+    parts: tuple[PartView, ...]
+    worst: tuple[FrameView, ...]
+    best: tuple[FrameView, ...]
+    notes: tuple[str, ...]
+
+
+def write_report(folder: Path, out: Path) -> Path:
+    """Write a page of all runs in a folder, and ``figures.json`` with its numbers beside it.
+
+    Args:
+        folder: of runs, or of one.
+        out: the page's file.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        CamsegError: no run, none with a record, a damaged one, a file that cannot be written, or
+            a library of the report is not installed.
+    """
+    if out.is_dir() or out.name == FIGURES_FILE:
+        raise CamsegError(
+            f"cannot write the page to {out}: a file name such as report.html is needed"
+        )
+    environment = page_environment(__package__, TEMPLATE)
+    folders = find_runs(folder)
+    # Of a suite that was stopped, the last run may be just begun.
+    begun = [path for path in folders if next(iterate_records(record_files(path)), None)]
+    empty = [path.name for path in folders if path not in begun]
+    views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
+    if len(views) > 1:
+        views = [replace(view, title=f"{n}. {view.title}") for n, view in enumerate(views, start=1)]
+    page = environment.get_template(TEMPLATE).render(
+        runs=views,
+        tables=[
+            (protocol, SCORE_NAMES[protocol], found)
+            for protocol in PROTOCOLS
+            if (found := [view for view in views if view.figures.protocol == protocol])
+        ],
+        empty=empty,
+        unlabeled=UNLABELED_NAME,
+        largest_shown_matrix=LARGEST_SHOWN_MATRIX,
+    )
+    write_bytes(out.with_name(FIGURES_FILE), figures_to_json([view.figures for view in views]))
+    write_bytes(out, page.encode("utf-8", "replace"))  # names may hold lone surrogates
+    return out
+
+
+def _view(folder: Path, anchor: str) -> RunView:
+    from camseg_core.evaluation.report import plots
+
+    summary = summarize(folder)
+    run = run_figures(summary)
+    worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
+    missing = sum(list(view.pictures.values()).count(None) for view in (*worst, *best))
+    label_set = summary.run.classes
+    colors = [*zip(label_set.names, label_set.palette, strict=True)]
+    several_steps = len(run.steps) > 1
+    return RunView(
+        anchor=anchor,
+        title=f"{run.dataset} {run.split}",
+        figures=run,
+        colors=(*colors, (UNLABELED_NAME, label_set.void_color)),
+        plots=(
+            plots.accuracy_against_steps(run, name=f"{anchor}-steps"),
+            plots.accuracy_against_time(run, name=f"{anchor}-time"),
+        )
+        if several_steps
+        else (),
+        parts=tuple(
+            _part_view(run, part, f"{anchor}-part-{place}") for place, part in enumerate(run.parts)
+        ),
+        worst=worst,
+        best=best,
+        notes=tuple(report_notes(run, missing)),
+    )
+
+
+def _part_view(run: RunFigures, part: PartFigures, name: str) -> PartView:
+    from camseg_core.evaluation.report import plots
+
+    return PartView(
+        figures=part,
+        plots={
+            "class_bars": plots.class_bars(part, run.protocol, name=f"{name}-classes"),
+            "confusion_matrix": plots.confusion_matrix(part, name=f"{name}-confusion"),
+            "reliability": plots.reliability(part, name=f"{name}-reliability"),
+            "risk_coverage": plots.risk_coverage(part, name=f"{name}-risk"),
+        },
+        curves=tuple(
+            plots.robustness(curve, run.score_name, name=f"{name}-corruption-{place}")
+            for place, curve in enumerate(part.curves)
+        ),
+    )
+
+
+def _frame_views(folder: Path, frames: Iterable[FrameFigures]) -> tuple[FrameView, ...]:
+    views = []
+    for frame in frames:
+        score = FrameScore(frame.score, frame.sample, frame.steps)
+        pictures = {kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES}
+        views.append(FrameView(frame, pictures))
+    return tuple(views)
+
+
+def _picture(path: Path, kind: str) -> Picture | None:
+    """Read a picture for the page; None if it is absent or damaged."""
+    try:
+        image = read_image(path)  # [H, W, 3]
+    except CamsegError:
+        return None
+    height, width = image.shape[:2]
+    if kind in {"truth", "prediction"}:
+        return Picture(data_uri("png", encode_png(image)), width, height)
+    content = io.BytesIO()
+    picture = Image.fromarray(image)
+    if kind == "confidence":
+        picture = picture.convert("L")
+    picture.save(content, "JPEG", quality=JPEG_QUALITY)
+    return Picture(data_uri("jpeg", content.getvalue()), width, height)
+
+
+def report_notes(run: RunFigures, missing_pictures: int) -> list[str]:
+    """Give one sentence or two for each thing to know.
+
+    Args:
+        run: the figures.
+        missing_pictures: pictures of frames that could not be shown.
+    """
+    return [*_scores(run), *_unfinished(run), *_left_out(run, missing_pictures)]
+
+
+def _scores(run: RunFigures) -> Iterator[str]:
+    if run.is_random:
+        yield "The weights are random: nothing was trained, and the scores mean nothing."
+    if run.protocol == "published":
+        yield (
+            "Published protocol: precision is a mean over all classes, where one that was never "
+            "predicted counts 0, and predicting nothing costs nothing. It is no IoU, and must not "
+            "be compared with scores of the official protocol."
+        )
+    temperatures = {row.temperature for row in (*run.rows, *run.corrupted_rows)}
+    if temperatures & {TEMPERATURES[0], TEMPERATURES[-1]}:
+        yield (
+            f"A fitted temperature of {TEMPERATURES[0]:g} or {TEMPERATURES[-1]:g} lies at an end "
+            "of the measured range: the best one may lie beyond."
+        )
+    if len(run.machines) > 1:
+        yield "Times are means over different machines or settings."
+
+
+def _unfinished(run: RunFigures) -> Iterator[str]:
+    """Name rows that do not cover the same images."""
+    whole = {(row.part, row.condition): 0 for row in run.rows}
+    for row in run.rows:
+        whole[row.part, row.condition] = max(whole[row.part, row.condition], row.images)
+    steps = sorted({r.steps for r in run.rows if r.images < whole[r.part, r.condition]})
+    if steps:
+        yield (
+            f"Unfinished: not all images are scored with {_joined(map(str, steps))} steps; "
+            "`camseg evaluate` with the same options goes on."
+        )
+    shown = {part.part for part in run.parts}
+    hidden = sorted({row.part or "clean" for row in run.rows if row.part not in shown})
+    if hidden:
+        yield (
+            f"Unfinished: no {_joined(hidden)} image is scored with {run.steps[-1]} steps yet, so "
+            "that details are left out."
+        )
+    elif not run.parts:
+        yield "Unfinished: no clean image is scored yet, so that details are left out."
+    clean: dict[tuple[str, int], int] = {}
+    for row in run.rows:  # the first of a part and number of steps is that of all its conditions
+        clean.setdefault((row.part, row.steps), row.images)
+    names = sorted(
+        {r.corruption for r in run.corrupted_rows if r.images != clean.get((r.part, r.steps))}
+    )
+    if names:
+        yield (
+            f"Unfinished: {_joined(names)} and the clean images do not cover the same images, "
+            "so that scores relative to clean compare different ones."
+        )
+
+
+def _left_out(run: RunFigures, missing_pictures: int) -> Iterator[str]:
+    if len(run.steps) == 1:
+        yield "Accuracy against steps is left out: one number of steps was evaluated (--steps)."
+    if not run.corrupted_rows:
+        yield "Robustness is left out: no corruption was evaluated (--corruption)."
+    if any(row.temperature is None for row in run.rows):
+        yield (
+            "Some or all temperatures are left out: one is fitted on half of the sequences and "
+            "judged on the other half, and there are too few."
+        )
+    for part in run.parts:
+        absent = [entry.name for entry in part.classes if entry.pixels == 0]
+        if absent:
+            where = f" of {part.part}" if part.part else ""
+            yield f"Classes without a labeled pixel in the truth{where}: {_joined(absent)}."
+    if not run.worst and not run.best:
+        yield "Worst and best frames are left out: no image has a labeled pixel."
+    if missing_pictures:
+        noun = "picture" if missing_pictures == 1 else "pictures"
+        yield f"{missing_pictures} {noun} of frames are left out: removed, or not readable."
+
+
+def _joined(names: Iterable[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fog, rain and snow for images that have none, made with albumentations.
+
+Only the picture is known, not its depth: fog here is as thick near as far (the synthetic drive has
+fog by depth), snow does not lie on the ground, and wet roads do not mirror. Images are RGB uint8
+[H, W, 3].
+
+albumentations' own RandomFog draws visible discs, RandomSnow's texture adds the snow to the hue and
+overflows to black, and its plasma transform ignores a negative contrast (2.0.8). So only its
+patterns are taken, drawn on black: the plasma is fog's density (as in ImageNet-C, Hendrycks and
+Dietterich, 2019), the drops are rain and, short and white, snow.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+
+MAX_SEVERITY = 5
+"""Severities are whole numbers from 1 to this."""
+
+CANVAS_SIDE = 640
+"""Longer side in pixels of the canvas that patterns are drawn on before they are scaled to the
+image's size, so that a severity means the same for small and large images."""
+
+AIRLIGHT = 225
+"""Grey level of thick fog and of a snowy sky."""
+
+
+@dataclass(frozen=True)
+class FogStrength:
+    """Fog of one severity.
+
+    Attributes:
+        veil: share of light that comes from the fog instead of the scene, 0..1, in the middle.
+        patches: how much that share is larger in the densest patch and smaller in the thinnest.
+    """
+
+    veil: float
+    patches: float
+
+
+@dataclass(frozen=True)
+class RainStrength:
+    """Rain of one severity.
+
+    Attributes:
+        density: albumentations' ``rain_type``: drops per row of the canvas, 1/4 (drizzle), 1/3
+            (default), 1 (heavy) or 2 (torrential).
+        drop_grey: what a drop adds to the image, grey levels.
+        light: factor on the brightness, 0..1.
+    """
+
+    density: str
+    drop_grey: int
+    light: float
+
+
+@dataclass(frozen=True)
+class SnowStrength:
+    """Snowfall of one severity.
+
+    Attributes:
+        density: of flakes, as `RainStrength.density`.
+        flake_size: of the nearest flakes, pixels of the canvas.
+        veil: share of light that comes from far flakes instead of the scene, 0..1.
+    """
+
+    density: str
+    flake_size: int
+    veil: float
+
+
+FOG = (
+    FogStrength(0.25, 0.10),
+    FogStrength(0.40, 0.13),
+    FogStrength(0.55, 0.15),
+    FogStrength(0.68, 0.16),
+    FogStrength(0.80, 0.16),
+)
+RAIN = (
+    RainStrength("drizzle", 100, 0.9),
+    RainStrength("default", 120, 0.8),
+    RainStrength("heavy", 120, 0.7),
+    RainStrength("heavy", 160, 0.6),
+    RainStrength("torrential", 160, 0.5),
+)
+SNOW = (
+    SnowStrength("default", 2, 0.05),
+    SnowStrength("heavy", 2, 0.12),
+    SnowStrength("torrential", 2, 0.2),
+    SnowStrength("torrential", 3, 0.3),
+    SnowStrength("torrential", 3, 0.45),
+)
+
+
+def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
+    """Blend an image uint8 [H, W, 3] with airlight, more in some places (Koschmieder's law).
+
+    Args:
+        image: RGB.
+        severity: 1..5.
+        generator: one integer is drawn from it.
+
+    Raises:
+        CamsegError: albumentations is not installed.
+    """
+    strength = FOG[severity - 1]
+    plasma = _albumentations().PlasmaBrightnessContrast(
+        brightness_range=(1.0, 1.0),  # on black, this is the pattern itself
+        contrast_range=(0.0, 0.0),
+        roughness=0.5,  # smooth: each finer octave is half as strong
+        p=1.0,
+    )
+    pattern = _pattern(plasma, image.shape, generator)[..., 0].astype(np.float32) / 255  # [H, W]
+    fog = strength.veil + strength.patches * (2 * pattern - 1)
+    return np.asarray(cv2.blendLinear(image, np.full_like(image, AIRLIGHT), 1 - fog, fog), np.uint8)
+
+
+def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
+    """Draw falling drops on an image uint8 [H, W, 3] and darken it.
+
+    Args:
+        image: RGB.
+        severity: 1..5.
+        generator: one integer is drawn from it.
+
+    Raises:
+        CamsegError: albumentations is not installed.
+    """
+    strength = RAIN[severity - 1]
+    layer = _drops(
+        image.shape,
+        generator,
+        rain_type=strength.density,
+        drop_length=24,
+        slant_range=(-8, 8),  # pixels that a drop moves sideways over its length
+        drop_color=(strength.drop_grey,) * 3,
+        blur_value=2,
+    )
+    return np.asarray(cv2.convertScaleAbs(cv2.add(image, layer), alpha=strength.light), np.uint8)
+
+
+def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
+    """Draw near and far flakes on an image uint8 [H, W, 3] under a pale veil.
+
+    Args:
+        image: RGB.
+        severity: 1..5.
+        generator: two integers are drawn from it.
+
+    Raises:
+        CamsegError: albumentations is not installed.
+    """
+    strength = SNOW[severity - 1]
+    snowy = _veil(image, strength.veil)
+    for size in (1, strength.flake_size):  # far, then near
+        layer = _drops(
+            image.shape,
+            generator,
+            rain_type=strength.density,
+            drop_length=size,
+            drop_width=size,
+            slant_range=(-size, size),
+            drop_color=(255, 255, 255),
+            blur_value=2,
+        )
+        snowy = np.asarray(cv2.add(snowy, layer), np.uint8)
+    return snowy
+
+
+WEATHER_FILTERS: Mapping[str, Callable[[UInt8, int, np.random.Generator], UInt8]] = (
+    MappingProxyType({"fog": add_fog, "rain": add_rain, "snow": add_snow})
+)
+"""Weather by name: (image, severity, generator) -> image."""
+
+
+def _veil(image: UInt8, share: float) -> UInt8:
+    """Replace ``share`` of the light by airlight."""
+    return np.asarray(cv2.convertScaleAbs(image, alpha=1 - share, beta=share * AIRLIGHT), np.uint8)
+
+
+def _drops(shape: tuple[int, ...], generator: np.random.Generator, **settings: Any) -> UInt8:
+    """Give falling drops on black, uint8 of ``shape`` [H, W, 3]; sizes in pixels of the canvas."""
+    height, _ = _canvas_size(shape)
+    # A drop must fit into the canvas.
+    settings["drop_length"] = min(settings["drop_length"], height - 1)
+    rain = _albumentations().RandomRain(brightness_coefficient=1.0, p=1.0, **settings)
+    return _pattern(rain, shape, generator)
+
+
+def _pattern(transform: Any, shape: tuple[int, ...], generator: np.random.Generator) -> UInt8:
+    """Apply an albumentations transform to a black canvas, scaled to uint8 of ``shape`` [H, W, 3].
+
+    The transform's generators are its own; they are seeded by one integer from ``generator``.
+    """
+    transform.set_random_seed(int(generator.integers(2**32)))
+    drawn = transform(image=np.zeros((*_canvas_size(shape), 3), np.uint8))["image"]
+    height, width = shape[:2]
+    method = cv2.INTER_AREA if max(height, width) < CANVAS_SIDE else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(drawn, (width, height), interpolation=method), np.uint8)
+
+
+def _canvas_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Give height and width of the canvas for an image of ``shape`` [H, W, 3]."""
+    height, width = shape[:2]
+    factor = CANVAS_SIDE / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _albumentations() -> Any:
+    """Import albumentations where it is needed: it takes seconds, and few runs need it."""
+    # Otherwise its import asks the package registry for a newer version.
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    try:
+        return importlib.import_module("albumentations")
+    except ImportError as error:
+        raise CamsegError(
+            f"fog, rain and snow need albumentations ({error}); "
+            "install it: pip install albumentations==2.0.8"
+        ) from error

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Image sizes: from any camera's to the model's input and back, by the checkpoint's resize policy.
+
+Shapes: H, W = the image's size; H', W' = the model input's, multiples of the stride.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_core.labels import UNLABELED
+from camseg_core.models.configs import InputConfig
+
+Value = TypeVar("Value", np.uint8, np.float32)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one image size maps to the model's input, in pixels.
+
+    Attributes:
+        height, width: the image.
+        scaled_height, scaled_width: the image inside the model's input, at its top left.
+        input_height, input_width: the model's input; the rest is padding.
+    """
+
+    height: int
+    width: int
+    scaled_height: int
+    scaled_width: int
+    input_height: int
+    input_width: int
+
+    @classmethod
+    def of(cls, height: int, width: int, config: InputConfig, stride: int) -> Fit:
+        """Fit an image of ``height`` x ``width`` pixels by the policy of ``config``."""
+        if config.resize == "squash":
+            return cls(height, width, config.height, config.width, config.height, config.width)
+        scale = min(config.height / height, config.width / width)
+        scaled_height = min(max(1, round(height * scale)), config.height)
+        scaled_width = min(max(1, round(width * scale)), config.width)
+        return cls(
+            height,
+            width,
+            scaled_height,
+            scaled_width,
+            -(-scaled_height // stride) * stride,
+            -(-scaled_width // stride) * stride,
+        )
+
+    def to_input(self, image: UInt8) -> UInt8:
+        """Resize and pad an image uint8 [H, W, 3] to [H', W', 3].
+
+        Resizing is PIL's antialiased bilinear on uint8, as the published protocol does it; padding
+        repeats the border, so that it looks like more of the scene.
+        """
+        if (self.height, self.width) != (self.scaled_height, self.scaled_width):
+            resized = Image.fromarray(image).resize(
+                (self.scaled_width, self.scaled_height), Image.Resampling.BILINEAR
+            )
+            image = np.asarray(resized)
+        padding = (
+            (0, self.input_height - self.scaled_height),
+            (0, self.input_width - self.scaled_width),
+            (0, 0),
+        )
+        return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
+
+    def to_input_ids(self, class_ids: UInt8) -> UInt8:
+        """Resize class ids uint8 [H, W] to [H', W'], nearest neighbour; padding is unlabeled."""
+        resized = cv2.resize(
+            class_ids,
+            (self.scaled_width, self.scaled_height),
+            interpolation=cv2.INTER_NEAREST_EXACT,
+        )
+        padding = (
+            (0, self.input_height - self.scaled_height),
+            (0, self.input_width - self.scaled_width),
+        )
+        return np.pad(np.asarray(resized, np.uint8), padding, constant_values=UNLABELED)
+
+    def from_input(self, result: NDArray[Value]) -> NDArray[Value]:
+        """Crop and resize a result [H', W'] (uint8 or float32) to [H, W], nearest neighbour.
+
+        Nearest, because neither ids nor palette colours can be blended.
+        """
+        inside = np.ascontiguousarray(result[: self.scaled_height, : self.scaled_width])
+        if inside.shape == (self.height, self.width):
+            return inside
+        resized = cv2.resize(
+            inside, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+        return np.asarray(resized, result.dtype)
+
+
+def check_image(image: object) -> UInt8:
+    """Give ``image`` as uint8 [H, W, 3], RGB, or refuse it.
+
+    Raises:
+        CamsegError: it is no array, or of another dtype or shape, or has no pixels.
+    """
+    if not isinstance(image, np.ndarray):
+        raise CamsegError(f"an image is a {type(image).__name__}; a numpy array is needed")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise CamsegError(
+            f"an image is {image.dtype} of shape {image.shape}; uint8 [height, width, 3] RGB is "
+            "needed"
+        )
+    if image.shape[0] == 0 or image.shape[1] == 0:
+        raise CamsegError(f"an image of shape {image.shape} has no pixels")
+    return image

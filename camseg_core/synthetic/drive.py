@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The synthetic drive: frames with exact class ids, instances, depth and camera.
+
+Frame i shows place i % frames_per_sequence of sequence i // frames_per_sequence; each sequence is a
+world of its own. A frame depends on (seed, i) only, not on what was asked before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.data.sample import CONDITIONS
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic import classes
+from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.randomness import Draw, generator
+from camseg_core.synthetic.render.ground import Ground
+from camseg_core.synthetic.render.light import Light, make_light, sky_image, sky_panorama
+from camseg_core.synthetic.render.rasterizer import rasterize
+from camseg_core.synthetic.render.road_maps import LightMap, RoadSurface, paint_road
+from camseg_core.synthetic.render.shading import (
+    GroundLook,
+    ground_colors,
+    make_ground_look,
+    surface_colors,
+    surface_table,
+)
+from camseg_core.synthetic.render.weather import (
+    add_flakes,
+    add_fog,
+    add_glare,
+    add_headlights,
+    add_reflections,
+    add_streaks,
+    develop,
+)
+from camseg_core.synthetic.textures.atlas import TextureAtlas
+from camseg_core.synthetic.textures.buildings import building_pictures
+from camseg_core.synthetic.textures.figures import figure_pictures
+from camseg_core.synthetic.textures.street import street_pictures
+from camseg_core.synthetic.textures.surfaces import surface_pictures
+from camseg_core.synthetic.textures.vehicles import vehicle_pictures
+from camseg_core.synthetic.world.road import LANE_PARKING, MATERIALS, PAVING
+from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, World, make_world
+
+GENERATOR_VERSION = 1
+"""Changes whenever the class ids of any frame change."""
+
+HELD_OUT_SEEDS = range(9000, 10000)
+"""Seeds to validate and test on; nothing that is shipped was trained on them."""
+
+MIN_SIZE = (64, 32)
+MAX_SIZE = (2048, 2048)
+MAX_FRAMES_PER_SEQUENCE = 200
+GRAIN_MARGIN = 96
+
+Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class SyntheticFrame:
+    """One frame.
+
+    Attributes:
+        image: RGB uint8 [H, W, 3].
+        class_ids: Cityscapes train ids uint8 [H, W].
+        instance_ids: uint16 [H, W]; within a sequence one number per person, rider or vehicle from
+            1, and 0 for everything else.
+        depth_m: distance along the camera's axis, float32 [H, W], metres; infinite for sky.
+        camera: intrinsics and pose.
+    """
+
+    image: UInt8
+    class_ids: UInt8
+    instance_ids: NDArray[np.uint16]
+    depth_m: NDArray[np.float32]
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What the frames of one sequence share."""
+
+    world: World
+    ground: Ground
+    light: Light
+    look: GroundLook
+    road_surface: RoadSurface
+    light_map: LightMap
+    sun_plane: UInt8
+    lamp_plane: UInt8 | None
+    panorama: Float32
+
+
+_GROUND_CLASSES = np.full(MATERIALS, classes.TERRAIN, np.uint8)
+_GROUND_CLASSES[PAVING:LANE_PARKING] = classes.SIDEWALK
+_GROUND_CLASSES[LANE_PARKING:] = classes.ROAD
+
+
+@dataclass(frozen=True)
+class SyntheticDrive:
+    """A procedural, seeded drive.
+
+    Attributes:
+        seed: from 0; everything but weather and size follows from it.
+        width, height: image size in pixels.
+        condition: one of `CONDITIONS`; it changes images, never ids or depth.
+        frames_per_sequence: frames of one world, FRAME_INTERVAL_S apart.
+
+    Raises:
+        CamsegError: a value out of its range.
+    """
+
+    seed: int
+    width: int
+    height: int
+    condition: str = "clear"
+    frames_per_sequence: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn."""
+        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
+            raise CamsegError(f"seed {self.seed}: a whole number from 0 to 2^32 - 1 is needed")
+        for name, value, low, high in (
+            ("width", self.width, MIN_SIZE[0], MAX_SIZE[0]),
+            ("height", self.height, MIN_SIZE[1], MAX_SIZE[1]),
+            ("frames per sequence", self.frames_per_sequence, 1, MAX_FRAMES_PER_SEQUENCE),
+        ):
+            if type(value) is not int or not low <= value <= high:
+                raise CamsegError(f"{name} {value}: a whole number from {low} to {high} is needed")
+        if self.condition not in CONDITIONS:
+            raise CamsegError(
+                f"condition {self.condition!r}: one of {', '.join(CONDITIONS)} is needed"
+            )
+
+    def frame(self, index: int) -> SyntheticFrame:
+        """Draw frame ``index``, from 0.
+
+        Raises:
+            CamsegError: the index is negative.
+        """
+        if index < 0:
+            raise CamsegError(f"frame {index}: frames are counted from 0")
+        number, place = divmod(index, self.frames_per_sequence)
+        sequence = _sequence(self, number)
+        world, light, atlas = sequence.world, sequence.light, _atlas(self.seed)
+        camera = world.camera(place)
+        poses = world.scene.poses(place * FRAME_INTERVAL_S)
+        surfaces = world.scene.surfaces(poses, camera)
+        fragments = rasterize(surfaces, camera, atlas)
+        ground = sequence.ground.pixels(camera, fragments.inverse_depth)
+
+        visible = fragments.index.ravel()  # a view: what the ground hides is taken out
+        visible[ground.pixel] = -1
+        shown = np.flatnonzero(visible >= 0)
+        count = self.width * self.height
+        class_ids = np.full(count, classes.SKY, np.uint8)
+        class_ids[shown] = surfaces.class_ids[visible[shown]]
+        class_ids[ground.pixel] = _GROUND_CLASSES[ground.material]
+        instance_ids = np.zeros(count, np.uint16)
+        instance_ids[shown] = surfaces.instance_ids[visible[shown]]
+        depth_m = np.full(count, np.inf, np.float32)
+        depth_m[shown] = 1.0 / fragments.inverse_depth.ravel()[shown]
+        depth_m[ground.pixel] = 1.0 / ground.inverse_depth
+
+        sun_plane = sequence.light_map.shadows(
+            world.scene, poses, list(world.scene.moving), light.slant, sequence.sun_plane
+        )
+        sun_at = np.ones(len(poses), np.float32)
+        moving = list(world.scene.moving)
+        sun_at[moving] = sequence.light_map.at_objects(sequence.sun_plane, poses[moving])
+        lamp_at = None
+        if sequence.lamp_plane is not None:
+            lamp_at = sequence.light_map.at_objects(sequence.lamp_plane, poses)
+        table = surface_table(world.scene, surfaces, camera, light, sun_at, lamp_at)
+        image = np.empty((count, 3), np.float32)
+        sky_rows = self._sky_rows(class_ids)
+        image[: sky_rows * self.width] = sky_image(sequence.panorama, camera, sky_rows).reshape(
+            -1, 3
+        )
+        image[shown] = surface_colors(
+            fragments,
+            shown,
+            self.width,
+            surfaces,
+            table,
+            atlas,
+            camera.focal_px,
+            _jitter(self.seed, count),
+        )
+        image[ground.pixel], mirror = ground_colors(
+            ground, sequence.look, sequence.road_surface, sequence.light_map, sun_plane,
+            sequence.lamp_plane, light, camera, atlas,
+        )  # fmt: skip
+        size = (self.height, self.width)
+        mirrors = np.zeros(count, np.float32)
+        mirrors[ground.pixel] = mirror
+        photo = self._photograph(
+            image.reshape(*size, 3), mirrors.reshape(size), depth_m.reshape(size), camera, light,
+            Draw(self.seed, index, "photograph", self.condition),
+        )  # fmt: skip
+        return SyntheticFrame(
+            photo,
+            class_ids.reshape(size),
+            instance_ids.reshape(size),
+            depth_m.reshape(size),
+            camera,
+        )
+
+    def _sky_rows(self, class_ids: UInt8) -> int:
+        """Give the number of image rows from the top that hold all of the sky."""
+        places = np.flatnonzero(class_ids == classes.SKY)
+        return int(places[-1]) // self.width + 1 if len(places) else 0
+
+    def _photograph(
+        self, image: Float32, mirror: Float32, depth_m: Float32, camera: Camera, light: Light,
+        draw: Draw,
+    ) -> UInt8:  # fmt: skip
+        if light.night:
+            add_headlights(image, depth_m, camera, light)
+        if light.wet:
+            add_reflections(image, mirror, camera)
+        add_fog(image, depth_m, light)
+        if light.night or light.wet:
+            add_glare(image)
+        if light.wet:
+            add_streaks(image, draw, light)
+        if light.snow:
+            add_flakes(image, draw, light)
+        return develop(image, light, draw, _grain(self.seed, self.width, self.height))
+
+
+@lru_cache(maxsize=2)
+def _atlas(seed: int) -> TextureAtlas:
+    return TextureAtlas(
+        {
+            **surface_pictures(seed),
+            **building_pictures(seed),
+            **vehicle_pictures(seed),
+            **figure_pictures(seed),
+            **street_pictures(seed),
+        }
+    )
+
+
+@lru_cache(maxsize=2)
+def _grain(seed: int, width: int, height: int) -> Float32:
+    """Sensor noise, a little larger than the image, so that each frame takes another part."""
+    random = generator(seed, "grain")
+    size = (height + GRAIN_MARGIN, width + GRAIN_MARGIN, 3)
+    return random.standard_normal(size, dtype=np.float32)
+
+
+@lru_cache(maxsize=2)
+def _jitter(seed: int, count: int) -> Float32:
+    """Give two numbers from -0.5 to 0.5 per pixel: float32 [2, count]."""
+    return generator(seed, "jitter").random((2, count), dtype=np.float32) - np.float32(0.5)
+
+
+@lru_cache(maxsize=2)
+def _sequence(drive: SyntheticDrive, number: int) -> _Sequence:
+    seed, atlas = drive.seed, _atlas(drive.seed)
+    world = make_world(seed, number, drive.width, drive.height, drive.frames_per_sequence, atlas)
+    light = make_light(seed, number, drive.condition)
+    light_map = LightMap(world.road)
+    poses = world.scene.poses(0.0)
+    moving = set(world.scene.moving)
+    resting = [index for index in range(len(poses)) if index not in moving]
+    return _Sequence(
+        world=world, ground=Ground(world.road), light=light,
+        look=make_ground_look(seed, number, atlas, world.grass),
+        road_surface=paint_road(seed, number, world.road, world.track_m), light_map=light_map,
+        sun_plane=light_map.shadows(world.scene, poses, resting, light.slant, blur=light.softness),
+        lamp_plane=light_map.lamps(world.lamps) if light.night else None,
+        panorama=sky_panorama(seed, number, light),
+    )  # fmt: skip

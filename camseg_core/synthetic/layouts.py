@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a synthetic frame is filed in the folders of Cityscapes, KITTI-STEP and ACDC.
+
+Depth is written in the units of the data sets themselves: Cityscapes' disparity (16-bit PNG,
+(value - 1) / 256 pixels, 0 = none, depth = fx * baseline / disparity) and, elsewhere, that of
+the KITTI depth benchmark (16-bit PNG, value / 256 metres, 0 = none or from 255.99 m on).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.data.layouts.kitti_step import TRAIN_SEQUENCES, VAL_SEQUENCES
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import encode_png
+from camseg_core.labels import CITYSCAPES
+from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.drive import SyntheticFrame
+
+SPLITS = ("train", "val")
+BASELINE_M = 0.5
+"""Of the second camera that a disparity needs; there is none, depth is exact."""
+REFERENCE_FOLDER = "fog"
+"""ACDC files clear weather as the reference of an adverse condition; here always of this one."""
+FIRST_SPARE_SEQUENCE = {"train": 1000, "val": 5000}
+"""Numbers of KITTI-STEP sequences beyond the official ones."""
+
+
+@dataclass(frozen=True)
+class FramePlace:
+    """Which frame it is.
+
+    Attributes:
+        seed, condition, split: of the drive.
+        sequence: the world, from 0.
+        place: the frame in its sequence, from 0.
+    """
+
+    seed: int
+    condition: str
+    split: str
+    sequence: int
+    place: int
+
+
+@dataclass(frozen=True)
+class DriveLayout:
+    """One data set's folders.
+
+    Attributes:
+        frame_files: gives each file of a frame by its path below the data set's folder.
+        sequence_files: gives the files of a sequence from the cameras of its frames.
+    """
+
+    frame_files: Callable[[SyntheticFrame, FramePlace], dict[str, bytes]]
+    sequence_files: Callable[[list[Camera], FramePlace], dict[str, bytes]]
+
+
+def _label_id_table() -> UInt8:
+    table = np.zeros(256, np.uint8)  # 0 is Cityscapes' "unlabeled"
+    for label_id, class_id in CITYSCAPES.source_ids.items():
+        table[class_id] = label_id
+    return table
+
+
+LABEL_IDS = _label_id_table()
+"""Class id -> one of Cityscapes' 34 label ids; uint8 [256]."""
+
+
+def _encode_16_bit(values: NDArray[np.uint16]) -> bytes:
+    return encode_png(cast(UInt8, values))  # the encoder takes both depths
+
+
+def disparity_picture(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.uint16]:
+    """Turn depth [H, W] into Cityscapes' disparity; 0 where it is infinite."""
+    disparity = np.float32(focal_px * BASELINE_M) / depth_m
+    values = np.clip(np.round(disparity * 256) + 1, 1, 65535)
+    return np.where(np.isfinite(depth_m), values, 0).astype(np.uint16)
+
+
+def depth_picture(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Turn depth [H, W] into KITTI's: 1/256 metre, 0 where it does not fit."""
+    fits = depth_m < 65535 / 256
+    return np.where(fits, np.round(np.where(fits, depth_m, 0) * 256), 0).astype(np.uint16)
+
+
+def camera_json(camera: Camera) -> bytes:
+    """Describe a camera as Cityscapes does, with its place in the world beside it.
+
+    ``intrinsic`` counts pixels from the centre of the first one, as Cityscapes does.
+    """
+    x, y, z = camera.position_m
+    content: Mapping[str, Mapping[str, float]] = {
+        "extrinsic": {
+            "baseline": BASELINE_M, "pitch": camera.pitch_rad, "roll": 0.0, "yaw": 0.0,
+            "x": 0.0, "y": 0.0, "z": z,
+        },
+        "intrinsic": {
+            "fx": camera.focal_px, "fy": camera.focal_px,
+            "u0": camera.center_x - 0.5, "v0": camera.center_y - 0.5,
+        },
+        "world": {"x": x, "y": y, "z": z, "yaw": camera.yaw_rad},
+    }  # fmt: skip
+    return json.dumps(content, indent=2).encode() + b"\n"
+
+
+def instance_picture(frame: SyntheticFrame) -> NDArray[np.uint16]:
+    """Give Cityscapes' instance ids [H, W]: label id * 1000 + instance, or the label id alone."""
+    label_ids = LABEL_IDS[frame.class_ids].astype(np.uint16)
+    instance = frame.instance_ids % 1000
+    return np.where(frame.instance_ids > 0, label_ids * 1000 + instance, label_ids).astype(
+        np.uint16
+    )
+
+
+def _cityscapes_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
+    city = f"{place.condition}{place.seed}"
+    stem = f"{city}_{place.sequence:06d}_{place.place:06d}"
+    folder = f"{place.split}/{city}/{stem}"
+    return {
+        f"leftImg8bit/{folder}_leftImg8bit.png": encode_png(frame.image),
+        f"gtFine/{folder}_gtFine_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),
+        f"gtFine/{folder}_gtFine_instanceIds.png": _encode_16_bit(instance_picture(frame)),
+        f"disparity/{folder}_disparity.png": _encode_16_bit(
+            disparity_picture(frame.depth_m, frame.camera.focal_px)
+        ),
+        f"camera/{folder}_camera.json": camera_json(frame.camera),
+    }
+
+
+def kitti_sequence(split: str, sequence: int) -> str:
+    """Give the name of a sequence: the split's official numbers first, then spare ones."""
+    official = sorted(VAL_SEQUENCES if split == "val" else TRAIN_SEQUENCES)
+    if sequence < len(official):
+        return official[sequence]
+    return f"{FIRST_SPARE_SEQUENCE[split] + sequence - len(official):04d}"
+
+
+def _kitti_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
+    name = f"{kitti_sequence(place.split, place.sequence)}/{place.place:06d}.png"
+    panoptic = np.dstack(
+        [frame.class_ids, frame.instance_ids >> 8, frame.instance_ids & 255]
+    ).astype(np.uint8)
+    return {
+        f"training/image_02/{name}": encode_png(frame.image),
+        f"panoptic_maps/{place.split}/{name}": encode_png(panoptic),
+        f"training/depth_02/{name}": _encode_16_bit(depth_picture(frame.depth_m)),
+    }
+
+
+def _kitti_sequence_files(cameras: list[Camera], place: FramePlace) -> dict[str, bytes]:
+    """Give one calibration, and per frame the pose [right down ahead | place], row by row."""
+    name = kitti_sequence(place.split, place.sequence)
+    first = cameras[0]
+    projection = [
+        first.focal_px, 0.0, first.center_x - 0.5, 0.0,
+        0.0, first.focal_px, first.center_y - 0.5, 0.0,
+        0.0, 0.0, 1.0, 0.0,
+    ]  # fmt: skip
+    poses = []
+    for camera in cameras:
+        yaw_cos, yaw_sin = camera.yaw_cos_sin
+        pitch_cos, pitch_sin = camera.pitch_cos_sin
+        x, y, z = camera.position_m
+        poses.append([
+            yaw_cos, -pitch_sin * yaw_sin, pitch_cos * yaw_sin, x,
+            -yaw_sin, -pitch_sin * yaw_cos, pitch_cos * yaw_cos, y,
+            0.0, -pitch_cos, -pitch_sin, z,
+        ])  # fmt: skip
+    return {
+        f"training/calib/{name}.txt": f"P2: {_numbers(projection)}\n".encode(),
+        f"training/pose_02/{name}.txt": "".join(f"{_numbers(pose)}\n" for pose in poses).encode(),
+    }
+
+
+def _numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.12e}" for value in values)
+
+
+def _acdc_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
+    clear = place.condition == "clear"
+    ref, ref_folder = ("_ref", "_ref") if clear else ("", "")
+    condition = REFERENCE_FOLDER if clear else place.condition
+    drive = f"GOPR{place.seed:04d}{place.sequence:04d}"
+    folder = f"{condition}/{place.split}{ref_folder}/{drive}/{drive}_frame_{place.place:06d}"
+    return {
+        f"rgb_anon/{folder}_rgb{ref}_anon.png": encode_png(frame.image),
+        f"gt/{folder}_gt{ref}_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),
+        f"depth/{folder}_depth{ref}.png": _encode_16_bit(depth_picture(frame.depth_m)),
+        f"camera/{folder}_camera{ref}.json": camera_json(frame.camera),
+    }
+
+
+def _no_sequence_files(cameras: list[Camera], place: FramePlace) -> dict[str, bytes]:
+    return {}
+
+
+DRIVE_LAYOUTS: Mapping[str, DriveLayout] = {
+    "cityscapes": DriveLayout(_cityscapes_frame, _no_sequence_files),
+    "kitti-step": DriveLayout(_kitti_frame, _kitti_sequence_files),
+    "acdc": DriveLayout(_acdc_frame, _no_sequence_files),
+}
+"""Layouts by the names that readers know them by."""

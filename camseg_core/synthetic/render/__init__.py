@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendering of the synthetic drive: rasterizer, ground, light, shading, weather."""

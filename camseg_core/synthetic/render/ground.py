@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground: each pixel's ray is cut with the plane of the road and with that of the footways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.camera import Camera, cos_sin
+from camseg_core.synthetic.world.road import (
+    FIRST_RAISED,
+    GRASS_LOW,
+    LANE,
+    LAST_RAISED,
+    LATERAL_LIMIT_M,
+    LATERAL_STEP_M,
+    PAVING,
+    START_M,
+    STEP_M,
+    Junction,
+    Road,
+    lateral_table,
+)
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Index = NDArray[np.intp]
+PointAt = Callable[[Float64, Index], tuple[Float32, Float32]]
+
+HORIZON_M = 5000.0
+KERB_STEPS = 6
+"""Halvings that find a kerb's face between the two planes."""
+
+
+@dataclass(frozen=True)
+class GroundPixels:
+    """The n pixels that show the ground.
+
+    Attributes:
+        pixel: place in the flattened image [n].
+        inverse_depth: 1 / metres, float64 [n].
+        material: code of `road`, uint8 [n].
+        x, y: world metres, float32 [n].
+        lateral: metres from the middle of the road, float32 [n].
+        kerb: the face of a kerb, bool [n].
+        crossing: the pixels of crossing roads, and along and lateral to them, metres.
+    """
+
+    pixel: Index
+    inverse_depth: Float64
+    material: UInt8
+    x: Float32
+    y: Float32
+    lateral: Float32
+    kerb: NDArray[np.bool_]
+    crossing: tuple[tuple[Junction, Index, Float32, Float32], ...]
+
+
+class Ground:
+    """The ground of one road."""
+
+    def __init__(self, road: Road) -> None:
+        self._road = road
+        self._table = lateral_table(road)
+        self._columns = self._table.shape[1]
+        section = np.zeros(len(road.middle), np.int32)
+        for number, part in enumerate(road.sections):
+            section[max(0, int((part.start_y - START_M) / STEP_M)) :] = number * self._columns
+        self._section_start = section
+        self._flat_table = self._table.ravel()
+
+    def pixels(self, camera: Camera, inverse_depth: Float64) -> GroundPixels:
+        """Find the pixels where the ground is nearer than ``inverse_depth`` [H, W] says."""
+        pitch_cos, pitch_sin = camera.pitch_cos_sin
+        rows = (np.arange(camera.height) + 0.5 - camera.center_y) / camera.focal_px
+        columns = (np.arange(camera.width) + 0.5 - camera.center_x) / camera.focal_px
+        descent = pitch_cos * rows + pitch_sin  # metres down per metre of depth
+        height = camera.position_m[2]
+        raised = descent / (height - self._road.kerb_m)
+        hit = descent / height > 1.0 / HORIZON_M
+        pixel = np.flatnonzero((raised[:, None] > inverse_depth) & hit[:, None])
+        row, column = np.divmod(pixel, camera.width)
+        descent_at = descent[row]
+        # Right and ahead per metre of depth, and those in world axes.
+        yaw_cos, yaw_sin = camera.yaw_cos_sin
+        across, ahead = columns[column], (pitch_cos - pitch_sin * rows)[row]
+        ray_x = across * yaw_cos + ahead * yaw_sin
+        ray_y = ahead * yaw_cos - across * yaw_sin
+
+        def point(inverse: Float64, chosen: Index | slice) -> tuple[Float32, Float32]:
+            x = camera.position_m[0] + ray_x[chosen] / inverse
+            y = camera.position_m[1] + ray_y[chosen] / inverse
+            return x.astype(np.float32), y.astype(np.float32)
+
+        inverse = raised[row]
+        x, y = point(inverse, slice(None))
+        material, lateral = self._material(x, y)
+        low = np.flatnonzero((material < FIRST_RAISED) | (material > LAST_RAISED))
+        low_inverse = descent_at[low] / height
+        low_x, low_y = point(low_inverse, low)
+        low_material, low_lateral = self._material(low_x, low_y)
+        face = (low_material >= FIRST_RAISED) & (low_material <= LAST_RAISED)
+        inverse[low] = low_inverse
+        material[low] = low_material
+        x[low], y[low], lateral[low] = low_x, low_y, low_lateral
+        kerb = np.zeros(len(pixel), bool)
+        at_kerb = low[face]
+        if len(at_kerb):
+            kerb[at_kerb] = True
+            inverse[at_kerb] = self._kerb_face(point, descent_at[at_kerb], at_kerb, height)
+        nearer = inverse > inverse_depth.ravel()[pixel]
+        if not nearer.all():
+            kept = np.flatnonzero(nearer)
+            pixel, inverse, material, kerb = pixel[kept], inverse[kept], material[kept], kerb[kept]
+            x, y, lateral = x[kept], y[kept], lateral[kept]
+        crossing = tuple(self._crossing(x, y))
+        return GroundPixels(pixel, inverse, material, x, y, lateral, kerb, crossing)
+
+    def _kerb_face(self, point: PointAt, descent: Float64, chosen: Index, height: float) -> Float64:
+        """Halve the height between road and footway until the kerb's face is found."""
+        kerb = self._road.kerb_m
+        low, high = np.zeros(len(chosen)), np.full(len(chosen), kerb)
+        for _ in range(KERB_STEPS):
+            middle = (low + high) / 2
+            material, _ = self._material(*point(descent / (height - middle), chosen))
+            inside = (material >= FIRST_RAISED) & (material <= LAST_RAISED)
+            low = np.where(inside, middle, low)
+            high = np.where(inside, high, middle)
+        inverse: Float64 = descent / (height - (low + high) / 2)
+        return inverse
+
+    def _material(self, x: Float32, y: Float32) -> tuple[UInt8, Float32]:
+        """Give material and lateral distance of world places [n]."""
+        road = self._road
+        row = (np.clip(y, START_M, road.end_y - 1) - np.float32(START_M)) / np.float32(STEP_M)
+        row_index = row.astype(np.int32)
+        lateral = (x - road.middle[row_index]) * road.cosine[row_index]
+        limit = np.float32(LATERAL_LIMIT_M - 0.01)
+        column = (
+            (np.clip(lateral, -limit, limit) + np.float32(LATERAL_LIMIT_M))
+            / np.float32(LATERAL_STEP_M)
+        ).astype(np.int32)  # fmt: skip
+        material = self._flat_table[self._section_start[row_index] + column]
+        for junction, inside, _, across in self._crossing(x, y):
+            distance = np.abs(across)
+            crossing = np.where(distance < np.float32(junction.half_width), LANE, PAVING)
+            material[inside] = np.maximum(material[inside], crossing.astype(np.uint8))
+        far = (y > np.float32(road.end_y)) & (material < FIRST_RAISED)
+        material[far] = GRASS_LOW
+        return material, lateral
+
+    def _crossing(self, x: Float32, y: Float32) -> list[tuple[Junction, Index, Float32, Float32]]:
+        """Per crossing road the places on it or its footways, along it and across it."""
+        found: list[tuple[Junction, Index, Float32, Float32]] = []
+        if len(y) == 0:
+            return found
+        low, high = float(y.min()), float(y.max())
+        for junction in self._road.junctions:
+            if not low - 20 < junction.y < high + 20:
+                continue
+            cosine, sine = (np.float32(value) for value in cos_sin(junction.angle))
+            dx, dy = x - np.float32(junction.x), y - np.float32(junction.y)
+            across = dy * cosine - dx * sine
+            inside = np.flatnonzero(np.abs(across) < np.float32(junction.reach))
+            if len(inside):
+                along = dx[inside] * cosine + dy[inside] * sine
+                found.append((junction, inside, along, across[inside]))
+        return found

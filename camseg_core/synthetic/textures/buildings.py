@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Textures of house fronts.
+
+Slots: 1 wall, 2 frames, 3 doors and shops, 4 balconies, 6 and 7 panes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from camseg_core.synthetic.randomness import Draw, generator
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Picture, noise
+
+BAYS = 4
+STOREYS = 4
+FACADE_STYLES = ("flat", "brick", "arched", "band", "glass", "balcony", "shutter", "old")
+
+
+def building_pictures(seed: int) -> dict[str, Sequence[Picture]]:
+    """Paint the fronts of a drive: ``facade`` covers 4 x 4 windows, ``ground floor`` 4 bays."""
+    return {
+        "facade": [_facade(seed, style) for style in FACADE_STYLES],
+        "ground floor": [_ground_floor(seed, index) for index in range(6)],
+        "hall": [_hall(seed, index) for index in range(2)],
+        "roof": [_roof(seed)],
+    }
+
+
+def _facade(seed: int, style: str) -> Picture:
+    draw = Draw(seed, "facade", style)
+    random = generator(seed, "facade noise", style)
+    canvas = Canvas(128, 128, BAYS, STOREYS, 225)
+    canvas.slots[:] = 1
+    texture = 0.92 + 0.13 * noise(random, 128, 128, 8, 5, 0.7)
+    if style in ("brick", "old"):
+        lines = np.ones((128, 128), np.float32)
+        lines[::4] *= 0.82
+        texture = texture * lines * (0.9 + 0.2 * random.random((128, 128), dtype=np.float32))
+    width = {"band": 0.98, "glass": 0.94}.get(style, draw.uniform(0.36, 0.6))
+    height = {"band": 0.42, "glass": 0.86}.get(style, draw.uniform(0.45, 0.66))
+    sill = {"glass": 0.08}.get(style, draw.uniform(0.22, 0.3))
+    frame = 0.03 if style in ("band", "glass") else 0.06
+    if style == "old" or draw.chance(0.4):
+        for storey in range(STOREYS):
+            canvas.box(0, storey, BAYS, storey + 0.07, 210, 2)
+    for storey in range(STOREYS):
+        for bay in range(BAYS):
+            left, bottom = bay + (1 - width) / 2, storey + sill
+            right, top = left + width, bottom + height
+            canvas.box(left - frame, bottom - frame, right + frame, top + frame, 205, 2)
+            slot = LAMP if draw.chance(0.45) else TAIL_LAMP
+            canvas.box(left, bottom, right, top, 120 + draw.integer(120), slot)
+            if style == "arched":
+                canvas.disc(((left + right) / 2, top), width / 2, 170, slot)
+            if draw.chance(0.35):  # a blind or a curtain
+                canvas.box(left, top - height * draw.uniform(0.2, 0.7), right, top, 190)
+            if style not in ("band", "glass"):
+                middle = (left + right) / 2
+                canvas.box(middle - 0.02, bottom, middle + 0.02, top, 190, 2)
+            if style == "shutter":
+                canvas.box(left - 0.22, bottom, left - frame, top, 200, 3)
+                canvas.box(right + frame, bottom, right + 0.22, top, 200, 3)
+            canvas.box(left - frame, bottom - frame - 0.05, right + frame, bottom - frame, 110, 1)
+            if style == "balcony" and bay % 2 == 0:
+                canvas.box(bay + 0.08, storey + 0.05, bay + 0.92, storey + 0.38, 200, 4)
+                canvas.box(bay + 0.08, storey, bay + 0.92, storey + 0.05, 90, 1)
+    return canvas.picture(texture, cut=False)
+
+
+def _ground_floor(seed: int, index: int) -> Picture:
+    """Shops with signs and awnings, entrances, garage doors, windows."""
+    draw = Draw(seed, "ground floor", index)
+    random = generator(seed, "ground floor noise", index)
+    canvas = Canvas(128, 32, BAYS, 1.0, 215)
+    canvas.slots[:] = 1
+    kind = ("shop", "shop", "shop", "entrance", "garage", "window")[index]
+    for bay in range(BAYS):
+        if kind == "shop":
+            canvas.box(bay + 0.06, 0.1, bay + 0.94, 0.72, 160 + draw.integer(80), LAMP)
+            canvas.box(bay + 0.02, 0.76, bay + 0.98, 0.94, 230, 3 if draw.chance(0.6) else 4)
+            for letter in range(5):
+                x = bay + 0.2 + 0.12 * letter
+                canvas.box(x, 0.81, x + draw.uniform(0.04, 0.09), 0.89, 60 + draw.integer(190))
+            if draw.chance(0.4):
+                canvas.box(bay + 0.66, 0.02, bay + 0.92, 0.7, 120, 3)
+            if draw.chance(0.4):
+                for stripe in range(6):
+                    x = bay + stripe / 6
+                    canvas.box(x, 0.6, x + 1 / 6, 0.76, 240 if stripe % 2 else 150, 4)
+        elif kind == "garage" and bay % 2 == 0:
+            canvas.box(bay + 0.1, 0.0, bay + 1.5, 0.75, 180, 3)
+            for y in range(1, 6):
+                canvas.box(bay + 0.1, 0.125 * y, bay + 1.5, 0.125 * y + 0.03, 110, 3)
+        elif kind == "entrance" and bay == 1:
+            canvas.box(bay + 0.15, 0.0, bay + 0.85, 0.8, 90, 2)
+            canvas.box(bay + 0.22, 0.0, bay + 0.78, 0.72, 190, 3)
+            canvas.box(bay + 0.3, 0.4, bay + 0.7, 0.66, 150, TAIL_LAMP)
+        elif kind != "garage":
+            canvas.box(bay + 0.22, 0.28, bay + 0.78, 0.8, 210, 2)
+            canvas.box(bay + 0.27, 0.33, bay + 0.73, 0.75, 160, TAIL_LAMP)
+    canvas.box(0, 0, BAYS, 0.06, 130, 1)
+    return canvas.picture(0.93 + 0.12 * noise(random, 32, 128, 8, 4, 0.7), cut=False)
+
+
+def _hall(seed: int, index: int) -> Picture:
+    """A large plain front of sheet metal or concrete with a band of windows."""
+    draw = Draw(seed, "hall", index)
+    random = generator(seed, "hall noise", index)
+    canvas = Canvas(128, 64, 8.0, 1.0, 220)
+    canvas.slots[:] = 1
+    ribs = np.ones((64, 128), np.float32)
+    ribs[:, :: 4 if index else 16] *= 0.8
+    canvas.box(0.5, 0.68, 7.5, 0.85, 150, TAIL_LAMP)
+    for bay in range(8):
+        canvas.box(bay + 0.96, 0.66, bay + 1.04, 0.87, 200, 1)
+    for x in (1.0, 4.6):
+        canvas.box(x, 0.0, x + 1.4, 0.5, 190, 3)
+        canvas.box(x, 0.47, x + 1.4, 0.5, 90, 3)
+    if draw.chance(0.7):
+        canvas.box(5.0, 0.88, 7.0, 0.98, 235, 4)
+    texture = ribs * (0.92 + 0.16 * noise(random, 64, 128, 4, 4))
+    return canvas.picture(texture.astype(np.float32), cut=False)
+
+
+def _roof(seed: int) -> Picture:
+    random = generator(seed, "roof noise")
+    canvas = Canvas(64, 64, 1.0, 1.0, 215)
+    canvas.slots[:] = 1
+    tiles = np.ones((64, 64), np.float32)
+    tiles[::6] *= 0.7
+    tiles[:, ::5] *= 0.9
+    texture = tiles * (0.9 + 0.25 * noise(random, 64, 64, 16, 3))
+    return canvas.picture(texture.astype(np.float32), cut=False)

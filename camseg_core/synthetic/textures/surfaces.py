@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Textures of grounds, walls, fences and plants. Slot 1 takes the object's colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.synthetic.randomness import Draw, generator
+from camseg_core.synthetic.textures.atlas import Canvas, Picture, noise
+
+Float32 = NDArray[np.float32]
+
+GROUND_TEXTURE_M = 4.0
+"""Side of the ground covered by one ground texture."""
+
+FAR_COVER = 0.3
+"""Fences and wheels look closed from afar, where a gap is smaller than a texel."""
+
+
+def surface_pictures(seed: int) -> dict[str, Sequence[Picture]]:
+    """Paint every surface of a drive."""
+    draw = Draw(seed, "surfaces")
+    random = generator(seed, "surface noise")
+    return {
+        "plain": [_tinted(1 + 0.06 * noise(random, 32, 32, 4, 3))],
+        "asphalt": [_asphalt(random, roughness) for roughness in (0.14, 0.22)],
+        "concrete": [_slabs(random, 2, 2, 0.05, 0.82)],
+        "paving": [_slabs(random, 8, 4, 0.12, 0.7), _slabs(random, 16, 16, 0.16, 0.65)],
+        "cobble": [_cobble(random)],
+        "grass": [_growth(random, 0.5), _growth(random, 0.3)],
+        "soil": [_tinted(0.85 + 0.3 * noise(random, 256, 256, 8, 5, 0.7))],
+        "gravel": [_tinted(0.8 + 0.45 * noise(random, 256, 256, 64, 3, 0.9))],
+        "brick": [_bricks(random, draw, 16, 6), _bricks(random, draw, 8, 3)],
+        "plaster": [_tinted(0.88 + 0.14 * noise(random, 128, 128, 4, 5, 0.6))],
+        "panel": [_corrugated(random, 32), _corrugated(random, 12)],
+        "stone": [_cobble(random, 128, 60)],
+        "boards": [_boards(random, draw, gap) for gap in (0, 1)],
+        "picket": [_pickets(random, draw) for _ in range(2)],
+        "railing": [_railing(random, draw) for _ in range(2)],
+        "mesh": [_mesh(random)],
+        "hedge": [_foliage(random, 128), _foliage(random, 128)],
+        "crown": [_crown(seed, kind, index) for index in range(2) for kind in CROWNS],
+        "bush": [_crown(seed, "bush", index) for index in range(3)],
+        "pole": [_cylinder()],
+        "hill": [_hill(seed, index) for index in range(2)],
+    }
+
+
+CROWNS = ("round", "cone", "poplar", "wide")
+
+
+def _tinted(brightness: Float32) -> Picture:
+    grey = np.clip(brightness * 225, 0, 255).astype(np.uint8)
+    return Picture(np.dstack([grey, grey, grey]), np.ones(grey.shape, np.uint8))
+
+
+def _asphalt(random: np.random.Generator, roughness: float) -> Picture:
+    grain = random.standard_normal((256, 256), dtype=np.float32)
+    return _tinted(0.85 + roughness * 0.5 * grain + roughness * noise(random, 256, 256, 4, 4))
+
+
+def _slabs(
+    random: np.random.Generator, rows: int, columns: int, spread: float, joint: float
+) -> Picture:
+    side = 256
+    shades = 0.88 + spread * (random.random((rows, columns), dtype=np.float32) * 2 - 1)
+    brightness = np.kron(shades, np.ones((side // rows, side // columns), np.float32))
+    for row in range(rows):
+        y = row * side // rows
+        brightness[y : y + max(1, 20 // rows)] *= joint
+        offset = (side // columns // 2) * (row % 2)
+        band = slice(y, y + side // rows)
+        brightness[band] = np.roll(brightness[band], offset, axis=1)
+        for column in range(columns):
+            x = (column * side // columns + offset) % side
+            brightness[band, x : x + max(1, 20 // columns)] *= joint
+    return _tinted(brightness + 0.08 * noise(random, side, side, 16, 4, 0.8))
+
+
+def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> Picture:
+    """Cells around random points: distance to the nearest, as cv2's distance transform gives it."""
+    seeds = np.full((side, side), 255, np.uint8)
+    rows = int(math.sqrt(count))
+    step = side / rows
+    for row in range(rows):
+        for column in range(rows):
+            jitter = random.random(2) * 0.5
+            y = int((row + 0.25 + jitter[0]) * step) % side
+            x = int((column + 0.25 + jitter[1] + 0.5 * (row % 2)) * step) % side
+            seeds[y, x] = 0
+    distance, cells = cv2.distanceTransformWithLabels(
+        seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    shade = random.random(cells.max() + 1, dtype=np.float32)[cells]
+    edge = np.clip(1.25 - distance / np.float32(step * 0.75), 0.45, 1)
+    return _tinted((0.75 + 0.3 * shade) * edge + 0.08 * noise(random, side, side, 16, 3))
+
+
+def _growth(random: np.random.Generator, patches: float) -> Picture:
+    fine = noise(random, 256, 256, 64, 3, 0.9)
+    brightness = 0.75 + 0.45 * fine + patches * 0.4 * noise(random, 256, 256, 4, 3)
+    picture = _tinted(brightness)
+    dry = noise(random, 256, 256, 4, 5, 0.7)
+    tint = np.dstack([1 + 0.25 * dry, 1 + 0.05 * dry, 1 - 0.25 * dry])
+    return Picture(np.clip(picture.rgb * tint, 0, 255).astype(np.uint8), picture.slots)
+
+
+def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) -> Picture:
+    height = width = 128
+    mortar = draw.uniform(0.6, 1.35)
+    brightness = np.full((height, width), np.float32(0.9 * mortar))
+    brick_h, brick_w = height // rows, width // columns
+    for row in range(rows):
+        for column in range(columns + 1):
+            x = column * brick_w - (row % 2) * brick_w // 2
+            shade = 0.72 + 0.3 * random.random()
+            x0, x1 = max(0, x), max(0, x + brick_w - 1)
+            brightness[row * brick_h : (row + 1) * brick_h - 1, x0:x1] = shade
+    return _tinted(brightness + 0.08 * noise(random, height, width, 8, 4))
+
+
+def _corrugated(random: np.random.Generator, ribs: int) -> Picture:
+    across = np.arange(128, dtype=np.float32) * np.float32(ribs * 2 * math.pi / 128)
+    wave = 0.86 + 0.12 * np.sin(across)
+    stains = 1 + 0.12 * noise(random, 128, 128, 4, 4)
+    return _tinted(wave[None, :].astype(np.float32) * stains)
+
+
+def _boards(random: np.random.Generator, draw: Draw, gap: int) -> Picture:
+    brightness = np.ones((64, 64), np.float32)
+    for x in range(0, 64, 8):
+        brightness[:, x : x + 8] *= draw.uniform(0.65, 1.0)
+        brightness[:, x : x + 1 + gap] *= 0.35
+    for y in (12, 50):
+        brightness[y : y + 4] *= 0.8
+    grain = noise(random, 64, 64, 16, 3)
+    return _tinted(brightness * 0.95 + 0.1 * grain)
+
+
+def _pickets(random: np.random.Generator, draw: Draw) -> Picture:
+    canvas = Canvas(64, 64, 1.0, 1.0)
+    count = 6
+    pointed = draw.chance(0.6)
+    for y in (0.25, 0.75):
+        canvas.box(0, y - 0.05, 1, y + 0.06, 170, 1)
+    for index in range(count):
+        x = index / count
+        shade = 190 + draw.integer(50)
+        right = x + 0.7 / count
+        canvas.box(x, 0.02, right, 0.9, shade, 1)
+        if pointed:
+            canvas.polygon([(x, 0.9), (right, 0.9), ((x + right) / 2, 1.0)], shade, 1)
+    return canvas.picture(0.95 + 0.12 * noise(random, 64, 64, 16, 3), cover=FAR_COVER)
+
+
+def _railing(random: np.random.Generator, draw: Draw) -> Picture:
+    canvas = Canvas(64, 64, 1.0, 1.0)
+    count = draw.pick([5, 7])
+    for index in range(count):
+        x = (index + 0.5) / count
+        canvas.box(x - 0.035, 0, x + 0.035, 0.97, 200, 1)
+    for y in (0.12, 0.9):
+        canvas.box(0, y - 0.04, 1, y + 0.05, 225, 1)
+    return canvas.picture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER / 1.5)
+
+
+def _mesh(random: np.random.Generator) -> Picture:
+    canvas = Canvas(64, 64, 1.0, 1.0)
+    for index in range(-8, 9):
+        x = index / 8
+        canvas.line([(x, 0), (x + 1, 1)], 0.035, 200, 1)
+        canvas.line([(x, 1), (x + 1, 0)], 0.035, 185, 1)
+    canvas.box(0, 0, 0.06, 1, 225, 1)
+    canvas.box(0, 0.95, 1, 1, 225, 1)
+    return canvas.picture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER)
+
+
+def _foliage(random: np.random.Generator, side: int) -> Picture:
+    leaves = noise(random, side, side, side // 4, 2, 0.8)
+    clumps = noise(random, side, side, 4, 3)
+    brightness = 0.62 + 0.42 * leaves + 0.4 * clumps
+    picture = _tinted(np.clip(brightness, 0.08, 1.2))
+    warm = noise(random, side, side, 8, 3)
+    tint = np.dstack([1 + 0.18 * warm, 1 + 0.05 * warm, 1 - 0.2 * warm])
+    return Picture(np.clip(picture.rgb * tint, 0, 255).astype(np.uint8), picture.slots)
+
+
+def _crown(seed: int, kind: str, index: int) -> Picture:
+    """A tree with its trunk, or a bush: many leaf clumps, lit from above, ragged at the edge."""
+    draw = Draw(seed, "crown", kind, index)
+    random = generator(seed, "crown noise", kind, index)
+    canvas = Canvas(128, 128, 1.0, 1.0)
+    if kind != "bush":
+        width = draw.uniform(0.035, 0.06)
+        canvas.polygon(
+            [(0.5 - width, 0), (0.5 + width, 0), (0.5 + width * 0.6, 0.5),
+             (0.5 - width * 0.6, 0.5)],
+            110, 2,
+        )  # fmt: skip
+        for side in (-1, 1):
+            tip = (0.5 + side * draw.uniform(0.1, 0.2), draw.uniform(0.5, 0.6))
+            canvas.line([(0.5, 0.25), tip], width * 0.8, 90, 2)
+    for step in range(150):
+        height = draw.uniform()
+        half = _crown_half_width(kind, height)
+        x = 0.5 + half * draw.uniform(-1, 1)
+        bottom = 0.02 if kind == "bush" else 0.28
+        y = bottom + (0.94 - bottom) * height
+        light = 0.45 + 0.55 * height - 0.25 * (x - 0.5) + draw.uniform(-0.25, 0.2)
+        light *= 0.6 + 0.4 * step / 150  # the nearer clumps come later and are lighter
+        radius = draw.uniform(0.03, 0.075) * (0.75 if kind in ("cone", "poplar") else 1.0)
+        canvas.disc((x, y), radius, max(20, min(250, int(235 * light))), 1)
+    # Bites at the edge, so that the outline is that of leaves.
+    for _ in range(70):
+        x, y = draw.uniform(0, 1), draw.uniform(0.3, 1)
+        if abs(x - 0.5) > _crown_half_width(kind, (y - 0.28) / 0.66) * 0.85:
+            size = draw.uniform(0.01, 0.025)
+            canvas.erase([(x - size, y), (x, y + size), (x + size, y), (x, y - size)])
+    leaves = 1 + 0.5 * noise(random, 128, 128, 32, 2, 0.8)
+    return canvas.picture(leaves, cover=0.4)
+
+
+def _crown_half_width(kind: str, height: float) -> float:
+    """Half the width of a crown of width and height 1 at ``height``, 0 to 1."""
+    height = min(1.0, max(0.0, height))
+    arch = math.sqrt(max(0.0, 1 - (2 * height - 1) ** 2))
+    if kind == "cone":
+        return 0.38 * (1 - height) + 0.02
+    if kind == "poplar":
+        return 0.17 * arch + 0.02
+    if kind == "wide":
+        return 0.44 * math.sqrt(arch)
+    if kind == "bush":
+        return 0.43 * math.sqrt(max(0.0, 1 - height * height))
+    return 0.4 * arch + 0.02
+
+
+def _cylinder() -> Picture:
+    across = (np.arange(16, dtype=np.float32) + 0.5) / 8 - 1
+    shade = 0.55 + 0.5 * np.sqrt(np.maximum(0, 1 - (across + 0.25) ** 2 / 1.6))
+    return _tinted(np.tile(shade.astype(np.float32), (16, 1)))
+
+
+def _hill(seed: int, index: int) -> Picture:
+    """A far slope with grass: solid below an uneven line."""
+    draw = Draw(seed, "hill", index)
+    random = generator(seed, "hill noise", index)
+    canvas = Canvas(128, 64, 1.0, 1.0)
+    points = [(0.0, 0.0), (0.0, draw.uniform(0.2, 0.5))]
+    points += [(x / 8, draw.uniform(0.5, 1.0)) for x in range(1, 8)]
+    points += [(1.0, draw.uniform(0.2, 0.5)), (1.0, 0.0)]
+    canvas.polygon(points, 215, 1)
+    return canvas.picture(0.9 + 0.35 * noise(random, 64, 128, 8, 4, 0.7))

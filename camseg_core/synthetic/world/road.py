@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The road of one sequence: its course, its lanes, what lies beside it, and its junctions.
+
+Places are given as (y, lateral): y along the world's axis, lateral metres to the right of the
+middle of the road. The road's middle is a graph x = f(y), and lateral = (x - f(y)) cos(heading).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.synthetic.camera import cos_sin
+from camseg_core.synthetic.randomness import Draw
+
+Float32 = NDArray[np.float32]
+
+# Ground materials, by rising priority: where two roads meet, the higher one shows.
+NOTHING = 0
+GRASS_LOW, SOIL_LOW, GRAVEL_LOW = 1, 2, 3
+GRASS, SOIL, GRAVEL = 4, 5, 6
+PAVING, PAVING_SECOND = 7, 8
+LANE_PARKING, LANE = 9, 10
+MATERIALS = 11
+FIRST_RAISED, LAST_RAISED = GRASS, PAVING_SECOND
+"""These lie a kerb higher than the road."""
+
+START_M = -40.0
+STEP_M = 0.02
+LATERAL_LIMIT_M = 51.2
+LATERAL_STEP_M = 0.05
+BEYOND_M = 240.0
+"""Length of the road ahead of the last frame."""
+
+Style = Literal["urban", "verge", "residential", "park", "rural", "industrial", "rail"]
+KERBLESS: tuple[Style, ...] = ("rural",)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a stretch of road.
+
+    Attributes:
+        style: what the place is like.
+        strips: (material, width in metres) outwards from the road's edge; the last goes on.
+        front_m: distance of house fronts, fences or hedges from the edge of the road.
+        footway_m: middle of the footway from the edge of the road; 0 if there is none.
+    """
+
+    style: Style
+    strips: tuple[tuple[int, float], ...]
+    front_m: float
+    footway_m: float
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of road from ``start_y`` to ``end_y``; ``left`` and ``right`` are its sides."""
+
+    start_y: float
+    end_y: float
+    left: Side
+    right: Side
+
+    def side(self, sign: int) -> Side:
+        """Give the right side for 1, the left one for -1."""
+        return self.right if sign > 0 else self.left
+
+
+@dataclass(frozen=True)
+class Junction:
+    """A road that crosses at ``y``, its direction turned by ``angle`` from the world's x axis."""
+
+    x: float
+    y: float
+    half_width: float
+    footway: float
+    angle: float
+    crosswalk: bool
+    lights: bool
+
+    @property
+    def reach(self) -> float:
+        """Half of the width with footways."""
+        return self.half_width + self.footway
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A lane; its direction is 1 for the ego vehicle's, -1 against it, 0 for parking."""
+
+    lateral: float
+    width: float
+    direction: int
+
+
+@dataclass(frozen=True)
+class Road:
+    """The road of one sequence.
+
+    Attributes:
+        middle, cosine: x of the middle and cosine of the heading every STEP_M from START_M.
+        end_y: where the tables end.
+        left_edge, right_edge: lateral of the kerbs; left is negative.
+        lanes: every lane; ``ego_lane`` is the one driven in.
+        kerb_m: height of footways above the road.
+        tram: lateral of a track in the road, or None.
+    """
+
+    middle: Float32
+    cosine: Float32
+    end_y: float
+    left_edge: float
+    right_edge: float
+    lanes: tuple[Lane, ...]
+    ego_lane: Lane
+    sections: tuple[Section, ...]
+    junctions: tuple[Junction, ...]
+    kerb_m: float
+    tram: float | None
+    markings: bool
+
+    def edge(self, sign: int) -> float:
+        """Distance of the kerb on the right (1) or left (-1) from the middle, positive."""
+        return self.right_edge if sign > 0 else -self.left_edge
+
+    def place(self, y: float, lateral: float) -> tuple[float, float]:
+        """Give x of a place and the road's heading there."""
+        row = min(max(int((y - START_M) / STEP_M), 0), len(self.middle) - 2)
+        cosine = float(self.cosine[row])
+        slope = (float(self.middle[row + 1]) - float(self.middle[row])) / STEP_M
+        heading = round(float(np.arctan(slope)), 3)
+        return float(self.middle[row]) + lateral / cosine, heading
+
+    def height(self, y: float, lateral: float) -> float:
+        """Give the height of the ground at a place, metres."""
+        sign = 1 if lateral > 0 else -1
+        if abs(lateral) < self.edge(sign):
+            return 0.0
+        for junction in self.junctions:
+            if abs(y - junction.y) < junction.half_width:
+                return 0.0
+        for section in self.sections:
+            if section.start_y <= y < section.end_y:
+                return 0.0 if section.side(sign).style in KERBLESS else self.kerb_m
+        return 0.0
+
+    def near_junction(self, y: float, margin: float) -> bool:
+        """Tell whether y is within ``margin`` of a crossing road or its footways."""
+        return any(abs(y - junction.y) < junction.reach + margin for junction in self.junctions)
+
+
+def make_road(seed: int, sequence: int, drive_m: float) -> Road:
+    """Lay out a road for a drive of ``drive_m`` metres."""
+    draw = Draw(seed, sequence, "road")
+    end_y = drive_m + BEYOND_M
+    middle, cosine = _course(draw, end_y)
+    mirrored = -1 if draw.chance(0.3) else 1  # left-hand traffic
+    lane_m = draw.uniform(2.9, 3.7)
+    own, opposite = draw.pick([(1, 1), (1, 1), (2, 2), (2, 1), (1, 0), (2, 0)])
+    tram_in_road = draw.chance(0.25)
+    lanes = []
+    lateral = 0.0 if opposite else -own * lane_m / 2
+    left = lateral
+    for _ in range(own):
+        lanes.append(Lane(mirrored * (lateral + lane_m / 2), lane_m, 1))
+        lateral += lane_m
+    right = lateral
+    if draw.chance(0.6):
+        lanes.append(Lane(mirrored * (right + 1.1), 2.2, 0))
+        right += 2.2
+    for index in range(opposite):
+        lanes.append(Lane(mirrored * -(index + 0.5) * lane_m, lane_m, -1))
+        left = -(index + 1) * lane_m
+    if draw.chance(0.5):
+        lanes.append(Lane(mirrored * (left - 1.1), 2.2, 0))
+        left -= 2.2
+    own_lanes = [lane for lane in lanes if lane.direction == 1]
+    ego_lane = draw.pick(own_lanes)
+    other = [lane for lane in lanes if lane.direction and lane is not ego_lane]
+    tram = draw.pick(other).lateral if tram_in_road and other else None
+    right, left = (right, left) if mirrored > 0 else (-left, -right)
+    junctions = _junctions(draw, end_y, middle)
+    return Road(
+        middle=middle, cosine=cosine, end_y=end_y, left_edge=left, right_edge=right,
+        lanes=tuple(lanes), ego_lane=ego_lane, sections=_sections(seed, sequence, end_y, junctions),
+        junctions=junctions, kerb_m=draw.uniform(0.1, 0.17), tram=tram,
+        markings=draw.chance(0.88),
+    )  # fmt: skip
+
+
+def _course(draw: Draw, end_y: float) -> tuple[Float32, Float32]:
+    """Two slow waves; their slope stays below 0.45."""
+    waves = []
+    if draw.chance(0.7):
+        for slope_limit in (0.28, 0.12):
+            period = draw.uniform(140, 420)
+            slope = draw.uniform(0.1, 1.0) * slope_limit
+            waves.append((slope, period, draw.uniform(0, 6.2831853)))
+    count = int((end_y - START_M) / 0.5) + 3
+    coarse = np.zeros(count)
+    slopes = np.zeros(count)
+    for index in range(count):
+        y = START_M + 0.5 * index
+        for slope, period, phase in waves:
+            rate = 6.283185307 / period
+            cosine, sine = cos_sin(rate * y + phase)
+            coarse[index] += slope / rate * sine
+            slopes[index] += slope * cosine
+    origin = coarse[int(-START_M / 0.5)]
+    steps = np.arange(int((end_y - START_M) / STEP_M)) * (STEP_M / 0.5)
+    whole = steps.astype(np.int64)
+    part = steps - whole
+    middle = coarse[whole] * (1 - part) + coarse[whole + 1] * part - origin
+    slope_fine = slopes[whole] * (1 - part) + slopes[whole + 1] * part
+    cosine_fine = 1.0 / np.sqrt(1.0 + slope_fine * slope_fine)
+    return middle.astype(np.float32), cosine_fine.astype(np.float32)
+
+
+def _junctions(draw: Draw, end_y: float, middle: Float32) -> tuple[Junction, ...]:
+    junctions = []
+    y = draw.uniform(14, 70)
+    while y < end_y - 40:
+        if draw.chance(0.8):
+            row = int((y - START_M) / STEP_M)
+            junctions.append(
+                Junction(
+                    x=float(middle[row]), y=y, half_width=draw.uniform(3.0, 7.0),
+                    footway=draw.uniform(1.6, 3.2), angle=draw.uniform(-0.2, 0.2),
+                    crosswalk=draw.chance(0.7), lights=draw.chance(0.6),
+                )
+            )  # fmt: skip
+        y += draw.uniform(50, 110)
+    return tuple(junctions)
+
+
+TOWNS: tuple[tuple[tuple[Style, float], ...], ...] = (
+    (("urban", 6), ("verge", 2), ("park", 1)),
+    (("residential", 5), ("verge", 2), ("urban", 1), ("park", 1)),
+    (("verge", 3), ("urban", 2), ("park", 2), ("industrial", 1)),
+    (("rural", 5), ("park", 1), ("residential", 2)),
+    (("industrial", 4), ("rail", 1), ("verge", 2), ("rural", 1)),
+)
+
+
+def _sections(
+    seed: int, sequence: int, end_y: float, junctions: tuple[Junction, ...]
+) -> tuple[Section, ...]:
+    draw = Draw(seed, sequence, "sections")
+    town = TOWNS[draw.integer(len(TOWNS))]
+    breaks = [START_M, *(junction.y for junction in junctions), end_y + 1]
+    sections: list[Section] = []
+    for start, end in pairwise(breaks):
+        parts = max(1, round((end - start) / draw.uniform(40, 90)))
+        cuts = [start + (end - start) * part / parts for part in range(parts + 1)]
+        sections += [
+            Section(
+                low, high, _side(draw, draw.pick_weighted(town)),
+                _side(draw, draw.pick_weighted(town)),
+            )
+            for low, high in pairwise(cuts)
+        ]  # fmt: skip
+    return tuple(sections)
+
+
+def _side(draw: Draw, style: Style) -> Side:
+    footway = draw.uniform(1.6, 4.2)
+    paving = draw.pick([PAVING, PAVING, PAVING_SECOND])
+    green = draw.pick([GRASS, GRASS, GRASS, SOIL, GRAVEL])
+    verge = draw.uniform(1.0, 2.6)
+    low = draw.pick([GRASS_LOW, GRASS_LOW, SOIL_LOW, GRAVEL_LOW])
+    if style == "urban":
+        footway = draw.uniform(2.2, 5.5)
+        return Side(style, ((paving, 60.0),), footway, footway * 0.55)
+    if style == "verge":
+        strips = ((green, verge), (paving, footway), (green, 60.0))
+        return Side(style, strips, verge + footway + draw.uniform(0, 4), verge + footway / 2)
+    if style == "residential":
+        strips3 = ((paving, footway), (draw.pick([GRASS, GRASS, SOIL, PAVING_SECOND]), 60.0))
+        return Side(style, strips3, footway + 0.15, footway / 2)
+    if style == "park":
+        strips4 = ((paving, footway), (green, 60.0))
+        return Side(style, strips4, footway + draw.uniform(0.3, 2), footway / 2)
+    if style == "industrial":
+        strips5 = ((paving, footway), (draw.pick([GRAVEL, PAVING_SECOND, SOIL]), 60.0))
+        return Side(style, strips5, footway + 0.3, footway / 2)
+    if style == "rail":
+        strips6 = ((draw.pick([paving, green]), 1.5), (GRAVEL, 7.0), (green, 60.0))
+        return Side(style, strips6, 10.0, 0.0)
+    return Side(style, ((low, verge * 2), (GRASS_LOW, 60.0)), verge * 2, 0.0)
+
+
+def lateral_table(road: Road) -> NDArray[np.uint8]:
+    """Give the material per section and lateral step: uint8 [sections, columns]."""
+    columns = int(2 * LATERAL_LIMIT_M / LATERAL_STEP_M)
+    lateral = (np.arange(columns) + 0.5) * LATERAL_STEP_M - LATERAL_LIMIT_M
+    table = np.full((len(road.sections), columns), LANE, np.uint8)
+    for row, section in zip(table, road.sections, strict=True):
+        for sign in (-1, 1):
+            outward = sign * lateral - road.edge(sign)
+            begin = 0.0
+            for material, width in section.side(sign).strips:
+                row[(outward >= begin) & (outward < begin + width)] = material
+                begin += width
+        for lane in road.lanes:
+            if lane.direction == 0:
+                row[np.abs(lateral - lane.lateral) < lane.width / 2] = LANE_PARKING
+    return table

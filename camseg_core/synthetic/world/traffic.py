@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who moves and who waits: vehicles in lanes, parked ones, two-wheelers, people, trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from camseg_core.synthetic.camera import cos_sin
+from camseg_core.synthetic.randomness import Draw
+from camseg_core.synthetic.world.road import Junction, Lane, Road
+from camseg_core.synthetic.world.scene import Motion, Pose
+from camseg_core.synthetic.world.vehicles import Workshop
+
+HALF_TURN = 3.14159265
+QUARTER_TURN = 1.57079633
+
+
+@dataclass
+class Traffic:
+    """Places everything that can move in one sequence.
+
+    Attributes:
+        speed_m_s: the ego vehicle's; ``drive_m`` is how far it gets.
+        taken: per lane lateral the stretches (from, to) that are occupied at the start.
+    """
+
+    road: Road
+    workshop: Workshop
+    draw: Draw
+    cast: frozenset[str]
+    speed_m_s: float
+    drive_m: float
+    taken: dict[float, list[tuple[float, float]]] = field(default_factory=dict)
+
+    def along(self, y: float, lateral: float, speed_m_s: float, backward: bool = False) -> Motion:
+        """Move along the road from y; backward faces the camera."""
+        road = self.road
+        turn = HALF_TURN if backward else 0.0
+        low, high = -35.0, road.end_y - 3
+
+        def motion(time_s: float) -> Pose:
+            place = min(max(y + speed_m_s * time_s, low), high)
+            x, heading = road.place(place, lateral)
+            return Pose(x, place, road.height(place, lateral), heading + turn)
+
+        return motion
+
+    def still(self, y: float, lateral: float, turn: float = 0.0) -> Pose:
+        """Stand at a place, turned from the road's direction."""
+        x, heading = self.road.place(y, lateral)
+        return Pose(x, y, self.road.height(y, lateral), heading + turn)
+
+    def across(self, junction: Junction, start: float, side: float, speed_m_s: float) -> Motion:
+        """Drive along a crossing road: ``start`` metres right of ours, ``side`` off its middle."""
+        cosine, sine = cos_sin(junction.angle)
+        turn = QUARTER_TURN - junction.angle if speed_m_s >= 0 else -QUARTER_TURN - junction.angle
+
+        def motion(time_s: float) -> Pose:
+            along = start + speed_m_s * time_s
+            x = junction.x + along * cosine - side * sine
+            y = junction.y + along * sine + side * cosine
+            return Pose(x, y, 0.0, turn)
+
+        return motion
+
+    def free(self, lane: Lane, y: float, length: float) -> bool:
+        """Take a stretch of a lane, if it is free."""
+        stretches = self.taken.setdefault(lane.lateral, [])
+        low, high = y - length / 2 - 2.5, y + length / 2 + 2.5
+        if any(low < end and start < high for start, end in stretches):
+            return False
+        stretches.append((low, high))
+        return True
+
+    def populate(self) -> None:
+        """Place all traffic, what has to be shown first."""
+        # The ego vehicle's own place, for as long as it drives, in its lane.
+        ego = self.road.ego_lane
+        self.taken[ego.lateral] = [(-60.0, 9.0)]
+        if "train" in self.cast and self.road.tram is not None:
+            self._train_in_road(self.road.tram)
+        for kind, length in (("bus", 13.0), ("truck", 10.0)):
+            if kind in self.cast:
+                self._place_large(kind, length)
+        self._fill_lanes()
+        self._park()
+        for junction in self.road.junctions:
+            self._crossing_traffic(junction)
+        self._two_wheelers()
+        self._people()
+
+    def _lane_speed(self, lane: Lane) -> float:
+        if lane.direction < 0:
+            return -max(4.0, self.speed_m_s * 0.9)
+        return self.speed_m_s if lane is self.road.ego_lane else self.speed_m_s * 0.85
+
+    def _train_in_road(self, lateral: float) -> None:
+        draw = self.draw
+        lane = next(lane for lane in self.road.lanes if lane.lateral == lateral)
+        parts = draw.pick([2, 3, 3, 4])
+        # Its near end is a few car lengths ahead; opposite ones are still further on.
+        start = draw.uniform(12, 26) + (self.drive_m if lane.direction < 0 else 0) + parts * 4.6
+        speed = draw.pick([0.0, 1.0]) * self._lane_speed(lane) * 0.8
+        self.workshop.add_train(
+            self.along(start, lateral, speed, backward=lane.direction < 0), parts
+        )
+        self.taken.setdefault(lateral, []).append((-60.0, start + parts * 5.5 + 4))
+
+    def add_side_train(self, lateral: float) -> None:
+        """Place a train on a track beside the road."""
+        draw = self.draw
+        parts = draw.pick([3, 4, 5])
+        speed = draw.pick([0.0, -8.0, 9.0])
+        start = draw.uniform(18, 45) + (self.drive_m * 0.5 if speed else 0.0)
+        self.workshop.add_train(self.along(start, lateral, speed, backward=speed < 0), parts)
+
+    def _place_large(self, kind: str, length: float) -> None:
+        """Place a bus or truck ahead in a lane, oncoming, or parked."""
+        draw, road = self.draw, self.road
+        add = self.workshop.add_bus if kind == "bus" else self.workshop.add_truck
+        for _ in range(12):
+            lane = draw.pick(road.lanes)
+            near = draw.uniform(11, 24) + length / 2
+            y = near if lane.direction > 0 else near + self.drive_m * draw.uniform(0.6, 1.6)
+            if road.near_junction(y, 4) and lane.direction == 0:
+                continue
+            if not self.free(lane, y, length):
+                continue
+            if lane.direction == 0:
+                backward = lane.lateral * road.ego_lane.lateral < 0 and draw.chance(0.8)
+                add(self.still(y, lane.lateral, HALF_TURN if backward else 0.0), False)
+            else:
+                speed = self._lane_speed(lane)
+                add(self.along(y, lane.lateral, speed, lane.direction < 0), True)
+            return
+        # No room in a lane: it waits in a crossing road or on the verge.
+        lateral = road.edge(1) + 2.0
+        add(self.still(draw.uniform(20, 40), lateral), False)
+
+    def _fill_lanes(self) -> None:
+        draw = self.draw
+        density = draw.uniform(0.1, 0.55)
+        for lane in self.road.lanes:
+            if lane.direction == 0:
+                continue
+            y = draw.uniform(10, 20)
+            while y < self.road.end_y - 120:
+                if draw.chance(density) and self.free(lane, y, 4.8):
+                    speed = self._lane_speed(lane)
+                    wobble = draw.uniform(-0.25, 0.25)
+                    motion = self.along(y, lane.lateral + wobble, speed, lane.direction < 0)
+                    roll = draw.uniform()
+                    if roll < 0.82:
+                        self.workshop.add_car(motion, True)
+                    elif roll < 0.9:
+                        self.workshop.add_two_wheeler(motion, motor=True, ridden=True)
+                    elif self.free(lane, y + 6, 6.0):
+                        self.workshop.add_truck(motion, True)
+                y += draw.uniform(9, 26)
+
+    def _park(self) -> None:
+        draw = self.draw
+        for lane in self.road.lanes:
+            if lane.direction != 0:
+                continue
+            density = draw.uniform(0.3, 0.95)
+            sign = 1 if lane.lateral > 0 else -1
+            same = sign * self.road.ego_lane.lateral > 0
+            y = -12.0
+            while y < self.road.end_y - 130:
+                clear = not self.road.near_junction(y, 4)
+                if clear and draw.chance(density) and self.free(lane, y, 1.2):
+                    turn = 0.0 if same or draw.chance(0.25) else HALF_TURN
+                    pose = self.still(y, lane.lateral + draw.uniform(-0.15, 0.15), turn)
+                    self.workshop.add_car(pose, draw.chance(0.1))
+                y += draw.uniform(5.4, 7.0)
+
+    def _crossing_traffic(self, junction: Junction) -> None:
+        draw = self.draw
+        speed = draw.uniform(4, 9) * draw.sign()
+        # Waiting vehicles on both arms, and one that crosses well ahead of the ego vehicle.
+        for sign in (-1, 1):
+            if draw.chance(0.6):
+                distance = self.road.edge(sign) + draw.uniform(4.5, 8)
+                side = sign * min(junction.half_width - 1.2, 1.8)
+                motion = self.across(junction, sign * distance, side, 0.0)
+                pose = motion(0.0)
+                turned = pose._replace(heading=pose.heading + (HALF_TURN if sign > 0 else 0.0))
+                self.workshop.add_car(turned, True)
+        if junction.y - self.drive_m > 12 and draw.chance(0.7):
+            start = -speed * draw.uniform(0.3, 2.5)
+            side = (-1 if speed > 0 else 1) * min(junction.half_width - 1.2, 1.8)
+            motion = self.across(junction, start, side, speed)
+            roll = draw.uniform()
+            if roll < 0.6:
+                self.workshop.add_car(motion, True)
+            else:
+                self.workshop.add_two_wheeler(motion, motor=roll < 0.8, ridden=True)
+
+    def _two_wheelers(self) -> None:
+        draw, road = self.draw, self.road
+        for kind, motor in (("rider", False), ("motorcyclist", True)):
+            count = draw.pick([1, 1, 2, 3]) if kind in self.cast else draw.pick([0, 0, 1])
+            for _ in range(count):
+                lane = draw.pick([lane for lane in road.lanes if lane.direction])
+                outward = 1 if lane.lateral > 0 else -1
+                lateral = lane.lateral + outward * lane.width * draw.uniform(0.2, 0.42)
+                if lane.direction > 0:
+                    y = draw.uniform(8, 22)
+                    speed = self.speed_m_s * draw.uniform(0.85, 1.0)
+                else:
+                    y = draw.uniform(14, 40) + self.drive_m * 0.6
+                    speed = -draw.uniform(3, 7)
+                if self.free(Lane(lateral, 1, 1), y, 2.0):
+                    motion = self.along(y, lateral, speed, lane.direction < 0)
+                    self.workshop.add_two_wheeler(motion, motor, ridden=True)
+        for kind, motor in (("bicycle", False), ("motorcycle", True)):
+            count = 2 + draw.integer(6) if kind in self.cast else draw.pick([0, 0, 1, 2])
+            sign = draw.sign()
+            y = draw.uniform(8, 16) + self.drive_m * draw.uniform(0.2, 0.6)
+            lateral = sign * (road.edge(sign) + draw.uniform(0.6, 1.3))
+            turn = draw.pick([0.0, QUARTER_TURN, 0.7, -0.6])
+            for _ in range(count):
+                if not road.near_junction(y, 0.5):
+                    pose = self.still(y, lateral, turn + draw.uniform(-0.15, 0.15))
+                    self.workshop.add_two_wheeler(pose, motor, ridden=False)
+                y += draw.uniform(0.9, 2.4)
+
+    def _people(self) -> None:
+        draw, road = self.draw, self.road
+        density = draw.uniform(0.1, 0.8)
+        for section in road.sections:
+            for sign in (-1, 1):
+                side = section.side(sign)
+                middle = side.footway_m or 1.0
+                busy = density * (1.0 if side.footway_m else 0.15)
+                y = max(section.start_y, 4.0) + draw.uniform(0, 8)
+                while y < min(section.end_y, road.end_y - 150):
+                    if draw.chance(busy):
+                        self._group(y, sign * (road.edge(sign) + middle), 0.8)
+                    y += draw.uniform(3, 14)
+        if "person" in self.cast:  # some for certain, and near
+            for _ in range(1 + draw.integer(3)):
+                sign = draw.sign()
+                y = draw.uniform(8, 20) + self.drive_m * draw.uniform(0.2, 0.7)
+                self._group(y, sign * (road.edge(sign) + draw.uniform(0.7, 2.0)), 0.4)
+        for junction in road.junctions:
+            if junction.y - self.drive_m > 9 and draw.chance(0.6):
+                for _ in range(1 + draw.integer(4)):
+                    self._cross_road(junction)
+
+    def _group(self, y: float, lateral: float, spread: float) -> None:
+        draw = self.draw
+        walking = draw.chance(0.65)
+        speed = draw.uniform(0.7, 1.7) * draw.sign()
+        turn = draw.uniform(0, 6.28)
+        for _ in range(draw.pick([1, 1, 1, 2, 2, 3, 4])):
+            place = y + draw.uniform(-1, 1)
+            beside = lateral + draw.uniform(-spread, spread)
+            child = draw.chance(0.12)
+            if walking:
+                self.workshop.add_person(self.along(place, beside, speed, speed < 0), child)
+            else:
+                pose = self.still(place, beside, turn + draw.uniform(-1, 1))
+                self.workshop.add_person(pose, child)
+
+    def _cross_road(self, junction: Junction) -> None:
+        """Let somebody walk over the road in front of a junction."""
+        draw, road = self.draw, self.road
+        y = junction.y - junction.reach - draw.uniform(0.8, 3.2)
+        speed = draw.uniform(0.8, 1.7) * draw.sign()
+        x, _ = road.place(y, 0.0)
+        start = draw.uniform(road.left_edge - 1, road.right_edge + 1)
+        heading = QUARTER_TURN if speed > 0 else -QUARTER_TURN
+
+        def motion(time_s: float) -> Pose:
+            lateral = start + speed * time_s
+            return Pose(x + lateral, y, road.height(y, lateral), heading)
+
+        self.workshop.add_person(motion)

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The world of one sequence: road, scene, camera mount and the ego vehicle's drive."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.randomness import Draw
+from camseg_core.synthetic.textures.atlas import TextureAtlas
+from camseg_core.synthetic.world.cast import make_cast
+from camseg_core.synthetic.world.population import Population
+from camseg_core.synthetic.world.road import GRASS, GRAVEL, Road, Section, Side, make_road
+from camseg_core.synthetic.world.roadside import Roadside
+from camseg_core.synthetic.world.scene import Scene, SceneBuilder
+from camseg_core.synthetic.world.traffic import Traffic
+from camseg_core.synthetic.world.vehicles import Workshop
+
+FRAME_INTERVAL_S = 0.1
+
+LEAVES = (
+    (0.09, 0.17, 0.04), (0.14, 0.24, 0.06), (0.05, 0.1, 0.04), (0.2, 0.26, 0.08),
+    (0.34, 0.2, 0.05), (0.32, 0.1, 0.04), (0.3, 0.26, 0.16), (0.12, 0.16, 0.12),
+)  # fmt: skip
+GRASSES = (
+    (0.12, 0.2, 0.05), (0.2, 0.27, 0.08), (0.34, 0.3, 0.14), (0.26, 0.22, 0.12), (0.08, 0.13, 0.05),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """What one sequence shows.
+
+    Attributes:
+        road, scene: what there is.
+        grass: colour of the grass, linear RGB.
+        track_m: lateral of a track, or None.
+        lamps: (x, y) of street lamps, world metres.
+        speed_m_s, acceleration_m_s2: the ego vehicle's at the first frame.
+    """
+
+    road: Road
+    scene: Scene
+    grass: tuple[float, float, float]
+    track_m: float | None
+    lamps: tuple[tuple[float, float], ...]
+    speed_m_s: float
+    acceleration_m_s2: float
+    _mount: Camera
+    _lateral: float
+    _yaw_offset: float
+
+    def camera(self, place: int) -> Camera:
+        """Give the camera of the sequence's frame ``place``, from 0."""
+        time_s = place * FRAME_INTERVAL_S
+        y = _travelled(self.speed_m_s, self.acceleration_m_s2, time_s)
+        x, heading = self.road.place(y, self._lateral)
+        # The suspension moves the view a little.
+        sway = round(math.sin(time_s * 4.1), 9) * 0.004
+        return dataclasses.replace(
+            self._mount,
+            position_m=(x, y, self._mount.position_m[2]),
+            yaw_rad=heading + self._yaw_offset,
+            pitch_rad=self._mount.pitch_rad + sway,
+        )
+
+
+def make_world(
+    seed: int, sequence: int, width: int, height: int, frames: int, atlas: TextureAtlas
+) -> World:
+    """Build the world of a sequence."""
+    cast = make_cast(seed, sequence)
+    draw = Draw(seed, sequence, "drive")
+    speed = draw.uniform(3.0, 14.0)
+    acceleration = draw.uniform(-0.8, 1.2)
+    drive_m = max(2.0, _travelled(speed, acceleration, frames * FRAME_INTERVAL_S))
+    road, rail_side = _road_with_track(seed, sequence, drive_m, "train" in cast)
+    builder = SceneBuilder()
+    leaves = draw.near(draw.pick(LEAVES), 0.3)
+    grass = draw.near(draw.pick(GRASSES), 0.3)
+    roadside = Roadside(builder, atlas, Draw(seed, sequence, "roadside"), leaves, grass)
+    near: dict[int, str] = {}
+    line = Draw(seed, sequence, "lines")
+    side = line.sign()
+    if "wall" in cast:
+        near[side] = "wall"
+    if "fence" in cast:
+        near[-side] = "fence"
+    if rail_side and near.get(rail_side):
+        near = {-sign: kind for sign, kind in near.items()} if len(near) == 1 else near
+    population = Population(road, roadside, Draw(seed, sequence, "population"), cast, drive_m, near)
+    workshop = Workshop(builder, atlas, Draw(seed, sequence, "vehicles"))
+    traffic = Traffic(road, workshop, Draw(seed, sequence, "traffic"), cast, speed, drive_m)
+    traffic.populate()
+    track = road.tram
+    if rail_side:
+        track = rail_side * (road.edge(rail_side) + 1.5 + 3.5)
+        traffic.add_side_train(track)
+    population.populate()
+    return World(
+        road=road, scene=builder.finish(), grass=grass, track_m=track,
+        lamps=tuple(roadside.lamps), speed_m_s=speed, acceleration_m_s2=acceleration,
+        _mount=_mount(seed, sequence, width, height),
+        _lateral=road.ego_lane.lateral + draw.uniform(-0.35, 0.35),
+        _yaw_offset=draw.uniform(-0.06, 0.06),
+    )  # fmt: skip
+
+
+def _travelled(speed: float, acceleration: float, time_s: float) -> float:
+    """Metres after ``time_s``; a vehicle that brakes stops, and none gets faster than 18 m/s."""
+    if acceleration < 0:
+        time_s = min(time_s, -speed / acceleration)
+    else:
+        rising = min(time_s, (18.0 - speed) / max(acceleration, 1e-6))
+        top = speed + acceleration * rising
+        return speed * rising + 0.5 * acceleration * rising * rising + top * (time_s - rising)
+    return speed * time_s + 0.5 * acceleration * time_s * time_s
+
+
+def _road_with_track(seed: int, sequence: int, drive_m: float, train: bool) -> tuple[Road, int]:
+    """Lay out the road; for a train beside it one side becomes a railway, whose sign is given."""
+    road = make_road(seed, sequence, drive_m)
+    if not train or road.tram is not None:
+        return road, 0
+    draw = Draw(seed, sequence, "railway")
+    other = [lane for lane in road.lanes if lane.direction and lane is not road.ego_lane]
+    if other and draw.chance(0.5):
+        return dataclasses.replace(road, tram=draw.pick(other).lateral), 0
+    sign = draw.sign()
+    bed, verge = draw.pick([GRAVEL, GRAVEL, GRASS]), draw.pick([GRASS, GRAVEL])
+    rail = Side("rail", ((verge, 1.5), (bed, 7.0), (GRASS, 60.0)), 10.0, 0.0)
+    sections = tuple(
+        Section(
+            section.start_y, section.end_y,
+            rail if sign < 0 else section.left, rail if sign > 0 else section.right,
+        )
+        for section in road.sections
+    )  # fmt: skip
+    return dataclasses.replace(road, sections=sections), sign
+
+
+def _mount(seed: int, sequence: int, width: int, height: int) -> Camera:
+    """Draw where the camera is mounted and what its lens is like."""
+    draw = Draw(seed, sequence, "camera")
+    longer = max(width, height)
+    field_of_view = draw.uniform(0.95, 1.5)  # rad over the longer side
+    focal = round(longer / 2 / round(math.tan(field_of_view / 2), 9), 3)
+    return Camera(
+        width=width, height=height, focal_px=focal,
+        center_x=width / 2 + round(draw.uniform(-0.02, 0.02) * width, 3),
+        center_y=height / 2 + round(draw.uniform(-0.04, 0.04) * height, 3),
+        position_m=(0.0, 0.0, round(draw.uniform(1.15, 2.2), 4)), yaw_rad=0.0,
+        pitch_rad=round(draw.uniform(-0.04, 0.1), 5),
+    )  # fmt: skip

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a synthetic drive into the folders of a data set, whole or not at all.
+
+Frames are written into a hidden folder below the data set's and moved to their places at the end;
+then ``synthetic.json`` says what is there. Several drives (splits, conditions, seeds) may share a
+folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.data.sample import CONDITIONS
+from camseg_core.errors import CamsegError
+from camseg_core.images.drawing import encode_jpeg
+from camseg_core.labels import CITYSCAPES
+from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.drive import GENERATOR_VERSION, SyntheticDrive
+from camseg_core.synthetic.layouts import DRIVE_LAYOUTS, SPLITS, DriveLayout, FramePlace
+from camseg_core.system.files import write_bytes
+from camseg_core.system.progress import progress_bar
+
+MANIFEST = "synthetic.json"
+DEFAULT_SIZE = (512, 256)
+
+
+@dataclass(frozen=True)
+class WrittenDrive:
+    """One drive of a folder, as `MANIFEST` lists it.
+
+    Attributes:
+        generator_version: of the world; other versions have other labels.
+        seed, condition, split, width, height, frames, frames_per_sequence: what was asked for.
+        labels_sha256: see `labels_sha256`.
+    """
+
+    generator_version: int
+    seed: int
+    condition: str
+    split: str
+    width: int
+    height: int
+    frames: int
+    frames_per_sequence: int
+    labels_sha256: str
+
+
+def labels_sha256(masks: Iterable[NDArray[np.uint8]]) -> str:
+    """Hash class ids, uint8 [H, W] each: sha256 over every mask's "W H " and its bytes.
+
+    The ids themselves are hashed, not PNG files, whose bytes depend on the encoder's version.
+    """
+    digest = hashlib.sha256()
+    for mask in masks:
+        _hash_mask(digest, mask)
+    return digest.hexdigest()
+
+
+def write_drive(
+    out: Path, frames: int, seed: int, size: tuple[int, int] = DEFAULT_SIZE,
+    condition: str = "clear", layout: str = "cityscapes", split: str = "train",
+    frames_per_sequence: int = 20,
+) -> WrittenDrive:  # fmt: skip
+    """Write ``frames`` frames of a drive below ``out``.
+
+    Args:
+        out: a new or empty folder, or one that this function filled in the same layout.
+        frames: how many, from the drive's first one on.
+        seed: of the drive.
+        size: (width, height) in pixels.
+        condition: one of `camseg_core.data.sample.CONDITIONS`.
+        layout: one of `DRIVE_LAYOUTS`.
+        split: one of `SPLITS`.
+        frames_per_sequence: frames of one world.
+
+    Raises:
+        CamsegError: a value out of its range, a folder that holds other data or this drive
+            already, or a file that cannot be written.
+    """
+    drive = SyntheticDrive(seed, *size, condition, frames_per_sequence)
+    if type(frames) is not int or frames < 1:
+        raise CamsegError(f"{frames} frames: a whole number of at least 1 is needed")
+    if layout not in DRIVE_LAYOUTS:
+        raise CamsegError(f"layout {layout!r}: one of {', '.join(DRIVE_LAYOUTS)} is needed")
+    if split not in SPLITS:
+        raise CamsegError(f"split {split!r}: one of {', '.join(SPLITS)} is needed")
+    earlier = _read_manifest(out, layout)
+    work = out / f".synthetic-{uuid4().hex}"
+    try:
+        work.mkdir(parents=True)
+        digest = _write_frames(work, drive, frames, DRIVE_LAYOUTS[layout], split)
+        os.sync()  # once for all, where a sync a file would cost more than drawing it
+        _move_into_place(work, out)
+    except OSError as error:
+        raise CamsegError(f"cannot write below {out}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    written = WrittenDrive(
+        GENERATOR_VERSION, seed, condition, split, *size, frames, frames_per_sequence, digest
+    )
+    manifest = {"layout": layout, "drives": [*earlier, asdict(written)]}
+    write_bytes(out / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
+    return written
+
+
+def _write_frames(
+    work: Path, drive: SyntheticDrive, frames: int, layout: DriveLayout, split: str
+) -> str:
+    """Write frames one by one; give the hash of their labels."""
+    digest = hashlib.sha256()
+    cameras: list[Camera] = []
+    folders: set[Path] = set()
+    with progress_bar(frames, "frame", "synth") as bar:
+        for index in range(frames):
+            sequence, number = divmod(index, drive.frames_per_sequence)
+            place = FramePlace(drive.seed, drive.condition, split, sequence, number)
+            frame = drive.frame(index)
+            _hash_mask(digest, frame.class_ids)
+            files = layout.frame_files(frame, place)
+            cameras.append(frame.camera)
+            if number == drive.frames_per_sequence - 1 or index == frames - 1:
+                files.update(layout.sequence_files(cameras, place))
+                cameras = []
+            for name, content in files.items():
+                path = work / name
+                if path.parent not in folders:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    folders.add(path.parent)
+                path.write_bytes(content)
+            bar.update()
+    return digest.hexdigest()
+
+
+def _hash_mask(digest: Any, mask: NDArray[np.uint8]) -> None:
+    height, width = mask.shape
+    digest.update(f"{width} {height} ".encode())
+    digest.update(np.ascontiguousarray(mask).tobytes())
+
+
+def _read_manifest(out: Path, layout: str) -> list[dict[str, Any]]:
+    """Give the drives that are in ``out`` already.
+
+    Raises:
+        CamsegError: it holds something else.
+    """
+    if not os.path.exists(out):  # pathlib's raises where a name is too long
+        return []
+    if not out.is_dir():
+        raise CamsegError(f"{out} is a file; a folder is needed")
+    path = out / MANIFEST
+    try:
+        others = [entry.name for entry in out.iterdir() if not entry.name.startswith(".synthetic-")]
+        if not others:
+            return []
+        if MANIFEST not in others:
+            raise CamsegError(
+                f"{out} holds other data ({sorted(others)[0]}) and no {MANIFEST}; "
+                "give a new or empty folder"
+            )
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found, drives = content["layout"], list(content["drives"])
+        versions = {drive["generator_version"] for drive in drives}
+    except OSError as error:
+        raise CamsegError(f"cannot read {out}: {error.strerror or error}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise CamsegError(f"{path} is not what this program wrote: {error!r}") from error
+    if found != layout:
+        raise CamsegError(f"{out} holds a drive in the layout {found}; give another folder")
+    if versions - {GENERATOR_VERSION}:
+        raise CamsegError(
+            f"{out} holds a drive of generator version {sorted(versions)[0]}, this is version "
+            f"{GENERATOR_VERSION}; give another folder"
+        )
+    return drives
+
+
+def _move_into_place(work: Path, out: Path) -> None:
+    """Move what was written into ``out``, merging folders; a file that is there already stops it.
+
+    Raises:
+        CamsegError: a file of that name is there; nothing was moved.
+    """
+    files = sorted(path for path in work.rglob("*") if path.is_file())
+    names = [path.relative_to(work) for path in files]
+    for name in names:
+        if os.path.exists(out / name):
+            raise CamsegError(
+                f"{out / name} is there already; give another folder, seed, condition or split"
+            )
+    for path, name in zip(files, names, strict=True):
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+
+
+CELL_SIZE = (320, 160)
+SHOWN_SEED = 42
+SHOWN_FRAMES = (27, 47)
+
+
+def contact_sheet(
+    seed: int, size: tuple[int, int] = CELL_SIZE, frames: tuple[int, ...] = SHOWN_FRAMES
+) -> NDArray[np.uint8]:
+    """Draw a column per condition and, per frame, a row of images above one of class colours.
+
+    Args:
+        seed: of the drive.
+        size: (width, height) of a cell in pixels.
+        frames: indices of the frames to show.
+
+    Returns:
+        RGB uint8 [2 x frames x height, 5 x width, 3].
+
+    Raises:
+        CamsegError: a value out of its range.
+    """
+    rows = []
+    drives = [SyntheticDrive(seed, *size, condition) for condition in CONDITIONS]
+    for index in frames:
+        shown = [drive.frame(index) for drive in drives]
+        rows.append(np.hstack([frame.image for frame in shown]))
+        rows.append(np.hstack([CITYSCAPES.color_image(frame.class_ids) for frame in shown]))
+    return np.vstack(rows)
+
+
+def write_contact_sheet(path: Path, seed: int = SHOWN_SEED) -> None:
+    """Write `contact_sheet` as a JPEG file.
+
+    Raises:
+        CamsegError: the file cannot be written.
+    """
+    write_bytes(path, encode_jpeg(contact_sheet(seed)))

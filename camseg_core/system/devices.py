@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What figures were taken on, in words that can stand beside them."""
+
+from __future__ import annotations
+
+import gc
+import os
+import platform
+import re
+from pathlib import Path
+
+import torch
+
+from camseg_core.errors import CamsegError
+
+
+def describe_machine() -> str:
+    """Name processor, cores and memory, e.g. ``Intel(R) Xeon(R) Processor, 2 cores, 24 GiB``."""
+    memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0))
+    return f"{_processor()}, {cores} cores, {round(memory_bytes / 2**30)} GiB"
+
+
+def describe_device(device: torch.device) -> str:
+    """Name a torch device: the card's name, or ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:  # not on Linux
+        pass
+    return platform.processor() or platform.machine()
+
+
+_CPU_ALLOCATOR = "DefaultCPUAllocator"
+_DEVICE_WORDS = ("CUDA", "cuDNN", "CUBLAS", "cuFFT", "NVRTC", "device-side assert")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that memory is short, of the device or of the host."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
+
+
+def is_device_failure(error: BaseException) -> bool:
+    """Tell whether the device cannot be used any more by this process.
+
+    After most CUDA errors every later call fails too, so that only a new process helps.
+    """
+    if is_out_of_memory(error):
+        return False
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and any(word in text for word in _DEVICE_WORDS)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what is no longer used."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def allocated_bytes(device: torch.device) -> int | None:
+    """Give the bytes that torch holds on a CUDA device, None on another one."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+
+
+def find_device(name: str) -> torch.device:
+    """Give the torch device called ``name``.
+
+    Raises:
+        CamsegError: the name is unknown, or this machine has no such device.
+    """
+    match = re.fullmatch(r"cpu|cuda(?::(\d+))?", name)
+    if match is None:
+        raise CamsegError(f"unknown device {name!r}; cpu, cuda or cuda:N is possible")
+    if name != "cpu":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(match[1] or 0) >= count:
+            raise CamsegError(
+                f"device {name!r} was asked for, but torch sees {count} CUDA devices here; "
+                "use --device cpu, or install a CUDA build of torch and its driver"
+            )
+    return torch.device(name)

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that are whole or absent (write beside, fsync, rename), and their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import yaml
+
+from camseg_core.errors import CamsegError
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML's safe loader, which alone would let the last of two equal keys win in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file as plain data.
+
+    Raises:
+        CamsegError: unreadable, no YAML, or a key stands twice; with the line where it is known.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    return parse_yaml(content, str(path))
+
+
+def parse_yaml(content: bytes | str, source: str) -> Any:
+    """Read YAML as plain data; ``source`` begins the message of an error.
+
+    Raises:
+        CamsegError: see `read_yaml`.
+    """
+    try:
+        return _UniqueKeyLoader(content).get_single_data()
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise CamsegError(f"{source}{line}: not YAML: {error.problem}") from error
+    # Besides its own errors: bad encodings, keys that are lists, senseless dates, endless nesting.
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise CamsegError(f"{source}: not YAML: {reason}") from error
+
+
+# There is no other way to ask for the mask; at import no other thread makes files meanwhile.
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+NEW_FILE_MODE = 0o666 & ~_UMASK
+"""Permissions that the user's shell gives a new file."""
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it becomes ``path``, on error it vanishes.
+
+    The temporary name keeps the suffix of ``path``, because writers choose a format by it.
+
+    Raises:
+        CamsegError: the folder cannot be written, or the disk is full.
+    """
+    if not path.name:
+        raise CamsegError(f"cannot write {path}: that is a folder, a file name is needed")
+    suffix = path.suffix if len(path.suffix) < 32 else ""
+    temporary = path.parent / f".{uuid4().hex}{suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.chmod(NEW_FILE_MODE)  # safetensors would let nobody else read its files
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise CamsegError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` so that a reader finds the old file or the whole new one.
+
+    Raises:
+        CamsegError: the folder cannot be written, or the disk is full.
+    """
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Give the sha256 of the bytes of ``path`` as 64 lower-case hexadecimal digits.
+
+    Raises:
+        CamsegError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    return digest.hexdigest()

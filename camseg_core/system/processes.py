@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Processes that torchrun started: how many, which one this is, and waiting for each other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch.distributed as dist
+
+from camseg_core.errors import TERMINATED, CamsegError
+
+Value = TypeVar("Value")
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for each other; torchrun ends all of them when one fails."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process among those of one torchrun.
+
+    Attributes:
+        rank: 0 to ``world_size`` - 1.
+        world_size: number of processes on all machines; 1 without torchrun.
+        local_rank: its number on this machine, which chooses its CUDA device.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+
+    @classmethod
+    def from_environment(cls) -> Place:
+        """Read what torchrun set.
+
+        Raises:
+            CamsegError: a variable is no number, or the rank is not below the world size.
+        """
+        place = cls(_number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0))
+        if not 0 <= place.rank < place.world_size:
+            raise CamsegError(
+                f"RANK is {place.rank} and WORLD_SIZE {place.world_size}; ranks count from 0 to "
+                "one less: start with torchrun, or unset both"
+            )
+        return place
+
+    @property
+    def is_first(self) -> bool:
+        """True for the one process that prints and writes what all share."""
+        return self.rank == 0
+
+    def device(self, name: str) -> str:
+        """Give this process's device: ``cuda`` is its own card where there are several."""
+        return f"cuda:{self.local_rank}" if name == "cuda" and self.world_size > 1 else name
+
+
+@contextmanager
+def process_group(place: Place, backend: str = "gloo") -> Iterator[None]:
+    """Join the processes of one torchrun; nothing to do for a single one.
+
+    On success all wait for each other at the end, so that what follows sees the files of all.
+    Inside of another use it joins nothing anew: processes meet once in a torchrun.
+
+    Raises:
+        CamsegError: the processes cannot reach each other.
+    """
+    if place.world_size == 1:
+        yield
+        return
+    if dist.is_initialized():
+        yield
+        dist.barrier()
+        return
+    try:
+        dist.init_process_group(backend, timeout=PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise CamsegError(
+            f"cannot join {place.world_size} processes: {error}; start them with torchrun"
+        ) from error
+    try:
+        yield
+        dist.barrier()
+    finally:
+        dist.destroy_process_group()
+
+
+def agreed(value: Value, place: Place) -> Value:
+    """Give the first process's ``value`` to all, within `process_group`."""
+    shared = [value]
+    if place.world_size > 1:
+        dist.broadcast_object_list(shared)
+    return shared[0]
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise CamsegError(f"{name} is {text!r} in the environment; torchrun sets a whole number")
+    return int(text)
+
+
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set in processes of torchrun, which may hang in a collective operation and must die at once."""
+
+
+@contextmanager
+def termination_unwinds() -> Iterator[None]:
+    """Turn SIGTERM into `SystemExit` of status 143, in the main thread and not under torchrun."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or TORCHRUN in os.environ:
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, earlier)

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check the content of files and settings against dataclasses; errors name the bad value's path."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from camseg_core.errors import CamsegError
+
+T = TypeVar("T")
+
+_MOST_SHOWN = 60
+"""Characters of a bad value that a message shows."""
+
+
+def parse(kind: type[T], content: Any, source: str) -> T:
+    """Make a ``kind`` of content as JSON or YAML has it: nothing is guessed, nothing is ignored.
+
+    Args:
+        kind: a dataclass, or any other annotation that pydantic knows.
+        content: dictionaries, lists and plain values.
+        source: what the content is, for messages: usually the path of the file.
+
+    Raises:
+        CamsegError: one line with ``source``, the path of the first bad value, the value and the
+            rule. What a dataclass's ``__post_init__`` refuses is told the same way.
+    """
+    try:
+        text = json.dumps(content)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CamsegError(f"{source}: only plain values are allowed: {error}") from error
+    return parse_json(kind, text, source)
+
+
+def parse_json(kind: type[T], text: str | bytes, source: str) -> T:
+    """Make a ``kind`` of JSON text; see `parse`.
+
+    Raises:
+        CamsegError: the text is not JSON, or a value is not what ``kind`` says.
+    """
+    try:
+        checked: T = _adapter(kind).validate_json(_wrapped(text))[0]
+        return checked
+    except ValidationError as error:
+        raise CamsegError(f"{source}: {_first_problem(error)}") from error
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    # A configuration is handed on to plain dataclasses only from something that is none itself.
+    return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid", strict=True))
+
+
+def _wrapped(text: str | bytes) -> bytes:
+    encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    return b"[" + encoded + b"]"
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    problem = problems[0]
+    where = _path(problem["loc"][1:])
+    cause = problem.get("ctx", {}).get("error")
+    if problem["type"] == "json_invalid":
+        text = problem["msg"]
+    elif isinstance(cause, CamsegError):
+        text = f"{where}: {cause}" if where else str(cause)
+    elif problem["type"] == "unexpected_keyword_argument":
+        text = f"{where} is not known"
+    elif problem["type"] == "missing":
+        text = f"{where} is missing"
+    else:
+        value = json.dumps(problem["input"], default=str)
+        shown = value if len(value) <= _MOST_SHOWN else value[: _MOST_SHOWN - 3] + "..."
+        rule = problem["msg"][:1].lower() + problem["msg"][1:]
+        text = f"{where or 'the content'} is {shown}: {rule}"
+    more = len(problems) - 1
+    return " ".join(text.split()) + (f" (and {more} more)" if more else "")
+
+
+def _path(location: Sequence[int | str]) -> str:
+    """Write a location as ``frames[3].score``."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights: load, save, convert, describe, download and verify; the bundled weights."""

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tell what a weights file is, without building a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from camseg_core.errors import CamsegError
+from camseg_core.models.presets import PRESETS
+from camseg_core.system.files import sha256_of_file
+from camseg_core.weights.camseg_format import (
+    parse_description,
+    read_safetensors_header,
+    shipped_hashes,
+    shipped_path,
+)
+from camseg_core.weights.loading import load_model, published_pair, random_model
+from camseg_core.weights.published_format import (
+    infer_autoencoder,
+    infer_transformer,
+    published_name,
+    read_autoencoder,
+    read_transformer,
+)
+from camseg_core.weights.unpickling import is_torch_file, load_without_code
+
+
+def describe_weights(source: str) -> Iterator[str]:
+    """Describe a file, a folder or a preset, line by line.
+
+    Raises:
+        CamsegError: there is none, or it cannot be read.
+    """
+    if source in shipped_hashes():
+        yield from describe_weights(str(shipped_path(source)))
+        return
+    if source in PRESETS:
+        yield f"{source}: a preset"
+        yield from _config_lines(PRESETS[source].to_dict())
+        return
+    path = Path(source)
+    if not os.path.exists(path):  # pathlib's raises where a name is too long
+        raise CamsegError(
+            f"no such file, folder or preset: {source}; the presets are {', '.join(PRESETS)}"
+        )
+    if path.is_dir():
+        pair = published_pair(path)
+        try:
+            loaded = load_model(path)
+        except CamsegError:  # no tensor tells the number of heads: each file is told for itself
+            if pair is None:
+                raise
+            for file in pair:
+                yield from describe_weights(str(file))
+            return
+        yield f"{loaded.source}: a whole model"
+        yield f"weights sha256: {loaded.weights_sha256}"
+        yield from _config_lines(loaded.config.to_dict())
+        return
+    yield f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of_file(path)}"
+    if is_torch_file(path):
+        yield from _torch_lines(path)
+    else:
+        yield from _safetensors_lines(path)
+
+
+def published_keys(source: str) -> Iterator[str]:
+    """List a model's tensors by their published names: ``part <tab> key <tab> shape``, with a head.
+
+    Raises:
+        CamsegError: there is no such model.
+    """
+    loaded = random_model(source) if source in PRESETS else load_model(source)
+    yield "part\tkey\tshape"
+    for key, tensor in loaded.model.state_dict().items():
+        yield "\t".join([*published_name(key), "x".join(map(str, tensor.shape))])
+
+
+def _safetensors_lines(path: Path) -> Iterator[str]:
+    description, shapes = read_safetensors_header(path)
+    parsed = parse_description(description, path)
+    yield f"a camseg model, format version {description['format_version']}"
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    yield f"{len(shapes)} tensors, {parameters / 1e6:.1f} M parameters"
+    if parsed.is_random:
+        yield "the weights are RANDOM: nothing was trained"
+    yield f"label set: {parsed.label_set.name}, {parsed.label_set.num_classes} classes"
+    if parsed.profiles is not None:
+        for name, options in parsed.profiles.items():
+            yield f"profile {name}: {_fields(asdict(options))}"
+    yield f"provenance: {json.dumps(parsed.provenance)}"
+    yield from _config_lines(parsed.config.to_dict())
+
+
+def _torch_lines(path: Path) -> Iterator[str]:
+    content = load_without_code(path)
+    if not isinstance(content, Mapping):
+        raise CamsegError(f"{path} holds a {type(content).__name__}, not a table of tensors")
+    for key, value in content.items():
+        yield f"  {key}: {_summary(value)}"
+    if "model" in content:
+        transformer = read_transformer(path)
+        yield "a published CAM-Seg transformer with its denoiser (no tensor tells num_heads)"
+        sizes = asdict(infer_transformer(transformer, num_heads=1))
+        del sizes["num_heads"]
+        yield f"  {_fields(sizes)}"
+    elif "state_dict" in content:
+        yield "a published CAM-Seg autoencoder (tensors under loss. are left out)"
+        yield f"  {_fields(asdict(infer_autoencoder(read_autoencoder(path))))}"
+    else:
+        yield "no CAM-Seg file: it has neither 'model' nor 'state_dict'"
+
+
+def _config_lines(config: Mapping[str, Any]) -> Iterator[str]:
+    yield "configuration:"
+    for section, content in config.items():
+        if isinstance(content, Mapping):
+            yield f"  {section}: {_fields(content)}"
+        else:
+            yield f"  {section}: {content}"
+
+
+def _fields(content: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in content.items())
+
+
+def _summary(value: Any) -> str:
+    if isinstance(value, Mapping):
+        tensors = [entry for entry in value.values() if isinstance(entry, Tensor)]
+        if tensors:
+            return f"{len(tensors)} tensors, {sum(map(Tensor.numel, tensors)) / 1e6:.3f} M numbers"
+        return f"a table of {len(value)}"
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Namespace):
+        return str(vars(value))
+    return repr(value) if isinstance(value, (int, float, str, bool)) else type(value).__name__

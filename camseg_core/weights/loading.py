@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Build and load models: our safetensors files, the published pair, random weights.
+
+Our own format is described in `camseg_core.weights.camseg_format`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from camseg_core.diffusion.options import Profiles, default_profiles
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES, LabelSet
+from camseg_core.models.autoencoder import Autoencoder
+from camseg_core.models.camseg import CamSeg
+from camseg_core.models.configs import ModelConfig
+from camseg_core.models.denoiser import Denoiser
+from camseg_core.models.image_encoder import ImageEncoder
+from camseg_core.models.mask_decoder import MaskDecoder
+from camseg_core.models.presets import preset
+from camseg_core.models.transformer import MaskedTransformer
+from camseg_core.system.files import atomic_path, sha256_of_file
+from camseg_core.weights.camseg_format import (
+    Description,
+    parse_description,
+    read_safetensors_header,
+    shipped_hashes,
+    shipped_path,
+)
+from camseg_core.weights.published_format import (
+    Variant,
+    infer_config,
+    read_autoencoder,
+    read_num_heads,
+    read_transformer,
+)
+from camseg_core.weights.unpickling import is_torch_file
+
+RANDOM_PREFIX = "random:"
+
+PUBLISHED_PAIRS = (
+    ("mar/city768.16.pth", "vae/modelf16.ckpt"),
+    ("transformer.pth", "vae.ckpt"),
+)
+"""Where a folder may hold the two published files, relative to it."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to run, with what its file says about it.
+
+    Attributes:
+        model: in evaluation mode, on the CPU, float32.
+        label_set: its classes and the palette its latent space was trained on.
+        source: what was loaded, for messages.
+        weights_sha256: of the file, or of both files of a published pair joined; None for random.
+        provenance: facts that travel in the file's metadata (sources and their hashes, variant).
+        is_random: true if nothing was trained.
+        stated_profiles: how to sample, as the file says; None where it does not.
+    """
+
+    model: CamSeg
+    label_set: LabelSet
+    source: str
+    weights_sha256: str | None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    is_random: bool = False
+    stated_profiles: Profiles | None = None
+
+    @property
+    def profiles(self) -> Profiles:
+        """How to sample, by profile name: as the file states, or the defaults of its kind."""
+        return self.stated_profiles or default_profiles(self.config.diffusion.prediction)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self.model.config
+
+
+def load_model(
+    weights: str | Path, *, num_heads: int | None = None, variant: Variant = "model"
+) -> LoadedModel:
+    """Load a model from any source that ``--weights`` takes.
+
+    Args:
+        weights: a safetensors file of ours; a folder with one, or with the two published files;
+            a published transformer file with its autoencoder beside it; the name of weights that
+            ship with the package; or ``random:PRESET`` for seeded random weights.
+        num_heads: attention heads of a published file of an unpublished size.
+        variant: which weights of a published transformer file.
+
+    Raises:
+        CamsegError: nothing there, unreadable, or the tensors do not fit; the text lists the
+            differences.
+    """
+    name = str(weights)
+    if name.startswith(RANDOM_PREFIX):
+        _refuse_published_options(name, num_heads, variant)
+        return random_model(name.removeprefix(RANDOM_PREFIX))
+    if name in (shipped := shipped_hashes()):
+        _refuse_published_options(name, num_heads, variant)
+        return _load_safetensors(shipped_path(name))
+    path = Path(weights)
+    if os.path.isdir(path):
+        return _load_folder(path, num_heads=num_heads, variant=variant)
+    if not os.path.exists(path):  # pathlib's raises where a name is too long
+        raise CamsegError(
+            f"no such weights: {path}; give a .safetensors file, a folder, "
+            f"{', '.join([*shipped, f'or {RANDOM_PREFIX}PRESET'])} "
+            "(camseg fetch-weights downloads the published ones)"
+        )
+    if is_torch_file(path):
+        autoencoder_path = _autoencoder_beside(path, variant)
+        return load_published(path, autoencoder_path, num_heads=num_heads, variant=variant)
+    _refuse_published_options(name, num_heads, variant)
+    return _load_safetensors(path)
+
+
+def load_published(
+    transformer_path: Path,
+    autoencoder_path: Path,
+    *,
+    num_heads: int | None = None,
+    variant: Variant = "model",
+) -> LoadedModel:
+    """Load the two published files; sizes are read off their tensors.
+
+    The number of attention heads is in no tensor: it is ``num_heads``, or what a ``config.json``
+    beside the transformer file states (``transformer.num_heads``), or the published width's.
+
+    Raises:
+        CamsegError: unreadable, of another model, or with tensors that do not fit.
+    """
+    source = f"{transformer_path} + {autoencoder_path}"
+    tensors = {
+        **read_transformer(transformer_path, variant),
+        **read_autoencoder(autoencoder_path),
+    }
+    beside = transformer_path.parent / "config.json"
+    if num_heads is None and beside.is_file():
+        num_heads = read_num_heads(beside)
+    config = infer_config(tensors, name=transformer_path.stem, num_heads=num_heads)
+    model = build_model(config, tensors, source)
+    hashes = {path.name: sha256_of_file(path) for path in (transformer_path, autoencoder_path)}
+    return LoadedModel(
+        model=model,
+        label_set=CITYSCAPES,
+        source=source,
+        weights_sha256=hashlib.sha256("".join(hashes.values()).encode()).hexdigest(),
+        provenance={"source_sha256": hashes, "variant": variant},
+    )
+
+
+def random_model(size: str | ModelConfig, seed: int = 0) -> LoadedModel:
+    """Build a preset, or any size, with random weights that depend on ``seed`` alone.
+
+    For tests and timing.
+
+    Raises:
+        CamsegError: there is no such preset.
+    """
+    config = preset(size) if isinstance(size, str) else size
+    return new_model(config, CITYSCAPES, f"{RANDOM_PREFIX}{config.name}", seed)
+
+
+def new_model(config: ModelConfig, label_set: LabelSet, source: str, seed: int = 0) -> LoadedModel:
+    """Build an untrained model of any size; its random weights depend on ``seed`` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _assemble(config).eval()
+    return LoadedModel(
+        model=model,
+        label_set=label_set,
+        source=source,
+        weights_sha256=None,
+        provenance={"random_seed": seed},
+        is_random=True,
+    )
+
+
+def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str) -> CamSeg:
+    """Build a model of ``config`` around ``tensors``, which it keeps, in evaluation mode.
+
+    Raises:
+        CamsegError: names or shapes differ; the text lists missing, unexpected and wrong ones.
+    """
+    with torch.device("meta"):
+        model = _assemble(config)
+    expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    if expected != found:
+        raise CamsegError(f"{source} does not fit the model:\n{difference(expected, found)}")
+    as_float = {
+        key: tensor.float() if tensor.is_floating_point() else tensor
+        for key, tensor in tensors.items()
+    }
+    model.load_state_dict(as_float, strict=True, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def difference(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], most: int = 10
+) -> str:
+    """Describe how ``found`` names and shapes differ from the ``expected``, a line each."""
+    groups = {
+        "missing": [f"{key} {_shape(expected[key])}" for key in expected if key not in found],
+        "unexpected": [f"{key} {_shape(found[key])}" for key in found if key not in expected],
+        "wrong shape": [
+            f"{key} is {_shape(found[key])}, the model has {_shape(expected[key])}"
+            for key in expected
+            if key in found and expected[key] != found[key]
+        ],
+    }
+    lines = []
+    for title, entries in groups.items():
+        if entries:
+            lines.append(f"  {title} ({len(entries)}):")
+            lines += [f"    {entry}" for entry in entries[:most]]
+            if len(entries) > most:
+                lines.append(f"    ... and {len(entries) - most} more")
+    return "\n".join(lines)
+
+
+def save_model(loaded: LoadedModel, path: Path) -> None:
+    """Write one safetensors file with everything that is needed to load it again.
+
+    Raises:
+        CamsegError: the file cannot be written.
+    """
+    description = Description(
+        loaded.config,
+        loaded.label_set,
+        loaded.provenance,
+        loaded.is_random,
+        loaded.stated_profiles,
+    )
+    tensors = {key: tensor.contiguous() for key, tensor in loaded.model.state_dict().items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata=description.to_metadata())
+        except SafetensorError as error:
+            raise CamsegError(f"cannot write {path}: {error}") from error
+
+
+def _load_safetensors(path: Path) -> LoadedModel:
+    description, _ = read_safetensors_header(path)
+    parsed = parse_description(description, path)
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
+    return LoadedModel(
+        model=build_model(parsed.config, tensors, str(path)),
+        label_set=parsed.label_set,
+        source=str(path),
+        weights_sha256=sha256_of_file(path),
+        provenance=parsed.provenance,
+        is_random=parsed.is_random,
+        stated_profiles=parsed.profiles,
+    )
+
+
+def published_pair(folder: Path) -> tuple[Path, Path] | None:
+    """Find the two published files in ``folder``: transformer and autoencoder."""
+    for transformer_name, autoencoder_name in PUBLISHED_PAIRS:
+        pair = (folder / transformer_name, folder / autoencoder_name)
+        if all(path.is_file() for path in pair):
+            return pair
+    return None
+
+
+def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> LoadedModel:
+    pair = published_pair(folder)
+    if pair is not None:
+        return load_published(*pair, num_heads=num_heads, variant=variant)
+    ours = sorted(folder.glob("*.safetensors"))
+    if len(ours) == 1:
+        _refuse_published_options(str(ours[0]), num_heads, variant)
+        return _load_safetensors(ours[0])
+    pairs = " or ".join(" + ".join(names) for names in PUBLISHED_PAIRS)
+    found = ", ".join(path.name for path in ours) or "none"
+    raise CamsegError(
+        f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "
+        f".safetensors file, is needed (safetensors found: {found})"
+    )
+
+
+def _refuse_published_options(source: str, num_heads: int | None, variant: Variant) -> None:
+    """Refuse options that would change nothing, so that nobody believes they did."""
+    if num_heads is not None or variant != "model":
+        raise CamsegError(
+            f"{source} is no published file: --heads and --ema choose nothing in it; leave them out"
+        )
+
+
+def _autoencoder_beside(transformer_path: Path, variant: Variant) -> Path:
+    """Find the one autoencoder file that goes with a transformer file."""
+    for folder in (transformer_path.parent, transformer_path.parent.parent / "vae"):
+        candidates = sorted(folder.glob("*.ckpt"))
+        if len(candidates) == 1:
+            return candidates[0]
+    read_transformer(transformer_path, variant)  # a file that is none is the first thing to say
+    raise CamsegError(
+        f"{transformer_path} is one of two published files, and one autoencoder (*.ckpt) was not "
+        "found beside it or in ../vae; make one file of both with "
+        "camseg convert TRANSFORMER AUTOENCODER --out FILE.safetensors"
+    )
+
+
+def _assemble(config: ModelConfig) -> CamSeg:
+    return CamSeg(
+        config,
+        Autoencoder(config.autoencoder),
+        MaskedTransformer(config.transformer),
+        Denoiser(config.denoiser),
+        None if config.image_encoder is None else ImageEncoder(config.image_encoder),
+        None if config.mask_decoder is None else MaskDecoder(config.mask_decoder),
+    )
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "scalar"

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same model with one thing changed: input size, classes, mask decoder, palette temperature."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
+from camseg_core.models.configs import ModelConfig
+from camseg_core.models.transformer import resize_positions
+from camseg_core.weights.loading import LoadedModel, build_model, new_model
+
+
+def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedModel:
+    """Give the same model with another temperature of its palette confidence.
+
+    Raises:
+        CamsegError: the temperature is not above 0.
+    """
+    return _rebuilt(loaded, replace(loaded.config, palette_temperature=temperature), {})
+
+
+def config_with_input_size(config: ModelConfig, height: int, width: int) -> ModelConfig:
+    """Give a configuration for images of another size, in pixels.
+
+    Raises:
+        CamsegError: a side is no multiple of the stride.
+    """
+    stride = config.stride
+    if height < stride or width < stride or height % stride or width % stride:
+        raise CamsegError(
+            f"input size {height} x {width}: both sides must be multiples of {stride}, the stride "
+            f"of model {config.name!r}"
+        )
+    grid = {"grid_height": height // stride, "grid_width": width // stride}
+    return replace(
+        config,
+        input=replace(config.input, height=height, width=width),
+        transformer=replace(config.transformer, **grid),
+    )
+
+
+def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel:
+    """Give a model for images of another size: its position embeddings are interpolated.
+
+    Raises:
+        CamsegError: a side is no multiple of the stride.
+    """
+    config = config_with_input_size(loaded.config, height, width)
+    old, new = loaded.config.transformer, config.transformer
+    grids = (old.grid_height, old.grid_width), (new.grid_height, new.grid_width)
+    changed = {
+        name: resize_positions(tensor, *grids)
+        for name, tensor in loaded.model.state_dict().items()
+        if name.startswith("transformer.") and name.endswith("pos_embed_learned")
+    }
+    return _rebuilt(loaded, config, changed)
+
+
+def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
+    """Give a model of other classes, to train on: the last layer of its mask decoder is new.
+
+    All else is kept, also the latent space, which was trained on the colours of the old classes.
+
+    Raises:
+        CamsegError: the model has no mask decoder.
+    """
+    if loaded.config.mask_decoder is None:
+        raise CamsegError(
+            f"model {loaded.config.name!r} has no mask decoder: its classes cannot be replaced"
+        )
+    decoder = replace(loaded.config.mask_decoder, num_classes=label_set.num_classes)
+    config = replace(loaded.config, mask_decoder=decoder)
+    return _renewed(replace(loaded, label_set=label_set), config, "mask_decoder.to_logits.", seed)
+
+
+def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> LoadedModel:
+    """Give a model whose mask decoder reads image features, or does not.
+
+    Where that is a change the decoder is a new, untrained one.
+
+    Raises:
+        CamsegError: the model has no mask decoder, or no image encoder to read features of.
+    """
+    config = config_with_image_features(loaded.config, read)
+    if config == loaded.config:
+        return loaded
+    return _renewed(loaded, config, "mask_decoder.", seed)
+
+
+def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
+    """Give a configuration whose mask decoder reads image features, or does not.
+
+    Raises:
+        CamsegError: there is no mask decoder, or no image encoder to read features of.
+    """
+    if config.mask_decoder is None or config.image_encoder is None:
+        raise CamsegError(
+            f"model {config.name!r} has no mask decoder beside a light image encoder: whether it "
+            "reads image features cannot be chosen"
+        )
+    channels = config.image_encoder.feature_channels if read else ()
+    return replace(config, mask_decoder=replace(config.mask_decoder, feature_channels=channels))
+
+
+def _renewed(loaded: LoadedModel, config: ModelConfig, prefix: str, seed: int) -> LoadedModel:
+    """Build a model around the tensors of another; those below ``prefix`` are new ones."""
+    fresh = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
+    new = {name: tensor for name, tensor in fresh.items() if name.startswith(prefix)}
+    return _rebuilt(loaded, config, new, dropped=prefix)
+
+
+def _rebuilt(
+    loaded: LoadedModel, config: ModelConfig, changed: dict[str, Tensor], dropped: str = ""
+) -> LoadedModel:
+    """Build a model around the tensors of another; none below ``dropped`` is kept."""
+    kept = {
+        name: tensor
+        for name, tensor in loaded.model.state_dict().items()
+        if not dropped or not name.startswith(dropped)
+    }
+    model = build_model(config, {**kept, **changed}, loaded.source)
+    return replace(loaded, model=model)

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What bags are made from: data sets, videos, folders of images, the synthetic drive."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from sensor_msgs.msg import CameraInfo
+
+from camseg_core.data.layouts.layout import PARTS
+from camseg_core.data.sample import Dataset, SampleMetadata
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.reading import Source, find_sources, read_frames
+from camseg_core.labels import CITYSCAPES
+from camseg_core.synthetic.drive import SyntheticDrive
+from camseg_core.synthetic.world.world import FRAME_INTERVAL_S
+from camseg_ros.bag.about import AboutDrive
+from camseg_ros.bag.making.calibration import find_camera_info, pinhole_info
+from camseg_ros.bag.making.stamps import find_stamps
+
+REFERENCE = PARTS[1]
+SYNTHETIC = "synthetic"
+
+
+@dataclass(frozen=True)
+class DriveFrame:
+    """One frame.
+
+    Attributes:
+        image: RGB uint8 [H, W, 3].
+        class_ids: the truth, uint8 [H, W], 255 = unlabeled; None without.
+        time_ns: when it was taken: since the epoch where the data says so, else since the drive's
+            begin; None where nothing tells.
+        camera_info: its calibration; None without.
+        begins: true for the first frame of a sequence, which follows nothing.
+    """
+
+    image: UInt8
+    class_ids: UInt8 | None = None
+    time_ns: int | None = None
+    camera_info: CameraInfo | None = None
+    begins: bool = False
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What becomes one bag.
+
+    Attributes:
+        name: of the bag.
+        about: where it comes from.
+        count: number of frames; None where a video does not say.
+        frames: gives them, one at a time.
+        is_absolute: true if times count from the epoch.
+    """
+
+    name: str
+    about: AboutDrive
+    count: int | None
+    frames: Callable[[], Iterator[DriveFrame]]
+    is_absolute: bool = False
+
+
+def dataset_drives(dataset: Dataset) -> list[Drive]:
+    """Give the drives of a data set: one per sequence, part and condition.
+
+    Where sequences are single images, as in much of Cityscapes, one per folder.
+    """
+    sequences = Counter(map(_sequence_key, dataset.samples))
+    by_folder = len(sequences) > len(dataset) / 2
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for index, sample in enumerate(dataset.samples):
+        key = _folder_key(sample) if by_folder else _sequence_key(sample)
+        groups.setdefault(key, []).append(index)
+    names = _different(_drive_name(dataset, indices, by_folder) for indices in groups.values())
+    return [
+        Drive(
+            name=name,
+            about=_about(dataset, dataset.samples[indices[0]], name if by_folder else ""),
+            count=len(indices),
+            frames=partial(_dataset_frames, dataset, sorted(indices, key=_order(dataset))),
+        )
+        for name, indices in zip(names, groups.values(), strict=True)
+    ]
+
+
+def input_drives(path: Path) -> list[Drive]:
+    """Give one drive of a video, or of a picture, or of the pictures in and below a folder.
+
+    Raises:
+        CamsegError: nothing there to read, or a file of times that does not fit.
+    """
+    sources = find_sources(path)
+    name = path.resolve().stem if path.is_file() else path.resolve().name
+    about = AboutDrive(dataset="files", sequence=name)
+    if sources[0].is_video:
+        return [Drive(name, about, sources[0].frame_count or None, partial(_video_frames, sources))]
+    stamps = find_stamps(path, [source.path for source in sources])
+    frames = partial(_picture_frames, sources, stamps)
+    return [Drive(name, about, len(sources), frames, is_absolute=stamps is not None)]
+
+
+def synthetic_drives(frames: int, drive: SyntheticDrive) -> list[Drive]:
+    """Give one drive of the first ``frames`` frames of a synthetic one."""
+    name = f"{SYNTHETIC}_{drive.condition}_{drive.seed}"
+    about = AboutDrive(
+        CITYSCAPES, dataset=SYNTHETIC, condition=drive.condition, sequence=f"{drive.seed:04d}"
+    )
+    return [Drive(name, about, frames, partial(_synthetic_frames, drive, frames))]
+
+
+def _dataset_frames(dataset: Dataset, indices: Iterable[int]) -> Iterator[DriveFrame]:
+    earlier = None
+    for index in indices:
+        sample = dataset.read(index)
+        key = _sequence_key(sample.metadata)
+        height, width = sample.image.shape[:2]
+        yield DriveFrame(
+            sample.image,
+            sample.class_ids,
+            camera_info=find_camera_info(dataset.root, sample.metadata, height, width),
+            begins=key != earlier,
+        )
+        earlier = key
+
+
+def _video_frames(sources: list[Source]) -> Iterator[DriveFrame]:
+    for source in sources:
+        for frame in read_frames(source):
+            yield DriveFrame(frame.image, time_ns=frame.time_ns)
+
+
+def _picture_frames(sources: list[Source], stamps: list[int] | None) -> Iterator[DriveFrame]:
+    for index, source in enumerate(sources):
+        for frame in read_frames(source):
+            yield DriveFrame(frame.image, time_ns=stamps[index] if stamps else None)
+
+
+def _synthetic_frames(drive: SyntheticDrive, count: int) -> Iterator[DriveFrame]:
+    for index in range(count):
+        frame = drive.frame(index)
+        camera = frame.camera
+        center = (camera.center_x - 0.5, camera.center_y - 0.5)
+        yield DriveFrame(
+            frame.image,
+            frame.class_ids,
+            time_ns=round(1e9 * index * FRAME_INTERVAL_S),
+            camera_info=pinhole_info(camera.focal_px, *center, (camera.height, camera.width)),
+            begins=index % drive.frames_per_sequence == 0,
+        )
+
+
+def _folder_key(sample: SampleMetadata) -> tuple[str, ...]:
+    return (sample.part, sample.condition, str(Path(sample.name).parent))
+
+
+def _sequence_key(sample: SampleMetadata) -> tuple[str, ...]:
+    return (*_folder_key(sample), sample.sequence)
+
+
+def _order(dataset: Dataset) -> Callable[[int], tuple[tuple[str, ...], int, str]]:
+    def order(index: int) -> tuple[tuple[str, ...], int, str]:
+        sample = dataset.samples[index]
+        return _sequence_key(sample), sample.frame_index, sample.name
+
+    return order
+
+
+def _about(dataset: Dataset, sample: SampleMetadata, folder: str) -> AboutDrive:
+    return AboutDrive(
+        dataset.label_set,
+        dataset=sample.dataset,
+        split=sample.split,
+        part=sample.part,
+        condition=sample.condition,
+        sequence=folder or sample.sequence,
+    )
+
+
+def _drive_name(dataset: Dataset, indices: list[int], by_folder: bool) -> str:
+    sample = dataset.samples[indices[0]]
+    sequence = "" if by_folder else sample.sequence
+    parts = [
+        REFERENCE if sample.part == REFERENCE else "",
+        sample.condition if sample.part and sample.part != REFERENCE else "",
+        sequence or Path(sample.name).parent.name or sample.dataset,
+    ]
+    return re.sub(r"[^\w.-]", "_", "-".join(filter(None, parts)))
+
+
+def _different(names: Iterable[str]) -> list[str]:
+    """Number names that occur more than once."""
+    seen: Counter[str] = Counter()
+    different = []
+    for name in names:
+        seen[name] += 1
+        different.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return different
+
+
+def shortened(drive: Drive, most: int | None) -> Drive:
+    """Give a drive of at most so many frames, from its first one on."""
+    if most is None:
+        return drive
+
+    def frames() -> Iterator[DriveFrame]:
+        for index, frame in enumerate(drive.frames()):
+            if index >= most:
+                return
+            yield frame
+
+    return replace(drive, frames=frames, count=min(most, drive.count or most))

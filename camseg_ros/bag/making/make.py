@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work behind ``camseg bag make``: drives in, bags out."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header, String
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import encode_jpeg, encode_png
+from camseg_core.system.progress import progress_bar
+from camseg_ros.bag.camera_topics import KITTI_CAMERA, CameraTopics
+from camseg_ros.bag.making.drives import Drive, DriveFrame
+from camseg_ros.bag.writer import BagWriter, Compression, Storage
+from camseg_ros.messages.images import image_message
+
+ImageForm = Literal["raw", "png", "jpeg"]
+IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
+
+START_NS = 10**9
+"""Stamp of a drive's first frame where the data has no time: 0 means "no time" to ROS."""
+
+LAST_NS = 2**31 * 10**9 - 1
+"""Seconds of a stamp are 32 bits with a sign (builtin_interfaces/Time): the year 2038."""
+
+TOPIC_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
+"""https://design.ros2.org/articles/topic_and_service_names.html"""
+
+SEQUENCE_GAP_NS = 2 * 10**9
+"""Between sequences in one bag, so that nobody takes the next frame for the next moment."""
+
+
+@dataclass(frozen=True)
+class BagForm:
+    """How bags are written.
+
+    Attributes:
+        rate_hz: frames a second where the data has no times.
+        images: raw, or compressed.
+        storage, compression: of the bag.
+        camera: the topics' common begin, such as ``/kitti/camera_color_left``.
+    """
+
+    rate_hz: float = 10.0
+    images: ImageForm = "raw"
+    storage: Storage = "mcap"
+    compression: Compression = "zstd"
+    camera: str = KITTI_CAMERA
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 1e-3 <= self.rate_hz <= 1000.0:
+            raise CamsegError(
+                f"the rate is {self.rate_hz}; 0.001 to 1000 frames a second are possible"
+            )
+        if not TOPIC_NAME.fullmatch(self.camera):
+            raise CamsegError(
+                f"camera {self.camera!r}: a topic name such as {KITTI_CAMERA} is needed: parts of "
+                "letters, digits and underscores that begin with no digit, each after a /"
+            )
+
+    @property
+    def topics(self) -> CameraTopics:
+        """The topics to write."""
+        image = "image_rect" if self.images == "raw" else "image_rect/compressed"
+        return CameraTopics.below(self.camera, image=image)
+
+
+def make_bags(drives: Sequence[Drive], out: Path, form: BagForm) -> Iterator[Path]:
+    """Write one bag a drive below ``out``; gives each as soon as it is whole.
+
+    Raises:
+        CamsegError: a bag exists already, an input cannot be read, or nothing can be written.
+    """
+    for drive in drives:
+        if (out / drive.name).exists():
+            raise CamsegError(
+                f"{out / drive.name} exists already; remove it, or give another --out"
+            )
+    for drive in drives:
+        yield write_drive(drive, out / drive.name, form)
+
+
+def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
+    """Write one bag; gives ``path``.
+
+    Raises:
+        CamsegError: see `make_bags`.
+    """
+    topics = form.topics
+    count = 0
+    with (
+        BagWriter(path, form.storage, form.compression) as writer,
+        progress_bar(drive.count, "frame", drive.name) as bar,
+    ):
+        for stamp_ns, frame in _stamped(drive, form.rate_hz):
+            header = Header(frame_id=topics.name)
+            header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+            if count == 0:
+                about = String(data=drive.about.to_json())
+                writer.write(str(topics.about), about, stamp_ns, latched=True)
+            if frame.camera_info is not None:
+                frame.camera_info.header = header
+                writer.write(str(topics.camera_info), frame.camera_info, stamp_ns)
+            writer.write(topics.image, _image(frame.image, form.images, header), stamp_ns)
+            if frame.class_ids is not None:
+                truth = image_message(frame.class_ids, "mono8", header)
+                writer.write(str(topics.truth), truth, stamp_ns)
+            count += 1
+            bar.update()
+        if count == 0:
+            raise CamsegError(f"{drive.name} has no frame to make a bag of")
+    return path
+
+
+def _stamped(drive: Drive, rate_hz: float) -> Iterator[tuple[int, DriveFrame]]:
+    """Give each frame its stamp; stamps increase whatever the data says."""
+    period_ns = round(1e9 / rate_hz)
+    start_ns = 0 if drive.is_absolute else START_NS
+    stamp_ns: int | None = None
+    gaps_ns = 0
+    for frame in drive.frames():
+        if stamp_ns is None:
+            stamp_ns = start_ns + (frame.time_ns or 0)
+        else:
+            gap_ns = SEQUENCE_GAP_NS if frame.begins else 0
+            gaps_ns += gap_ns
+            told_ns = None if frame.time_ns is None else start_ns + frame.time_ns + gaps_ns
+            stamp_ns = (
+                told_ns if told_ns is not None and told_ns > stamp_ns
+                else stamp_ns + period_ns + gap_ns
+            )  # fmt: skip
+        if stamp_ns > LAST_NS:
+            raise CamsegError(
+                f"{drive.name}: a frame's time is {stamp_ns} ns since 1970; ROS knows times up to "
+                f"{LAST_NS} ns"
+            )
+        yield stamp_ns, frame
+
+
+def _image(image: UInt8, form: ImageForm, header: Header) -> Image | CompressedImage:
+    if form == "raw":
+        return image_message(image, "rgb8", header)
+    content = encode_png(image) if form == "png" else encode_jpeg(image)
+    message = CompressedImage(header=header, format=f"rgb8; {form} compressed bgr8")
+    message.data = array("B", content)
+    return message

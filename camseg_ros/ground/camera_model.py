@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera on a vehicle: where it is, how it looks, and which pixel sees a point. No rclpy.
+
+Vehicle frame (REP 103): x forward, y left, z up, metres; its z = 0 is the road, as in
+base_footprint. Camera frame (REP 103, optical): x right, y down, z along the view. Pixels are those
+of the mask, and (0, 0) is the centre of the first one, as in sensor_msgs/CameraInfo.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+
+PINHOLE_DISTORTIONS = {"plumb_bob": (4, 5), "rational_polynomial": (8,)}
+"""Distortion models of CameraInfo, and how many coefficients each has; OpenCV's order too."""
+
+NEAREST_M = 0.05
+"""Points nearer to the camera's plane count as behind it."""
+
+_OPTICAL_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+"""Right, down and along the view as columns, of a camera that looks forward and level."""
+_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Mounting:
+    """Where the camera is on the vehicle.
+
+    The angles turn a camera that looks forward and level about the vehicle's fixed axes, first
+    roll about x, then pitch about y, then yaw about z (REP 103), right-handed.
+
+    Attributes:
+        x_m, y_m, z_m: the camera's centre in the vehicle frame, metres; z_m is above the road.
+        roll_rad: positive tilts the camera's right side down.
+        pitch_rad: positive looks down.
+        yaw_rad: positive looks to the left.
+
+    Raises:
+        CamsegError: a number that is not finite, a camera that is not above the road, or an angle
+            outside of -pi..pi.
+    """
+
+    x_m: float
+    y_m: float
+    z_m: float
+    roll_rad: float = 0.0
+    pitch_rad: float = 0.0
+    yaw_rad: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a place above the road."""
+        for name in ("x_m", "y_m", "z_m"):
+            if not math.isfinite(getattr(self, name)):
+                raise CamsegError(f"camera mounting {name} {getattr(self, name)}: must be finite")
+        if self.z_m <= 0.0:
+            raise CamsegError(
+                f"camera mounting z_m {self.z_m}: must be above 0, the road; "
+                "is the vehicle frame's origin on the ground?"
+            )
+        for name in ("roll_rad", "pitch_rad", "yaw_rad"):
+            if not abs(getattr(self, name)) <= math.pi:
+                raise CamsegError(
+                    f"camera mounting {name} {getattr(self, name)}: must be -pi to pi, in radians"
+                )
+
+    @classmethod
+    def from_transform(cls, transform: Any) -> Mounting:
+        """Read a geometry_msgs/Transform from the camera's optical frame to the vehicle frame.
+
+        That is ``transform`` of what tf2 gives for target vehicle frame, source optical frame.
+
+        Raises:
+            CamsegError: the quaternion is not of length 1, or a rule of the mounting is broken.
+        """
+        place, turn = transform.translation, transform.rotation
+        quaternion = np.array([turn.x, turn.y, turn.z, turn.w], np.float64)
+        length = float(np.linalg.norm(quaternion))
+        if not abs(length - 1.0) < 1e-2:
+            raise CamsegError(f"camera transform: quaternion of length {length}; 1 is needed")
+        x, y, z, w = quaternion / length
+        rotation = np.array(
+            [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+        )
+        body = rotation @ _OPTICAL_AXES.T
+        level = math.hypot(body[0, 0], body[1, 0])
+        pitch = math.atan2(-body[2, 0], level)
+        if level > 1e-9:
+            roll = math.atan2(body[2, 1], body[2, 2])
+            yaw = math.atan2(body[1, 0], body[0, 0])
+        else:  # looks straight down or up: roll and yaw are about one axis, and yaw takes all
+            roll, yaw = 0.0, math.atan2(-body[0, 1], body[1, 1])
+        return cls(place.x, place.y, place.z, roll, pitch, yaw)
+
+    def rotation(self) -> Float64:
+        """Turn directions in the camera frame into the vehicle frame: float64 [3, 3]."""
+        cos_r, sin_r = math.cos(self.roll_rad), math.sin(self.roll_rad)
+        cos_p, sin_p = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
+        cos_y, sin_y = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
+        about_x = np.array([[1.0, 0.0, 0.0], [0.0, cos_r, -sin_r], [0.0, sin_r, cos_r]])
+        about_y = np.array([[cos_p, 0.0, sin_p], [0.0, 1.0, 0.0], [-sin_p, 0.0, cos_p]])
+        about_z = np.array([[cos_y, -sin_y, 0.0], [sin_y, cos_y, 0.0], [0.0, 0.0, 1.0]])
+        return np.asarray(about_z @ about_y @ about_x @ _OPTICAL_AXES)
+
+    def camera_points(self, points_m: Float64) -> Float64:
+        """Bring points of the vehicle frame [n, 3] into the camera frame [n, 3], metres."""
+        position = np.array([self.x_m, self.y_m, self.z_m])
+        return np.asarray((points_m - position) @ self.rotation())
+
+
+@dataclass(frozen=True)
+class CameraModel:
+    """How the camera makes the image that was segmented, in pixels of the mask.
+
+    Attributes:
+        width, height: the mask's size.
+        fx, fy, cx, cy: focal lengths and principal point, pixels.
+        distortion: coefficients of OpenCV's pinhole model (k1, k2, p1, p2[, k3[, k4, k5, k6]]);
+            empty for an image without distortion.
+        rectification: rotation from the camera's frame to that of a rectified image, row-major.
+
+    Raises:
+        CamsegError: a number that is not finite, a size below 1, a focal length not above 0, a
+            number of coefficients OpenCV does not know, or a rectification that is no rotation.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    distortion: tuple[float, ...] = ()
+    rectification: tuple[float, ...] = _IDENTITY
+
+    def __post_init__(self) -> None:
+        """Refuse what is no camera."""
+        if self.width < 1 or self.height < 1:
+            raise CamsegError(f"camera of {self.width} x {self.height}: both must be at least 1")
+        intrinsics = (self.fx, self.fy, self.cx, self.cy)
+        if not np.isfinite([*intrinsics, *self.distortion]).all():
+            raise CamsegError(
+                f"camera intrinsics {intrinsics}, distortion {self.distortion}: must be finite"
+            )
+        if self.fx <= 0.0 or self.fy <= 0.0:
+            raise CamsegError(
+                f"focal lengths {self.fx}, {self.fy}: must be above 0; is the camera calibrated?"
+            )
+        if len(self.distortion) not in (0, 4, 5, 8):
+            raise CamsegError(
+                f"{len(self.distortion)} distortion coefficients: must be 0, 4, 5 or 8"
+            )
+        rotation = np.reshape(self.rectification, (3, 3))
+        is_rotation = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
+        if not is_rotation or np.linalg.det(rotation) < 0:
+            raise CamsegError(f"rectification {self.rectification}: must be a rotation matrix")
+
+    @classmethod
+    def from_camera_info(cls, info: Any, *, rectified: bool) -> CameraModel:
+        """Read a sensor_msgs/CameraInfo that describes the mask.
+
+        That is what `camseg_ros.messages.outputs.scaled_camera_info` gives for the mask's size
+        (and output camera_info carries): one whose size, roi or binning differ from the mask's is
+        scaled first.
+
+        A raw image follows K and D. A rectified one (image_rect) follows P and R, though the
+        message is the same; the camera's place is then still its own, and the baseline in P is not
+        used. An R of zeros counts as no rotation.
+
+        Args:
+            info: the message; only its fields are used, no ROS.
+            rectified: whether the segmented image is rectified.
+
+        Raises:
+            CamsegError: the camera is not calibrated, its distortion model is unknown or that of a
+                fisheye, or a rule of the camera model is broken.
+        """
+        matrix = np.reshape(np.asarray(info.p if rectified else info.k, np.float64), (3, -1))
+        if not matrix.any():
+            name = "P" if rectified else "K"
+            raise CamsegError(f"camera_info has {name} of zeros: the camera must be calibrated")
+
+        fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        rotation = tuple(map(float, info.r))
+        return cls(
+            int(info.width), int(info.height), fx, fy, cx, cy,
+            distortion=() if rectified else _distortion(info),
+            rectification=rotation if rectified and any(rotation) else _IDENTITY,
+        )  # fmt: skip
+
+    @cached_property
+    def largest_tangent(self) -> float:
+        """Tangent of the angle from the view's axis up to which the distortion is one-to-one.
+
+        With s the squared tangent the radius in the image is sqrt(s) a(s) / b(s), a = 1 + k1 s +
+        k2 s^2 + k3 s^3 and b = 1 + k4 s + k5 s^2 + k6 s^3. Beyond the first s where it stops
+        growing, the model puts points that are out of view back into the image.
+        """
+        k1, k2, _, _, k3, k4, k5, k6 = (*self.distortion, *(0.0,) * 8)[:8]
+        upper, lower = Polynomial([1.0, k1, k2, k3]), Polynomial([1.0, k4, k5, k6])
+        twice_s = Polynomial([0.0, 2.0])
+        growth = (upper + twice_s * upper.deriv()) * lower - twice_s * upper * lower.deriv()
+        # The tangential part is left out: it is small beside the radial one.
+        roots = np.concatenate([growth.trim().roots(), lower.trim().roots()])
+        turning = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0.0)]
+        return math.sqrt(turning.min()) if turning.size else math.inf
+
+    def project(self, points_m: Float64) -> tuple[Float64, Bool]:
+        """Project points of the camera frame [n, 3], metres, with distortion.
+
+        Returns:
+            Pixels float64 [n, 2], column first, and which points are in view, bool [n]. Pixels of
+            points that are behind the camera or beyond `largest_tangent` mean nothing.
+        """
+        points = points_m @ np.reshape(self.rectification, (3, 3)).T
+        depth = points[:, 2]
+        seen = depth > NEAREST_M
+        across = np.hypot(points[:, 0], points[:, 1])
+        seen &= across < self.largest_tangent * np.maximum(depth, NEAREST_M)
+        pixels = np.full((len(points), 2), -1.0)
+        if seen.any():
+            matrix = np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+            found, _ = cv2.projectPoints(
+                points[seen], np.zeros(3), np.zeros(3), matrix, np.array(self.distortion)
+            )
+            pixels[seen] = found[:, 0]
+        # A pixel reaches half a pixel around its centre.
+        high = np.array([self.width, self.height]) - 0.5
+        seen &= ((pixels >= -0.5) & (pixels < high)).all(axis=1)
+        return pixels, seen
+
+
+def _distortion(info: Any) -> tuple[float, ...]:
+    """Give the coefficients of a CameraInfo's D, none where they are all zero."""
+    coefficients = tuple(map(float, info.d))
+    lengths = PINHOLE_DISTORTIONS.get(info.distortion_model, ())
+    if not any(coefficients) and (lengths or info.distortion_model in ("", "none")):
+        return ()
+    if len(coefficients) not in lengths:
+        raise CamsegError(
+            f"camera_info has distortion model {info.distortion_model!r} with {len(coefficients)} "
+            "coefficients; plumb_bob (4 or 5) or rational_polynomial (8) is needed, "
+            "or segment the rectified image"
+        )
+    return coefficients

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Drivable space: a segmented frame seen from above, as an occupancy grid on the ground. No rclpy.
+
+Each cell's centre on the ground, the plane z = 0 of the vehicle frame, is projected into the image
+once (inverse perspective mapping, Mallot et al. 1991), and every frame then looks up the class
+there. What follows from the one assumption, a flat ground:
+
+- An upright object hides the ground behind it, and its pixels fall on those cells: they are
+  occupied, although nobody has seen what is there. That is the careful answer.
+- Ground that rises or falls is shown nearer or farther than it is, and so is all ground while the
+  vehicle pitches: at a distance d and a camera height h by about d^2 / h metres per radian.
+- The vehicle's own bonnet is occupied wherever it is in the picture.
+
+Frames and pixels are those of `camseg_ros.ground.camera_model`.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array as byte_array
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_core.labels import LabelSet
+from camseg_ros.ground.camera_model import CameraModel, Mounting
+
+Int8 = NDArray[np.int8]
+Bool = NDArray[np.bool_]
+Float64 = NDArray[np.float64]
+
+FREE, OCCUPIED, UNKNOWN = 0, 100, -1
+"""As nav_msgs/OccupancyGrid has them."""
+
+NEVER_GROUND = ("sky",)
+"""Where one of these shows instead of the ground, nothing is known of the ground."""
+
+MAX_CELLS = 4_000_000
+
+
+@dataclass(frozen=True)
+class GridGeometry:
+    """Which part of the ground the grid shows: square cells; a corner is the vehicle's origin.
+
+    Attributes:
+        resolution_m: side of a cell, metres.
+        forward_m: how far it reaches ahead of the vehicle's origin; rounded up to whole cells.
+        sideways_m: how far it reaches to each side; rounded up.
+        backward_m: how far it reaches behind; rounded up.
+
+    Raises:
+        CamsegError: a length that is negative or not finite, no cell, or more than `MAX_CELLS`.
+    """
+
+    resolution_m: float
+    forward_m: float
+    sideways_m: float
+    backward_m: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no grid."""
+        for name in ("resolution_m", "forward_m", "sideways_m", "backward_m"):
+            if not 0.0 <= getattr(self, name) < math.inf:
+                raise CamsegError(f"grid {name} {getattr(self, name)}: must be 0 or more, finite")
+        described = (
+            f"grid of {self.forward_m} m ahead, {self.backward_m} m behind and {self.sideways_m} m "
+            f"to each side in cells of {self.resolution_m} m"
+        )
+        if self.resolution_m == 0.0:
+            raise CamsegError(f"{described}: cells must be larger than 0")
+        # Each side alone first: the numbers of cells must be countable.
+        longest_m = max(self.forward_m, self.sideways_m, self.backward_m)
+        if longest_m / self.resolution_m > MAX_CELLS or self.rows * self.columns > MAX_CELLS:
+            raise CamsegError(
+                f"{described}: must have at most {MAX_CELLS} cells; "
+                "give a smaller range or larger cells"
+            )
+        if self.rows * self.columns == 0:
+            raise CamsegError(f"{described}: must have at least one cell")
+
+    @property
+    def columns(self) -> int:
+        """Cells along x, OccupancyGrid's width."""
+        return self._cells(self.backward_m) + self._cells(self.forward_m)
+
+    @property
+    def rows(self) -> int:
+        """Cells along y, OccupancyGrid's height."""
+        return 2 * self._cells(self.sideways_m)
+
+    @property
+    def origin_m(self) -> tuple[float, float]:
+        """Corner of the first cell with the least x and y, vehicle frame, metres."""
+        behind, right = self._cells(self.backward_m), self._cells(self.sideways_m)
+        return -behind * self.resolution_m, -right * self.resolution_m
+
+    def points(self, samples_per_side: int = 1) -> Float64:
+        """Spread points over each cell, n x n of them: float64 [rows, columns, n * n, 2].
+
+        The points are (x, y) in the vehicle frame, metres; a single one is the cell's centre.
+        """
+        offsets = (np.arange(samples_per_side) + 0.5) / samples_per_side
+        x0, y0 = self.origin_m
+        x = x0 + self.resolution_m * (np.arange(self.columns)[:, None] + offsets)
+        y = y0 + self.resolution_m * (np.arange(self.rows)[:, None] + offsets)
+        shape = (self.rows, self.columns, samples_per_side, samples_per_side)
+        grid = np.stack(
+            [
+                np.broadcast_to(x[None, :, None, :], shape),
+                np.broadcast_to(y[:, None, :, None], shape),
+            ],
+            axis=-1,
+        )
+        return grid.reshape(self.rows, self.columns, -1, 2)
+
+    def _cells(self, length_m: float) -> int:
+        return math.ceil(round(length_m / self.resolution_m, 6))
+
+
+def occupancy_table(label_set: LabelSet, free_classes: Collection[str] = ("road",)) -> Int8:
+    """Say what each class means for a cell: int8 [256] by class id.
+
+    ``free_classes`` are `FREE`, `NEVER_GROUND` and ids without a class (255, unlabeled, too) are
+    `UNKNOWN`, all others are `OCCUPIED`.
+
+    Raises:
+        CamsegError: a free class is unknown, or can never be ground.
+    """
+    for name in free_classes:
+        if name not in label_set.names or name in NEVER_GROUND:
+            ground = [known for known in label_set.names if known not in NEVER_GROUND]
+            raise CamsegError(f"free class {name!r}; must be one of {', '.join(ground)}")
+    table = np.full(256, UNKNOWN, np.int8)
+    for class_id, name in enumerate(label_set.names):
+        if name not in NEVER_GROUND:
+            table[class_id] = FREE if name in free_classes else OCCUPIED
+    return table
+
+
+class GroundProjection:
+    """Where each cell of a grid is in the mask of a fixed camera, computed once.
+
+    Args:
+        camera: of the mask.
+        mounting: of the camera.
+        geometry: of the grid.
+        samples_per_side: n; each cell is looked up at n x n points of its area, and the worst one
+            counts: occupied before unknown before free. 1 looks at the cell's centre.
+    """
+
+    def __init__(
+        self,
+        camera: CameraModel,
+        mounting: Mounting,
+        geometry: GridGeometry,
+        samples_per_side: int = 1,
+    ) -> None:
+        self.camera = camera
+        self.geometry = geometry
+        ground = geometry.points(samples_per_side)
+        points = np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1)
+        pixels, seen = camera.project(mounting.camera_points(points.reshape(-1, 3)))
+        column, row = np.floor(np.where(seen[:, None], pixels, 0.0) + 0.5).astype(np.intp).T
+        self._seen = seen.reshape(ground.shape[:3])
+        self._pixel = np.where(seen, row * camera.width + column, 0).reshape(ground.shape[:3])
+
+    @property
+    def in_view(self) -> Bool:
+        """Cells that the camera sees at every point that is looked up, bool [rows, columns]."""
+        return np.asarray(self._seen.all(axis=-1))
+
+    def occupancy(
+        self, class_ids: UInt8, confidence: UInt8, table: Int8, least_confidence: int = 0
+    ) -> Int8:
+        """Look up a frame.
+
+        Args:
+            class_ids: uint8 [H, W], 255 = unlabeled.
+            confidence: uint8 [H, W], 0..255.
+            table: int8 [256], what `occupancy_table` gives.
+            least_confidence: 0..255; pixels below it are unknown.
+
+        Returns:
+            `FREE`, `OCCUPIED` or `UNKNOWN`, int8 [rows, columns]; rows by rising y (to the left),
+            columns by rising x (forward), as nav_msgs/OccupancyGrid has them.
+
+        Raises:
+            ValueError: a picture is not uint8 or not of the camera model's size.
+        """
+        size = (self.camera.height, self.camera.width)
+        for name, picture in (("class ids", class_ids), ("confidence", confidence)):
+            if picture.shape != size or picture.dtype != np.uint8:
+                raise ValueError(
+                    f"{name} of {picture.dtype} {list(picture.shape)}: the projection was made for "
+                    f"uint8 {list(size)}"
+                )
+        known = self._seen & (confidence.reshape(-1)[self._pixel] >= least_confidence)
+        values = np.where(known, table[class_ids.reshape(-1)[self._pixel]], np.int8(UNKNOWN))
+        occupied = (values == OCCUPIED).any(axis=-1)
+        unknown = (values == UNKNOWN).any(axis=-1)
+        careful = np.where(unknown, np.int8(UNKNOWN), np.int8(FREE))
+        return np.where(occupied, np.int8(OCCUPIED), careful)
+
+
+def occupancy_grid_message(
+    grid: Int8, geometry: GridGeometry, frame_id: str, stamp: Time
+) -> OccupancyGrid:
+    """Build the message of a grid int8 [rows, columns] in the vehicle frame ``frame_id``.
+
+    Raises:
+        ValueError: the grid is not int8 or not of the geometry's size.
+    """
+    if grid.shape != (geometry.rows, geometry.columns) or grid.dtype != np.int8:
+        raise ValueError(
+            f"grid of {grid.dtype} {list(grid.shape)}: the geometry has "
+            f"int8 {[geometry.rows, geometry.columns]}"
+        )
+    message = OccupancyGrid()
+    message.header.stamp = stamp
+    message.header.frame_id = frame_id
+    message.info.map_load_time = stamp
+    message.info.resolution = geometry.resolution_m
+    message.info.height, message.info.width = grid.shape
+    message.info.origin.position.x, message.info.origin.position.y = geometry.origin_m
+    message.info.origin.orientation.w = 1.0
+    # The one type that the field takes without a slow check.
+    message.data = byte_array("b", grid.tobytes())
+    return message

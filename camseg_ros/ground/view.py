@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera's drivable grid, frame by frame: mounting and calibration looked up when needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_ros.ground.camera_model import CameraModel, Mounting
+from camseg_ros.ground.grid import GridGeometry, GroundProjection, occupancy_grid_message
+
+FindMounting = Callable[[str], Mounting]
+"""From the camera's frame_id to its mounting; CamsegError where it is not known (yet)."""
+
+
+class GroundView:
+    """Projects a camera's masks on the ground; what cannot be done is told, and tried again."""
+
+    def __init__(
+        self,
+        geometry: GridGeometry,
+        frame_id: str,
+        find_mounting: FindMounting,
+        warn: Callable[[str], object],
+        *,
+        rectified: bool,
+    ) -> None:
+        """Take what does not change; ``frame_id`` is the vehicle's, in which the grid lies."""
+        self._geometry = geometry
+        self._frame_id = frame_id
+        self._find_mounting = find_mounting
+        self._warn = warn
+        self._rectified = rectified
+        self._mounting: Mounting | None = None
+        self._projection: GroundProjection | None = None
+
+    def message(
+        self,
+        class_ids: UInt8,
+        confidence: UInt8,
+        info: CameraInfo,
+        table: NDArray[np.int8],
+        least_confidence: int,
+    ) -> OccupancyGrid | None:
+        """Build the grid of a mask; None, and a warning, where camera or mounting is not known.
+
+        Args:
+            class_ids: uint8 [H, W].
+            confidence: uint8 [H, W].
+            info: calibration for this size; its header is the mask's.
+            table: what a class means for a cell, int8 [256].
+            least_confidence: 0..255; pixels below it say nothing.
+        """
+        try:
+            projection = self._project(info)
+        except CamsegError as error:
+            self._warn(f"no drivable grid: {error}")
+            return None
+        grid = projection.occupancy(class_ids, confidence, table, least_confidence)
+        return occupancy_grid_message(grid, self._geometry, self._frame_id, info.header.stamp)
+
+    def _project(self, info: CameraInfo) -> GroundProjection:
+        """Give the projection, made anew only when the calibration is another one."""
+        camera = CameraModel.from_camera_info(info, rectified=self._rectified)
+        if self._mounting is None:
+            self._mounting = self._find_mounting(info.header.frame_id)
+        if self._projection is None or self._projection.camera != camera:
+            self._projection = GroundProjection(camera, self._mounting, self._geometry)
+        return self._projection
+
+
+def fixed_mounting(numbers: Sequence[float]) -> FindMounting:
+    """Give a mounting that parameters state: x, y, z in metres, roll, pitch, yaw in radians.
+
+    Raises:
+        CamsegError: not six numbers, or they break a rule of a mounting.
+    """
+    if len(numbers) != 6:
+        raise CamsegError(
+            f"mounting has {len(numbers)} numbers; x, y, z in metres and roll, pitch, yaw in "
+            "radians are needed"
+        )
+    mounting = Mounting(*numbers)
+    return lambda frame_id: mounting
+
+
+class TransformedMountings:
+    """Looks mountings up in tf, where tf2_ros is installed; it comes with a ROS 2 installation.
+
+    It listens from the first look-up to `close`.
+    """
+
+    def __init__(self, node: Any, vehicle_frame: str, latest: Any) -> None:
+        """Take what it needs; `GroundView` calls it as its `FindMounting`.
+
+        Args:
+            node: that listens to tf.
+            vehicle_frame: frame of the mounting.
+            latest: the time 0 (rclpy's), which stands for the newest transform.
+        """
+        self._node = node
+        self._vehicle_frame = vehicle_frame
+        self._latest = latest
+        self._buffer: Any = None
+        self._listener: Any = None
+
+    def __call__(self, frame_id: str) -> Mounting:
+        """Give the mounting of the camera whose frame is ``frame_id``.
+
+        Raises:
+            CamsegError: tf has none (yet), or tf2_ros is not installed.
+        """
+        try:
+            from tf2_ros import Buffer, TransformException, TransformListener
+        except ImportError:
+            raise CamsegError(
+                "the camera's mounting is not given and tf2_ros is not installed; set "
+                "<camera>.mounting"
+            ) from None
+        if self._listener is None:
+            self._buffer = Buffer()
+            self._listener = TransformListener(self._buffer, self._node)
+        try:
+            stamped = self._buffer.lookup_transform(self._vehicle_frame, frame_id, self._latest)
+        except TransformException as error:
+            raise CamsegError(
+                f"the camera's mounting is not given, and tf has none: {error}"
+            ) from error
+        return Mounting.from_transform(stamped.transform)
+
+    def close(self) -> None:
+        """Stop listening: the node holds the listener's subscriptions, which hold the listener."""
+        if self._listener is not None:
+            self._listener.unregister()
+        self._buffer = self._listener = None

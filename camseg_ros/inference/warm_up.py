@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first runs of a model, and what they tell: how long a later batch may take. No rclpy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.diffusion.options import SamplingOptions
+from camseg_core.segmenter import Segmenter
+from camseg_ros.inference.step_controller import BatchTimes
+
+LEAST_LIMIT_NS = 10 * 10**9
+WARM_UPS_PER_LIMIT = 10
+LEAST_COLD_LIMIT_NS = 60 * 10**9
+"""A device that is used for the first time loads and tunes its kernels."""
+
+
+@dataclass(frozen=True)
+class InferenceLimit:
+    """How long a batch may take before inference counts as hanging.
+
+    Attributes:
+        given_ns: for every batch, as a parameter states it; 0 goes by the warm-up.
+        slowest_ns: of the warm-up's batches.
+        evaluations: of the denoiser per image in the warm-up, at most.
+        pixels: of the warm-up's image.
+    """
+
+    given_ns: int = 0
+    slowest_ns: int = 0
+    evaluations: int = 1
+    pixels: int = 1
+
+    def for_batch_ns(self, options: SamplingOptions, pixels: int) -> int:
+        """Give the limit of a batch whose largest image has so many pixels.
+
+        More work than the warm-up had, by other parameters or larger images, may take longer in
+        proportion; less of it has the warm-up's limit.
+        """
+        if self.given_ns:
+            return self.given_ns
+        more = max(1.0, denoiser_evaluations(options) / self.evaluations)
+        larger = max(1.0, pixels / self.pixels)
+        return max(LEAST_LIMIT_NS, round(WARM_UPS_PER_LIMIT * self.slowest_ns * more * larger))
+
+    @property
+    def cold_ns(self) -> int:
+        """The limit of a batch of the warm-up itself; 0 is none."""
+        return max(LEAST_COLD_LIMIT_NS, WARM_UPS_PER_LIMIT * self.given_ns) if self.given_ns else 0
+
+
+def denoiser_evaluations(options: SamplingOptions) -> int:
+    """Count how often the denoiser runs for an image."""
+    return options.steps * options.samples * options.rounds
+
+
+def warm_up(
+    segmenter: Segmenter,
+    image: NDArray[np.uint8],
+    runs: Sequence[tuple[int, SamplingOptions]],
+    limit: InferenceLimit,
+    *,
+    measured: Callable[[BatchTimes], None],
+    cancelled: Callable[[], bool],
+    on_hang: Callable[[str], None],
+) -> InferenceLimit:
+    """Run batches of an image uint8 [H, W, 3] and give the limit of later ones.
+
+    Args:
+        segmenter: that runs.
+        image: of which each batch consists.
+        runs: batch sizes with their options. The first run of each batch size is done twice, for
+            the cold one tells nothing.
+        limit: with what was given for it.
+        measured: hears what each batch took.
+        cancelled: true if the process is to end.
+        on_hang: called from another thread if a batch takes longer than ``limit.cold_ns``.
+
+    Raises:
+        SegmentationCancelled: ``cancelled`` was true.
+    """
+    slowest_ns, most_evaluations, warm_sizes = 0, 1, set()
+    for batch_size, options in runs:
+        batch = [image] * batch_size
+        if batch_size not in warm_sizes:
+            with hang_guard(limit.cold_ns, on_hang):
+                segmenter.segment_batch(batch, options, cancelled)
+            warm_sizes.add(batch_size)
+        started_ns = time.monotonic_ns()
+        with hang_guard(limit.cold_ns, on_hang):
+            results = segmenter.segment_batch(batch, options, cancelled)
+        total_ns = time.monotonic_ns() - started_ns
+        slowest_ns = max(slowest_ns, total_ns)
+        most_evaluations = max(most_evaluations, denoiser_evaluations(options))
+        steps_ns = int(1e9 * results[0].stage_seconds["denoiser"])
+        measured(BatchTimes(batch_size, options.steps, total_ns - steps_ns, steps_ns))
+    return replace(
+        limit,
+        slowest_ns=slowest_ns,
+        evaluations=most_evaluations,
+        pixels=image.shape[0] * image.shape[1],
+    )
+
+
+@contextmanager
+def hang_guard(limit_ns: int, on_hang: Callable[[str], None]) -> Iterator[None]:
+    """Call ``on_hang`` with the reason, from another thread, if the block takes too long.
+
+    A limit of 0 is none.
+    """
+    if not limit_ns:
+        yield
+        return
+    reason = f"inference hangs in the warm-up: a batch has taken more than {limit_ns / 1e9:.1f} s"
+    timer = threading.Timer(limit_ns / 1e9, on_hang, [reason])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()

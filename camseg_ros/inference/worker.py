@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker: takes the frames that wait, converts, infers, hands over. Plain threads, no rclpy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from camseg_core.diffusion.options import SamplingOptions
+from camseg_core.errors import in_one_line
+from camseg_core.images.arrays import UInt8
+from camseg_core.segmentation import Segmentation
+from camseg_core.segmenter import SegmentationCancelled, Segmenter
+from camseg_core.system.devices import free_memory, is_device_failure, is_out_of_memory
+from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
+from camseg_ros.inference.step_controller import BatchTimes
+from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What one batch took, in nanoseconds on the steady clock.
+
+    Attributes:
+        times: for the choice of steps.
+        waits_ns: of each frame, from its entry until it was taken.
+        stages_ns: of the whole batch: convert, the segmenter's stages, publish; processing, from
+            when its first frame was taken to its publication.
+    """
+
+    times: BatchTimes
+    waits_ns: tuple[int, ...]
+    stages_ns: dict[str, int]
+
+
+class FrameHandler(Protocol):
+    """What the worker asks and tells."""
+
+    def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
+        """Give how to sample the next batch; its largest image has so many pixels."""
+
+    def publish(self, frame: QueuedFrame, image: UInt8, segmentation: Segmentation) -> Outcome:
+        """Publish what was found in a frame, RGB uint8 [H, W, 3]; tell what became of it."""
+
+    def refused(self, frame: QueuedFrame, reason: str) -> None:
+        """Hear that a frame cannot be segmented, and why."""
+
+    def memory_was_short(self, reason: str) -> None:
+        """Hear that memory was short, and that the batch is tried once more."""
+
+    def device_failed(self, reason: str) -> None:
+        """Hear that the device is lost; the worker has ended."""
+
+    def measured(self, report: BatchReport) -> None:
+        """Hear what a batch took, whatever became of its frames."""
+
+
+class InferenceWorker:
+    """One thread that serves a queue until it ends."""
+
+    def __init__(
+        self, segmenter: Segmenter, queue: FrameQueue, handler: FrameHandler, max_batch_size: int
+    ) -> None:
+        """Serve ``queue``; batches hold at most ``max_batch_size`` frames, 0 for no limit."""
+        self.segmenter = segmenter
+        self._queue = queue
+        self._handler = handler
+        self._most = max_batch_size or None
+        self._busy_since_ns: int | None = None
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._thread.start()
+
+    def join(self, limit_s: float) -> bool:
+        """Wait for the end, which the end of the queue brings about; false if it did not come."""
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join(limit_s)
+        return not self._thread.is_alive()
+
+    def busy_ns(self, now_ns: int) -> int:
+        """Tell for how long the batch in progress has been; 0 without one."""
+        since_ns = self._busy_since_ns
+        return 0 if since_ns is None else now_ns - since_ns
+
+    def _work(self) -> None:
+        while frames := self._queue.take_batch(self._most):
+            self._busy_since_ns = time.monotonic_ns()
+            pending = {frame.camera: frame for frame in frames}
+            try:
+                self._serve(frames, pending)
+            except SegmentationCancelled:
+                pass
+            except Exception as error:  # a frame must not end the worker
+                if is_device_failure(error):
+                    self._handler.device_failed(in_one_line(error))
+                    return
+                for frame in list(pending.values()):
+                    self._refuse(frame, in_one_line(error), pending)
+            finally:
+                for frame in list(pending.values()):
+                    self._finish(frame, "dropped", pending)
+                self._busy_since_ns = None
+
+    def _serve(self, frames: Sequence[QueuedFrame], pending: dict[str, QueuedFrame]) -> None:
+        """Convert frames and infer those of one model input size together."""
+        taken_ns = time.monotonic_ns()
+        groups: dict[tuple[int, int], list[tuple[QueuedFrame, UInt8]]] = {}
+        for frame in frames:
+            with self._costs_only([frame], pending):
+                image = _rgb(frame.message)
+                size = self.segmenter.input_size(image)
+                groups.setdefault(size, []).append((frame, image))
+        convert_ns = time.monotonic_ns() - taken_ns
+        for group in groups.values():
+            with self._costs_only([frame for frame, _ in group], pending):
+                self._handler.measured(self._serve_group(group, taken_ns, convert_ns, pending))
+
+    @contextmanager
+    def _costs_only(
+        self, frames: Sequence[QueuedFrame], pending: dict[str, QueuedFrame]
+    ) -> Iterator[None]:
+        """Let an error within cost these frames alone; a lost device or a cancellation goes on."""
+        try:
+            yield
+        except SegmentationCancelled:
+            raise
+        except Exception as error:  # of one camera's driver, encoding or size
+            if is_device_failure(error):
+                raise
+            reason = str(error) if isinstance(error, BadFrameError) else in_one_line(error)
+            for frame in frames:
+                if frame.camera in pending:
+                    self._refuse(frame, reason, pending)
+
+    def _serve_group(
+        self,
+        group: list[tuple[QueuedFrame, UInt8]],
+        taken_ns: int,
+        convert_ns: int,
+        pending: dict[str, QueuedFrame],
+    ) -> BatchReport:
+        """Infer and publish one batch; gives its times.
+
+        They are told also where frames came too late to go out: that is what has to be learned.
+        """
+        images = [image for _, image in group]
+        # Each batch has its own time limit: the clock is set back before the limit changes.
+        self._busy_since_ns = time.monotonic_ns()
+        pixels = max(image.shape[0] * image.shape[1] for image in images)
+        options = self._handler.options_for(len(group), pixels)
+        results = self._segment(images, options)
+        inferred_ns = time.monotonic_ns()
+        for (frame, image), result in zip(group, results, strict=True):
+            with self._costs_only([frame], pending):
+                self._finish(frame, self._handler.publish(frame, image, result), pending)
+        now_ns = time.monotonic_ns()
+        stages_ns = {stage: int(1e9 * spent) for stage, spent in results[0].stage_seconds.items()}
+        entered_ns = min(frame.received_ns for frame, _ in group)
+        steps_ns = stages_ns["denoiser"]
+        return BatchReport(
+            times=BatchTimes(
+                batch_size=len(group),
+                steps=options.steps,
+                fixed_ns=now_ns - entered_ns - steps_ns,
+                steps_ns=steps_ns,
+            ),
+            waits_ns=tuple(taken_ns - frame.received_ns for frame, _ in group),
+            stages_ns={
+                "convert": convert_ns,
+                **stages_ns,
+                "publish": now_ns - inferred_ns,
+                "processing": now_ns - taken_ns,
+            },
+        )
+
+    def _segment(self, images: list[UInt8], options: SamplingOptions) -> list[Segmentation]:
+        """Segment; where memory is short, free what can be freed and try once more."""
+        try:
+            return self.segmenter.segment_batch(images, options, self._is_cancelled)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0]
+        # Out of the handler: the traceback would keep the tensors of the failed attempt.
+        self._handler.memory_was_short(reason)
+        free_memory(self.segmenter.device)
+        return self.segmenter.segment_batch(images, options, self._is_cancelled)
+
+    def _is_cancelled(self) -> bool:
+        """Deactivation and Ctrl-C wait for the worker: a large model should not finish."""
+        return not self._queue.may_publish
+
+    def _refuse(self, frame: QueuedFrame, reason: str, pending: dict[str, QueuedFrame]) -> None:
+        self._handler.refused(frame, reason)
+        self._finish(frame, "refused", pending)
+
+    def _finish(
+        self, frame: QueuedFrame, outcome: Outcome, pending: dict[str, QueuedFrame]
+    ) -> None:
+        del pending[frame.camera]
+        self._queue.finish(frame.camera, outcome)
+
+
+def _rgb(message: Image | CompressedImage) -> UInt8:
+    """Give a message's image, uint8 [H, W, 3]; BadFrameError where it is none."""
+    is_compressed = isinstance(message, CompressedImage)
+    return rgb_from_compressed(message) if is_compressed else rgb_from_image(message)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a segmented frame to the messages about it, each only when it is asked for. No rclpy.
+
+Shapes: H, W = the mask's size; C = classes; h, w = token grid.
+"""
+
+from __future__ import annotations
+
+from array import array as byte_array
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from nav_msgs.msg import OccupancyGrid
+from numpy.typing import NDArray
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import encode_png, overlay_image
+from camseg_core.labels import UNLABELED, LabelSet
+from camseg_core.segmentation import Segmentation
+from camseg_ros.ground.view import GroundView
+from camseg_ros.messages.images import image_message
+
+PNG_FORMAT = "mono8; png compressed mono8"
+"""As image_transport's compressed plugin states the format of a mono8 image."""
+
+
+@dataclass(frozen=True)
+class OutputSettings:
+    """How masks are finished before they are published.
+
+    Attributes:
+        least_confidence: uint8 [256], per class id; pixels below it become unlabeled.
+        height, width: of mask, confidence and overlay, pixels; 0 follows from the other one by the
+            input's aspect, and two zeros are the input's size.
+        drivable: what a class means for a cell of the drivable grid, int8 [256].
+        drivable_least_confidence: 0..255; pixels below it say nothing to the grid.
+    """
+
+    least_confidence: UInt8
+    height: int = 0
+    width: int = 0
+    drivable: NDArray[np.int8] | None = None
+    drivable_least_confidence: int = 0
+
+
+def least_confidence_table(
+    label_set: LabelSet, overall: float, by_class: Mapping[str, float]
+) -> UInt8:
+    """Give the least confidence of each class id, uint8 [256], from shares 0..1.
+
+    Raises:
+        CamsegError: a class is unknown, or a share lies outside of 0..1.
+    """
+    unknown = [name for name in by_class if name not in label_set.names]
+    if unknown:
+        raise CamsegError(
+            f"class_min_confidence names {unknown[0]!r}; the classes are "
+            f"{', '.join(label_set.names)}"
+        )
+    for name, share in {"min_confidence": overall, **by_class}.items():
+        if not 0.0 <= share <= 1.0:
+            raise CamsegError(f"least confidence {share} of {name}; 0 to 1 is needed")
+    table = np.zeros(256, np.uint8)
+    for class_id, name in enumerate(label_set.names):
+        # Rounded up: a pixel at the limit or above it stays.
+        table[class_id] = np.ceil(round(255.0 * by_class.get(name, overall), 6))
+    return table
+
+
+class FrameOutputs:
+    """What can be said of one frame; each part is computed when it is first asked for.
+
+    Args:
+        image: RGB uint8 at the input's size, for the overlay.
+        segmentation: of this image.
+        header: the input's; every message carries its stamp and frame_id.
+        settings: how the mask is finished.
+        label_set: the model's classes.
+        camera_info: the camera's last one, if there is any.
+        ground: what projects the mask on the ground, if there is anything.
+    """
+
+    def __init__(
+        self,
+        image: UInt8,
+        segmentation: Segmentation,
+        header: Header,
+        settings: OutputSettings,
+        label_set: LabelSet,
+        camera_info: CameraInfo | None = None,
+        ground: GroundView | None = None,
+    ) -> None:
+        self._image = image
+        self._segmentation = segmentation
+        self._header = header
+        self._settings = settings
+        self._label_set = label_set
+        self._camera_info = camera_info
+        self._ground = ground
+
+    @cached_property
+    def confidence(self) -> UInt8:
+        """Largest class probability x 255, uint8 [H, W]."""
+        return self._sized(self._segmentation.confidence)
+
+    @cached_property
+    def class_ids(self) -> UInt8:
+        """Class ids uint8 [H, W]; 255 where the confidence is below the class's least one."""
+        class_ids = self._sized(self._segmentation.class_ids)
+        table = self._settings.least_confidence
+        if not table.any():
+            return class_ids
+        too_low = self.confidence < np.asarray(cv2.LUT(class_ids, table), np.uint8)
+        return np.where(too_low, np.uint8(UNLABELED), class_ids)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the mask."""
+        input_height, input_width = self._segmentation.class_ids.shape
+        height, width = self._settings.height, self._settings.width
+        if not (height or width):
+            return input_height, input_width
+        return (
+            height or max(1, round(width * input_height / input_width)),
+            width or max(1, round(height * input_width / input_height)),
+        )
+
+    @cached_property
+    def class_summary(self) -> NDArray[np.float32]:
+        """Per class its share of all pixels and their mean confidence 0..1, float32 [1, C, 2]."""
+        classes = self._label_set.num_classes
+        ids = self.class_ids.ravel()
+        counts = np.bincount(ids, minlength=256)[:classes]
+        sums = np.bincount(ids, weights=self.confidence.ravel(), minlength=256)[:classes]
+        means = np.divide(sums, 255.0 * counts, out=np.zeros(classes), where=counts > 0)
+        return np.stack([counts / ids.size, means], axis=-1, dtype=np.float32)[None]
+
+    def messages(self, names: Iterable[str]) -> dict[str, Any]:
+        """Build the messages called ``names``, by name; what cannot be built yet is left out."""
+        built = {name: OUTPUTS[name].build(self) for name in names}
+        return {name: message for name, message in built.items() if message is not None}
+
+    def _mask(self) -> Image:
+        return image_message(self.class_ids, "mono8", self._header)
+
+    def _mask_compressed(self) -> CompressedImage:
+        """PNG: JPEG would change ids."""
+        return compressed_mask_message(self.class_ids, self._header)
+
+    def _confidence(self) -> Image:
+        return image_message(self.confidence, "mono8", self._header)
+
+    def _class_probabilities(self) -> Image:
+        probabilities = self._segmentation.token_probabilities  # uint8 [h, w, C]
+        return image_message(probabilities, f"8UC{probabilities.shape[2]}", self._header)
+
+    def _class_summary(self) -> Image:
+        return image_message(self.class_summary, "32FC2", self._header)
+
+    def _overlay(self) -> Image:
+        height, width = self.class_ids.shape
+        image = self._image
+        if image.shape[:2] != (height, width):
+            image = np.asarray(
+                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
+            )
+        overlay = overlay_image(image, self.class_ids, self._label_set)
+        return image_message(overlay, "rgb8", self._header)
+
+    def _camera_info_message(self) -> CameraInfo | None:
+        if self._camera_info is None:
+            return None
+        return scaled_camera_info(self._camera_info, *self.class_ids.shape, self._header)
+
+    def _drivable_grid(self) -> OccupancyGrid | None:
+        info, settings = self._camera_info_message(), self._settings
+        if info is None or self._ground is None or settings.drivable is None:
+            return None
+        return self._ground.message(
+            self.class_ids,
+            self.confidence,
+            info,
+            settings.drivable,
+            settings.drivable_least_confidence,
+        )
+
+    def _sized(self, picture: UInt8) -> UInt8:
+        height, width = self.shape
+        if picture.shape == (height, width):
+            return picture
+        resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return np.asarray(resized, np.uint8)
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One topic below ``~/<camera>/``.
+
+    Attributes:
+        topic: its name there.
+        message_type: of the topic.
+        encoding: of an image; empty for other messages.
+        build: gives the message, or None where something for it is missing.
+    """
+
+    topic: str
+    message_type: type
+    encoding: str
+    build: Callable[[FrameOutputs], Any]
+
+
+# The methods are of this module, and nobody else's business.
+OUTPUTS: dict[str, OutputSpec] = {
+    "mask": OutputSpec("mask", Image, "mono8", FrameOutputs._mask),
+    "mask_compressed": OutputSpec(
+        "mask/compressed", CompressedImage, "", FrameOutputs._mask_compressed
+    ),
+    "confidence": OutputSpec("confidence", Image, "mono8", FrameOutputs._confidence),
+    "class_probabilities": OutputSpec(
+        "class_probabilities", Image, "8UC<C>", FrameOutputs._class_probabilities
+    ),
+    "class_summary": OutputSpec("class_summary", Image, "32FC2", FrameOutputs._class_summary),
+    "overlay": OutputSpec("overlay", Image, "rgb8", FrameOutputs._overlay),
+    "camera_info": OutputSpec("camera_info", CameraInfo, "", FrameOutputs._camera_info_message),
+    "drivable_grid": OutputSpec("drivable_grid", OccupancyGrid, "", FrameOutputs._drivable_grid),
+}
+"""By the name that parameter ``outputs`` knows them by."""
+
+
+def compressed_mask_message(class_ids: UInt8, header: Header) -> CompressedImage:
+    """Build a PNG of class ids uint8 [H, W]."""
+    message = CompressedImage(header=header, format=PNG_FORMAT)
+    message.data = byte_array("B", encode_png(class_ids))
+    return message
+
+
+def unlabeled_messages(height: int, width: int, header: Header) -> dict[str, Any]:
+    """Build the messages of the safe state: nothing is known of any pixel."""
+    class_ids = np.full((height, width), UNLABELED, np.uint8)
+    return {
+        "mask": image_message(class_ids, "mono8", header),
+        "mask_compressed": compressed_mask_message(class_ids, header),
+        "confidence": image_message(np.zeros_like(class_ids), "mono8", header),
+    }
+
+
+def scaled_camera_info(info: CameraInfo, height: int, width: int, header: Header) -> CameraInfo:
+    """Give the camera's calibration for an image of another size.
+
+    ``info`` may describe a part (roi) or a coarser reading (binning) of the sensor: what it says of
+    the image itself counts, and the result describes the whole of the new image.
+    """
+    scaled = deepcopy(info)
+    scaled.header = header
+    left, top = info.roi.x_offset, info.roi.y_offset
+    read_width = info.roi.width or info.width or width
+    read_height = info.roi.height or info.height or height
+    scale_x, scale_y = width / read_width, height / read_height
+    scaled.height, scaled.width = height, width
+    scaled.binning_x = scaled.binning_y = 0
+    scaled.roi = type(info.roi)()
+    for name, columns in (("k", 3), ("p", 4)):
+        matrix = np.array(getattr(info, name)).reshape(3, columns)
+        if matrix[2, 2] != 0.0:  # calibrated
+            # Pixel centres are whole numbers, so that the image's corner lies at (-0.5, -0.5).
+            matrix[:2, 2] += 0.5 - np.array([left, top])
+            matrix[0] *= scale_x
+            matrix[1] *= scale_y
+            matrix[:2, 2] -= 0.5
+            setattr(scaled, name, matrix.ravel())
+    return scaled

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Declaration of the node's parameters in rclpy, and the values that are set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import (
+    InvalidParameterTypeException,
+    InvalidParameterValueException,
+    ParameterUninitializedException,
+)
+from rclpy.parameter import Parameter
+
+from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
+from camseg_ros.node.parameters import CAMERA_PARAMETERS, INFORMATION, PARAMETERS, ParameterSpec
+from camseg_ros.node.settings import camera_names
+
+
+class NodeParameters:
+    """Declares parameters on a node and reads them."""
+
+    def __init__(self, node: Any) -> None:
+        """Declare all, of the cameras that ``cameras`` names too.
+
+        Raises:
+            CamsegError: a value from the command line or the params file breaks its rule.
+        """
+        self._node = node
+        self._specs: dict[str, ParameterSpec] = {}
+        for spec in (*PARAMETERS, *INFORMATION):
+            self._declare(spec.name, spec)
+        self.declare_cameras(camera_names(self.values()))
+        self._protect_information(True)
+
+    def declare_cameras(self, names: Sequence[str]) -> None:
+        """Declare the parameters of cameras that have none yet.
+
+        Raises:
+            CamsegError: a value from the command line or the params file breaks its rule.
+        """
+        for camera in names:
+            for spec in CAMERA_PARAMETERS:
+                if not self._node.has_parameter(f"{camera}.{spec.name}"):
+                    self._declare(f"{camera}.{spec.name}", spec)
+
+    def inform(self, label_set: LabelSet, weights_sha256: str) -> None:
+        """Set the read-only parameters, which tell what the class ids mean."""
+        information = {
+            "label_set": label_set.name,
+            "class_names": list(label_set.names),
+            "class_colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in label_set.palette],
+            "weights_sha256": weights_sha256,
+        }
+        self._protect_information(False)
+        self._node.set_parameters(
+            [Parameter(name, value=value) for name, value in information.items()]
+        )
+        self._protect_information(True)
+
+    def spec(self, name: str) -> ParameterSpec | None:
+        """Give what is known of a parameter; None of rclpy's own, such as use_sim_time."""
+        return self._specs.get(name)
+
+    def values(self) -> dict[str, Any]:
+        """Give all values by name."""
+        return {name: self._value(name) for name in self._specs}
+
+    def _protect_information(self, read_only: bool) -> None:
+        for spec in INFORMATION:
+            self._node.describe_parameter(spec.name).read_only = read_only
+
+    def _declare(self, name: str, spec: ParameterSpec) -> None:
+        try:
+            self._node.declare_parameter(name, spec.default, parameter_descriptor(spec))
+        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
+            raise CamsegError(f"parameter {name}: {error}") from error
+        self._specs[name] = spec
+
+    def _value(self, name: str) -> Any:
+        try:
+            return self._node.get_parameter(name).value
+        except ParameterUninitializedException:  # an empty list in a params file has no type
+            return []
+
+
+def parameter_descriptor(spec: ParameterSpec) -> ParameterDescriptor:
+    """Describe a parameter."""
+    descriptor = ParameterDescriptor(
+        description=spec.description, additional_constraints=spec.constraint
+    )
+    if spec.lowest is not None and spec.highest is not None:
+        if isinstance(spec.default, float):
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=spec.lowest, to_value=spec.highest)
+            ]
+        else:
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(spec.lowest), to_value=int(spec.highest))
+            ]
+    return descriptor

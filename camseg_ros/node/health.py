@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the node knows of its own health: durations, rates, conditions. Plain Python.
+
+Every time is on the steady clock, in nanoseconds, and given by the caller: health is known also
+where a bag's clock stands still.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from statistics import median
+from typing import Protocol
+
+import numpy as np
+
+from camseg_ros.inference.frame_queue import FrameCounts
+
+WINDOW_FRAMES = 1000
+RATE_WINDOW_NS = 10 * 10**9
+SLOW_FRAMES = 5
+"""Processing is slow when the median latency of so many frames is above a limit."""
+PERCENTILES = (50, 95, 99)
+
+
+class Level(IntEnum):
+    """How bad a condition is; the values are those of diagnostic_msgs/DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A level and the reason for it, in words."""
+
+    level: Level
+    text: str
+
+
+def worst(conditions: Iterable[Condition], otherwise: str) -> Condition:
+    """Join conditions: the highest level, and the reasons that are not OK, worst first."""
+    bad = sorted((item for item in conditions if item.level), key=lambda item: -item.level)
+    if not bad:
+        return Condition(Level.OK, otherwise)
+    return Condition(bad[0].level, "; ".join(dict.fromkeys(item.text for item in bad)))
+
+
+@dataclass(frozen=True)
+class WatchLimits:
+    """Limits of one camera in nanoseconds; 0 switches one off.
+
+    Attributes:
+        no_input_warn_ns, no_input_error_ns: since the last frame, or since activation; also for
+            how long every frame was refused.
+        input_age_warn_ns, input_age_error_ns: between a frame's stamp and the node's clock, on
+            entry, be it older or in the future.
+        latency_warn_ns, latency_error_ns: from a frame's entry to its masks' publication.
+    """
+
+    no_input_warn_ns: int = 0
+    no_input_error_ns: int = 0
+    input_age_warn_ns: int = 0
+    input_age_error_ns: int = 0
+    latency_warn_ns: int = 0
+    latency_error_ns: int = 0
+
+
+class CameraWatch:
+    """Watches one camera's input and its way through the node; thread-safe."""
+
+    def __init__(self, limits: WatchLimits, now_ns: int) -> None:
+        """Begin to wait for input at ``now_ns``; ``limits`` may be replaced at any time."""
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._last_input_ns = now_ns
+        self._has_input = False
+        self._input_age_ns = 0
+        self._refused_ns: tuple[int, int] | None = None  # the first and the last one in a row
+        self._latencies_ns: deque[int] = deque(maxlen=SLOW_FRAMES)
+
+    def entered(self, now_ns: int, age_ns: int) -> None:
+        """Note a frame that came in, with the age of its stamp."""
+        with self._lock:
+            self._last_input_ns, self._has_input, self._input_age_ns = now_ns, True, age_ns
+
+    def refused(self, now_ns: int) -> None:
+        """Note a frame that could not be segmented."""
+        with self._lock:
+            first_ns = self._refused_ns[0] if self._refused_ns else now_ns
+            self._refused_ns = (first_ns, now_ns)
+
+    def left(self, latency_ns: int) -> None:
+        """Note how long a frame took that was segmented, published or too late for it."""
+        with self._lock:
+            self._refused_ns = None
+            self._latencies_ns.append(latency_ns)
+
+    def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
+        """Tell whether a mask breaks a limit whose breach is an error: nobody should act on it."""
+        limits = self.limits
+        return (0 < limits.input_age_error_ns < abs(age_ns)) or (
+            0 < limits.latency_error_ns < latency_ns
+        )
+
+    def is_silent(self, now_ns: int) -> bool:
+        """Tell whether no frame has come in for so long that it is an error."""
+        with self._lock:
+            return 0 < self.limits.no_input_error_ns < now_ns - self._last_input_ns
+
+    def check(self, now_ns: int) -> Condition:
+        """Give the camera's condition now."""
+        limits = self.limits
+        with self._lock:
+            silent_ns = now_ns - self._last_input_ns
+            age_ns, latencies_ns = self._input_age_ns, tuple(self._latencies_ns)
+            has_input = self._has_input
+            first_ns, last_ns = self._refused_ns or (0, 0)
+        since = "no input for" if has_input else "no input yet after"
+        silence = _against(
+            silent_ns, limits.no_input_warn_ns, limits.no_input_error_ns, f"{since} {{:.1f}} s"
+        )
+        # The span of refusals, not the time since the first: a single bad frame is none, however
+        # long the next good one takes.
+        refusal = _against(
+            last_ns - first_ns,
+            limits.no_input_warn_ns,
+            limits.no_input_error_ns,
+            "every frame was refused for {:.1f} s",
+        )
+        for missing in (silence, refusal):
+            if missing.level == Level.ERROR:
+                return missing  # what was measured on earlier frames says nothing about now
+        stale = _against(
+            abs(age_ns),
+            limits.input_age_warn_ns,
+            limits.input_age_error_ns,
+            "stale input: its stamps are {:.1f} s old"
+            if age_ns >= 0
+            else "input by another clock: its stamps are {:.1f} s in the future",
+        )
+        slow = Condition(Level.OK, "")
+        if latencies_ns:
+            slow = _against(
+                int(median(latencies_ns)),
+                limits.latency_warn_ns,
+                limits.latency_error_ns,
+                "slow processing: {:.2f} s a frame",
+            )
+        return worst([silence, refusal, stale, slow], otherwise="frames arrive")
+
+
+def _against(value_ns: int, warn_ns: int, error_ns: int, text: str) -> Condition:
+    """Compare a duration with two limits, of which 0 is none."""
+    level = Level.OK
+    if 0 < warn_ns < value_ns:
+        level = Level.WARN
+    if 0 < error_ns < value_ns:
+        level = Level.ERROR
+    return Condition(level, text.format(value_ns / 1e9))
+
+
+class DurationWindow:
+    """Durations of the last frames, in nanoseconds on the steady clock; thread-safe."""
+
+    def __init__(self, size: int = WINDOW_FRAMES) -> None:
+        """Keep the last ``size`` durations."""
+        self._lock = threading.Lock()
+        self._durations_ns: deque[int] = deque(maxlen=size)
+
+    def add(self, duration_ns: int) -> None:
+        """Add the duration of one frame."""
+        with self._lock:
+            self._durations_ns.append(duration_ns)
+
+    def clear(self) -> None:
+        """Forget all durations."""
+        with self._lock:
+            self._durations_ns.clear()
+
+    def percentiles_ms(self) -> tuple[float, ...] | None:
+        """Give `PERCENTILES` in milliseconds, None while there is no frame."""
+        with self._lock:
+            durations_ns = list(self._durations_ns)
+        if not durations_ns:
+            return None
+        return tuple(float(value) / 1e6 for value in np.percentile(durations_ns, PERCENTILES))
+
+
+class RateMeter:
+    """Frames per second over the last seconds; thread-safe."""
+
+    def __init__(self, window_ns: int = RATE_WINDOW_NS) -> None:
+        """Count over ``window_ns``."""
+        self._window_ns = window_ns
+        self._lock = threading.Lock()
+        self._times_ns: deque[int] = deque()
+
+    def count(self, now_ns: int) -> None:
+        """Count a frame."""
+        with self._lock:
+            self._times_ns.append(now_ns)
+            self._forget(now_ns)
+
+    def rate_hz(self, now_ns: int) -> float:
+        """Give the frames per second that were counted lately; 0 before the second frame."""
+        with self._lock:
+            self._forget(now_ns)
+            if len(self._times_ns) < 2:
+                return 0.0
+            # Up to now if the next frame is late, so that the rate falls when frames stop.
+            span_ns = self._times_ns[-1] - self._times_ns[0]
+            gap_ns = span_ns / (len(self._times_ns) - 1)
+            late_ns = max(0.0, now_ns - self._times_ns[-1] - gap_ns)
+            return 1e9 * (len(self._times_ns) - 1) / max(1.0, span_ns + late_ns)
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        with self._lock:
+            self._times_ns.clear()
+
+    def _forget(self, now_ns: int) -> None:
+        while self._times_ns and now_ns - self._times_ns[0] > self._window_ns:
+            self._times_ns.popleft()
+
+
+def count_values(counts: FrameCounts) -> dict[str, str]:
+    """Give counts as diagnostics name them."""
+    return {
+        "frames_in": str(counts.received),
+        "frames_out": str(counts.out),
+        "frames_dropped": str(counts.dropped),
+        "frames_refused": str(counts.refused),
+        "frames_waiting": str(counts.waiting),
+        "frames_in_progress": str(counts.in_progress),
+    }
+
+
+def duration_values(windows: Mapping[str, DurationWindow]) -> dict[str, str]:
+    """Give percentiles as diagnostics name them, ``NAME_p50_ms``; empty text without frames."""
+    values = {}
+    for name, window in windows.items():
+        found = window.percentiles_ms()
+        for place, percent in enumerate(PERCENTILES):
+            values[f"{name}_p{percent}_ms"] = "" if found is None else f"{found[place]:.1f}"
+    return values
+
+
+PERIOD_NS = 10 * 10**9
+
+
+class Log(Protocol):
+    """What a ROS logger offers."""
+
+    def info(self, message: str) -> object:
+        """Log what is usual."""
+
+    def warning(self, message: str) -> object:
+        """Log what is not."""
+
+    def error(self, message: str) -> object:
+        """Log what went wrong."""
+
+
+class RepeatedWarnings:
+    """Tells a kind of warning once, and again every ten seconds while it repeats."""
+
+    def __init__(self, log: Log) -> None:
+        """Tell them to ``log``."""
+        self._log = log
+        self._told_ns: dict[str, int] = {}
+
+    def warn(self, what: str, reason: str) -> None:
+        """Warn, unless one of this kind was told lately: numbers differ from frame to frame."""
+        kind = re.sub(r"\d+", "#", f"{what} {reason}")
+        now_ns = time.monotonic_ns()
+        if now_ns - self._told_ns.get(kind, -PERIOD_NS) >= PERIOD_NS:
+            self._told_ns[kind] = now_ns
+            self._log.warning(f"{what}: {reason}")
+
+    def clear(self) -> None:
+        """Forget what was told."""
+        self._told_ns.clear()

@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From parameter values to what the parts of the node read. No rclpy."""
+
+from __future__ import annotations
+
+import math
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from camseg_core.diffusion.options import Profiles, SamplingOptions, find_profile
+from camseg_core.errors import CamsegError
+from camseg_core.labels import LabelSet
+from camseg_ros.ground.grid import GridGeometry, occupancy_table
+from camseg_ros.ground.view import fixed_mounting
+from camseg_ros.messages.outputs import OUTPUTS, OutputSettings, least_confidence_table
+from camseg_ros.node.health import WatchLimits
+from camseg_ros.node.parameters import SAFE_STATES, TRANSPORTS
+
+Values = Mapping[str, Any]
+"""Parameter values by name."""
+
+
+@dataclass(frozen=True)
+class CameraSettings:
+    """Where one camera's messages come from, and how it is mounted.
+
+    Attributes:
+        name: of the camera.
+        image_topic, camera_info_topic: as given or by convention.
+        transport: ``raw`` or ``compressed``.
+        rectified: whether the image is rectified.
+        mounting: six numbers as the parameter has them, empty where tf is to be asked.
+    """
+
+    name: str
+    image_topic: str
+    transport: str
+    camera_info_topic: str
+    rectified: bool = False
+    mounting: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """All that may change while the node is active; replaced as a whole.
+
+    Attributes:
+        sampling: how to sample; with a budget its steps are chosen per batch.
+        budget_ns: latency budget, 0 for none.
+        steps_range: fewest and most steps with a budget.
+        outputs: names of what is published.
+        output: how masks are finished.
+        limits: of the watchdog.
+        safe_state: one of `SAFE_STATES`.
+        threshold: the least confidence of a labeled pixel of any class, 0..1.
+    """
+
+    sampling: SamplingOptions
+    budget_ns: int
+    steps_range: tuple[int, int]
+    outputs: tuple[str, ...]
+    output: OutputSettings
+    limits: WatchLimits
+    safe_state: str
+    threshold: float
+
+
+def camera_names(values: Values) -> tuple[str, ...]:
+    """Give the cameras' names.
+
+    Raises:
+        CamsegError: there is none, or one is no name or stands twice.
+    """
+    names = tuple(values["cameras"])
+    if not names:
+        raise CamsegError("cameras is empty; at least one name is needed")
+    for name in names:
+        if not name.isidentifier() or not name.isascii():
+            raise CamsegError(
+                f"camera {name!r}; letters, digits and underscores, not starting with a digit, "
+                "are needed"
+            )
+        if names.count(name) > 1:
+            raise CamsegError(f"camera {name!r} stands twice in cameras; each once is needed")
+    return names
+
+
+def camera_settings(name: str, values: Values) -> CameraSettings:
+    """Read one camera's settings; ``values`` holds ``<camera>.<parameter>``.
+
+    Raises:
+        CamsegError: an unknown transport, or a mounting that is none.
+    """
+    transport = values[f"{name}.transport"]
+    if transport not in TRANSPORTS:
+        raise CamsegError(f"{name}.transport {transport!r}; it is one of {', '.join(TRANSPORTS)}")
+    suffix = "/compressed" if transport == "compressed" else ""
+    image_topic = values[f"{name}.image_topic"] or f"{name}/image_raw{suffix}"
+    # As image_transport does: beside the raw image topic.
+    raw_topic = image_topic.removesuffix("/compressed")
+    beside = posixpath.join(posixpath.dirname(raw_topic), "camera_info")
+    mounting = tuple(values[f"{name}.mounting"])
+    if any(mounting):
+        try:
+            fixed_mounting(mounting)
+        except CamsegError as error:
+            raise CamsegError(f"{name}.mounting: {error}") from error
+    return CameraSettings(
+        name=name,
+        image_topic=image_topic,
+        transport=transport,
+        camera_info_topic=values[f"{name}.camera_info_topic"] or beside,
+        rectified=values[f"{name}.rectified"],
+        mounting=mounting if any(mounting) else (),
+    )
+
+
+def grid_geometry(values: Values) -> GridGeometry:
+    """Read what part of the ground the drivable grid shows.
+
+    Raises:
+        CamsegError: there is no cell, or there are too many.
+    """
+    return GridGeometry(
+        values["grid_resolution_m"], values["grid_forward_m"], values["grid_sideways_m"]
+    )
+
+
+def sampling_options(values: Values, profiles: Profiles) -> SamplingOptions:
+    """Build the options of a frame: the chosen profile's, over which given values go.
+
+    Args:
+        values: parameter values by name.
+        profiles: of the weights.
+
+    Raises:
+        CamsegError: a value out of its range, or an unknown profile.
+    """
+    names = ("steps", "sampler", "samples", "precision")
+    given = {name: values[name] for name in names if values[name]}
+    return replace(find_profile(profiles, values["profile"]), seed=values["seed"], **given)
+
+
+def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None) -> LiveSettings:
+    """Read all that may change while the node is active.
+
+    ``label_set`` is the weights'; None while none are loaded, and names of classes are not checked.
+
+    Raises:
+        CamsegError: a value breaks its rule, or two of them contradict each other.
+    """
+    sampling = sampling_options(values, profiles)
+    budget_ns = _ns(values["latency_budget_ms"], 1e6)
+    least = values["min_steps"]
+    most = values["max_steps"] or max(least, profiles["accurate"].steps)
+    if most < least:
+        raise CamsegError(f"min_steps is {least} and max_steps {most}; min_steps <= max_steps")
+    _require_known("safe_state", [values["safe_state"]], SAFE_STATES)
+    # A list without entries has no type in a params file: [""] publishes nothing.
+    outputs = tuple(filter(None, values["outputs"]))
+    _require_known("outputs", outputs, tuple(OUTPUTS))
+    overall, by_class = values["min_confidence"], _shares(values["class_min_confidence"])
+    shares = [overall]
+    table, drivable = np.zeros(256, np.uint8), None
+    if label_set is not None:
+        shares = [by_class.get(name, overall) for name in label_set.names]
+        table = least_confidence_table(label_set, overall, by_class)
+        drivable = occupancy_table(label_set, list(filter(None, values["grid_free_classes"])))
+    return LiveSettings(
+        sampling=sampling,
+        budget_ns=budget_ns,
+        steps_range=(least, most),
+        outputs=outputs,
+        output=OutputSettings(
+            table,
+            values["output_height"],
+            values["output_width"],
+            drivable,
+            math.ceil(255.0 * values["grid_min_confidence"]),
+        ),
+        limits=_watch_limits(values),
+        safe_state=values["safe_state"],
+        threshold=min(shares),
+    )
+
+
+def _watch_limits(values: Values) -> WatchLimits:
+    limits = {}
+    for subject, unit, factor in (
+        ("no_input", "s", 1e9),
+        ("input_age", "s", 1e9),
+        ("latency", "ms", 1e6),
+    ):
+        warn, error = values[f"{subject}_warn_{unit}"], values[f"{subject}_error_{unit}"]
+        if 0.0 < error < warn:
+            raise CamsegError(
+                f"{subject}_warn_{unit} is {warn:g} and {subject}_error_{unit} {error:g}; "
+                "the first one must not be larger"
+            )
+        limits[f"{subject}_warn_ns"] = _ns(warn, factor)
+        limits[f"{subject}_error_ns"] = _ns(error, factor)
+    return WatchLimits(**limits)
+
+
+def _shares(text: str) -> dict[str, float]:
+    """Read ``CLASS=SHARE, ...``."""
+    shares: dict[str, float] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = (side.strip() for side in part.partition("="))
+        shares[name] = _number(number, part)
+    return shares
+
+
+def _number(text: str, part: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise CamsegError(
+            f"class_min_confidence has {part!r}; CLASS=SHARE is needed, e.g. person=0.4"
+        ) from None
+
+
+def _require_known(name: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for value in given:
+        if value not in known:
+            raise CamsegError(f"{name} has {value!r}; it is one of {', '.join(known)}")
+
+
+def _ns(value: float, factor: float) -> int:
+    return round(value * factor)

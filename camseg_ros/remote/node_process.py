@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real node in its own process, started as users start it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from camseg_core.errors import CamsegError
+from camseg_core.system.processes import termination_unwinds
+from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
+
+END_LIMIT_S = 120.0
+NODE_PROGRAM = ("-m", "camseg_ros.node.segment_node")
+
+NodeParameters = Mapping[str, bool | int | float | str | list[str]]
+
+
+@contextmanager
+def node_process(
+    parameters: NodeParameters, program: Sequence[str] = NODE_PROGRAM
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run segment_node with a params file; interrupt it at the end if it still runs.
+
+    SIGTERM ends this process by `SystemExit` meanwhile, so that the node is not left behind.
+
+    Args:
+        parameters: of the node, ``<camera>.<name>`` for those of a camera.
+        program: what Python is to run.
+
+    Raises:
+        CamsegError: a parameter is none of the node's.
+    """
+    known = {spec.name for spec in PARAMETERS} | {"use_sim_time"}
+    known_of_cameras = {spec.name for spec in CAMERA_PARAMETERS}
+    unknown = [
+        name
+        for name in parameters
+        if name not in known and name.partition(".")[2] not in known_of_cameras
+    ]
+    if unknown:
+        raise CamsegError(f"segment_node has no parameter {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory(prefix="camseg_") as folder:
+        params_file = Path(folder) / "params.yaml"
+        lines = [f"    {name}: {json.dumps(value)}" for name, value in parameters.items()]
+        params_file.write_text("\n".join(["/**:", "  ros__parameters:", *lines, ""]))
+        arguments = ["--ros-args"] + (["--params-file", str(params_file)] if lines else [])
+        process = subprocess.Popen([sys.executable, *program, *arguments])
+        try:
+            with termination_unwinds():
+                yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(timeout=END_LIMIT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The live replay: player, evaluator and the nodes that run them."""

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ros2 run camseg_ros play_node``: plays a bag's cameras with ``/clock``, where there is no
+``ros2 bag play``.
+
+    play_node --ros-args -p bag:=bags/0002 -p rate:=0.5
+
+Service ``~/pause`` (std_srvs/SetBool) stops time and lets it go on. It waits for a listener first.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from rclpy.context import Context
+from rclpy.duration import Duration
+from std_srvs.srv import SetBool
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.camera_topics import cameras_of, loss_line
+from camseg_ros.bag.reader import open_bag
+from camseg_ros.remote.node_client import NodeClient
+from camseg_ros.remote.program import declared, run_program
+from camseg_ros.replay.live.player import BagPlayer, PlaySettings
+
+PROGRAM = "play_node"
+PERIOD_S = 0.05
+
+DEFAULTS = {
+    "bag": "",
+    "rate": 1.0,
+    "loops": 1,
+    "start_offset_s": 0.0,
+    "start_paused": False,
+    "wait_for_truth": False,
+    "image_topics": [""],
+}
+"""``loops`` 0: until Ctrl-C. ``wait_for_truth``: begin when somebody listens to the truth, too.
+``image_topics`` empty: all cameras that are found."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; gives the exit status: 0, or 2 for a bag that is not readable or damaged."""
+    return run_program(PROGRAM, _play, arguments)
+
+
+def _play(context: Context, stop: threading.Event) -> int:
+    client = NodeClient(context, PROGRAM, use_global_arguments=True)
+    try:
+        values = declared(client.node, DEFAULTS)
+        if not values["bag"]:
+            raise CamsegError("no bag; -p bag:=FOLDER is needed")
+        settings = PlaySettings(
+            rate=values["rate"],
+            loops=values["loops"],
+            start_offset_s=values["start_offset_s"],
+        )
+        topics = [topic for topic in values["image_topics"] if topic]
+        log = client.node.get_logger()
+        with open_bag(Path(values["bag"])) as bag:
+            cameras = cameras_of(bag, topics)
+            player = BagPlayer(client.node, cameras)
+            if values["start_paused"]:
+                player.pause()
+
+            def on_pause(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+                (player.pause if request.data else player.resume)()
+                response.success, response.message = True, "paused" if request.data else "playing"
+                return response
+
+            client.node.create_service(SetBool, "~/pause", on_pause)
+            client.start()
+            watcher = threading.Thread(target=lambda: (stop.wait(), player.stop()), daemon=True)
+            watcher.start()
+            log.info(f"waiting for a listener of {bag.path}")
+            while not (
+                player.is_heard() and (player.truth_is_heard() or not values["wait_for_truth"])
+            ):
+                if stop.wait(PERIOD_S):
+                    return 0
+            log.info(f"playing {bag.path}")
+            player.play(bag, settings)
+            player.wait_until_sent(Duration(seconds=5.0))
+            if bag.loss is not None:
+                raise CamsegError(f"{bag.path} is {loss_line(bag, cameras, topics)}")
+    finally:
+        client.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

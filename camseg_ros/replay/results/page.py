@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One self-contained page of a replay. Accuracy and timing stand in separate tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from camseg_core.evaluation.frames import KEPT_FRAMES, FrameScore, picture_path
+from camseg_core.evaluation.report.page import data_uri, page_environment
+from camseg_core.labels import LabelSet
+from camseg_core.system.files import write_bytes
+from camseg_ros.replay.results.accuracy import DatasetAccuracy, sample_name
+from camseg_ros.replay.results.drive_result import DriveResult
+from camseg_ros.replay.results.gates import GateOutcome
+from camseg_ros.replay.results.live_result import LiveResult
+from camseg_ros.replay.results.out_folder import PAGE_FILE
+from camseg_ros.replay.results.snapshots import PICTURES_FOLDER
+
+TEMPLATE = "page.html.j2"
+
+
+@dataclass(frozen=True)
+class ReplayFacts:
+    """What was replayed with what.
+
+    Attributes:
+        mode: offline or live.
+        weights: what was loaded, without folders.
+        weights_sha256: None where nothing was trained.
+        is_random: true if nothing was trained.
+        label_set: the classes.
+        sampling: how was sampled, in words.
+        steps: diffusion steps, of the profile.
+    """
+
+    mode: str
+    weights: str
+    weights_sha256: str | None
+    is_random: bool
+    label_set: LabelSet
+    sampling: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class DriveView:
+    """A drive and what is drawn of it: SVG elements by camera, pictures as URIs."""
+
+    result: DriveResult
+    timelines: tuple[tuple[str, str], ...]
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class WorstFrame:
+    """One of the frames with the least mean IoU, and its pictures as URIs by kind."""
+
+    score: float
+    name: str
+    pictures: tuple[tuple[str, str], ...]
+
+
+def write_report(
+    out: Path,
+    facts: ReplayFacts,
+    drives: Sequence[DriveResult],
+    accuracies: Sequence[DatasetAccuracy],
+    outcomes: Sequence[GateOutcome] = (),
+    live: LiveResult | None = None,
+) -> Path:
+    """Write ``replay.html`` below ``out``; gives its path.
+
+    Raises:
+        CamsegError: a library of the report is not installed, or it cannot be written.
+    """
+    environment = page_environment(__package__, TEMPLATE)
+    label_set = facts.label_set
+    page = environment.get_template(TEMPLATE).render(
+        facts=facts,
+        drives=[_drive_view(out, drive, index) for index, drive in enumerate(drives)],
+        accuracies=accuracies,
+        classes=list(zip(label_set.names, label_set.palette, strict=True)),
+        worst=list(_worst_frames(out, drives, facts.steps)),
+        outcomes=outcomes,
+        live=live,
+        notes=list(replay_notes(drives)),
+        name=sample_name,
+    )
+    path = out / PAGE_FILE
+    write_bytes(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
+    """Give one sentence for each thing a reader must know: damage, refusals, repeats, no truth."""
+    for drive in drives:
+        if drive.loss:
+            yield f"{drive.name} is {drive.loss}."
+        for count, text in (
+            ("refused", "images could not be read"),
+            ("repeated", "images have the stamp of an earlier one and are left out"),
+            ("unordered", "images are older than one before them"),
+            ("truth_refused", "truth images could not be used"),
+            ("truth_repeated", "truth images have the stamp of an earlier one and are left out"),
+            ("truth_without_image", "truth images belong to no image"),
+        ):
+            number = drive.total(count)
+            if number:
+                yield f"{drive.name}: {number} {text}."
+        for reason in dict.fromkeys(
+            reason for counts in drive.counts.values() for reason in counts["problems"]
+        ):
+            yield f"{drive.name}: {reason}."
+        if not drive.total("with_truth"):
+            yield f"{drive.name} has no truth: nothing of it is scored."
+
+
+def _drive_view(out: Path, drive: DriveResult, index: int) -> DriveView:
+    from camseg_core.evaluation.report.plots import timeline
+
+    timelines = []
+    for place, camera in enumerate(drive.counts):
+        frames = [frame for frame in drive.frames if frame.camera == camera]
+        if not frames:
+            continue
+        start_ns = min(frame.stamp_ns for frame in frames)
+        seconds = [(frame.stamp_ns - start_ns) / 1e9 for frame in frames]
+        series = {
+            "mean IoU": [
+                (time, frame.mean_iou)
+                for time, frame in zip(seconds, frames, strict=True)
+                if frame.mean_iou is not None
+            ],
+            "mean confidence": [
+                (time, frame.mean_confidence) for time, frame in zip(seconds, frames, strict=True)
+            ],
+            "changed pixels": [
+                (time, frame.changed)
+                for time, frame in zip(seconds, frames, strict=True)
+                if frame.changed is not None
+            ],
+        }
+        shown = {name: points for name, points in series.items() if points}
+        timelines.append((camera, timeline(shown, f"drive-{index}-{place}")))
+    pictures = tuple(_uri(out / PICTURES_FOLDER / name) for name in drive.pictures)
+    return DriveView(drive, tuple(timelines), tuple(filter(None, pictures)))
+
+
+def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[WorstFrame]:
+    """Give the frames with the least mean IoU of all bags, the worst first."""
+    scored = sorted(
+        (frame.mean_iou, sample_name(drive.name, frame.camera, frame.stamp_ns), drive.run)
+        for drive in drives
+        for frame in drive.frames
+        if frame.mean_iou is not None and drive.run
+    )
+    for score, name, run in scored[:KEPT_FRAMES]:
+        kinds = ("image", "truth", "prediction", "confidence")
+        paths = {
+            kind: picture_path(out / run, FrameScore(score, name, steps), kind) for kind in kinds
+        }
+        pictures = tuple((kind, _uri(path)) for kind, path in paths.items())
+        yield WorstFrame(score, name, tuple(p for p in pictures if p[1]))
+
+
+def _uri(path: Path) -> str:
+    """Give a picture's file as URI; empty if it is not readable."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return ""
+    return data_uri("png" if path.suffix == ".png" else "jpeg", content)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all layouts share: where a data set is found, its splits, and how folders are walked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import dataset_trees as trees
+import pytest
+
+from camseg_core.data.datasets import LAYOUTS
+from camseg_core.data.layouts.camvid import LAYOUT as CAMVID
+from camseg_core.data.layouts.cityscapes import LAYOUT as CITYSCAPES
+from camseg_core.data.layouts.layout import check_split, find_entries, find_home, subfolders, walk
+from camseg_core.errors import CamsegError
+
+
+@pytest.mark.parametrize(
+    "place", ["", "CityScapes", "cityscapes", "Cityscapes", "dataset/CityScapes"]
+)
+def test_a_data_set_is_found_in_or_below_its_root(tmp_path: Path, place: str) -> None:
+    home = trees.cityscapes(tmp_path / place)
+    assert find_home(CITYSCAPES, tmp_path) == home
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "acdc", "kitti-step", "cadedgetune"])
+def test_the_original_projects_folders_are_found(tmp_path: Path, name: str) -> None:
+    root = trees.original_project(tmp_path)
+    home = find_home(LAYOUTS[name], root)
+    assert home.parent == root / "dataset"
+    assert find_home(LAYOUTS[name], root / "dataset") == home
+    assert find_home(LAYOUTS[name], home) == home
+
+
+def test_a_root_without_the_data_set_is_told_what_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "cityscapes").mkdir()
+    with pytest.raises(
+        CamsegError,
+        match=f"^no cityscapes data in {re.escape(f'{tmp_path}, {tmp_path}/cityscapes')}: "
+        r"leftImg8bit/ is looked for \(images are leftImg8bit/<split>/<city>/\*_leftImg8bit.png, "
+        r"labels gtFine/<split>/<city>/\*_gtFine_labelIds.png\)$",
+    ):
+        find_home(CITYSCAPES, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "n" * 300])
+def test_a_root_that_is_not_there(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CamsegError, match=f"^no such folder: {re.escape(str(tmp_path / name))}; "):
+        find_home(CITYSCAPES, tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("split", "hint"), [("vall", "; did you mean 'val'\\?"), ("xyz", ""), ("../val", "")]
+)
+def test_an_unknown_split_is_told_the_known_ones(tmp_path: Path, split: str, hint: str) -> None:
+    trees.cityscapes(tmp_path)
+    check_split(CITYSCAPES, tmp_path, "val")
+    with pytest.raises(CamsegError, match=f"has no split '{split}'; it has train, val{hint}"):
+        check_split(CITYSCAPES, tmp_path, split)
+
+
+def test_images_are_sorted_and_the_rest_is_told_apart(tmp_path: Path) -> None:
+    trees.cityscapes(tmp_path, splits=["val"], cities=["zug", "aachen"], frames=2)
+    folder = tmp_path / "leftImg8bit" / "val"
+    # What other systems leave behind has the right ending and is no image.
+    (folder / "zug" / "._zug_000000_000019_leftImg8bit.png").touch()
+    (folder / "zug" / "zug_000000_000019_leftImg8bit.png.part").touch()
+    (folder / "notes.txt").touch()
+    entries, strangers = find_entries(CITYSCAPES, tmp_path, "val")
+    assert [entry.name for entry in entries] == [
+        f"leftImg8bit/val/{city}/{city}_00000{frame}_000019_leftImg8bit.png"
+        for city in ("aachen", "zug")
+        for frame in (0, 1)
+    ]
+    assert [path.name for path in strangers] == [
+        "notes.txt",
+        "._zug_000000_000019_leftImg8bit.png",
+        "zug_000000_000019_leftImg8bit.png.part",
+    ]
+
+
+def test_links_to_folders_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    elsewhere = trees.cityscapes(tmp_path / "disk", splits=["val"], cities=["aachen"])
+    home = tmp_path / "home"
+    (home / "leftImg8bit" / "val").mkdir(parents=True)
+    city = home / "leftImg8bit" / "val" / "aachen"
+    city.symlink_to(elsewhere / "leftImg8bit" / "val" / "aachen")
+    (home / "leftImg8bit" / "val" / "again").symlink_to(home / "leftImg8bit")
+    (home / "leftImg8bit" / "val" / "dead").symlink_to(home / "nowhere")
+    entries, strangers = find_entries(CITYSCAPES, home, "val")
+    assert strangers == [home / "leftImg8bit" / "val" / "dead"]
+    assert [entry.image.parent for entry in entries] == [city, city]
+
+
+def test_folders_that_are_not_there_hold_nothing(tmp_path: Path) -> None:
+    assert walk([tmp_path / "none"]) == []
+    assert subfolders(tmp_path / "none") == []
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "images").touch()
+    with pytest.raises(CamsegError, match=f"^cannot read folder {re.escape(str(tmp_path))}/images"):
+        subfolders(tmp_path / "images")
+    with pytest.raises(CamsegError, match=f"^cannot read folder {re.escape(str(tmp_path))}/images"):
+        walk([tmp_path / "images"])
+
+
+def test_hidden_folders_are_no_splits(tmp_path: Path) -> None:
+    trees.camvid(tmp_path)
+    (tmp_path / ".cache").mkdir()
+    assert CAMVID.splits(tmp_path) == ("train", "val", "test")
+    assert ".cache" not in {folder.name for folder in subfolders(tmp_path)}

@@ -1,0 +1,597 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Samplers on data whose denoiser is known in closed form, and the noise of tokens.
+
+Two kinds of data: a single point, where the network knows x0 whatever it sees, and a Gaussian,
+where the reverse process and the probability-flow ODE have exact solutions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from camseg_core.diffusion.process import Denoise, Schedule, cosine_alphas_cumprod
+from camseg_core.diffusion.samplers import SAMPLERS, TokenNoise, sampler
+from camseg_core.errors import CamsegError
+from camseg_core.models.configs import Prediction
+
+EVERY_SAMPLER = pytest.mark.parametrize("name", SAMPLERS)
+ODE_SAMPLERS = pytest.mark.parametrize("name", ["ddim", "dpm-solver++"])
+BOTH_PREDICTIONS = pytest.mark.parametrize("prediction", ["epsilon", "v"])
+
+ALPHA_BAR = cosine_alphas_cumprod()
+
+MEAN, DEVIATION = 0.3, 0.5
+"""Of the Gaussian data."""
+
+
+def seeded(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def never(step: int) -> Tensor:
+    raise AssertionError(f"step noise {step} was asked for")
+
+
+class Recorder:
+    """A denoiser that keeps what it was asked."""
+
+    def __init__(self, denoise: Denoise) -> None:
+        self.denoise = denoise
+        self.states: list[Tensor] = []
+        self.timesteps: list[Tensor] = []
+
+    def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
+        self.states.append(x.clone())
+        self.timesteps.append(timestep.clone())
+        return self.denoise(x, timestep)
+
+
+def answer(prediction: Prediction, x: Tensor, x0: Tensor, alpha_bar: float) -> Tensor:
+    """Give what a network predicts that takes x (float64) for a noised x0."""
+    signal, noisy = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    epsilon = (x - signal * x0) / noisy
+    return epsilon if prediction == "epsilon" else signal * epsilon - noisy * x0
+
+
+def point_denoiser(
+    prediction: Prediction, point: Tensor, share: float = 0.0
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """All data is ``point``."""
+
+    def denoise(x: Tensor, timestep: Tensor) -> Tensor:
+        predicted = answer(prediction, x.double(), point.double(), ALPHA_BAR[int(timestep[0])])
+        return torch.cat([predicted, torch.full_like(predicted, share)], dim=-1).float()
+
+    return denoise
+
+
+def gaussian_denoiser(
+    prediction: Prediction, share_at: Callable[[int], float] = lambda timestep: 0.0
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Data is N(MEAN, DEVIATION^2) in each channel: the best guess of x0 is linear in x."""
+
+    def denoise(x: Tensor, timestep: Tensor) -> Tensor:
+        at = int(timestep[0])
+        alpha_bar = float(ALPHA_BAR[at])
+        variance = alpha_bar * DEVIATION**2 + 1 - alpha_bar
+        gain = math.sqrt(alpha_bar) * DEVIATION**2 / variance
+        x0 = MEAN + gain * (x.double() - math.sqrt(alpha_bar) * MEAN)
+        predicted = answer(prediction, x.double(), x0, alpha_bar)
+        return torch.cat([predicted, torch.full_like(predicted, share_at(at))], dim=-1).float()
+
+    return denoise
+
+
+def gaussian_solution(x: Tensor, first: int, last: int) -> Tensor:
+    """Follow the probability flow from x at timestep ``first`` to ``last``, then guess x0.
+
+    In x / sqrt(abar), with s = sqrt((1 - abar) / abar) as time, the flow keeps
+    (x - MEAN) / sqrt(DEVIATION^2 + s^2) constant.
+    """
+    variances = {at: DEVIATION**2 + (1 - ALPHA_BAR[at]) / ALPHA_BAR[at] for at in (first, last)}
+    start = x.double() / math.sqrt(ALPHA_BAR[first]) - MEAN
+    end = start * math.sqrt(variances[last] / variances[first])
+    return MEAN + end * DEVIATION**2 / variances[last]
+
+
+def error_on_gaussian(name: str, schedule: Schedule, prediction: Prediction = "v") -> float:
+    x = seeded(128, 2, seed=0)
+    out = sampler(name)(gaussian_denoiser(prediction), x, schedule, prediction, step_noise=never)
+    first, last = int(schedule.timesteps[-1]), int(schedule.timesteps[0])
+    return float((out.double() - gaussian_solution(x, first, last)).abs().max())
+
+
+# --- What is asked of the denoiser ---
+
+
+@EVERY_SAMPLER
+@pytest.mark.parametrize("steps", [1, 2, 10, 50])
+def test_denoiser_is_asked_once_per_original_timestep(name: str, steps: int) -> None:
+    schedule = Schedule.respaced(steps)
+    denoise = Recorder(point_denoiser("v", torch.zeros(2)))
+    noise = seeded(3, 2, seed=1)
+    sampler(name)(denoise, noise, schedule, "v", step_noise=lambda step: torch.zeros(3, 2))
+    assert [int(at) for at in denoise.timesteps] == schedule.timesteps[::-1].tolist()
+    for at in denoise.timesteps:
+        assert at.dtype in (torch.int32, torch.int64)
+        assert at.shape in {(1,), (3,)}
+    assert torch.equal(denoise.states[0], noise)
+
+
+@EVERY_SAMPLER
+def test_first_timestep_is_that_of_the_schedule(name: str) -> None:
+    denoise = Recorder(point_denoiser("v", torch.zeros(2)))
+    sampler(name)(denoise, seeded(3, 2, seed=1), Schedule.respaced(1, 900), "v", step_noise=never)
+    assert [int(at) for at in denoise.timesteps] == [900]
+
+
+def test_names_of_the_samplers() -> None:
+    assert SAMPLERS == ("ddpm", "ddim", "dpm-solver++")
+    assert len({sampler(name) for name in SAMPLERS}) == 3
+
+
+@pytest.mark.parametrize("name", ["euler", "DDIM", "", "dpm-solver"])
+def test_unknown_sampler(name: str) -> None:
+    with pytest.raises(CamsegError) as raised:
+        sampler(name)
+    assert str(raised.value) == (
+        f"unknown sampler {name!r}; the samplers are ddpm, ddim, dpm-solver++"
+    )
+
+
+# --- A single point ---
+
+
+@EVERY_SAMPLER
+@BOTH_PREDICTIONS
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 50, 1000])
+def test_every_sampler_finds_the_only_point(name: str, prediction: Prediction, steps: int) -> None:
+    point = torch.tensor([0.7, -1.3, 0.0, 2.0])
+    start = 3.0 * seeded(16, 4, seed=2)
+    out = sampler(name)(
+        point_denoiser(prediction, point),
+        start,
+        Schedule.respaced(steps),
+        prediction,
+        step_noise=lambda step: seeded(16, 4, seed=100 + step),
+    )
+    # From the end in one step, a rounding of epsilon (6e-8 of a start up to 10) grows 20291 times.
+    room = 0.05 if (prediction, steps) == ("epsilon", 1) else 2e-5
+    torch.testing.assert_close(out, point.expand(16, 4), rtol=0, atol=room)
+
+
+@ODE_SAMPLERS
+@pytest.mark.parametrize("steps", [2, 3, 10, 50, 1000])
+@pytest.mark.parametrize(
+    ("prediction", "first_timestep", "room"),
+    [("v", 999, 1e-4), ("epsilon", 999, 0.02), ("epsilon", 900, 1e-4), ("v", 300, 1e-4)],
+)
+def test_ode_samplers_keep_the_noise_of_a_point(
+    name: str, steps: int, prediction: Prediction, first_timestep: int, room: float
+) -> None:
+    """The flow to a point is straight: every state has the start's noise, in its own amount."""
+    point = torch.tensor([0.7, -1.3, 2.0])
+    schedule = Schedule.respaced(steps, first_timestep)
+    start = seeded(8, 3, seed=3)
+    denoise = Recorder(point_denoiser(prediction, point))
+    sampler(name)(denoise, start, schedule, prediction, step_noise=never)
+    first = ALPHA_BAR[first_timestep]
+    noise = (start.double() - math.sqrt(first) * point) / math.sqrt(1 - first)
+    assert len(denoise.states) == len(schedule)
+    for at, state in zip(schedule.timesteps[::-1], denoise.states, strict=True):
+        expected = math.sqrt(ALPHA_BAR[at]) * point + math.sqrt(1 - ALPHA_BAR[at]) * noise
+        torch.testing.assert_close(state.double(), expected, rtol=0, atol=room)
+
+
+@BOTH_PREDICTIONS
+@pytest.mark.parametrize("share", [-1.0, 0.25, 1.0])
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("steps", [2, 5, 40])
+def test_ddpm_states_are_draws_from_the_posterior(
+    prediction: Prediction, share: float, temperature: float, steps: int
+) -> None:
+    """Each state again from the one before, by Bayes' rule."""
+    point = torch.tensor([0.7, -1.3, 2.0])
+    schedule = Schedule.respaced(steps, 900)
+    noises = seeded(steps, 8, 3, seed=4)
+    denoise = Recorder(point_denoiser(prediction, point, share))
+    sampler("ddpm")(
+        denoise,
+        seeded(8, 3, seed=5),
+        schedule,
+        prediction,
+        step_noise=noises.__getitem__,
+        temperature=temperature,
+    )
+    timesteps = schedule.timesteps[::-1].tolist()
+    for step in range(steps - 1):
+        here, previous = ALPHA_BAR[timesteps[step]], ALPHA_BAR[timesteps[step + 1]]
+        alpha = here / previous
+        beta = 1 - alpha
+        variance = 1 / (alpha / beta + 1 / (1 - previous))
+        state = denoise.states[step].double()
+        mean = variance * (
+            math.sqrt(alpha) / beta * state + math.sqrt(previous) / (1 - previous) * point
+        )
+        learned = beta ** ((1 + share) / 2) * variance ** ((1 - share) / 2)
+        expected = mean + temperature * math.sqrt(learned) * noises[step]
+        torch.testing.assert_close(denoise.states[step + 1].double(), expected, rtol=0, atol=1e-4)
+
+
+# --- Gaussian data ---
+
+
+@pytest.mark.parametrize("schedule", ["from 999", "from 900", "900 to 100"])
+@BOTH_PREDICTIONS
+def test_ode_samplers_converge_to_the_flow(schedule: str, prediction: Prediction) -> None:
+    many = {
+        "from 999": Schedule.respaced(500),
+        "from 900": Schedule.respaced(500, 900),
+        "900 to 100": Schedule.from_timesteps(list(range(100, 901, 2))),
+    }[schedule]
+    assert error_on_gaussian("ddim", many, prediction) < 0.008
+    assert error_on_gaussian("dpm-solver++", many, prediction) < 0.0005
+
+
+def interior(steps: int) -> Schedule:
+    """Even steps between timesteps 900 and 100, away from both ends of the schedule."""
+    return Schedule.from_timesteps(list(range(100, 901, 800 // steps)))
+
+
+@pytest.mark.parametrize("steps", [20, 40, 80])
+def test_dpm_solver_is_of_second_order(steps: int) -> None:
+    ratio = error_on_gaussian("dpm-solver++", interior(steps)) / error_on_gaussian(
+        "dpm-solver++", interior(2 * steps)
+    )
+    assert 3.3 < ratio < 5.2
+
+
+def test_dpm_solver_looks_half_a_step_ahead() -> None:
+    """The second step extends the line through the last two guesses to its own middle.
+
+    Both in lambda, the log of sqrt(abar / (1 - abar)), which these timesteps space unevenly.
+    """
+    timesteps = [850, 600, 500, 0]
+    denoise = Recorder(gaussian_denoiser("v"))
+    schedule = Schedule.from_timesteps(timesteps[::-1])
+    sampler("dpm-solver++")(denoise, seeded(8, 3, seed=9), schedule, "v", step_noise=never)
+    signal, noisy = (np.sqrt(part[timesteps]) for part in (ALPHA_BAR, 1 - ALPHA_BAR))
+    place = np.log(signal / noisy)
+    guesses = []
+    for at, state in zip(timesteps[:2], denoise.states[:2], strict=True):
+        v = gaussian_denoiser("v")(state, torch.tensor([at])).double()[:, :3]
+        guesses.append(math.sqrt(ALPHA_BAR[at]) * state - math.sqrt(1 - ALPHA_BAR[at]) * v)
+    slope = (guesses[1] - guesses[0]) / (place[1] - place[0])
+    ahead = guesses[1] + slope * (place[2] - place[1]) / 2
+    # The guess is held over the step: the noise that remains is that of x around it.
+    noise = (denoise.states[1].double() - signal[1] * ahead) / noisy[1]
+    expected = signal[2] * ahead + noisy[2] * noise
+    torch.testing.assert_close(denoise.states[2].double(), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("steps", [20, 40, 80])
+def test_ddim_is_of_first_order(steps: int) -> None:
+    ratio = error_on_gaussian("ddim", interior(steps)) / error_on_gaussian(
+        "ddim", interior(2 * steps)
+    )
+    assert 1.8 < ratio < 2.2
+
+
+@pytest.mark.parametrize("steps", [10, 20, 40, 80, 160, 320])
+@pytest.mark.parametrize("first_timestep", [999, 900])
+def test_dpm_solver_is_better_than_ddim(steps: int, first_timestep: int) -> None:
+    schedule = Schedule.respaced(steps, first_timestep)
+    assert error_on_gaussian("dpm-solver++", schedule) < 0.75 * error_on_gaussian("ddim", schedule)
+
+
+def test_two_ode_samplers_agree_where_both_are_of_first_order() -> None:
+    """One step has no history, and neither has the first of two."""
+    x = seeded(16, 3, seed=6)
+    for steps in (1, 2):
+        ddim, dpm = (
+            sampler(name)(
+                gaussian_denoiser("v"), x, Schedule.respaced(steps), "v", step_noise=never
+            )
+            for name in ("ddim", "dpm-solver++")
+        )
+        torch.testing.assert_close(ddim, dpm, rtol=0, atol=1e-4)
+
+
+@EVERY_SAMPLER
+def test_one_step_is_the_guess_of_x0(name: str) -> None:
+    x = seeded(16, 3, seed=7)
+    out = sampler(name)(gaussian_denoiser("v"), x, Schedule.respaced(1), "v", step_noise=never)
+    # Nothing of the data is left at the end of the schedule: the guess is its mean.
+    torch.testing.assert_close(out, torch.full((16, 3), MEAN), rtol=0, atol=1e-4)
+
+
+def exact_share(schedule: Schedule) -> Callable[[int], float]:
+    """Give the variance share with which each ancestral step on Gaussian data is exact."""
+    timesteps = schedule.timesteps.tolist()
+
+    def share_at(timestep: int) -> float:
+        index = timesteps.index(timestep)
+        if index == 0:
+            return 0.0
+        here, previous = float(ALPHA_BAR[timestep]), float(ALPHA_BAR[timesteps[index - 1]])
+        beta = 1 - here / previous
+        posterior = beta * (1 - previous) / (1 - here)
+        spread = DEVIATION**2 * (1 - here) / (here * DEVIATION**2 + 1 - here)  # of x0 given x
+        by_x0 = beta * math.sqrt(previous) / (1 - here)
+        reverse = posterior + by_x0**2 * spread
+        return 2 * math.log(reverse / posterior) / math.log(beta / posterior) - 1
+
+    return share_at
+
+
+@BOTH_PREDICTIONS
+@pytest.mark.parametrize("steps", [2, 5, 20])
+def test_ddpm_samples_have_the_datas_mean_and_variance(prediction: Prediction, steps: int) -> None:
+    schedule = Schedule.respaced(steps)
+    generator = torch.Generator().manual_seed(8)
+    shape = (40000, 4)
+    out = sampler("ddpm")(
+        gaussian_denoiser(prediction, exact_share(schedule)),
+        torch.randn(shape, generator=generator),
+        schedule,
+        prediction,
+        step_noise=lambda step: torch.randn(shape, generator=generator),
+    ).double()
+    count = out.numel()
+    assert abs(out.mean().item() - MEAN) < 5 * DEVIATION / math.sqrt(count)
+    expected = DEVIATION**4 / (DEVIATION**2 + (1 - ALPHA_BAR[0]) / ALPHA_BAR[0])
+    assert abs(out.var().item() / expected - 1) < 5 * math.sqrt(2 / count)
+    # Still a Gaussian, and channels do not know of each other.
+    standard = (out - MEAN) / math.sqrt(expected)
+    assert abs(standard.pow(3).mean().item()) < 5 * math.sqrt(15 / count)
+    assert abs(standard.pow(4).mean().item() - 3) < 5 * math.sqrt(96 / count)
+    assert abs((standard[:, 0] * standard[:, 1]).mean().item()) < 5 / math.sqrt(shape[0])
+
+
+# --- Step noise and temperature ---
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 50])
+def test_ddpm_asks_for_the_noise_of_each_step_but_the_last(steps: int) -> None:
+    asked: list[int] = []
+
+    def step_noise(step: int) -> Tensor:
+        asked.append(step)
+        return torch.zeros(2, 3)
+
+    denoise = point_denoiser("v", torch.zeros(3))
+    noise = seeded(2, 3, seed=1)
+    sampler("ddpm")(denoise, noise, Schedule.respaced(steps), "v", step_noise=step_noise)
+    assert asked == list(range(steps - 1))
+
+
+def test_ddpm_without_temperature_asks_for_no_noise() -> None:
+    denoise = gaussian_denoiser("v")
+    noise, schedule = seeded(2, 3, seed=1), Schedule.respaced(10)
+    out = sampler("ddpm")(denoise, noise, schedule, "v", step_noise=never, temperature=0.0)
+    of_zero_noise = sampler("ddpm")(
+        denoise, noise, schedule, "v", step_noise=lambda step: torch.zeros(2, 3)
+    )
+    torch.testing.assert_close(out, of_zero_noise)
+
+
+def test_temperature_scales_the_step_noise() -> None:
+    denoise, schedule = gaussian_denoiser("v"), Schedule.respaced(6)
+    noise, steps = seeded(4, 3, seed=1), seeded(5, 4, 3, seed=2)
+    cooler = sampler("ddpm")(
+        denoise, noise, schedule, "v", step_noise=steps.__getitem__, temperature=0.5
+    )
+    halved = sampler("ddpm")(denoise, noise, schedule, "v", step_noise=(0.5 * steps).__getitem__)
+    torch.testing.assert_close(cooler, halved)
+
+
+@ODE_SAMPLERS
+def test_ode_samplers_have_no_temperature(name: str) -> None:
+    denoise, schedule = gaussian_denoiser("v"), Schedule.respaced(6)
+    noise = seeded(4, 3, seed=1)
+    plain, hot = (
+        sampler(name)(denoise, noise, schedule, "v", step_noise=never, temperature=temperature)
+        for temperature in (1.0, 9.0)
+    )
+    assert torch.equal(plain, hot)
+
+
+def test_step_noise_is_shared_by_the_images_of_a_batch() -> None:
+    denoise, schedule = gaussian_denoiser("v"), Schedule.respaced(5)
+    noise, steps = seeded(7, 3, seed=1), seeded(4, 7, 3, seed=2)
+    out = sampler("ddpm")(
+        denoise, noise.expand(3, 7, 3), schedule, "v", step_noise=steps.__getitem__
+    )
+    alone = sampler("ddpm")(denoise, noise, schedule, "v", step_noise=steps.__getitem__)
+    assert out.shape == (3, 7, 3)
+    for image in out:
+        torch.testing.assert_close(image, alone)
+
+
+# --- Precision ---
+
+
+@EVERY_SAMPLER
+@BOTH_PREDICTIONS
+def test_arithmetic_stays_float32_under_a_bfloat16_denoiser(
+    name: str, prediction: Prediction
+) -> None:
+    exact = gaussian_denoiser(prediction)
+    schedule, noise, steps = Schedule.respaced(8), seeded(5, 3, seed=1), seeded(7, 5, 3, seed=2)
+
+    def run(denoise: Denoise) -> Tensor:
+        return sampler(name)(denoise, noise, schedule, prediction, step_noise=steps.__getitem__)
+
+    coarse = Recorder(lambda x, timestep: exact(x, timestep).bfloat16())
+    out = run(coarse)
+    assert out.dtype == torch.float32
+    assert {state.dtype for state in coarse.states} == {torch.float32}
+    # As if the same rounded answers had come as float32: nothing else is rounded.
+    assert torch.equal(out, run(lambda x, timestep: exact(x, timestep).bfloat16().float()))
+    assert not torch.equal(out, out.bfloat16().float())
+
+
+@EVERY_SAMPLER
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_noise_of_any_precision_starts_a_float32_chain(name: str, dtype: torch.dtype) -> None:
+    denoise = Recorder(gaussian_denoiser("v"))
+    noise = seeded(5, 3, seed=1).to(dtype)
+    out = sampler(name)(
+        denoise, noise, Schedule.respaced(4), "v", step_noise=lambda step: torch.zeros(5, 3)
+    )
+    assert out.dtype == torch.float32
+    assert {state.dtype for state in denoise.states} == {torch.float32}
+    assert torch.equal(denoise.states[0], noise.float())
+
+
+@EVERY_SAMPLER
+def test_the_callers_noise_is_left_alone(name: str) -> None:
+    noise = seeded(5, 3, seed=1)
+    before = noise.clone()
+    sampler(name)(
+        gaussian_denoiser("v"),
+        noise,
+        Schedule.respaced(4),
+        "v",
+        step_noise=lambda step: torch.ones(5, 3),
+    )
+    assert torch.equal(noise, before)
+
+
+# --- The noise of tokens ---
+
+NOISE = TokenNoise(seed=3, num_tokens=12, channels=16, round_index=1)
+
+
+def test_token_noise_is_repeatable() -> None:
+    first = NOISE(4)
+    assert first.shape == (12, 16)
+    assert first.dtype == torch.float32
+    NOISE(9)
+    assert torch.equal(NOISE(4), first)
+    assert torch.equal(replace(NOISE)(4), first)
+    first.zero_()
+    assert torch.count_nonzero(NOISE(4)) > 0
+
+
+SEEDS = st.integers(0, 2**63 - 1)
+SMALL = st.integers(0, 2000)
+
+
+@given(
+    one=st.tuples(SEEDS, SMALL, SMALL),
+    other=st.tuples(SEEDS, SMALL, SMALL),
+    change=st.sampled_from(["seed", "round", "draw", "all"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_token_noise_differs_with_seed_round_and_draw(
+    one: tuple[int, int, int], other: tuple[int, int, int], change: str
+) -> None:
+    changed = {
+        "seed": (other[0], one[1], one[2]),
+        "round": (one[0], other[1], one[2]),
+        "draw": (one[0], one[1], other[2]),
+        "all": other,
+    }[change]
+
+    def noise(place: tuple[int, int, int]) -> Tensor:
+        seed, round_index, draw = place
+        return TokenNoise(seed, num_tokens=4, channels=16, round_index=round_index)(draw)
+
+    same = torch.equal(noise(one), noise(changed))
+    assert same == (one == changed)
+
+
+def test_token_noise_does_not_mix_up_seed_round_and_draw() -> None:
+    places = [(0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 0)]
+    drawn = {
+        tuple(TokenNoise(seed, 1, 4, round_index)(draw).flatten().tolist())
+        for seed, round_index, draw in places
+    }
+    assert len(drawn) == len(places)
+
+
+@pytest.mark.parametrize("seed", [2**32, 5 * 2**32, 2**62])
+def test_large_seeds_do_not_run_into_the_round(seed: int) -> None:
+    low, high = seed % 2**32, seed // 2**32
+    large = TokenNoise(seed, num_tokens=4, channels=16, round_index=0)(0)
+    small = TokenNoise(low, num_tokens=4, channels=16, round_index=high)(0)
+    assert not torch.equal(large, small)
+
+
+@pytest.mark.parametrize("channels", [4, 5, 16, 64])
+@pytest.mark.parametrize(("few", "many"), [(1, 2), (3, 10), (9, 30), (100, 101), (288, 2304)])
+def test_token_noise_does_not_depend_on_the_number_of_tokens(
+    channels: int, few: int, many: int
+) -> None:
+    some = TokenNoise(seed=1, num_tokens=few, channels=channels)(2)
+    all_of_them = TokenNoise(seed=1, num_tokens=many, channels=channels)(2)
+    assert torch.equal(all_of_them[:few], some)
+
+
+def test_token_noise_is_standard_normal() -> None:
+    drawn = torch.stack(
+        [TokenNoise(seed, 2304, 16, part)(draw) for seed, part, draw in np.ndindex(2, 2, 2)]
+    ).double()
+    count = drawn.numel()
+    assert abs(drawn.mean().item()) < 5 / math.sqrt(count)
+    assert abs(drawn.var().item() - 1) < 5 * math.sqrt(2 / count)
+    assert abs(drawn.pow(3).mean().item()) < 5 * math.sqrt(15 / count)
+    assert abs(drawn.pow(4).mean().item() - 3) < 5 * math.sqrt(96 / count)
+    for bound in (0.5, 1.0, 2.0, 3.0):
+        share = math.erf(bound / math.sqrt(2))
+        found = (drawn.abs() < bound).double().mean().item()
+        assert abs(found - share) < 5 * math.sqrt(share * (1 - share) / count)
+
+
+def test_draws_tokens_and_channels_are_uncorrelated() -> None:
+    noise = TokenNoise(seed=0, num_tokens=2304, channels=16)
+    drawn = torch.stack([noise(draw) for draw in range(6)]).double()  # [6, 2304, 16]
+    by_draw = drawn.reshape(6, -1)
+    correlation = by_draw @ by_draw.T / by_draw.shape[1] - torch.eye(6)
+    assert correlation.abs().max().item() < 5.5 * math.sqrt(2 / by_draw.shape[1])
+    by_channel = drawn.permute(2, 0, 1).reshape(16, -1)
+    correlation = by_channel @ by_channel.T / by_channel.shape[1] - torch.eye(16)
+    assert correlation.abs().max().item() < 5.5 * math.sqrt(2 / by_channel.shape[1])
+    neighbours = (drawn[:, 1:] * drawn[:, :-1]).mean().item()
+    assert abs(neighbours) < 5 / math.sqrt(drawn.numel())
+
+
+def test_token_noise_and_the_global_generators_are_strangers() -> None:
+    expected = NOISE(0)
+    numpy_state: Any = np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(99)
+        before = torch.random.get_rng_state()
+        assert torch.equal(NOISE(0), expected)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        torch.rand(7)
+        np.random.rand(3)
+        assert torch.equal(NOISE(0), expected)
+    np.random.set_state(numpy_state)
+
+
+@EVERY_SAMPLER
+def test_samplers_leave_the_global_generator_alone(name: str) -> None:
+    steps = seeded(4, 5, 3, seed=2)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(98)
+        before = torch.random.get_rng_state()
+        sampler(name)(
+            gaussian_denoiser("v"),
+            seeded(5, 3, seed=1),
+            Schedule.respaced(5),
+            "v",
+            step_noise=steps.__getitem__,
+        )
+        assert torch.equal(torch.random.get_rng_state(), before)

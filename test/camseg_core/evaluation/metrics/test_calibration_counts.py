@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibration counts: against loops, exact sums, JSON, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.calibration_counts import (
+    CONFIDENCE_BINS,
+    RELIABILITY_BINS,
+    TEMPERATURES,
+    UNITS_PER_ONE,
+    CalibrationCounts,
+    measure_calibration,
+)
+
+Array = np.ndarray[Any, Any]
+ONE = TEMPERATURES.index(1.0)
+
+
+def drawn(
+    seed: int, num_classes: int = 4, size: tuple[int, int] = (9, 13), void: bool = True
+) -> tuple[Array, Array, Array]:
+    """Probabilities, truth and prediction of an image, a tenth of truth and prediction void."""
+    rng = np.random.default_rng(seed)
+    logits = 3 * rng.normal(size=(num_classes + void, *size))
+    shares = np.exp(logits)
+    probabilities = (shares / shares.sum(axis=0))[:num_classes].astype(np.float32)
+    truth = rng.integers(0, num_classes, size).astype(np.uint8)
+    prediction = probabilities.argmax(axis=0).astype(np.uint8)
+    truth[rng.random(size) < 0.1] = 255
+    prediction[rng.random(size) < 0.1] = 255
+    return probabilities, truth, prediction
+
+
+def close(units: Array, expected: Array, tolerance: float = 1e-4) -> None:
+    np.testing.assert_allclose(units / UNITS_PER_ONE, expected, rtol=tolerance, atol=2e-6)
+
+
+# Fixed seeds: the loops round otherwise than float32 does, which may decide a bin at its border.
+@pytest.mark.parametrize("void", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_counts_equal_those_of_loops(seed: int, void: bool) -> None:
+    probabilities, truth, prediction = drawn(seed, void=void)
+    num_classes = len(probabilities)
+    top = np.zeros((3, CONFIDENCE_BINS))
+    classes = np.zeros((3, num_classes, RELIABILITY_BINS))
+    nll = 0.0
+    curve = np.zeros((3, len(TEMPERATURES), RELIABILITY_BINS))
+    curve_nll = np.zeros(len(TEMPERATURES))
+    for (row, column), true_id in np.ndenumerate(truth):
+        if true_id == 255:
+            continue
+        pixel = probabilities[:, row, column]
+        right = prediction[row, column] == true_id
+        confidence = pixel.max()
+        top[:, min(int(confidence * np.float32(240)), 239)] += 1, right, confidence
+        for class_id, share in enumerate(pixel):
+            classes[:, class_id, min(int(share * np.float32(15)), 14)] += (
+                1,
+                class_id == true_id,
+                share,
+            )
+        nll -= math.log(max(float(pixel[true_id]), 1e-12))
+        if row % 4 or column % 4:
+            continue
+        rest = 1.0 - float(pixel.astype(np.float64).sum())
+        shares = np.array([*pixel, rest if rest > 1e-5 else 0.0], np.float64)
+        for index, temperature in enumerate(TEMPERATURES):
+            scaled = shares ** (1.0 / temperature)
+            scaled /= scaled.sum()
+            level = float(scaled[:-1].max())
+            curve[:, index, min(int(level * 15), 14)] += 1, right, level
+            curve_nll[index] -= math.log(max(scaled[true_id], 1e-12))
+    counts = measure_calibration(probabilities, truth, prediction)
+    assert counts.num_classes == num_classes
+    assert counts.pixel_count == (truth != 255).sum()
+    np.testing.assert_array_equal(counts.confidence_count, top[0])
+    np.testing.assert_array_equal(counts.confidence_correct, top[1])
+    close(counts.confidence_units, top[2])
+    np.testing.assert_array_equal(counts.class_count, classes[0])
+    np.testing.assert_array_equal(counts.class_hits, classes[1])
+    close(counts.class_probability_units, classes[2])
+    close(counts.nll_units, np.array([nll]))
+    np.testing.assert_array_equal(counts.temperature_count, curve[0])
+    np.testing.assert_array_equal(counts.temperature_correct, curve[1])
+    close(counts.temperature_confidence_units, curve[2])
+    close(counts.temperature_nll_units, curve_nll)
+
+
+def test_one_pixel_by_hand() -> None:
+    probabilities = np.array([0.5, 0.2, 0.0], np.float32)[:, None, None]  # void has 0.3
+    truth, prediction = np.array([[1]], np.uint8), np.array([[0]], np.uint8)
+    counts = measure_calibration(probabilities, truth, prediction)
+    assert np.flatnonzero(counts.confidence_count).tolist() == [120]
+    assert not counts.confidence_correct.any()
+    assert counts.confidence_units[120] == UNITS_PER_ONE // 2
+    assert counts.class_count.argmax(axis=1).tolist() == [7, 3, 0]
+    assert counts.class_hits.tolist() == [[0] * 15, [0, 0, 0, 1, *[0] * 11], [0] * 15]
+    close(counts.nll_units, np.array([-math.log(0.2)]))
+    # At T = 0.5 shares are squared: 0.25, 0.04, 0, and void's 0.09.
+    half = TEMPERATURES.index(0.5)
+    close(counts.temperature_nll_units[half], np.array(-math.log(0.04 / 0.38)))
+    assert counts.temperature_count[half].argmax() == int(0.25 / 0.38 * 15)
+    close(counts.temperature_confidence_units[half].sum(), np.array(0.25 / 0.38))
+
+
+def test_temperatures_are_four_to_the_octave_with_one_among_them() -> None:
+    assert len(TEMPERATURES) == 21
+    assert TEMPERATURES[0] == 0.25
+    assert TEMPERATURES[8] == 1.0
+    assert TEMPERATURES[-1] == 8.0
+    np.testing.assert_allclose(np.diff(np.log2(TEMPERATURES)), 0.25, rtol=1e-12)
+
+
+def test_temperature_one_changes_nothing() -> None:
+    probabilities, truth, prediction = drawn(3, size=(16, 16))
+    coarse = measure_calibration(
+        *(
+            np.ascontiguousarray(array[..., ::4, ::4])
+            for array in (probabilities, truth, prediction)
+        )
+    )
+    counts = measure_calibration(probabilities, truth, prediction)
+    close(counts.temperature_nll_units[ONE], coarse.nll_units[0] / UNITS_PER_ONE)
+    bins = coarse.confidence_count.reshape(RELIABILITY_BINS, -1).sum(axis=1)
+    np.testing.assert_array_equal(counts.temperature_count[ONE], bins)
+    assert counts.temperature_count.sum(axis=1).tolist() == [coarse.pixel_count] * 21
+
+
+def test_rounding_of_a_sum_is_no_share_of_voids() -> None:
+    probabilities = np.array([0.9, 0.1 - 1e-6], np.float32)[:, None, None]
+    truth = prediction = np.zeros((1, 1), np.uint8)
+    counts = measure_calibration(probabilities, truth, prediction)
+    # With void's 1e-6 ** (1 / 8) = 0.18 the sum would be 1.92.
+    expected = 0.9 ** (1 / 8) / (0.9 ** (1 / 8) + 0.1 ** (1 / 8))
+    close(counts.temperature_nll_units[-1], np.array(-math.log(expected)))
+
+
+@pytest.mark.parametrize("share", [0.0, 1e-30])
+def test_log_likelihood_is_clamped(share: float) -> None:
+    probabilities = np.array([1.0, share], np.float32)[:, None, None]
+    truth, prediction = np.ones((1, 1), np.uint8), np.zeros((1, 1), np.uint8)
+    counts = measure_calibration(probabilities, truth, prediction)
+    close(counts.nll_units, np.array([-math.log(1e-12)]))
+    close(counts.temperature_nll_units[: ONE + 1], np.full(ONE + 1, -math.log(1e-12)))
+    assert counts.temperature_nll_units[-1] < counts.temperature_nll_units[ONE]
+
+
+def test_certainty_is_in_the_last_bin_and_costs_nothing() -> None:
+    probabilities = np.array([1.0, 0.0], np.float32)[:, None, None]
+    truth = prediction = np.zeros((1, 1), np.uint8)
+    counts = measure_calibration(probabilities, truth, prediction)
+    assert counts.confidence_correct[-1] == counts.confidence_count[-1] == 1
+    assert counts.class_hits[0, -1] == counts.class_count[0, -1] == counts.class_count[1, 0] == 1
+    assert counts.nll_units.tolist() == [0]
+    assert counts.temperature_nll_units[: ONE + 1].tolist() == [0] * (ONE + 1)
+
+
+def test_an_unlabeled_prediction_is_wrong_but_keeps_its_confidence() -> None:
+    probabilities, truth, prediction = drawn(5)
+    truth[:], prediction[:] = probabilities.argmax(axis=0), probabilities.argmax(axis=0)
+    right = measure_calibration(probabilities, truth, prediction)
+    wrong = measure_calibration(probabilities, truth, np.full_like(prediction, 255))
+    np.testing.assert_array_equal(right.confidence_count, right.confidence_correct)
+    assert not wrong.confidence_correct.any()
+    assert not wrong.temperature_correct.any()
+    for name in ("confidence_count", "confidence_units", "class_hits", "nll_units"):
+        np.testing.assert_array_equal(getattr(wrong, name), getattr(right, name))
+
+
+def test_unlabeled_truth_counts_nothing() -> None:
+    probabilities, truth, prediction = drawn(6)
+    counts = measure_calibration(probabilities, np.full_like(truth, 255), prediction)
+    assert counts.to_dict() == CalibrationCounts.zero(4).to_dict()
+    assert counts.pixel_count == 0
+    empty = np.zeros((4, 0, 7), np.float32), np.zeros((0, 7), np.uint8), np.zeros((0, 7), np.uint8)
+    assert measure_calibration(*empty).to_dict() == CalibrationCounts.zero(4).to_dict()
+
+
+def test_temperatures_read_every_fourth_row_and_column_only() -> None:
+    probabilities, truth, prediction = drawn(7, size=(12, 12))
+    counts = measure_calibration(probabilities, truth, prediction).to_dict()
+    off = np.ones(truth.shape, bool)
+    off[::4, ::4] = False
+    prediction[off] = 255
+    truth[off] = 0
+    changed = measure_calibration(probabilities, truth, prediction).to_dict()
+    for name, value in counts.items():
+        if name.startswith("temperature"):
+            assert changed[name] == value
+    assert changed["confidence_correct"] != counts["confidence_correct"]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=4), st.randoms())
+def test_sums_are_exact_in_any_order_and_grouping(seeds: list[int], random: Any) -> None:
+    each = [measure_calibration(*drawn(seed)) for seed in seeds]
+    total = sum(each, CalibrationCounts.zero(4))
+    shuffled = list(each)
+    random.shuffle(shuffled)
+    middle = len(shuffled) // 2
+    shards = [
+        sum(part, CalibrationCounts.zero(4)) for part in (shuffled[:middle], shuffled[middle:])
+    ]
+    read = [CalibrationCounts.from_dict(json.loads(json.dumps(part.to_dict()))) for part in shards]
+    assert (read[1] + read[0]).to_dict() == total.to_dict()
+    assert total.pixel_count == sum(counts.pixel_count for counts in each)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_images_add_up_to_their_concatenation(seed: int) -> None:
+    images = [drawn(seed + index, size=(8, 10)) for index in range(3)]
+    total = sum((measure_calibration(*image) for image in images), CalibrationCounts.zero(4))
+    whole = measure_calibration(
+        *(np.concatenate(arrays, axis=-2) for arrays in zip(*images, strict=True))
+    )
+    for name in whole.to_dict():
+        tolerance = 2 if name.endswith("_units") else 0  # half a unit an image
+        np.testing.assert_allclose(getattr(total, name), getattr(whole, name), 0, tolerance)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_renamed_classes_permute_the_counts(seed: int) -> None:
+    probabilities, truth, prediction = drawn(seed)
+    order = np.random.default_rng(seed).permutation(4)
+    renamed = np.full(256, 255, np.uint8)
+    renamed[order] = np.arange(4)
+    counts = measure_calibration(probabilities, truth, prediction)
+    permuted = measure_calibration(probabilities[order], renamed[truth], renamed[prediction])
+    for name in ("class_count", "class_hits", "class_probability_units"):
+        np.testing.assert_array_equal(getattr(permuted, name), getattr(counts, name)[order])
+    for name in ("confidence_count", "confidence_correct", "confidence_units", "nll_units"):
+        np.testing.assert_array_equal(getattr(permuted, name), getattr(counts, name))
+
+
+def test_float64_is_measured_as_float32() -> None:
+    probabilities, truth, prediction = drawn(8)
+    wide = measure_calibration(probabilities.astype(np.float64), truth, prediction)
+    assert wide.to_dict() == measure_calibration(probabilities, truth, prediction).to_dict()
+
+
+def test_a_line_stays_short() -> None:
+    counts = measure_calibration(*drawn(9, num_classes=19, size=(64, 128)))
+    assert len(json.dumps(counts.to_dict(), separators=(",", ":"))) < 20000
+    assert len(json.dumps(CalibrationCounts.zero(19).to_dict())) < 500
+
+
+def test_other_label_sets_are_not_added() -> None:
+    with pytest.raises(CamsegError, match="of 3 and of 19 classes cannot be added"):
+        CalibrationCounts.zero(3) + CalibrationCounts.zero(19)
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "message"),
+    [
+        (
+            np.zeros((2, 3, 4), np.uint8),
+            r"are uint8 of shape \(2, 3, 4\); floats \[classes, 3, 4\]",
+        ),
+        (np.zeros((2, 4, 3), np.float32), r"shape \(2, 4, 3\); floats \[classes, 3, 4\]"),
+        (np.zeros((3, 4), np.float32), r"shape \(3, 4\); floats \[classes, 3, 4\]"),
+        (np.zeros((0, 3, 4), np.float32), "^0 classes; 1 to 255 fit"),
+        (np.full((2, 3, 4), -0.1, np.float32), "lie in -0.1..-0.1; 0..1 is needed"),
+        (np.full((2, 3, 4), 2.5, np.float32), "lie in 2.5..2.5; 0..1 is needed: apply a softmax"),
+        (np.full((2, 3, 4), np.nan, np.float32), "lie in nan..nan; 0..1 is needed"),
+        (np.full((2, 3, 4), 0.75, np.float32), "of a pixel sum to 1.5; at most 1 is needed"),
+    ],
+)
+def test_what_are_no_probabilities_is_refused(probabilities: Array, message: str) -> None:
+    ids = np.zeros((3, 4), np.uint8)
+    with pytest.raises(CamsegError, match=message):
+        measure_calibration(probabilities, ids, ids)
+
+
+def test_one_bad_number_is_found() -> None:
+    probabilities, truth, prediction = drawn(1)
+    probabilities[2, 3, 5] = np.nan
+    with pytest.raises(CamsegError, match="lie in nan..nan"):
+        measure_calibration(probabilities, truth, prediction)
+
+
+def test_ids_outside_of_the_classes_are_refused() -> None:
+    probabilities, truth, prediction = drawn(1)
+    truth[0, :2] = 4
+    with pytest.raises(CamsegError, match=r"truth has id 4 on 2 pixels; class ids are 0\.\.3"):
+        measure_calibration(probabilities, truth, prediction)
+    probabilities, truth, prediction = drawn(1)
+    prediction[0, 0] = 254
+    with pytest.raises(CamsegError, match=r"prediction has id 254 on 1 pixels"):
+        measure_calibration(probabilities, truth, prediction)
+
+
+@pytest.mark.parametrize("num_classes", [None, "4", 4.0, True])
+def test_a_number_of_classes_is_needed(num_classes: object) -> None:
+    content = CalibrationCounts.zero(4).to_dict() | {"num_classes": num_classes}
+    with pytest.raises(CamsegError, match=r"have num_classes .*, no number"):
+        CalibrationCounts.from_dict(content)
+
+
+FIELDS = [name for name in CalibrationCounts.zero(1).to_dict() if name != "num_classes"]
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_damaged_field_is_named(name: str) -> None:
+    content = CalibrationCounts.zero(4).to_dict()
+    with pytest.raises(CamsegError, match=f"calibration's {name} holds 2 counts"):
+        CalibrationCounts.from_dict(content | {name: [5, 5]})
+    del content[name]
+    with pytest.raises(CamsegError, match=f"calibration's {name} is no list of whole numbers"):
+        CalibrationCounts.from_dict(content)
+
+
+def test_what_is_no_object_is_refused() -> None:
+    with pytest.raises(CamsegError, match="calibration counts are not a JSON object"):
+        CalibrationCounts.from_dict([1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("num_classes", [18, 19, 60, 255])
+def test_every_class_has_its_own_hits(num_classes: int) -> None:
+    truth = np.arange(num_classes, dtype=np.uint8)[None]  # a pixel of each class
+    probabilities = np.zeros((num_classes, 1, num_classes), np.float32)
+    probabilities[truth[0], 0, np.arange(num_classes)] = 0.85
+    counts = measure_calibration(probabilities, truth, truth)
+    expected = np.zeros((num_classes, 15), np.int64)
+    expected[:, 12] = 1
+    np.testing.assert_array_equal(counts.class_hits, expected)

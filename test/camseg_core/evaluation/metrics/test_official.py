@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The official protocol: by hand, by loops, and equal to cityscapesScripts on the same files."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
+from camseg_core.evaluation.metrics.official import mean_iou_per_image, official_scores
+from camseg_core.labels import CITYSCAPES
+
+Ids = np.ndarray[Any, Any]
+
+LABEL_IDS = np.arange(34)
+EVALUATED = np.array(sorted(CITYSCAPES.source_ids))
+IGNORED = np.setdiff1d(LABEL_IDS, EVALUATED)
+
+
+@pytest.fixture
+def cityscapes_scripts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The original evaluation, quiet, without instances and files of its own."""
+    for name in ("CITYSCAPES_DATASET", "CITYSCAPES_RESULTS", "CITYSCAPES_EXPORT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    # Imported here, because it reads the environment when it is imported.
+    original = import_module("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
+    for name, value in {"quiet": True, "JSONOutput": False, "evalInstLevelScore": False}.items():
+        monkeypatch.setattr(original.args, name, value)
+    return original
+
+
+def blocky(rng: np.random.Generator, ids: Ids, shape: tuple[int, int] = (64, 96)) -> Ids:
+    """A mask like a scene: patches of one id with ragged borders."""
+    coarse = rng.choice(ids, (6, 9)).astype(np.uint8)
+    rows = np.clip(np.arange(shape[0])[:, None] + rng.integers(-3, 4, shape), 0, shape[0] - 1)
+    columns = np.clip(np.arange(shape[1])[None] + rng.integers(-3, 4, shape), 0, shape[1] - 1)
+    return coarse[rows * 6 // shape[0], columns * 9 // shape[1]]
+
+
+def altered(rng: np.random.Generator, truth: Ids, ids: Ids, share: float) -> Ids:
+    """A prediction: the truth with another mask in some places."""
+    return np.where(rng.random(truth.shape) < share, blocky(rng, ids, truth.shape), truth)
+
+
+def drawn_pairs(name: str, rng: np.random.Generator) -> list[tuple[Ids, Ids]]:
+    """Label ids (0..33) of truth and prediction, three images a case."""
+    pairs = []
+    for _ in range(3):
+        if name == "noise":  # every id anywhere, ignored ones in the prediction too
+            truth = rng.choice(LABEL_IDS, (40, 50))
+            prediction = rng.choice(LABEL_IDS, (40, 50))
+        elif name == "scene":
+            truth = blocky(rng, LABEL_IDS)
+            prediction = altered(rng, truth, EVALUATED, 0.3)
+        elif name == "absent":  # 26 (car) and up never in the truth; 31 and up in neither
+            truth = blocky(rng, LABEL_IDS[:26])
+            prediction = altered(rng, truth, EVALUATED[EVALUATED < 31], 0.3)
+        elif name == "unlabeled prediction":
+            truth = blocky(rng, EVALUATED)
+            prediction = altered(rng, truth, np.array([0]), 0.4)
+        elif name == "predicted under ignored truth only":
+            truth = blocky(rng, np.array([0, 7, 11]))
+            prediction = np.where(truth == 0, 24, truth)
+        elif name == "nothing to score":
+            truth = blocky(rng, IGNORED)
+            prediction = blocky(rng, LABEL_IDS)
+        else:
+            raise AssertionError(name)
+        pairs.append((truth.astype(np.uint8), prediction.astype(np.uint8)))
+    return pairs
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("noise", "scene", "absent", "unlabeled prediction"),
+        *("predicted under ignored truth only", "nothing to score"),
+    ],
+)
+def test_scores_equal_cityscapes_scripts_on_the_same_files(
+    case: str,
+    cityscapes_scripts: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pairs = drawn_pairs(case, np.random.default_rng(7))
+    truths, predictions = [], []
+    for index, (truth, prediction) in enumerate(pairs):
+        truths.append(str(tmp_path / f"city_{index:06d}_000000_gtFine_labelIds.png"))
+        predictions.append(str(tmp_path / f"city_{index:06d}_000000_prediction.png"))
+        assert cv2.imwrite(truths[-1], truth)
+        assert cv2.imwrite(predictions[-1], prediction)
+    expected = cityscapes_scripts.evaluateImgLists(predictions, truths, cityscapes_scripts.args)
+    assert capsys.readouterr().out == ""
+
+    each = [
+        confusion_counts(
+            *(
+                CITYSCAPES.remap(cv2.imread(path, cv2.IMREAD_UNCHANGED))
+                for path in (truth_path, prediction_path)
+            ),
+            19,
+        )
+        for truth_path, prediction_path in zip(truths, predictions, strict=True)
+    ]
+    scores = official_scores(sum_confusions(each, 19))
+    iou = [expected["classScores"][name] for name in CITYSCAPES.names]
+    np.testing.assert_allclose(scores.iou, iou, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(scores.mean_iou, expected["averageScoreClasses"], rtol=0, atol=1e-12)
+    assert scores.pixel_count == sum(int(np.isin(truth, EVALUATED).sum()) for truth, _ in pairs)
+    if case == "absent":  # the case is what it says: zeros that stay, and classes that leave
+        assert 0.0 in scores.iou
+        assert math.isnan(scores.iou[CITYSCAPES.names.index("train")])
+    if case == "predicted under ignored truth only":
+        assert math.isnan(scores.iou[CITYSCAPES.names.index("person")])
+        assert scores.mean_iou == 1.0
+
+
+def test_scores_by_hand() -> None:
+    counts = np.array(
+        [
+            [6, 2, 0, 0, 2],  # class 0: 10 pixels, 2 of them unlabeled in the prediction
+            [1, 4, 0, 0, 0],
+            [0, 0, 0, 0, 0],  # in neither
+            [0, 5, 0, 0, 0],  # never predicted
+        ]
+    )
+    scores = official_scores(counts)
+    np.testing.assert_allclose(scores.iou, [6 / 11, 4 / 12, np.nan, 0.0])
+    np.testing.assert_allclose(scores.precision, [6 / 7, 4 / 11, np.nan, np.nan])
+    np.testing.assert_allclose(scores.recall, [6 / 10, 4 / 5, np.nan, 0.0])
+    assert scores.mean_iou == pytest.approx((6 / 11 + 4 / 12 + 0.0) / 3)
+    assert scores.pixel_accuracy == pytest.approx(10 / 20)
+    assert scores.frequency_weighted_iou == pytest.approx((10 * 6 / 11 + 5 * 4 / 12 + 5 * 0.0) / 20)
+    assert scores.pixel_count == 20
+
+
+def test_undefined_scores_are_null_in_json() -> None:
+    content = json.loads(
+        json.dumps(official_scores(np.zeros((2, 3), np.int64)).to_dict(), allow_nan=False)
+    )
+    assert content == {
+        "protocol": "official",
+        "iou": [None, None],
+        "precision": [None, None],
+        "recall": [None, None],
+        "mean_iou": None,
+        "pixel_accuracy": None,
+        "frequency_weighted_iou": None,
+        "pixel_count": 0,
+    }
+
+
+def test_scores_in_json_are_the_scores() -> None:
+    scores = official_scores(np.array([[3, 1, 0], [0, 2, 2]]))
+    assert scores.to_dict() == {
+        "protocol": "official",
+        "iou": [3 / 4, 2 / 5],
+        "precision": [1.0, 2 / 3],
+        "recall": [3 / 4, 1 / 2],
+        "mean_iou": (3 / 4 + 2 / 5) / 2,
+        "pixel_accuracy": 5 / 8,
+        "frequency_weighted_iou": pytest.approx((4 * 3 / 4 + 4 * 2 / 5) / 8),
+        "pixel_count": 8,
+    }
+
+
+def random_counts(seed: int, num_classes: int = 5) -> Ids:
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 50, (num_classes, num_classes + 1))
+    return counts * (rng.random(counts.shape) < 0.5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_scores_equal_those_of_loops(seed: int) -> None:
+    counts = random_counts(seed)
+    scores = official_scores(counts)
+    defined = []
+    for class_id in range(5):
+        hit = counts[class_id, class_id]
+        missed = sum(counts[class_id]) - hit
+        false = sum(counts[row, class_id] for row in range(5)) - hit
+        for got, over in (
+            (scores.iou, hit + missed + false),
+            (scores.precision, hit + false),
+            (scores.recall, hit + missed),
+        ):
+            expected = hit / over if over else math.nan
+            np.testing.assert_allclose(got[class_id], expected, rtol=1e-12)
+        if hit + missed + false:
+            defined.append(hit / (hit + missed + false))
+    if defined:
+        assert scores.mean_iou == pytest.approx(sum(defined) / len(defined), rel=1e-12)
+    if counts.sum():
+        assert scores.pixel_accuracy == pytest.approx(
+            sum(counts[k, k] for k in range(5)) / counts.sum(), rel=1e-12
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_iou_is_below_precision_and_recall_and_all_are_shares(seed: int) -> None:
+    scores = official_scores(random_counts(seed))
+    for iou, precision, recall in zip(scores.iou, scores.precision, scores.recall, strict=True):
+        for other in (precision, recall):
+            if not math.isnan(other):
+                assert 0.0 <= iou <= other <= 1.0
+    for share in (scores.mean_iou, scores.pixel_accuracy, scores.frequency_weighted_iou):
+        assert math.isnan(share) or 0.0 <= share <= 1.0
+    # Jaccard of each class is at most its recall, so that their weighted mean obeys accuracy.
+    if scores.pixel_count:
+        assert scores.frequency_weighted_iou <= scores.pixel_accuracy + 1e-12
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_renamed_classes_permute_the_scores(seed: int) -> None:
+    counts = random_counts(seed)
+    order = np.random.default_rng(seed).permutation(5)
+    scores = official_scores(counts)
+    permuted = official_scores(counts[order][:, [*order, 5]])
+    for name in ("iou", "precision", "recall"):
+        np.testing.assert_array_equal(
+            getattr(permuted, name), np.array(getattr(scores, name))[order]
+        )
+    np.testing.assert_allclose(permuted.mean_iou, scores.mean_iou, rtol=1e-12)
+    np.testing.assert_allclose(
+        permuted.frequency_weighted_iou, scores.frequency_weighted_iou, rtol=1e-12
+    )
+
+
+def test_each_images_mean_iou_is_that_of_its_own_counts() -> None:
+    counts = np.stack([random_counts(seed) for seed in range(6)] + [np.zeros((5, 6), np.int64)])
+    np.testing.assert_allclose(
+        mean_iou_per_image(counts), [official_scores(each).mean_iou for each in counts], rtol=1e-12
+    )
+    assert math.isnan(mean_iou_per_image(counts)[-1])
+    # Half of class 0 right, the rest called class 1, which the truth lacks: (1/2 + 0) / 2.
+    assert mean_iou_per_image(np.array([[[2, 2, 0, 0], [0] * 4, [0] * 4]])).tolist() == [0.25]
+    assert mean_iou_per_image(np.zeros((0, 5, 6), np.int64)).shape == (0,)
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (4,), (4, 3)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(CamsegError, match=r"confusion counts have shape .*; \[C, C \+ 1\] is need"):
+        official_scores(np.zeros(shape, np.int64))
+
+
+def test_ranking_needs_an_axis_of_images() -> None:
+    with pytest.raises(CamsegError, match=r"shape \(3, 4\); \[images, C, C \+ 1\] is needed"):
+        mean_iou_per_image(np.zeros((3, 4), np.int64))

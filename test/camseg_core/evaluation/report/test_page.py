@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import base64
+import sys
+
+import jinja2
+import pytest
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.report.page import data_uri, moment, number, page_environment, percent
+
+PACKAGE, TEMPLATE = "camseg_core.evaluation", "report.html.j2"
+
+
+@pytest.mark.parametrize(
+    ("share", "decimals", "text"),
+    [(0.43216, 2, "43.22"), (0.0, 2, "0.00"), (1.0, 1, "100.0"), (0.5, 0, "50"), (None, 1, "–")],
+)
+def test_percent(share: float | None, decimals: int, text: str) -> None:
+    assert percent(share, decimals) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [(1.23456, 3, "1.235"), (-2.0, 1, "-2.0"), (71.6, 0, "72"), (None, 3, "–")],
+)
+def test_number(value: float | None, decimals: int, text: str) -> None:
+    assert number(value, decimals) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("2026-01-02T03:04:05+00:00", "2026-01-02 03:04 UTC"),
+        ("2026-01-02T03:04:59.123456+01:30", "2026-01-02 03:04 UTC+01:30"),
+        ("2026-01-02 03:04:05", "2026-01-02 03:04"),
+        ("yesterday", "yesterday"),
+        ("", ""),
+    ],
+)
+def test_moment(text: str, shown: str) -> None:
+    assert moment(text) == shown
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+def test_a_picture_as_uri(kind: str) -> None:
+    head, _, tail = data_uri(kind, b"\x89PNG\r\n").partition(",")
+    assert head == f"data:image/{kind};base64"
+    assert base64.b64decode(tail) == b"\x89PNG\r\n"
+
+
+def test_templates_know_the_filters_and_the_style_and_escape() -> None:
+    environment = page_environment(PACKAGE, TEMPLATE)
+    assert sorted(environment.list_templates()) == ["report.css", TEMPLATE]
+    text = (
+        "{{ x }} {{ 0.5 | percent }} {{ 0.5 | percent(0) }} {{ none | number }} {{ 2 | number(1) }}"
+    )
+    shown = environment.from_string(text).render(x="<b>&\"'")
+    assert shown == "&lt;b&gt;&amp;&#34;&#39; 50.00 50 – 2.0"
+    assert environment.from_string("{{ 'x' | moment }}").render() == "x"
+    style = environment.from_string('{% include "report.css" %}').render()
+    assert "--" in style
+    assert "&lt;" not in style
+
+
+def test_a_name_that_a_page_lacks_is_an_error() -> None:
+    with pytest.raises(jinja2.UndefinedError, match="'x' is undefined"):
+        page_environment(PACKAGE, TEMPLATE).from_string("{{ x }}").render()
+
+
+@pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
+def test_a_library_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    for name in [*sys.modules]:
+        if name.split(".")[0] == library or name.startswith("camseg_core.evaluation.plot"):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, library, None)
+    import camseg_core.evaluation
+
+    for name in ("plots", "plot_canvas"):
+        monkeypatch.delattr(camseg_core.evaluation, name, raising=False)
+    with pytest.raises(CamsegError, match=f"the report needs {library}, which is not installed; "):
+        page_environment(PACKAGE, TEMPLATE)

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures, videos and folders as frames, and what cannot be read."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from camseg_core.errors import CamsegError
+from camseg_core.images.reading import IMAGE_SUFFIXES, Frame, find_sources, read_frames, read_image
+
+Writer = Callable[..., Path]
+Image = np.ndarray[Any, np.dtype[np.uint8]]
+
+LOSSLESS = [".png", ".bmp", ".ppm", ".tif", ".tiff", ".PNG", ".Tif"]
+
+
+@pytest.mark.parametrize("suffix", LOSSLESS)
+def test_a_picture_comes_as_rgb(
+    tmp_path: Path, write_image: Writer, random_image: Callable[..., Image], suffix: str
+) -> None:
+    path = write_image(tmp_path / f"a{suffix}", 33, 97)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    np.testing.assert_array_equal(image, random_image(33, 97))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".webp"])
+def test_a_compressed_picture_keeps_its_channel_order(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[..., 0] = 250
+    assert cv2.imwrite(str(path), red[..., ::-1])
+    image = read_image(path)
+    assert image.shape == (40, 60, 3)
+    assert np.abs(image.astype(int) - red).max() < 12
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        np.full((4, 6), 90, np.uint8),
+        np.full((4, 6), 90 * 257, np.uint16),
+        np.dstack([np.full((4, 6, 3), 90, np.uint8), np.zeros((4, 6), np.uint8)]),
+    ],
+    ids=["grey", "16 bit", "transparent"],
+)
+def test_other_pixel_types_become_8_bit_rgb(tmp_path: Path, stored: np.ndarray[Any, Any]) -> None:
+    path = tmp_path / "a.png"
+    assert cv2.imwrite(str(path), stored)
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image, np.full((4, 6, 3), 90, np.uint8))
+
+
+def test_a_rotation_note_is_ignored(tmp_path: Path, write_image: Writer) -> None:
+    path = write_image(tmp_path / "a.jpg", 40, 60)
+    content = path.read_bytes()
+    # An Exif segment after the start marker, with orientation 6 (turn by 90 degrees) alone.
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0)
+    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    path.write_bytes(content[:2] + segment + content[2:])
+    assert cv2.imread(str(path)).shape == (60, 40, 3)
+    assert read_image(path).shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tif", ".ppm"])
+@pytest.mark.parametrize("kept", [0.05, 0.5, 0.95])
+def test_a_truncated_picture_is_refused_without_a_word_of_the_decoder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], suffix: str, kept: float
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+    assert cv2.imwrite(str(path), noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    size = path.stat().st_size
+    with pytest.raises(
+        CamsegError,
+        match=rf"^{re.escape(str(path))} is not an image: its {size} bytes cannot be decoded "
+        r"\(truncated, or of another format\)$",
+    ):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", bytes(99)]
+)
+def test_what_is_no_picture_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    with pytest.raises(CamsegError, match=f"is not an image: its {len(content)} bytes cannot be"):
+        read_image(path)
+
+
+def test_a_picture_that_states_a_senseless_size_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5\n1000000 1000000\n255\n" + bytes(100))
+    with pytest.raises(CamsegError, match="is not an image: its 123 bytes cannot be decoded"):
+        read_image(path)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("none.png", "No such file"), (".", "Is a directo")])
+def test_a_picture_that_is_not_there_is_one_line(tmp_path: Path, name: str, reason: str) -> None:
+    path = tmp_path / name
+    with pytest.raises(CamsegError, match=f"^cannot read {re.escape(str(path))}: {reason}"):
+        read_image(path)
+
+
+def test_one_picture_is_one_source(tmp_path: Path, write_image: Writer) -> None:
+    path = write_image(tmp_path / "folder" / "a.b.png")
+    (source,) = find_sources(path)
+    assert (source.path, source.stem) == (path, Path("a.b"))
+    assert (source.is_video, source.frame_count) == (False, 1)
+    (frame,) = read_frames(source)
+    assert frame.stem == Path("a.b")
+    np.testing.assert_array_equal(frame.image, read_image(path))
+
+
+@pytest.mark.parametrize("name", ["picture", "picture.dat", "picture.mp4"])
+def test_what_a_file_holds_decides_not_its_name(
+    tmp_path: Path, write_image: Writer, name: str
+) -> None:
+    path = write_image(tmp_path / "a.png").rename(tmp_path / name)
+    (source,) = find_sources(path)
+    (frame,) = read_frames(source)
+    assert frame.image.shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mp4", ".mkv", ".mov", ".m4v"])
+def test_a_video_gives_every_frame_in_order(
+    tmp_path: Path, write_video: Writer, suffix: str
+) -> None:
+    path = write_video(tmp_path / f"clip{suffix}", frames=6, height=32, width=48)
+    (source,) = find_sources(path)
+    assert source.is_video
+    assert source.frame_count == 6
+    frames = list(read_frames(source))
+    assert [str(frame.stem) for frame in frames] == [f"clip_{index:06d}" for index in range(6)]
+    for index, frame in enumerate(frames):
+        assert frame.image.dtype == np.uint8
+        assert frame.image.shape == (32, 48, 3)
+        assert np.abs(frame.image.astype(int) - 20 * index).max() <= 6
+
+
+def test_a_video_comes_as_rgb(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (48, 32))
+    red = np.zeros((32, 48, 3), np.uint8)
+    red[..., 2] = 250  # BGR
+    writer.write(red)
+    writer.release()
+    (frame,) = read_frames(find_sources(path)[0])
+    assert (frame.image[..., 0] > 230).all()
+    assert (frame.image[..., 1:] < 20).all()
+
+
+def test_a_video_by_another_name_is_a_video(tmp_path: Path, write_video: Writer) -> None:
+    path = write_video(tmp_path / "clip.avi", frames=3).rename(tmp_path / "recording")
+    (source,) = find_sources(path)
+    assert source.is_video
+    assert [str(frame.stem) for frame in read_frames(source)][-1] == "recording_000002"
+
+
+def test_a_truncated_video_gives_its_frames_then_says_so(
+    tmp_path: Path, write_video: Writer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = write_video(tmp_path / "clip.avi", frames=20, noise=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    (source,) = find_sources(path)
+    assert source.frame_count == 20
+    frames: list[Frame] = []
+    with pytest.raises(CamsegError) as caught:
+        for frame in read_frames(source):
+            frames.append(frame)  # noqa: PERF402  # the frames before the error count
+    assert 0 < len(frames) < 20
+    assert str(caught.value) == (
+        f"{path} ends after {len(frames)} of 20 frames: truncated or damaged"
+    )
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.mkv", "none.txt", "none.png"])
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\0" * 5000])
+def test_a_file_that_is_neither_is_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(
+        CamsegError,
+        match=f"^{re.escape(str(path))} is neither an image nor a video: "
+        f"its {len(content)} bytes cannot be decoded$",
+    ):
+        find_sources(path)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("clip.mp4", 0.5), ("clip.mp4", 0.95), ("clip.avi", 0.01), ("clip.avi", 0.06)],
+)
+def test_a_video_cut_off_before_its_first_frame_is_refused(
+    tmp_path: Path,
+    write_video: Writer,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    kept: float,
+) -> None:
+    """An mp4 has its index at the end; an avi has 5 kB of headers."""
+    path = write_video(tmp_path / name, frames=20, noise=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(CamsegError, match=f"{name} is neither an image nor a video: its "):
+        find_sources(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_gives_its_pictures_sorted_with_their_subfolders(
+    tmp_path: Path, write_image: Writer, write_video: Writer
+) -> None:
+    for name in ("b.png", "a.jpg", "c/deep/x.PNG", "c/a.bmp", "c.tif"):
+        write_image(tmp_path / name)
+    write_video(tmp_path / "clip.avi")
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "folder.png").mkdir()
+    sources = find_sources(tmp_path)
+    assert {str(source.stem) for source in sources} == {"a", "b", "c", "c/a", "c/deep/x"}
+    assert [source.path for source in sources] == sorted(source.path for source in sources)
+    assert not any(source.is_video for source in sources)
+    assert all(source.frame_count == 1 for source in sources)
+    for source in sources:
+        (frame,) = read_frames(source)
+        assert frame.stem == source.stem
+
+
+def test_every_picture_suffix_is_found(tmp_path: Path) -> None:
+    for index, suffix in enumerate(IMAGE_SUFFIXES):
+        (tmp_path / f"{index}{suffix}").touch()
+    assert len(find_sources(tmp_path)) == len(IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("names", [[], ["notes.txt", "clip.mp4"]])
+def test_a_folder_without_pictures_says_what_is_looked_for(
+    tmp_path: Path, names: list[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).touch()
+    with pytest.raises(
+        CamsegError,
+        match=rf"^folder {re.escape(str(tmp_path))} has no picture; files that end in \.bmp, .*"
+        r"\.png.* are looked for$",
+    ):
+        find_sources(tmp_path)
+
+
+def test_two_pictures_of_one_result_name_are_refused(tmp_path: Path, write_image: Writer) -> None:
+    first, second = write_image(tmp_path / "x/a.jpg"), write_image(tmp_path / "x/a.png")
+    write_image(tmp_path / "a.png")  # another folder, another name
+    with pytest.raises(
+        CamsegError,
+        match=f"^{re.escape(str(first))} and {re.escape(str(second))} differ in their suffix only",
+    ):
+        find_sources(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["none", "none.png", "none/none.mp4", "n" * 300])
+def test_what_is_not_there_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CamsegError) as caught:
+        find_sources(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "none.png"
+    with pytest.raises(CamsegError, match=f"^no such file or folder: {re.escape(str(path))}$"):
+        find_sources(path)

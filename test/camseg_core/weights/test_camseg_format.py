@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a weights file says about itself, and the files that ship."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from camseg_core.errors import CamsegError
+from camseg_core.models.presets import PRESETS
+from camseg_core.system.files import sha256_of_file
+from camseg_core.weights import camseg_format as weights_file
+from camseg_core.weights.camseg_format import read_safetensors_header, shipped_hashes, shipped_path
+from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
+
+
+def test_the_header_tells_without_reading_the_tensors(tiny_file: Path) -> None:
+    description, shapes = read_safetensors_header(tiny_file)
+    assert description["format_version"] == 1
+    assert description["config"] == json.loads(json.dumps(PRESETS["tiny"].to_dict()))
+    assert description["label_set"]["name"] == "cityscapes"
+    expected = random_model("tiny").model.state_dict()
+    assert shapes == {key: tuple(tensor.shape) for key, tensor in expected.items()}
+
+
+@pytest.fixture
+def shipped(tiny_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package folder with weights called ``small``."""
+    monkeypatch.setattr(weights_file, "SHIPPED_FOLDER", tmp_path)
+    save_model(tiny_model, tmp_path / "small.safetensors")
+    hashes = {"small": sha256_of_file(tmp_path / "small.safetensors")}
+    (tmp_path / "sha256.json").write_text(json.dumps(hashes))
+    return tmp_path
+
+
+def test_shipped_weights_are_loaded_by_name(shipped: Path) -> None:
+    loaded = load_model("small")
+    assert loaded.source == str(shipped / "small.safetensors")
+    assert loaded.weights_sha256 == shipped_hashes()["small"]
+
+
+def test_a_shipped_file_that_changed_is_refused(shipped: Path) -> None:
+    path = shipped / "small.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CamsegError, match="is damaged: its sha256 is [0-9a-f]{64}, [0-9a-f]{64} w"):
+        load_model("small")
+
+
+def test_a_shipped_file_that_is_missing_is_named(shipped: Path) -> None:
+    (shipped / "small.safetensors").unlink()
+    with pytest.raises(CamsegError, match=f"cannot read {re.escape(str(shipped))}/small.safetens"):
+        load_model("small")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_damaged_list_of_shipped_weights_is_one_line(shipped: Path, text: str) -> None:
+    (shipped / "sha256.json").write_text(text)
+    with pytest.raises(CamsegError, match="sha256.json is damaged .*; install the package again"):
+        shipped_hashes()
+
+
+def test_an_unknown_name_lists_what_ships(shipped: Path) -> None:
+    with pytest.raises(CamsegError, match="no such weights: big; give a .* a folder, small, or ra"):
+        load_model("big")
+
+
+def test_what_the_package_ships_is_whole() -> None:
+    for name in shipped_hashes():
+        assert shipped_path(name).stat().st_size <= 40e6
+        loaded = load_model(name)
+        assert not loaded.is_random
+        assert loaded.stated_profiles is not None

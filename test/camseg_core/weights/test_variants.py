@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One thing changed, everything else kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CAMVID
+from camseg_core.segmenter import Segmenter
+from camseg_core.weights.loading import LoadedModel, load_model, save_model
+from camseg_core.weights.variants import (
+    with_image_features,
+    with_input_size,
+    with_label_set,
+    with_palette_temperature,
+)
+
+
+def changed_names(one: LoadedModel, two: LoadedModel) -> set[str]:
+    first, second = one.model.state_dict(), two.model.state_dict()
+    return {
+        name
+        for name in first.keys() | second.keys()
+        if name not in first or name not in second or not first[name].equal(second[name])
+    }
+
+
+def test_the_palette_temperature_is_stored(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    changed = with_palette_temperature(tiny_model, 0.0625)
+    save_model(changed, path)
+    loaded = load_model(path)
+    assert loaded.config.palette_temperature == 0.0625
+    assert replace(loaded.config, palette_temperature=0.01) == tiny_model.config
+    assert tiny_model.config.palette_temperature == 0.01
+    assert changed_names(loaded, tiny_model) == set()
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan")])
+def test_a_palette_temperature_is_above_zero(tiny_model: LoadedModel, temperature: float) -> None:
+    with pytest.raises(CamsegError, match="ModelConfig.palette_temperature is .* above 0 is need"):
+        with_palette_temperature(tiny_model, temperature)
+
+
+def test_another_input_size_interpolates_positions(tiny_model: LoadedModel) -> None:
+    changed = with_input_size(tiny_model, 48, 96)
+    assert (changed.config.input.height, changed.config.input.width) == (48, 96)
+    names = {
+        f"transformer.{part}_pos_embed_learned" for part in ("encoder", "decoder", "diffusion")
+    }
+    assert changed_names(changed, tiny_model) == names
+    # What the smaller model does for a 3 x 6 grid, the larger one does for its own.
+    tokens = torch.randn(1, 18, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = tiny_model.model.transformer(tokens, grid=(3, 6))
+        assert torch.equal(changed.model.transformer(tokens, grid=(3, 6)), expected)
+    assert with_input_size(tiny_model, 32, 64).config == tiny_model.config
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 64), (32, 72), (0, 64)])
+def test_sides_are_multiples_of_the_stride(
+    tiny_model: LoadedModel, height: int, width: int
+) -> None:
+    with pytest.raises(
+        CamsegError, match=f"input size {height} x {width}: both sides must be multiples of 16"
+    ):
+        with_input_size(tiny_model, height, width)
+
+
+def test_a_decoder_without_image_features_is_a_new_one(
+    tiny_model: LoadedModel, tmp_path: Path
+) -> None:
+    changed = with_image_features(tiny_model, read=False, seed=3)
+    assert changed.config.mask_decoder is not None
+    assert changed.config.mask_decoder.feature_channels == ()
+    names = changed_names(changed, tiny_model)
+    assert all(name.startswith("mask_decoder.") for name in names)
+    assert "mask_decoder.from_features.0.weight" in names
+    save_model(changed, tmp_path / "model.safetensors")
+    assert load_model(tmp_path / "model.safetensors").config == changed.config
+    again = with_image_features(changed, read=True)
+    assert again.config == tiny_model.config
+
+
+def test_a_decoder_that_fits_is_kept(tiny_model: LoadedModel) -> None:
+    assert with_image_features(tiny_model, read=True) is tiny_model
+
+
+def test_other_classes_renew_the_last_layer_alone(tiny_model: LoadedModel, tmp_path: Path) -> None:
+    save_model(with_label_set(tiny_model, CAMVID, seed=3), tmp_path / "model.safetensors")
+    changed = load_model(tmp_path / "model.safetensors")
+    assert changed.label_set == CAMVID
+    assert changed_names(changed, tiny_model) == {
+        "mask_decoder.to_logits.weight", "mask_decoder.to_logits.bias",
+    }  # fmt: skip
+    assert changed.model.state_dict()["mask_decoder.to_logits.bias"].shape == (11,)
+    result = Segmenter(changed).segment(np.full((32, 64, 3), 90, np.uint8))
+    assert result.class_ids.max() < 11
+
+
+def test_a_published_model_has_no_classes_to_replace(parity_model: LoadedModel) -> None:
+    with pytest.raises(CamsegError, match="has no mask decoder: its classes cannot be replaced"):
+        with_label_set(parity_model, CAMVID)
+
+
+def test_a_published_model_has_no_decoder_to_choose(parity_model: LoadedModel) -> None:
+    with pytest.raises(CamsegError, match="has no mask decoder beside a light image encoder"):
+        with_image_features(parity_model, read=False)

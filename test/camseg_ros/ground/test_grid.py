@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid against closed forms, and against the ground that the synthetic drive's depth shows."""
+
+from __future__ import annotations
+
+import math
+from array import array as byte_array
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+
+from camseg_core.errors import CamsegError
+from camseg_core.labels import CITYSCAPES, UNLABELED
+from camseg_core.synthetic.classes import CAR, ROAD, SIDEWALK, SKY
+from camseg_core.synthetic.drive import SyntheticDrive, SyntheticFrame
+from camseg_ros.ground.camera_model import CameraModel, Mounting
+from camseg_ros.ground.grid import (
+    FREE,
+    OCCUPIED,
+    UNKNOWN,
+    GridGeometry,
+    GroundProjection,
+    occupancy_grid_message,
+    occupancy_table,
+)
+from camseg_ros.messages.outputs import scaled_camera_info
+
+CAMERA = CameraModel(width=640, height=480, fx=400.0, fy=500.0, cx=310.0, cy=230.0)
+LEVEL = Mounting(0.0, 0.0, 1.5)
+GEOMETRY = GridGeometry(resolution_m=0.5, forward_m=20.0, sideways_m=8.0)
+TABLE = occupancy_table(CITYSCAPES)
+
+
+def pixel(point: tuple[float, float, float], mounting: Mounting, camera: CameraModel = CAMERA):
+    pixels, seen = camera.project(mounting.camera_points(np.array([point])))
+    return (pixels[0, 0], pixels[0, 1]) if seen[0] else None
+
+
+def painted(class_id: int, camera: CameraModel = CAMERA) -> np.ndarray:
+    return np.full((camera.height, camera.width), class_id, np.uint8)
+
+
+def sure(camera: CameraModel = CAMERA) -> np.ndarray:
+    return painted(255, camera)
+
+
+def camera_info(**fields: object) -> CameraInfo:
+    info = CameraInfo(height=480, width=640, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.k = [400.0, 0.0, 310.0, 0.0, 500.0, 230.0, 0.0, 0.0, 1.0]
+    info.r = np.eye(3).ravel()
+    info.p = [390.0, 0.0, 300.0, -40.0, 0.0, 480.0, 220.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    for name, value in fields.items():
+        setattr(info, name, value)
+    return info
+
+
+# Projection
+
+
+def test_a_mask_of_twice_the_size_gives_the_same_grid():
+    # Only if both sides agree on where pixel centres are.
+    random = np.random.default_rng(3)
+    class_ids = random.choice(np.array([ROAD, CAR], np.uint8), (480, 640))
+    grids = []
+    for scale in (1, 2):
+        info = scaled_camera_info(camera_info(), 480 * scale, 640 * scale, Header())
+        camera = CameraModel.from_camera_info(info, rectified=False)
+        projection = GroundProjection(camera, LEVEL, GEOMETRY)
+        mask = class_ids.repeat(scale, axis=0).repeat(scale, axis=1)
+        grids.append(projection.occupancy(mask, np.full_like(mask, 255), TABLE))
+    np.testing.assert_array_equal(*grids)
+    assert set(np.unique(grids[0])) == {FREE, OCCUPIED, UNKNOWN}
+
+
+# Grid
+
+
+def test_rows_rise_to_the_left_and_columns_forward():
+    geometry = GridGeometry(resolution_m=0.5, forward_m=2.0, sideways_m=1.0, backward_m=0.5)
+    assert (geometry.rows, geometry.columns) == (4, 5)
+    assert geometry.origin_m == (-0.5, -1.0)
+    points = geometry.points()
+    assert points.shape == (4, 5, 1, 2)
+    assert points[0, 0, 0].tolist() == [-0.25, -0.75]
+    assert points[3, 4, 0].tolist() == [1.75, 0.75]
+    assert points[0, 4, 0].tolist() == [1.75, -0.75]
+
+
+def test_lengths_round_up_to_whole_cells():
+    geometry = GridGeometry(resolution_m=0.3, forward_m=1.0, sideways_m=0.4, backward_m=0.1)
+    assert (geometry.rows, geometry.columns) == (4, 5)
+    assert geometry.origin_m == pytest.approx((-0.3, -0.6))
+    assert GridGeometry(0.1, 0.3, 0.7).columns == 3  # 0.3 / 0.1 is 2.9999999999999996
+    assert GridGeometry(0.1, 0.3, 0.7).rows == 14  # and 0.7 / 0.1 is 6.999999999999999
+
+
+def test_points_spread_evenly_over_a_cell():
+    points = GridGeometry(0.4, 0.4, 0.4).points(2)[1, 0]
+    assert points.ravel().tolist() == pytest.approx([0.1, 0.1, 0.3, 0.1, 0.1, 0.3, 0.3, 0.3])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ((-1.0, 1.0, 1.0), "grid resolution_m -1.0: must be 0 or more, finite"),
+        ((1.0, math.nan, 1.0), "grid forward_m nan: must be 0 or more, finite"),
+        ((0.0, 1.0, 1.0), "cells of 0.0 m: cells must be larger than 0"),
+        ((0.1, 0.0, 1.0), "grid of 0.0 m ahead.*: must have at least one cell"),
+        ((0.1, 1.0, 0.0), "0.0 m to each side.*: must have at least one cell"),
+        ((1.0, 1e-12, 1e6), "must have at least one cell"),
+        ((0.001, 20.0, 20.0), "must have at most 4000000 cells; give a smaller range or larger"),
+        ((1e-300, 1e300, 1.0), "must have at most 4000000 cells"),
+    ],
+)
+def test_an_impossible_grid_is_refused(lengths, message):
+    with pytest.raises(CamsegError, match=message):
+        GridGeometry(*lengths)
+
+
+def test_classes_are_free_occupied_or_never_ground():
+    table = occupancy_table(CITYSCAPES, ("road", "terrain"))
+    assert table.dtype == np.int8
+    named = {name: table[class_id] for class_id, name in enumerate(CITYSCAPES.names)}
+    assert [name for name in named if named[name] == FREE] == ["road", "terrain"]
+    assert [name for name in named if named[name] == UNKNOWN] == ["sky"]
+    assert sum(value == OCCUPIED for value in named.values()) == 16
+    assert (table[19:] == UNKNOWN).all()  # ids without a class, unlabeled among them
+
+
+@pytest.mark.parametrize("name", ["street", "sky"])
+def test_a_free_class_that_is_unknown_or_no_ground_is_refused(name):
+    message = f"free class '{name}'; must be one of road, sidewalk, .*terrain, person"
+    with pytest.raises(CamsegError, match=message):
+        occupancy_table(CITYSCAPES, ("road", name))
+
+
+def test_the_class_at_the_cells_centre_counts():
+    projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
+    column, row = 12, 20  # the centre is at x = 6.25, y = 2.25
+    u = round(310.0 - 400.0 * 2.25 / 6.25)
+    v = round(230.0 + 500.0 * 1.5 / 6.25)
+    class_ids = painted(CAR)
+    class_ids[v, u] = ROAD
+    grid = projection.occupancy(class_ids, sure(), TABLE)
+    assert grid.dtype == np.int8
+    assert grid.shape == (32, 40)
+    assert np.argwhere(grid == FREE).tolist() == [[row, column]]
+
+
+def test_only_what_is_in_view_is_known():
+    projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
+    grid = projection.occupancy(painted(ROAD), sure(), TABLE)
+    x, y = np.moveaxis(GEOMETRY.points()[:, :, 0], -1, 0)
+    u, v = 310.0 - 400.0 * y / x, 230.0 + 500.0 * 1.5 / x
+    expected = (u >= -0.5) & (u < 639.5) & (v < 479.5)
+    np.testing.assert_array_equal(grid == FREE, expected)
+    np.testing.assert_array_equal(grid == UNKNOWN, ~expected)
+    np.testing.assert_array_equal(projection.in_view, expected)
+    assert 0.3 < expected.mean() < 0.95
+
+
+def test_a_camera_that_looks_back_sees_behind_only():
+    geometry = GridGeometry(0.5, 10.0, 4.0, backward_m=10.0)
+    projection = GroundProjection(CAMERA, replace(LEVEL, yaw_rad=math.pi), geometry)
+    grid = projection.occupancy(painted(ROAD), sure(), TABLE)
+    assert (grid[:, 20:] == UNKNOWN).all()
+    assert (grid[:, :10] == FREE).any()
+
+
+def test_a_camera_that_looks_up_sees_no_ground():
+    projection = GroundProjection(CAMERA, replace(LEVEL, pitch_rad=-1.0), GEOMETRY)
+    assert (projection.occupancy(painted(ROAD), sure(), TABLE) == UNKNOWN).all()
+    assert not projection.in_view.any()
+
+
+@pytest.mark.parametrize(
+    ("class_id", "expected"),
+    [(ROAD, FREE), (CAR, OCCUPIED), (SIDEWALK, OCCUPIED), (SKY, UNKNOWN), (UNLABELED, UNKNOWN)],
+)
+def test_what_each_class_says_of_the_cells_in_view(class_id, expected):
+    projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
+    grid = projection.occupancy(painted(class_id), sure(), TABLE)
+    assert (grid[projection.in_view] == expected).all()
+    assert (grid[~projection.in_view] == UNKNOWN).all()
+
+
+def test_confidence_below_the_least_is_unknown():
+    projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
+    confidence = painted(99)
+    confidence[:, 320:] = 100
+    seen = projection.occupancy(painted(CAR), confidence, TABLE)
+    limited = projection.occupancy(painted(CAR), confidence, TABLE, least_confidence=100)
+    assert (seen[projection.in_view] == OCCUPIED).all()
+    y, x = GEOMETRY.points()[:, :, 0, 1], GEOMETRY.points()[:, :, 0, 0]
+    at_right = projection.in_view & (310.0 - 400.0 * y / x >= 319.5)
+    np.testing.assert_array_equal(limited == OCCUPIED, at_right)
+    assert 0 < at_right.sum() < projection.in_view.sum()
+
+
+def test_the_worst_point_of_a_cell_counts():
+    geometry = GridGeometry(1.0, 8.0, 2.0)
+    careful = GroundProjection(CAMERA, LEVEL, geometry, samples_per_side=3)
+    cell = (2, 6)  # x from 6 to 7, y from 0 to 1
+    corner_u = round(310.0 - 400.0 * (5 / 6) / (6 + 1 / 6))
+    corner_v = round(230.0 + 500.0 * 1.5 / (6 + 1 / 6))
+    for worst, expected in ((ROAD, FREE), (UNLABELED, UNKNOWN), (CAR, OCCUPIED)):
+        class_ids = painted(ROAD)
+        class_ids[corner_v, corner_u] = worst
+        class_ids[round(230.0 + 500.0 * 1.5 / 6.5), round(310.0 - 400.0 * 0.5 / 6.5)] = (
+            UNLABELED if worst == CAR else ROAD
+        )
+        grid = careful.occupancy(class_ids, sure(), TABLE)
+        assert grid[cell] == expected
+        others = careful.in_view.copy()
+        others[cell] = False
+        assert (grid[others] == FREE).all()
+
+
+def test_pictures_in_any_memory_layout_are_read():
+    random = np.random.default_rng(0)
+    class_ids = random.integers(0, 19, (480, 640), np.uint8)
+    projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
+    np.testing.assert_array_equal(
+        projection.occupancy(np.asfortranarray(class_ids), sure()[::-1], TABLE),
+        projection.occupancy(class_ids, sure(), TABLE),
+    )
+
+
+@pytest.mark.parametrize(
+    ("class_ids", "confidence", "message"),
+    [
+        (np.zeros((4, 640), np.uint8), sure(), r"class ids of uint8 \[4, 640\].*\[480, 640\]"),
+        (painted(0).astype(np.int64), sure(), r"class ids of int64 \[480, 640\]"),
+        (painted(0), sure()[:-1], r"confidence of uint8 \[479, 640\]"),
+    ],
+)
+def test_a_picture_of_another_camera_is_refused(class_ids, confidence, message):
+    with pytest.raises(ValueError, match=message):
+        GroundProjection(CAMERA, LEVEL, GEOMETRY).occupancy(class_ids, confidence, TABLE)
+
+
+# Message
+
+
+def test_the_message_reads_as_nav2_reads_it():
+    geometry = GridGeometry(0.5, 1.5, 0.5, backward_m=0.5)
+    grid = np.array([[-1, 0, 100, 0], [100, 100, 0, -1]], np.int8)
+    stamp = Time(sec=3, nanosec=4)
+    message = occupancy_grid_message(grid, geometry, "base_link", stamp)
+    assert message.header.frame_id == "base_link"
+    assert message.header.stamp == message.info.map_load_time == stamp
+    assert message.info.resolution == 0.5
+    assert (message.info.width, message.info.height) == (4, 2)
+    origin = message.info.origin
+    assert (origin.position.x, origin.position.y, origin.position.z) == (-0.5, -0.5, 0.0)
+    assert (origin.orientation.x, origin.orientation.y, origin.orientation.z) == (0.0, 0.0, 0.0)
+    assert origin.orientation.w == 1.0
+    assert message.data == byte_array("b", [-1, 0, 100, 0, 100, 100, 0, -1])
+
+
+@pytest.mark.parametrize(
+    "grid", [np.zeros((3, 4), np.int8), np.zeros((2, 4), np.uint8), np.zeros(8, np.int8)]
+)
+def test_a_grid_of_another_geometry_is_refused(grid):
+    with pytest.raises(ValueError, match=r"the geometry has int8 \[2, 4\]"):
+        occupancy_grid_message(grid, GridGeometry(0.5, 2.0, 0.5), "base_link", Time())
+
+
+# The synthetic drive
+
+MOUNTED_X_M, MOUNTED_Y_M, MOUNTED_YAW = 1.4, 0.2, 0.05
+"""Where the drive's camera is on our vehicle; height and pitch are the frame's own."""
+
+DRIVE_GEOMETRY = GridGeometry(resolution_m=0.2, forward_m=22.0, sideways_m=12.0)
+WITHIN_M = 20.0
+GROUND_M = 0.25
+"""Points this near to the road's plane are ground: the drive is flat, but for kerbs and footways of
+0.1 to 0.17 m, which the projection takes for lower and farther than they are."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells within WITHIN_M whose ground the frame's depth shows."""
+
+    grid: np.ndarray
+    is_road: np.ndarray
+
+    @classmethod
+    def together(cls, parts: list[Comparison]) -> Comparison:
+        return cls(
+            np.concatenate([part.grid for part in parts]),
+            np.concatenate([part.is_road for part in parts]),
+        )
+
+    @property
+    def known(self) -> float:
+        return float((self.grid != UNKNOWN).mean())
+
+    @property
+    def agreement(self) -> float:
+        known = self.grid != UNKNOWN
+        return float(((self.grid == FREE) == self.is_road)[known].mean())
+
+    @property
+    def free_is_road(self) -> float:
+        return float(self.is_road[self.grid == FREE].mean())
+
+    @property
+    def road_is_free(self) -> float:
+        known = self.grid != UNKNOWN
+        return float((self.grid == FREE)[known & self.is_road].mean())
+
+
+def drive_mounting(frame: SyntheticFrame) -> Mounting:
+    height_m, pitch = frame.camera.position_m[2], frame.camera.pitch_rad
+    return Mounting(MOUNTED_X_M, MOUNTED_Y_M, height_m, 0.0, pitch, MOUNTED_YAW)
+
+
+def drive_projection(frame: SyntheticFrame, samples_per_side: int = 1) -> GroundProjection:
+    seen = frame.camera
+    camera = CameraModel(
+        seen.width, seen.height, seen.focal_px, seen.focal_px,
+        seen.center_x - 0.5, seen.center_y - 0.5,
+    )  # fmt: skip
+    return GroundProjection(camera, drive_mounting(frame), DRIVE_GEOMETRY, samples_per_side)
+
+
+def points_by_depth(frame: SyntheticFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Every pixel's point in the vehicle frame [n, 3] and its class [n], by depth alone."""
+    camera = frame.camera
+    rows, columns = np.nonzero(np.isfinite(frame.depth_m))
+    ahead = frame.depth_m[rows, columns].astype(np.float64)
+    right = (columns + 0.5 - camera.center_x) / camera.focal_px * ahead
+    down = (rows + 0.5 - camera.center_y) / camera.focal_px * ahead
+    level = math.cos(camera.pitch_rad) * ahead - math.sin(camera.pitch_rad) * down
+    fall = math.sin(camera.pitch_rad) * ahead + math.cos(camera.pitch_rad) * down
+    x = MOUNTED_X_M + math.cos(MOUNTED_YAW) * level + math.sin(MOUNTED_YAW) * right
+    y = MOUNTED_Y_M + math.sin(MOUNTED_YAW) * level - math.cos(MOUNTED_YAW) * right
+    points = np.stack([x, y, camera.position_m[2] - fall], axis=1)
+    return points, frame.class_ids[rows, columns]
+
+
+def compare(frame: SyntheticFrame, samples_per_side: int = 1) -> Comparison:
+    """Let the points that lie near the road's plane vote for the cell they lie in."""
+    points, classes = points_by_depth(frame)
+    cells = np.floor((points[:, :2] - [0.0, -12.0]) / 0.2).astype(int)  # column, row
+    kept = np.abs(points[:, 2]) < GROUND_M
+    kept &= np.hypot(points[:, 0], points[:, 1]) < WITHIN_M
+    kept &= (cells >= 0).all(axis=1) & (cells < [110, 120]).all(axis=1)
+    votes = np.zeros((2, 120, 110), int)
+    of_road = (classes[kept] == ROAD).astype(int)
+    np.add.at(votes, (of_road, cells[kept, 1], cells[kept, 0]), 1)
+    voted = votes.sum(axis=0) > 0
+    projection = drive_projection(frame, samples_per_side)
+    grid = projection.occupancy(
+        frame.class_ids, np.full_like(frame.class_ids, 255), occupancy_table(CITYSCAPES)
+    )
+    return Comparison(grid[voted], (votes[1] > votes[0])[voted])
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[SyntheticFrame]:
+    return [
+        SyntheticDrive(seed, 512, 256).frame(index)
+        for seed in (0, 1, 9000, 9001)
+        for index in (0, 10, 27, 45)
+    ]
+
+
+def test_every_pixel_of_the_drive_projects_onto_itself(frames):
+    frame = frames[0]
+    points, _ = points_by_depth(frame)
+    rows, columns = np.nonzero(np.isfinite(frame.depth_m))
+    camera = drive_projection(frame).camera
+    pixels, seen = camera.project(drive_mounting(frame).camera_points(points))
+    assert seen.all()
+    np.testing.assert_allclose(pixels, np.stack([columns, rows], axis=1), atol=1e-6)
+
+
+def test_the_grid_agrees_with_the_ground_that_depth_shows(frames):
+    parts = [compare(frame) for frame in frames]
+    whole = Comparison.together(parts)
+    assert len(whole.grid) > 40_000
+    assert 0.2 < 1.0 - whole.is_road.mean() < 0.8  # other ground counts too
+    assert whole.known >= 0.97
+    assert whole.agreement >= 0.95
+    assert whole.free_is_road >= 0.97
+    assert whole.road_is_free >= 0.97
+    # Where most of the road is behind traffic, a cell of which a corner shows is occupied.
+    assert min(part.agreement for part in parts) >= 0.90
+
+
+def test_the_worst_of_several_points_leaves_less_that_is_free_in_error(frames):
+    careful = Comparison.together([compare(frame, samples_per_side=3) for frame in frames])
+    assert careful.free_is_road >= 0.985
+    assert careful.agreement >= 0.95

@@ -1,0 +1,737 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Message and array conversions: exact pixels, every encoding, padding, and what is refused."""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import sys
+import zlib
+from array import array as byte_array
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from camseg_ros.messages import images as conversions
+from camseg_ros.messages.images import (
+    IMAGE_ENCODINGS,
+    BadFrameError,
+    array_from_image_message,
+    image_message,
+    rgb_from_compressed,
+    rgb_from_image,
+    stamp_ns,
+)
+
+BAYER_PATTERNS = {
+    "bayer_rggb8": ("rg", "gb"),
+    "bayer_bggr8": ("bg", "gr"),
+    "bayer_gbrg8": ("gb", "rg"),
+    "bayer_grbg8": ("gr", "bg"),
+}
+# Position of luma and of the two chroma values in the four bytes of two pixels.
+YUV_ORDER = {
+    "uyvy": "uyvy",
+    "yuv422": "uyvy",
+    "yuyv": "yuyv",
+    "yuv422_yuy2": "yuyv",
+}
+COLOUR_ORDER = {"rgb8": "rgb", "bgr8": "bgr", "rgba8": "rgba", "bgra8": "bgra"}
+PADDING_BYTE = 0xEE
+
+sizes = st.integers(1, 9)
+paddings = st.integers(0, 7)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def packed(
+    rows: NDArray[np.uint8],
+    encoding: str,
+    width: int,
+    *,
+    padding: int = 0,
+    last_row_padded: bool = True,
+    is_bigendian: int = 0,
+) -> Image:
+    """Build an image message from rows of bytes [H, row bytes]."""
+    height, row_bytes = rows.shape
+    padded = np.full((height, row_bytes + padding), PADDING_BYTE, np.uint8)
+    padded[:, :row_bytes] = rows
+    file_bytes = padded.tobytes()
+    if padding and not last_row_padded:
+        file_bytes = file_bytes[:-padding]
+    message = Image(height=height, width=width, encoding=encoding, is_bigendian=is_bigendian)
+    message.step = row_bytes + padding
+    message.data = byte_array("B", file_bytes)
+    return message
+
+
+def colour_rows(rgb: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
+    """Return RGB [H, W, 3] as rows of bytes in a colour encoding, alpha a value of its own."""
+    alpha = np.full_like(rgb[..., :1], 77)
+    planes = dict(zip("rgba", np.moveaxis(np.concatenate([rgb, alpha], axis=2), 2, 0), strict=True))
+    pixels: NDArray[np.uint8] = np.stack([planes[name] for name in COLOUR_ORDER[encoding]], axis=2)
+    return pixels.reshape(rgb.shape[0], -1)
+
+
+def yuv_rows(y: int, u: int, v: int, height: int, width: int, encoding: str) -> NDArray[np.uint8]:
+    """Return the rows of a one-coloured 4:2:2 image."""
+    values = {"y": y, "u": u, "v": v}
+    pair = [values[name] for name in YUV_ORDER[encoding]]
+    return np.tile(np.array(pair, np.uint8), (height, width // 2))
+
+
+def mosaic(colour: dict[str, int], height: int, width: int, encoding: str) -> NDArray[np.uint8]:
+    """Return what a Bayer sensor sees of one colour, pixel by pixel."""
+    pattern = BAYER_PATTERNS[encoding]
+    return np.array(
+        [[colour[pattern[y % 2][x % 2]] for x in range(width)] for y in range(height)], np.uint8
+    )
+
+
+def random_image(height: int, width: int, seed: int) -> NDArray[np.uint8]:
+    """Return an RGB image [H, W, 3] of noise."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def compressed(data: bytes, image_format: str) -> CompressedImage:
+    message = CompressedImage(format=image_format)
+    message.data = byte_array("B", data)
+    return message
+
+
+def encoded(extension: str, pixels: NDArray[Any], *parameters: int) -> bytes:
+    done, data = cv2.imencode(extension, pixels, list(parameters))
+    assert done
+    return bytes(data)
+
+
+def load_conversions_without(monkeypatch: pytest.MonkeyPatch, missing: str) -> ModuleType:
+    """Load a second copy of the module while one import fails."""
+    spec = importlib.util.spec_from_file_location("conversions_copy", conversions.__file__)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, missing, None)
+        spec.loader.exec_module(module)
+    return module
+
+
+# --- rgb_from_image: what comes out ---
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize(
+    ("encoding", "rows"),
+    [
+        ("rgb8", [[1, 2, 3, 4, 5, 6], [7, 8, 9, 10, 11, 12]]),
+        ("bgr8", [[3, 2, 1, 6, 5, 4], [9, 8, 7, 12, 11, 10]]),
+        ("rgba8", [[1, 2, 3, 99, 4, 5, 6, 99], [7, 8, 9, 99, 10, 11, 12, 99]]),
+        ("bgra8", [[3, 2, 1, 99, 6, 5, 4, 99], [9, 8, 7, 99, 12, 11, 10, 99]]),
+    ],
+)
+def test_colour_encodings_give_the_same_known_pixels(
+    encoding: str, rows: list[list[int]], padding: int
+) -> None:
+    message = packed(np.array(rows, np.uint8), encoding, width=2, padding=padding)
+    expected = [[[1, 2, 3], [4, 5, 6]], [[7, 8, 9], [10, 11, 12]]]
+    assert rgb_from_image(message).tolist() == expected
+
+
+@given(
+    sizes,
+    sizes,
+    paddings,
+    st.booleans(),
+    st.integers(0, 1),
+    st.sampled_from([*COLOUR_ORDER]),
+    seeds,
+)
+@settings(deadline=None)
+def test_reading_a_packed_rgb_image_is_the_identity(
+    height: int,
+    width: int,
+    padding: int,
+    last_row_padded: bool,
+    is_bigendian: int,
+    encoding: str,
+    seed: int,
+) -> None:
+    image = random_image(height, width, seed)
+    message = packed(
+        colour_rows(image, encoding),
+        encoding,
+        width,
+        padding=padding,
+        last_row_padded=last_row_padded,
+        is_bigendian=is_bigendian,
+    )
+    rgb = rgb_from_image(message)
+    assert rgb.dtype == np.uint8
+    np.testing.assert_array_equal(rgb, image)
+
+
+@given(sizes, sizes, paddings, st.booleans(), seeds)
+@settings(deadline=None)
+def test_mono8_gives_equal_channels(
+    height: int, width: int, padding: int, last_row_padded: bool, seed: int
+) -> None:
+    gray = random_image(height, width, seed)[..., 0]
+    message = packed(gray, "mono8", width, padding=padding, last_row_padded=last_row_padded)
+    np.testing.assert_array_equal(rgb_from_image(message), np.stack([gray] * 3, axis=2))
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize(("height", "width"), [(4, 6), (5, 7), (3, 3)])
+@pytest.mark.parametrize("encoding", BAYER_PATTERNS)
+def test_bayer_mosaic_of_one_colour_gives_that_colour_everywhere(
+    encoding: str, height: int, width: int, padding: int
+) -> None:
+    rows = mosaic({"r": 200, "g": 120, "b": 40}, height, width, encoding)
+    rgb = rgb_from_image(packed(rows, encoding, width, padding=padding))
+    np.testing.assert_array_equal(rgb, np.full((height, width, 3), (200, 120, 40)))
+
+
+@pytest.mark.parametrize(
+    ("corner", "expected"),
+    [("r", [255, 0, 0]), ("b", [0, 0, 255])],
+)
+@pytest.mark.parametrize("encoding", BAYER_PATTERNS)
+def test_bayer_keeps_a_single_lit_pixel_in_its_place(
+    encoding: str, corner: str, expected: list[int]
+) -> None:
+    rows = np.zeros((10, 10), np.uint8)
+    pattern = BAYER_PATTERNS[encoding]
+    (y, x) = next((y, x) for y in (0, 1) for x in (0, 1) if pattern[y][x] == corner)
+    y, x = y + 4, x + 4
+    rows[y, x] = 255
+    rgb = rgb_from_image(packed(rows, encoding, 10))
+    assert rgb[y, x].tolist() == expected
+    lit_rows, lit_columns = np.nonzero(rgb.any(axis=2))
+    assert (lit_rows.min(), lit_rows.max()) == (y - 1, y + 1)
+    assert (lit_columns.min(), lit_columns.max()) == (x - 1, x + 1)
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize(
+    ("yuv", "expected"),
+    [
+        ((16, 128, 128), (0, 0, 0)),
+        ((235, 128, 128), (255, 255, 255)),
+        ((126, 128, 128), (128, 128, 128)),
+        # BT.601 codes of pure red, green and blue.
+        ((82, 90, 240), (255, 0, 0)),
+        ((145, 54, 34), (0, 255, 0)),
+        ((41, 240, 110), (0, 0, 255)),
+    ],
+)
+@pytest.mark.parametrize("encoding", YUV_ORDER)
+def test_yuv422_gives_known_colours(
+    encoding: str, yuv: tuple[int, int, int], expected: tuple[int, int, int], padding: int
+) -> None:
+    message = packed(yuv_rows(*yuv, 3, 4, encoding), encoding, width=4, padding=padding)
+    rgb = rgb_from_image(message)
+    assert rgb.shape == (3, 4, 3)
+    np.testing.assert_allclose(rgb.astype(int), np.full((3, 4, 3), expected), atol=2)
+
+
+@given(
+    sizes,
+    st.integers(1, 5),
+    paddings,
+    st.booleans(),
+    st.integers(0, 255),
+    st.sampled_from([*YUV_ORDER]),
+)
+@settings(deadline=None)
+def test_yuv422_of_a_gray_is_that_gray(
+    height: int, pairs: int, padding: int, last_row_padded: bool, gray: int, encoding: str
+) -> None:
+    luma = round(16 + gray * 219 / 255)
+    rows = yuv_rows(luma, 128, 128, height, 2 * pairs, encoding)
+    message = packed(rows, encoding, 2 * pairs, padding=padding, last_row_padded=last_row_padded)
+    rgb = rgb_from_image(message)
+    assert rgb.shape == (height, 2 * pairs, 3)
+    assert np.abs(rgb.astype(int) - gray).max() <= 1
+
+
+@pytest.mark.parametrize("encoding", ["uyvy", "yuyv"])
+def test_yuv422_keeps_the_luma_of_each_pixel(encoding: str) -> None:
+    lumas = iter([16, 235])
+    pair = [next(lumas) if name == "y" else 128 for name in YUV_ORDER[encoding]]
+    rgb = rgb_from_image(packed(np.array([pair], np.uint8), encoding, width=2))
+    assert rgb.tolist() == [[[0, 0, 0], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+@pytest.mark.parametrize("encoding", IMAGE_ENCODINGS)
+def test_result_owns_its_memory(encoding: str, padding: int) -> None:
+    bytes_per_pixel = {"rgb": 3, "bgr": 3}.get(encoding[:3], 1)
+    bytes_per_pixel = 4 if "a8" in encoding else 2 if encoding in YUV_ORDER else bytes_per_pixel
+    rows = np.full((4, 4 * bytes_per_pixel), 90, np.uint8)
+    message = packed(rows, encoding, width=4, padding=padding)
+    rgb = rgb_from_image(message)
+    before = rgb.copy()
+    assert rgb.shape == (4, 4, 3)
+    assert rgb.dtype == np.uint8
+    assert rgb.flags.c_contiguous
+    assert rgb.flags.owndata
+    assert rgb.flags.writeable
+    message.data[:] = byte_array("B", bytes(len(message.data)))
+    np.testing.assert_array_equal(rgb, before)
+
+
+def test_reading_does_not_change_the_message() -> None:
+    message = packed(colour_rows(random_image(3, 4, 0), "bgr8"), "bgr8", 4, padding=2)
+    data, step = message.data[:], message.step
+    rgb_from_image(message)[:] = 0
+    assert message.data == data
+    assert message.step == step
+
+
+def test_accepted_encodings() -> None:
+    assert set(IMAGE_ENCODINGS) == {"mono8", *COLOUR_ORDER, *BAYER_PATTERNS, *YUV_ORDER}
+
+
+# --- rgb_from_image: what is refused ---
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 2), (2, 0), (0, 0)])
+def test_zero_size_is_refused(width: int, height: int) -> None:
+    message = Image(width=width, height=height, encoding="rgb8", step=6)
+    message.data = byte_array("B", bytes(12))
+    with pytest.raises(BadFrameError, match=rf"image size {width} x {height}: .* at least 1"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize(
+    "encoding", ["", "RGB8", "mono16", "8UC3", "32FC2", "nv12", "bayer_rggb16"]
+)
+def test_unknown_encoding_is_refused_and_the_known_are_listed(encoding: str) -> None:
+    message = packed(np.zeros((2, 6), np.uint8), encoding, width=2)
+    accepted = ", ".join(IMAGE_ENCODINGS)
+    with pytest.raises(BadFrameError, match=rf"^image encoding '{encoding}': .* of {accepted}$"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("is_bigendian", [2, 255])
+def test_byte_order_flag_other_than_0_and_1_is_refused(is_bigendian: int) -> None:
+    message = packed(np.zeros((2, 2), np.uint8), "mono8", 2, is_bigendian=is_bigendian)
+    with pytest.raises(BadFrameError, match=rf"is_bigendian {is_bigendian}: must be 0 or 1"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("step", [0, 8])
+def test_step_below_the_row_is_refused(step: int) -> None:
+    message = packed(np.zeros((2, 9), np.uint8), "rgb8", width=3)
+    message.step = step
+    message.data = byte_array("B", bytes(2 * step))
+    with pytest.raises(BadFrameError, match=rf"step {step}: .* 9, 3 pixels of 3 bytes \(rgb8\)"):
+        rgb_from_image(message)
+
+
+# Three rows of 4 bytes with a step of 6: 18 bytes, or 16 without the last padding.
+@pytest.mark.parametrize("size", [0, 12, 15, 17, 19, 24])
+def test_data_of_another_size_is_refused(size: int) -> None:
+    message = packed(np.zeros((3, 4), np.uint8), "mono8", width=4, padding=2)
+    message.data = byte_array("B", bytes(size))
+    with pytest.raises(BadFrameError, match=rf"data of {size} bytes: .* = 6 x 3 = 18, of which"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("size", [16, 18])
+def test_only_the_last_rows_padding_may_be_missing(size: int) -> None:
+    message = packed(np.full((3, 4), 8, np.uint8), "mono8", width=4, padding=2)
+    message.data = message.data[:size]
+    np.testing.assert_array_equal(rgb_from_image(message), np.full((3, 4, 3), 8))
+
+
+def test_enormous_size_with_little_data_is_refused() -> None:
+    message = Image(width=2**31, height=2**32 - 1, encoding="mono8", step=2**31)
+    message.data = byte_array("B", bytes(10))
+    with pytest.raises(BadFrameError, match="data of 10 bytes"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("encoding", YUV_ORDER)
+def test_odd_width_is_refused_for_yuv422(encoding: str, width: int) -> None:
+    message = packed(np.zeros((2, 2 * width), np.uint8), encoding, width)
+    with pytest.raises(BadFrameError, match=rf"width {width}: must be even for {encoding}"):
+        rgb_from_image(message)
+
+
+@pytest.mark.parametrize("encoding", BAYER_PATTERNS)
+def test_bayer_of_any_size_converts_or_is_refused(encoding: str) -> None:
+    for height in range(1, 8):
+        for width in range(1, 8):
+            message = packed(np.full((height, width), 50, np.uint8), encoding, width)
+            if min(height, width) >= 3:
+                np.testing.assert_array_equal(
+                    rgb_from_image(message), np.full((height, width, 3), 50)
+                )
+                continue
+            rule = rf"image size {width} x {height}: both must be at least 3 for {encoding}"
+            with pytest.raises(BadFrameError, match=rule):
+                rgb_from_image(message)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", *COLOUR_ORDER])
+def test_single_pixel_converts(encoding: str) -> None:
+    image = np.full((1, 1, 3), 33, np.uint8)
+    rows = image[..., 0] if encoding == "mono8" else colour_rows(image, encoding)
+    assert rgb_from_image(packed(rows, encoding, 1)).tolist() == [[[33, 33, 33]]]
+
+
+def test_bad_frame_is_a_value_error_of_one_line() -> None:
+    with pytest.raises(ValueError, match="image encoding") as caught:
+        rgb_from_image(Image())
+    assert type(caught.value) is BadFrameError
+    assert "\n" not in str(caught.value)
+
+
+# --- cv_bridge and OpenCV ---
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("('a', 'b')"), TypeError("no"), cv2.error("two\nlines")]
+)
+def test_cv_bridge_error_becomes_bad_frame(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_message: Image, _encoding: str) -> None:
+        raise error
+
+    monkeypatch.setattr(conversions, "_BRIDGE", SimpleNamespace(imgmsg_to_cv2=fail))
+    with pytest.raises(BadFrameError, match="bgr8 image of 2 x 1: cannot be converted") as caught:
+        rgb_from_image(packed(np.zeros((1, 6), np.uint8), "bgr8", width=2))
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("encoding", ["uyvy", "yuyv", "bayer_grbg8"])
+def test_opencv_error_becomes_bad_frame(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    def fail(*_arguments: object) -> None:
+        raise cv2.error("scn is unsupported")
+
+    monkeypatch.setattr(cv2, "cvtColor", fail)
+    rows = np.zeros((4, 4 if encoding == "bayer_grbg8" else 8), np.uint8)
+    with pytest.raises(BadFrameError, match=rf"{encoding} image of 4 x 4: .*scn is unsupported"):
+        rgb_from_image(packed(rows, encoding, width=4))
+
+
+@pytest.mark.parametrize(("padding", "is_bigendian"), [(0, 0), (3, 0), (0, 1)])
+def test_cv_bridge_sees_rows_without_padding_in_native_order(
+    monkeypatch: pytest.MonkeyPatch, padding: int, is_bigendian: int
+) -> None:
+    seen: list[Image] = []
+
+    def record(message: Image, _encoding: str) -> NDArray[np.uint8]:
+        seen.append(message)
+        return np.zeros((2, 2, 3), np.uint8)
+
+    monkeypatch.setattr(conversions, "_BRIDGE", SimpleNamespace(imgmsg_to_cv2=record))
+    rows = np.arange(12, dtype=np.uint8).reshape(2, 6)
+    rgb_from_image(packed(rows, "bgr8", 2, padding=padding, is_bigendian=is_bigendian))
+    (message,) = seen
+    assert (message.width, message.height, message.encoding) == (2, 2, "bgr8")
+    assert (message.step, message.is_bigendian) == (6, 0)
+    assert message.data.tolist() == list(range(12))
+
+
+@pytest.mark.skipif(conversions._BRIDGE is None, reason="no cv_bridge to compare OpenCV with")
+@pytest.mark.parametrize("missing", ["cv_bridge", "cv_bridge.boost.cv_bridge_boost"])
+def test_without_cv_bridge_the_results_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    alone = load_conversions_without(monkeypatch, missing)
+    assert alone._BRIDGE is None
+    generator = np.random.default_rng(5)
+    for encoding in IMAGE_ENCODINGS:
+        for height, width, padding in [(6, 8, 0), (5, 10, 4), (3, 4, 1)]:
+            bytes_per_pixel = conversions._CONVERSIONS[encoding][0]
+            rows = generator.integers(0, 256, (height, width * bytes_per_pixel), dtype=np.uint8)
+            message = packed(rows, encoding, width, padding=padding)
+            expected = rgb_from_image(message)
+            result = alone.rgb_from_image(message)
+            np.testing.assert_array_equal(result, expected)
+            assert result.flags.owndata
+            assert len(np.unique(result)) > 1
+
+
+# --- rgb_from_compressed ---
+
+
+@given(sizes, sizes, seeds)
+@settings(deadline=None, max_examples=30)
+def test_png_gives_the_exact_pixels(height: int, width: int, seed: int) -> None:
+    image = random_image(height, width, seed)
+    message = compressed(encoded(".png", image[..., ::-1]), "bgr8; png compressed bgr8")
+    rgb = rgb_from_compressed(message)
+    assert rgb.dtype == np.uint8
+    assert rgb.flags.c_contiguous
+    assert rgb.flags.owndata
+    np.testing.assert_array_equal(rgb, image)
+
+
+def test_jpeg_gives_the_colour() -> None:
+    image = np.full((16, 24, 3), (200, 100, 30), np.uint8)
+    message = compressed(encoded(".jpg", image[..., ::-1], cv2.IMWRITE_JPEG_QUALITY, 98), "jpeg")
+    rgb = rgb_from_compressed(message)
+    assert rgb.shape == (16, 24, 3)
+    np.testing.assert_allclose(rgb.astype(int), image, atol=3)
+
+
+def test_gray_and_transparent_png_give_three_channels() -> None:
+    gray = np.array([[0, 100, 255]], np.uint8)
+    rgb = rgb_from_compressed(compressed(encoded(".png", gray), "mono8; png compressed mono8"))
+    assert rgb.tolist() == [[[0, 0, 0], [100, 100, 100], [255, 255, 255]]]
+    bgra = np.array([[[3, 2, 1, 50]]], np.uint8)
+    assert rgb_from_compressed(compressed(encoded(".png", bgra), "png")).tolist() == [[[1, 2, 3]]]
+
+
+def test_exif_orientation_is_ignored() -> None:
+    jpeg = encoded(".jpg", np.full((8, 16, 3), 90, np.uint8))
+    # TIFF header, one entry: tag 0x0112 (orientation), a short, value 6 (turn by 90 degrees).
+    tiff = b"MM\x00\x2a" + struct.pack(">IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+    segment = b"Exif\x00\x00" + tiff
+    turned = jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+    as_viewed = cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR)
+    assert as_viewed.shape == (16, 8, 3), "the file must carry an orientation that OpenCV obeys"
+    assert rgb_from_compressed(compressed(turned, "jpeg")).shape == (8, 16, 3)
+
+
+@pytest.mark.parametrize("encoding", BAYER_PATTERNS)
+def test_compressed_bayer_mosaic_is_demosaiced(encoding: str) -> None:
+    rows = mosaic({"r": 200, "g": 120, "b": 40}, 4, 6, encoding)
+    message = compressed(encoded(".png", rows), f"{encoding}; png compressed ")
+    np.testing.assert_array_equal(rgb_from_compressed(message), np.full((4, 6, 3), (200, 120, 40)))
+
+
+def test_colour_file_from_a_bayer_camera_is_read_as_colour() -> None:
+    image = random_image(4, 6, seed=1)
+    message = compressed(encoded(".png", image[..., ::-1]), "bayer_rggb8; png compressed bgr8")
+    np.testing.assert_array_equal(rgb_from_compressed(message), image)
+
+
+def test_compressed_bayer_mosaic_too_small_is_refused() -> None:
+    message = compressed(encoded(".png", np.zeros((2, 5), np.uint8)), "bayer_rggb8; png compressed")
+    with pytest.raises(BadFrameError, match="image size 5 x 2: both must be at least 3"):
+        rgb_from_compressed(message)
+
+
+def test_empty_compressed_data_is_refused() -> None:
+    with pytest.raises(BadFrameError, match="format 'jpeg' and 0 bytes: must hold a complete"):
+        rgb_from_compressed(compressed(b"", "jpeg"))
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_truncated_file_is_refused(extension: str) -> None:
+    data = encoded(extension, random_image(32, 32, 0))[:-40]
+    rule = rf"format 'rgb8; {extension}' and {len(data)} bytes: cannot be decoded"
+    with pytest.raises(BadFrameError, match=rule):
+        rgb_from_compressed(compressed(data, f"rgb8; {extension}"))
+
+
+def test_undecodable_data_is_refused() -> None:
+    with pytest.raises(BadFrameError, match=r"format 'png' and 12 bytes: cannot be decoded"):
+        rgb_from_compressed(compressed(b"not an image", "png"))
+
+
+def test_opencv_error_while_decoding_becomes_bad_frame() -> None:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
+
+    # OpenCV raises, rather than returning nothing, for more pixels than it allows.
+    size = struct.pack(">IIBBBBB", 200_000, 200_000, 8, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(cv2.error):
+        cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    rule = rf"format 'png' and {len(png)} bytes: cannot be decoded: "
+    with pytest.raises(BadFrameError, match=rule) as caught:
+        rgb_from_compressed(compressed(png, "png"))
+    assert "\n" not in str(caught.value)
+
+
+# --- image_message ---
+
+
+def a_header() -> Header:
+    return Header(stamp=Time(sec=1_700_000_000, nanosec=987_654_321), frame_id="camera_left")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "array", "step", "data"),
+    [
+        ("mono8", np.array([[1, 2, 3], [4, 5, 255]], np.uint8), 3, [1, 2, 3, 4, 5, 255]),
+        ("rgb8", np.array([[[1, 2, 3]], [[4, 5, 6]]], np.uint8), 3, [1, 2, 3, 4, 5, 6]),
+        ("8UC1", np.array([[[9], [8]]], np.uint8), 2, [9, 8]),
+        ("8UC19", np.arange(38, dtype=np.uint8).reshape(1, 2, 19), 38, list(range(38))),
+        ("32FC2", np.array([[[1.0, -2.0]]], np.float32), 8, [0, 0, 128, 63, 0, 0, 0, 192]),
+    ],
+)
+def test_image_message_holds_these_bytes(
+    encoding: str, array: NDArray[Any], step: int, data: list[int]
+) -> None:
+    message = image_message(array, encoding, a_header())
+    assert (message.height, message.width) == array.shape[:2]
+    assert message.encoding == encoding
+    assert message.is_bigendian == 0
+    assert message.step == step
+    assert isinstance(message.data, byte_array)
+    assert message.data.typecode == "B"
+    assert message.data.tolist() == data
+
+
+def test_image_message_copies_the_header() -> None:
+    header = a_header()
+    message = image_message(np.zeros((1, 1), np.uint8), "mono8", header)
+    assert message.header == a_header()
+    message.header.stamp.sec = 1
+    message.header.frame_id = "other"
+    assert header == a_header()
+
+
+def test_image_message_shares_no_memory_with_the_array() -> None:
+    array = np.full((2, 2), 5, np.uint8)
+    message = image_message(array, "mono8", Header())
+    array[:] = 0
+    assert message.data.tolist() == [5, 5, 5, 5]
+
+
+def test_image_message_takes_any_memory_layout() -> None:
+    whole = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    assert image_message(whole[::2, ::-3], "mono8", Header()).data.tolist() == [5, 2, 17, 14]
+    assert image_message(whole[:2, :2].T, "mono8", Header()).data.tolist() == [0, 6, 1, 7]
+    planes = np.array([[[1, 2]], [[3, 4]], [[5, 6]]], np.uint8)
+    message = image_message(planes.transpose(1, 2, 0), "rgb8", Header())
+    assert message.data.tolist() == [1, 3, 5, 2, 4, 6]
+    swapped = np.array([[[1.0, -2.0]]], ">f4")
+    message = image_message(swapped, "32FC2", Header())
+    assert message.data.tolist() == [0, 0, 128, 63, 0, 0, 0, 192]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shape", "dtype", "rule"),
+    [
+        ("mono8", (2, 3, 1), np.uint8, r"uint8 \[2, 3, 1\]: mono8 needs uint8 \[H, W\]"),
+        ("mono8", (6,), np.uint8, r"uint8 \[6\]: mono8 needs"),
+        ("mono8", (2, 3), np.int8, r"int8 \[2, 3\]: mono8 needs uint8"),
+        ("mono8", (2, 3), np.bool_, r"bool \[2, 3\]: mono8 needs uint8"),
+        ("mono8", (0, 3), np.uint8, r"\[0, 3\]: .* with H and W at least 1"),
+        ("rgb8", (2, 3), np.uint8, r"uint8 \[2, 3\]: rgb8 needs uint8 \[H, W, 3\]"),
+        ("rgb8", (2, 3, 4), np.uint8, r"\[2, 3, 4\]: rgb8 needs"),
+        ("8UC19", (2, 3, 20), np.uint8, r"\[2, 3, 20\]: 8UC19 needs uint8 \[H, W, 19\]"),
+        ("8UC19", (2, 3, 19), np.float32, r"float32 \[2, 3, 19\]: 8UC19 needs uint8"),
+        ("32FC2", (1, 19, 2), np.float64, r"float64 \[1, 19, 2\]: 32FC2 needs float32"),
+        ("32FC2", (1, 19), np.float32, r"32FC2 needs float32 \[H, W, 2\]"),
+    ],
+)
+def test_image_message_refuses_an_array_that_does_not_fit(
+    encoding: str, shape: tuple[int, ...], dtype: type, rule: str
+) -> None:
+    with pytest.raises(ValueError, match=rule) as caught:
+        image_message(np.zeros(shape, dtype), encoding, Header())
+    assert not isinstance(caught.value, BadFrameError)
+
+
+@pytest.mark.parametrize("encoding", ["", "bgr8", "8UC", "8UC0", "8UC03", "8UC3 ", "32FC1"])
+def test_unknown_output_encoding_is_refused(encoding: str) -> None:
+    rule = rf"^output encoding '{encoding}': must be mono8, rgb8, 8UC<channels> or 32FC2$"
+    with pytest.raises(ValueError, match=rule) as caught:
+        image_message(np.zeros((2, 2, 3), np.uint8), encoding, Header())
+    assert not isinstance(caught.value, BadFrameError)
+    with pytest.raises(BadFrameError, match=rule):
+        array_from_image_message(packed(np.zeros((2, 6), np.uint8), encoding, width=2))
+
+
+# --- array_from_image_message ---
+
+
+@given(sizes, sizes, st.sampled_from(["mono8", "rgb8", "8UC1", "8UC3", "8UC19", "32FC2"]), seeds)
+@settings(deadline=None)
+def test_output_round_trip(height: int, width: int, encoding: str, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    channels = {"mono8": (), "rgb8": (3,), "8UC1": (1,), "8UC3": (3,), "8UC19": (19,)}
+    array: NDArray[Any]
+    if encoding == "32FC2":
+        array = generator.normal(size=(height, width, 2)).astype(np.float32)
+    else:
+        shape = (height, width, *channels[encoding])
+        array = generator.integers(0, 256, shape, dtype=np.uint8)
+    result = array_from_image_message(image_message(array, encoding, Header()))
+    assert result.dtype == array.dtype
+    assert result.dtype.isnative
+    assert result.flags.c_contiguous
+    assert result.flags.owndata
+    np.testing.assert_array_equal(result, array)
+
+
+@given(sizes, sizes, paddings, st.booleans(), st.booleans(), seeds)
+@settings(deadline=None)
+def test_float_output_is_read_with_its_step_and_byte_order(
+    height: int, width: int, padding: int, last_row_padded: bool, big: bool, seed: int
+) -> None:
+    values = np.random.default_rng(seed).normal(size=(height, width, 2)).astype(np.float32)
+    rows = values.astype(">f4" if big else "<f4").reshape(height, -1).view(np.uint8)
+    message = packed(
+        rows,
+        "32FC2",
+        width,
+        padding=padding,
+        last_row_padded=last_row_padded,
+        is_bigendian=int(big),
+    )
+    result = array_from_image_message(message)
+    assert result.dtype == np.float32
+    np.testing.assert_array_equal(result, values)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("mono8", [[1, 2, 3], [4, 5, 6]]), ("rgb8", [[[1, 2, 3]], [[4, 5, 6]]])],
+)
+def test_padded_output_is_read_whatever_the_byte_order(encoding: str, expected: list[Any]) -> None:
+    rows = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    width = 3 if encoding == "mono8" else 1
+    for is_bigendian in (0, 1):
+        message = packed(rows, encoding, width, padding=2, is_bigendian=is_bigendian)
+        assert array_from_image_message(message).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("width", 0, "image size 0 x 1"),
+        ("height", 0, "image size 2 x 0"),
+        ("is_bigendian", 3, "is_bigendian 3: must be 0 or 1"),
+        ("step", 15, r"step 15: must be at least 16, 2 pixels of 8 bytes \(32FC2\)"),
+        ("height", 2, "data of 16 bytes: must be step x height = 16 x 2 = 32"),
+        ("data", byte_array("B", bytes(20)), "data of 20 bytes"),
+    ],
+)
+def test_output_reader_checks_the_message(field: str, value: object, rule: str) -> None:
+    message = image_message(np.zeros((1, 2, 2), np.float32), "32FC2", Header())
+    setattr(message, field, value)
+    with pytest.raises(BadFrameError, match=rule):
+        array_from_image_message(message)
+
+
+# --- stamp_ns ---
+
+
+def test_stamp_is_exact_in_nanoseconds() -> None:
+    assert stamp_ns(a_header()) == 1_700_000_000_987_654_321
+    assert stamp_ns(Header()) == 0

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+
+import pytest
+from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
+
+from camseg_core.labels import CITYSCAPES
+from camseg_ros.messages.labels import class_table, label_info_message, label_info_type, labels_json
+
+
+def test_labels_are_told_as_json() -> None:
+    content = json.loads(labels_json(CITYSCAPES, "abc"))
+    assert content["label_set"] == CITYSCAPES.name
+    assert content["weights_sha256"] == "abc"
+    assert content["unlabeled"] == 255
+    assert content["classes"][13] == {"id": 13, "name": "car", "color": [0, 0, 142]}
+    assert [item["id"] for item in content["classes"]] == list(range(19))
+
+
+def test_the_class_table_has_every_id_of_a_mask() -> None:
+    table = class_table(CITYSCAPES)
+    assert table[0] == (0, "road")
+    assert table[-1] == (255, "unlabeled")
+    assert len(table) == 20
+
+
+@dataclass
+class FakeVisionClass:
+    class_id: int
+    class_name: str
+
+
+@dataclass
+class FakeLabelInfo:
+    header: Header = field(default_factory=Header)
+    class_map: list[FakeVisionClass] = field(default_factory=list)
+    threshold: float = 0.0
+
+
+def test_label_info_is_built_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real vision_msgs is in no registry; this stands in for it, field by field."""
+    messages = SimpleNamespace(LabelInfo=FakeLabelInfo, VisionClass=FakeVisionClass)
+    monkeypatch.setitem(sys.modules, "vision_msgs", ModuleType("vision_msgs"))
+    monkeypatch.setitem(sys.modules, "vision_msgs.msg", messages)
+    assert label_info_type() is FakeLabelInfo
+    message = label_info_message(CITYSCAPES, 0.25, "lens", Time(sec=3))
+    assert (message.header.frame_id, message.header.stamp.sec) == ("lens", 3)
+    assert message.threshold == 0.25
+    assert [(item.class_id, item.class_name) for item in message.class_map] == class_table(
+        CITYSCAPES
+    )
+
+
+def test_without_vision_msgs_there_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vision_msgs.msg", None)
+    monkeypatch.setitem(sys.modules, "vision_msgs", None)
+    assert label_info_type() is None

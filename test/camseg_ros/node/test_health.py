@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camseg_ros.inference.frame_queue import FrameCounts
+from camseg_ros.node.health import (
+    CameraWatch,
+    Condition,
+    DurationWindow,
+    Level,
+    RateMeter,
+    WatchLimits,
+    count_values,
+    duration_values,
+    worst,
+)
+
+MS, S = 10**6, 10**9
+LIMITS = WatchLimits(
+    no_input_warn_ns=S,
+    no_input_error_ns=3 * S,
+    input_age_warn_ns=S // 2,
+    input_age_error_ns=2 * S,
+    latency_warn_ns=200 * MS,
+    latency_error_ns=900 * MS,
+)
+
+
+def test_levels_are_those_of_diagnostics() -> None:
+    levels = {level.name: bytes([level]) for level in Level}
+    assert levels == {
+        "OK": DiagnosticStatus.OK,
+        "WARN": DiagnosticStatus.WARN,
+        "ERROR": DiagnosticStatus.ERROR,
+    }
+
+
+def test_a_camera_that_stops_is_warned_of_then_an_error_and_is_fine_when_it_returns() -> None:
+    watch = CameraWatch(LIMITS, now_ns=10 * S)
+    assert watch.check(11 * S) == Condition(Level.OK, "frames arrive")
+    assert watch.check(11 * S + 1) == Condition(Level.WARN, "no input yet after 1.0 s")
+    assert watch.check(14 * S) == Condition(Level.ERROR, "no input yet after 4.0 s")
+    watch.entered(20 * S, age_ns=0)
+    assert watch.check(20 * S + 1) == Condition(Level.OK, "frames arrive")
+    assert watch.check(22 * S) == Condition(Level.WARN, "no input for 2.0 s")
+    assert watch.check(23 * S + 1).level == Level.ERROR
+    watch.entered(24 * S, age_ns=0)
+    assert watch.check(24 * S).level == Level.OK
+
+
+@pytest.mark.parametrize(
+    ("age_ns", "expected"),
+    [
+        (400 * MS, Condition(Level.OK, "frames arrive")),
+        (600 * MS, Condition(Level.WARN, "stale input: its stamps are 0.6 s old")),
+        (3 * S, Condition(Level.ERROR, "stale input: its stamps are 3.0 s old")),
+        (-400 * MS, Condition(Level.OK, "frames arrive")),
+        (
+            -600 * MS,
+            Condition(Level.WARN, "input by another clock: its stamps are 0.6 s in the future"),
+        ),
+        (
+            -5 * S,
+            Condition(Level.ERROR, "input by another clock: its stamps are 5.0 s in the future"),
+        ),
+    ],
+)
+def test_old_stamps_and_stamps_in_the_future_are_told(age_ns: int, expected: Condition) -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.entered(S, age_ns)
+    assert watch.check(S) == expected
+
+
+def test_slow_is_the_median_of_the_last_frames_not_one_of_them() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.entered(0, 0)
+    for latency_ms in (100, 100, 5000):
+        watch.left(latency_ms * MS)
+    assert watch.check(0).level == Level.OK
+    watch.left(300 * MS)
+    watch.left(300 * MS)
+    assert watch.check(0) == Condition(Level.WARN, "slow processing: 0.30 s a frame")
+    for _ in range(3):
+        watch.left(1000 * MS)
+    assert watch.check(0).level == Level.ERROR
+
+
+def test_reasons_stand_together_worst_first() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.entered(0, age_ns=S)
+    watch.left(S)
+    assert watch.check(0) == Condition(
+        Level.ERROR,
+        "slow processing: 1.00 s a frame; stale input: its stamps are 1.0 s old",
+    )
+
+
+def test_a_mask_breaks_an_error_limit_by_age_future_or_latency() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    assert not watch.breaks_error_limit(age_ns=2 * S, latency_ns=900 * MS)
+    assert not watch.breaks_error_limit(age_ns=-2 * S, latency_ns=0)
+    assert watch.breaks_error_limit(age_ns=2 * S + 1, latency_ns=0)
+    assert watch.breaks_error_limit(age_ns=-2 * S - 1, latency_ns=0)
+    assert watch.breaks_error_limit(age_ns=0, latency_ns=900 * MS + 1)
+
+
+def test_a_camera_whose_frames_are_all_refused_is_as_bad_as_a_silent_one() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    levels = {}
+    for tenth in range(41):
+        watch.entered(tenth * S // 10, age_ns=0)
+        watch.refused(tenth * S // 10)
+        levels[tenth] = watch.check(tenth * S // 10)
+    assert levels[10] == Condition(Level.OK, "frames arrive")
+    assert levels[11] == Condition(Level.WARN, "every frame was refused for 1.1 s")
+    assert levels[31] == Condition(Level.ERROR, "every frame was refused for 3.1 s")
+    watch.entered(5 * S, age_ns=0)
+    watch.left(latency_ns=0)
+    assert watch.check(5 * S) == Condition(Level.OK, "frames arrive")
+
+
+def test_one_bad_frame_is_no_error_however_long_the_next_one_takes() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.refused(S)
+    for second in range(1, 9):  # frames keep coming, none is through yet
+        watch.entered(second * S, age_ns=0)
+    assert watch.check(8 * S) == Condition(Level.OK, "frames arrive")
+    watch.left(latency_ns=0)
+    watch.refused(9 * S)  # in a new row of refusals
+    watch.entered(9 * S, age_ns=0)
+    assert watch.check(9 * S).level == Level.OK
+
+
+def test_silence_is_an_error_only_beyond_its_limit() -> None:
+    watch = CameraWatch(LIMITS, now_ns=0)
+    watch.entered(S, age_ns=0)
+    assert not watch.is_silent(4 * S)
+    assert watch.is_silent(4 * S + 1)
+    assert not CameraWatch(WatchLimits(), now_ns=0).is_silent(10**15)
+
+
+@given(st.integers(-(10**12), 10**12), st.integers(0, 10**12))
+def test_limits_of_0_are_none(age_ns: int, latency_ns: int) -> None:
+    watch = CameraWatch(WatchLimits(), now_ns=0)
+    watch.entered(0, age_ns)
+    watch.left(latency_ns)
+    assert watch.check(10**15).level == Level.OK
+    assert not watch.breaks_error_limit(age_ns, latency_ns)
+
+
+def test_the_worst_of_nothing_is_ok() -> None:
+    assert worst([], otherwise="active") == Condition(Level.OK, "active")
+
+
+def test_percentiles_are_of_the_last_frames_in_milliseconds() -> None:
+    window = DurationWindow(size=3)
+    assert window.percentiles_ms() is None
+    for milliseconds in (1000, 10, 20, 30):
+        window.add(milliseconds * MS)
+    assert window.percentiles_ms() == pytest.approx((20.0, 29.0, 29.8))
+    window.clear()
+    assert window.percentiles_ms() is None
+
+
+def test_a_rate_is_that_of_the_last_seconds_and_falls_when_frames_stop() -> None:
+    meter = RateMeter(window_ns=2 * S)
+    assert meter.rate_hz(0) == 0.0
+    for index in range(41):
+        meter.count(index * S // 20)
+    assert meter.rate_hz(2 * S) == pytest.approx(20.0)
+    assert meter.rate_hz(2 * S + S // 2) == pytest.approx(30 / (1.5 + 0.45))
+    assert meter.rate_hz(9 * S) == 0.0
+    meter.count(9 * S)
+    assert meter.rate_hz(9 * S) == 0.0
+    meter.count(10 * S)
+    assert meter.rate_hz(10 * S) == pytest.approx(1.0)
+    meter.clear()
+    assert meter.rate_hz(10 * S) == 0.0
+
+
+def test_values_are_text_and_empty_without_frames() -> None:
+    window = DurationWindow()
+    assert duration_values({"latency": window}) == {
+        "latency_p50_ms": "",
+        "latency_p95_ms": "",
+        "latency_p99_ms": "",
+    }
+    window.add(1_500_000)
+    assert duration_values({"denoiser": window})["denoiser_p99_ms"] == "1.5"
+
+
+def test_counts_have_a_name_each() -> None:
+    counts = FrameCounts(received=6, out=1, dropped=2, refused=3, waiting=4, in_progress=5)
+    assert count_values(counts) == {
+        "frames_in": "6",
+        "frames_out": "1",
+        "frames_dropped": "2",
+        "frames_refused": "3",
+        "frames_waiting": "4",
+        "frames_in_progress": "5",
+    }

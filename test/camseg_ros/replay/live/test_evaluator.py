@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Callbacks that are called directly; over DDS it is tested with the live replay."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bags
+import numpy as np
+import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import String
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.confusion import confusion_counts
+from camseg_core.evaluation.metrics.official import official_scores
+from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
+from camseg_ros.bag.about import AboutDrive
+from camseg_ros.bag.reader import open_bag
+from camseg_ros.messages.images import array_from_image_message, image_message
+from camseg_ros.messages.labels import labels_json
+from camseg_ros.replay.live.evaluator import DEPTH, Evaluator, label_set_of, output_bag
+from camseg_ros.replay.truth import TruthStore
+
+MASK, CONFIDENCE = "/segment_node/left/mask", "/segment_node/left/confidence"
+TRUTH, ABOUT = "/left/semantic_gt/image", "/left/semantic_gt/about"
+
+
+class StubNode:
+    """Keeps what is subscribed to, and gives messages to it."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[str, Callable[[Any], None]] = {}
+        self.qualities: dict[str, QoSProfile] = {}
+
+    def create_subscription(
+        self, _: type, topic: str, callback: Callable[[Any], None], quality: QoSProfile
+    ) -> None:
+        self.callbacks[topic] = callback
+        self.qualities[topic] = quality
+
+    def hear(self, topic: str, seed: int, stamp_ns: int = 10**9, most: int = 19) -> None:
+        message = image_message(picture(seed, most), "mono8", bags.header(stamp_ns))
+        self.callbacks[topic](message)
+
+    def hear_labels(self, label_set: LabelSet = CITYSCAPES) -> None:
+        self.callbacks["/segment_node/labels"](String(data=labels_json(label_set, "ab" * 32)))
+
+
+def picture(seed: int, most: int = 19) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, most, (6, 8), np.uint8)
+
+
+def evaluator_of(node: StubNode, truth: str | None = TRUTH, **given: Any) -> Evaluator:
+    return Evaluator(node, {"left": truth}, **given)  # type: ignore[arg-type]
+
+
+def listening(truth: str | None = TRUTH) -> tuple[StubNode, Evaluator]:
+    """A node, and an evaluator on it that heard the labels."""
+    node = StubNode()
+    evaluator = evaluator_of(node, truth)
+    node.hear_labels()
+    return node, evaluator
+
+
+@pytest.mark.parametrize("label_set", [CITYSCAPES, CAMVID])
+def test_the_node_s_labels_are_read_back(label_set: LabelSet) -> None:
+    content = json.loads(labels_json(label_set, "ab"))
+    content["classes"].reverse()  # ids count, not the order
+    found = label_set_of(content)
+    assert (found.name, found.names, found.palette) == (
+        label_set.name, label_set.names, label_set.palette,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        ({}, "the node's labels are not readable: KeyError"),
+        ({"label_set": "x", "classes": [{"id": 0}]}, "the node's labels are not readable: KeyErr"),
+        ({"label_set": "x", "classes": [0]}, "the node's labels are not readable: TypeError"),
+        ({"label_set": "x", "classes": None}, "the node's labels are not readable: TypeError"),
+        ({"label_set": "x", "classes": []}, "label set 'x' has 0 classes"),
+        (
+            {"label_set": "x", "classes": [{"id": 0, "name": "a", "color": [1, 2]}]},
+            r"label set 'x' has colour \(1, 2\)",
+        ),
+    ],
+)
+def test_labels_that_are_none(content: dict[str, object], rule: str) -> None:
+    with pytest.raises(CamsegError, match=rule):
+        label_set_of(content)
+
+
+def test_it_listens_to_the_node_and_to_the_truth() -> None:
+    node = StubNode()
+    best_effort = ReliabilityPolicy.BEST_EFFORT
+    evaluator_of(node, truth_reliability=best_effort)
+    assert sorted(node.callbacks) == [ABOUT, TRUTH, "/segment_node/labels", CONFIDENCE, MASK]
+    assert node.qualities[ABOUT].durability == DurabilityPolicy.TRANSIENT_LOCAL
+    latched = node.qualities["/segment_node/labels"]
+    assert latched.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    assert node.qualities[MASK].reliability == ReliabilityPolicy.RELIABLE
+    assert node.qualities[TRUTH].reliability == best_effort
+    without = StubNode()
+    evaluator_of(without, None)
+    assert sorted(without.callbacks) == ["/segment_node/labels", CONFIDENCE, MASK]
+
+
+def test_what_comes_before_the_labels_is_kept_with_its_time() -> None:
+    node = StubNode()
+    evaluator = evaluator_of(node)
+    node.hear(MASK, 1)
+    node.hear(TRUTH, 2)
+    assert (evaluator.label_set, evaluator.scores, evaluator.last_ns) == (None, {}, 0)
+    node.hear_labels()
+    assert evaluator.label_set is not None
+    assert evaluator.label_set.names == CITYSCAPES.names
+    assert evaluator.weights_sha256 == "ab" * 32
+    assert evaluator.stamps == {"left": {10**9}}
+    arrived_ns = evaluator.last_ns
+    assert arrived_ns > 0
+    node.hear(CONFIDENCE, 3, most=256)
+    assert evaluator.last_ns == arrived_ns  # no mask
+    found = evaluator.scores["left"]
+    expected = official_scores(confusion_counts(picture(2), picture(1), 19))
+    assert found.accuracy().frames == 1
+    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert found.frames[0].mean_confidence == pytest.approx(picture(3, 256).mean() / 255)
+
+
+def player_of(sent_ns: dict[int, int]) -> Any:
+    return SimpleNamespace(lock=threading.Lock(), sent_ns={"left": sent_ns})
+
+
+def test_latency_is_from_the_last_time_that_the_frame_was_played() -> None:
+    node = StubNode()
+    evaluator = evaluator_of(node)
+    sent_ns = {7: 0}
+    evaluator.sent_by(player_of(sent_ns))
+    node.hear_labels()
+    sent_ns[7] = start_ns = time.monotonic_ns()  # in the second loop; it was dropped in the first
+    node.hear(MASK, 1, stamp_ns=7)
+    first_ns = evaluator.last_ns
+    assert evaluator.latency_ns == {"left": {7: first_ns - start_ns}}
+    node.hear(MASK, 1, stamp_ns=7)
+    node.hear(MASK, 1, stamp_ns=8)  # of another player
+    assert evaluator.latency_ns == {"left": {7: first_ns - start_ns}}
+    assert evaluator.last_ns > first_ns
+    assert evaluator.stamps == {"left": {7, 8}}
+    assert evaluator.scores["left"].masks == 3
+
+
+def test_without_a_player_there_is_no_latency() -> None:
+    node, evaluator = listening()
+    node.hear(MASK, 1, stamp_ns=7)
+    assert evaluator.latency_ns == {"left": {}}
+
+
+def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
+    node, evaluator = listening(None)
+    with output_bag(tmp_path / "bag", evaluator) as masks:
+        evaluator.record(masks)
+        for topic in (MASK, MASK, CONFIDENCE, MASK, CONFIDENCE, CONFIDENCE):
+            node.hear(topic, 1, stamp_ns=7)
+    with open_bag(tmp_path / "bag") as bag:
+        assert {name: topic.count for name, topic in bag.topics.items()} == {
+            "/segment_node/labels": 1, MASK: 1, CONFIDENCE: 1,
+        }  # fmt: skip
+
+
+def test_labels_that_come_again_change_nothing() -> None:
+    node, evaluator = listening()
+    scores = evaluator.scores["left"]
+    node.hear_labels(CAMVID)
+    assert evaluator.label_set is not None
+    assert evaluator.label_set.name == "cityscapes"
+    assert evaluator.scores["left"] is scores
+
+
+def test_frames_without_truth_are_scored_at_the_end() -> None:
+    node = StubNode()
+    evaluator = evaluator_of(node)
+    evaluator.finish()  # before the labels there is nothing
+    node.hear_labels()
+    node.hear(MASK, 1)
+    assert evaluator.scores["left"].frames == []
+    evaluator.finish()
+    assert [frame.mean_iou for frame in evaluator.scores["left"].frames] == [None]
+
+
+def test_a_mask_waits_for_truth_that_comes_over_dds() -> None:
+    node, evaluator = listening()
+    node.hear(MASK, 1)
+    node.hear(CONFIDENCE, 2)
+    found = evaluator.scores["left"]
+    assert found.frames == []
+    node.hear(TRUTH, 3)
+    expected = official_scores(confusion_counts(picture(3), picture(1), 19))
+    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    evaluator.finish()
+    assert (found.counts.truth, found.counts.with_truth) == (1, 1)
+    assert found.truth is not None
+    with pytest.raises(ValueError, match="closed file"):  # what was opened here
+        found.truth.get(10**9)
+
+
+def test_where_no_truth_is_listened_to_nothing_waits_for_it() -> None:
+    node, evaluator = listening(None)
+    node.hear(MASK, 1)
+    node.hear(CONFIDENCE, 2)
+    assert [frame.mean_iou for frame in evaluator.scores["left"].frames] == [None]
+
+
+def test_truth_that_is_no_class_ids_is_refused() -> None:
+    node, evaluator = listening()
+    node.callbacks[TRUTH](bags.noise_image(0))
+    counts = evaluator.scores["left"].counts
+    assert counts.truth_refused == 1
+    assert counts.problems == ["truth of encoding 'rgb8': mono8 is needed"]
+
+
+def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> None:
+    node, evaluator = listening(None)
+    with output_bag(tmp_path / "bag", evaluator) as masks:
+        node.hear(MASK, 9, stamp_ns=3)  # before it is recorded
+        evaluator.record(masks)
+        node.hear(CONFIDENCE, 19, stamp_ns=3)
+        node.hear(MASK, 1, stamp_ns=4)
+        node.hear(CONFIDENCE, 12, stamp_ns=5)
+        node.hear(MASK, 2, stamp_ns=5)
+        node.hear(CONFIDENCE, 11, stamp_ns=4)
+    found = {}
+    with open_bag(tmp_path / "bag") as bag:
+        for topic in (MASK, CONFIDENCE):
+            for message in bag.messages([topic]):
+                found[topic, message.log_ns] = array_from_image_message(message.decode())
+    expected = {(MASK, 4): 1, (MASK, 5): 2, (CONFIDENCE, 4): 11, (CONFIDENCE, 5): 12}
+    assert found.keys() == expected.keys()
+    for key, seed in expected.items():
+        assert np.array_equal(found[key], picture(seed))
+
+
+def test_pictures_without_their_other_half_do_not_pile_up(tmp_path: Path) -> None:
+    node, evaluator = listening(None)
+    with output_bag(tmp_path / "bag", evaluator) as masks:
+        evaluator.record(masks)
+        for stamp_ns in range(2 * DEPTH):
+            node.hear(MASK, 1, stamp_ns)
+        for stamp_ns in reversed(range(2 * DEPTH)):
+            node.hear(CONFIDENCE, 2, stamp_ns)
+    with open_bag(tmp_path / "bag") as bag:
+        stamps = [message.log_ns for message in bag.messages([MASK])]
+    # The oldest were let go when too many waited.
+    assert sorted(stamps) == [*range(DEPTH, 2 * DEPTH)]
+
+
+def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told() -> None:
+    node = StubNode()
+    evaluator = Evaluator(node, {"left": TRUTH, "right": "/right/gt"})  # type: ignore[arg-type]
+    node.hear_labels()
+    assert evaluator.check_truth() == AboutDrive()
+    ours = AboutDrive(CITYSCAPES, "kitti-step", "val")
+    node.callbacks["/right/about"](String(data=AboutDrive(CITYSCAPES, "acdc").to_json()))
+    node.callbacks[ABOUT](String(data=ours.to_json()))
+    assert evaluator.check_truth().dataset == "kitti-step"
+    node.callbacks["/right/about"](String(data=AboutDrive(CAMVID).to_json()))
+    with pytest.raises(CamsegError, match="the truth in /right/gt is of the 11 classes of 'camvi"):
+        evaluator.check_truth()
+    node.callbacks["/right/about"](String(data="[" * 100_000))
+    with pytest.raises(CamsegError, match="^what the bag says about its truth is not readable"):
+        evaluator.check_truth()
+
+
+def test_truth_that_is_known_is_not_listened_to() -> None:
+    node = StubNode()
+    store = TruthStore()
+    for stamp in range(300):  # long before the masks
+        store.add(stamp, picture(1000 + stamp))
+    store.add(299, picture(7))  # the first one counts
+    evaluator = Evaluator(node, {"left": store})  # type: ignore[arg-type]
+    assert TRUTH not in node.callbacks
+    node.hear_labels()
+    for stamp in (299, 400):
+        node.hear(MASK, 1, stamp_ns=stamp)
+        node.hear(CONFIDENCE, 2, stamp_ns=stamp)
+    evaluator.finish()
+    found = evaluator.scores["left"]
+    expected = official_scores(confusion_counts(picture(1299), picture(1), 19))
+    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert [frame.mean_iou is None for frame in found.frames] == [False, True]
+    assert (found.counts.truth, found.counts.truth_repeated) == (300, 1)
+    assert store.get(0) is not None  # it is the caller's
+    store.close()
+
+
+def test_a_bag_needs_the_labels(tmp_path: Path) -> None:
+    with pytest.raises(CamsegError, match="^the node's labels are not known yet$"):
+        output_bag(tmp_path / "bag", evaluator_of(StubNode()))
+
+
+def test_ids_with_a_gap_are_refused_and_black_may_be_a_class() -> None:
+    content = json.loads(labels_json(CITYSCAPES, ""))
+    del content["classes"][3]
+    with pytest.raises(CamsegError, match=r"have the ids \[0, 1, 2, 4, .*; each from 0 on"):
+        label_set_of(content)
+    black = LabelSet("mine", ("a", "b"), ((0, 0, 0), (1, 2, 3)), (255, 255, 255), {})
+    assert label_set_of(json.loads(labels_json(black, ""))).palette == black.palette

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The player against a subscriber, over DDS: order, clock, repeats, offset, pause."""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import bags
+import cv2
+import numpy as np
+import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from camseg_core.errors import CamsegError
+from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
+from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.reader import Bag, open_bag
+from camseg_ros.bag.serialization import encode
+from camseg_ros.bag.writer import BagWriter
+from camseg_ros.messages.images import array_from_image_message, stamp_ns
+from camseg_ros.node.dds_environment import use_free_domain
+from camseg_ros.remote.node_client import NodeClient, ros_context
+from camseg_ros.replay.live.player import BagPlayer, PlaySettings, _BagTime
+
+LIMIT_S = 30.0
+RATE = 4.0
+
+
+class Listener:
+    def __init__(self, client: NodeClient) -> None:
+        self.client = client
+        self.stamps: list[int] = []
+        self.clock_ns: list[int] = []
+        self.clock_at: list[int] = []
+        self.truth = 0
+        self.about: list[str] = []
+        node = client.node
+        node.create_subscription(Image, bags.CAMERA.image, self.on_image, 50)
+        node.create_subscription(Image, str(bags.CAMERA.truth), self.on_truth, 50)
+        node.create_subscription(Clock, "/clock", self.on_clock, 50)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(String, str(bags.CAMERA.about), self.on_about, latched)
+
+    def on_image(self, message: Image) -> None:
+        with self.client.changed:
+            self.stamps.append(stamp_ns(message.header))
+            self.clock_at.append(self.clock_ns[-1] if self.clock_ns else 0)
+            self.client.changed.notify_all()
+
+    def on_truth(self, message: Image) -> None:
+        with self.client.changed:
+            self.truth += 1
+            self.client.changed.notify_all()
+
+    def on_clock(self, message: Clock) -> None:
+        with self.client.changed:
+            self.clock_ns.append(message.clock.sec * 10**9 + message.clock.nanosec)
+            self.client.changed.notify_all()
+
+    def on_about(self, message: String) -> None:
+        self.about.append(message.data)
+
+    def wait_for(self, count: int) -> None:
+        self.client.wait(lambda: len(self.stamps) >= count, LIMIT_S, f"{count} images")
+
+
+@pytest.fixture
+def played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[BagPlayer, Bag, Listener]]:
+    monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
+    use_free_domain()
+    path = bags.write_bag(tmp_path / "drive", 5)
+    with ros_context() as context, open_bag(path) as bag:
+        client = NodeClient(context, "listener")
+        listener = Listener(client)
+        player = BagPlayer(client.node, find_cameras(bag.topics))
+        client.start()
+        client.poll(player.is_heard, LIMIT_S, "the listener")
+        yield player, bag, listener
+        player.stop()
+        client.close()
+
+
+def stamps(*places: int) -> list[int]:
+    return [(place + 1) * bags.STEP_NS for place in places]
+
+
+def test_every_frame_comes_once_in_order_with_truth_and_clock(
+    played: tuple[BagPlayer, Bag, Listener],
+) -> None:
+    player, bag, listener = played
+    count: list[int] = []
+    player.play(bag, PlaySettings(rate=RATE), lambda: count.append(1))
+    listener.wait_for(5)
+    listener.client.wait(lambda: listener.truth == 5, LIMIT_S, "the truth")
+    assert listener.stamps == stamps(0, 1, 2, 3, 4)
+    assert len(count) == 5
+    assert [*player.sent_ns[bags.CAMERA.name]] == listener.stamps
+    assert player.played == {bags.CAMERA.name: 5}
+    assert listener.clock_ns == sorted(listener.clock_ns)
+    # An image never comes before its time.
+    for clock_ns, stamp in zip(listener.clock_at[1:], listener.stamps[1:], strict=True):
+        assert clock_ns >= stamp - 2 * bags.STEP_NS
+
+
+def test_loops_and_start_offset(played: tuple[BagPlayer, Bag, Listener]) -> None:
+    player, bag, listener = played
+    player.play(bag, PlaySettings(rate=RATE, loops=2, start_offset_s=0.25))
+    listener.wait_for(4)
+    assert listener.stamps == stamps(3, 4, 3, 4)
+    assert player.played == {bags.CAMERA.name: 4}
+    sent_ns = player.sent_ns[bags.CAMERA.name]
+    assert sorted(sent_ns) == stamps(3, 4)
+    assert sent_ns[stamps(4)[0]] > sent_ns[stamps(3)[0]]
+    assert min(listener.clock_ns) >= stamps(0)[0] + 250_000_000
+    with pytest.raises(CamsegError, match=r"the start offset is 0\.5 s, but .* is 0\.400 s long$"):
+        player.play(bag, PlaySettings(start_offset_s=0.5))
+
+
+def test_an_image_of_a_stamp_that_was_played_is_left_out_as_offline(
+    played: tuple[BagPlayer, Bag, Listener], tmp_path: Path
+) -> None:
+    player, _, listener = played
+    with BagWriter(tmp_path / "odd") as writer:
+        for log_ns, index in enumerate((1, 0, 1, 2), start=1):
+            writer.write(bags.CAMERA.image, bags.noise_image(index), log_ns)
+    with open_bag(tmp_path / "odd") as odd:
+        player.play(odd, PlaySettings(rate=RATE, loops=2))
+    listener.wait_for(6)
+    assert listener.stamps == stamps(1, 0, 2) * 2
+    assert player.played == {bags.CAMERA.name: 6}
+
+
+def test_pause_stops_time_and_resume_goes_on(played: tuple[BagPlayer, Bag, Listener]) -> None:
+    player, bag, listener = played
+    player.pause()
+    thread = threading.Thread(target=player.play, args=(bag, PlaySettings(rate=RATE)))
+    thread.start()
+    assert not listener.client.poll(lambda: bool(listener.stamps), 0.3, None)
+    player.resume()
+    listener.wait_for(2)
+    player.pause()
+    seen = len(listener.clock_ns)
+    before = len(listener.stamps)
+    assert not listener.client.poll(lambda: len(listener.clock_ns) > seen + 3, 0.5, None)
+    assert len(listener.stamps) <= before + 1
+    player.resume()
+    listener.wait_for(5)
+    thread.join()
+    assert listener.stamps == stamps(0, 1, 2, 3, 4)
+
+
+def test_stop_ends_an_endless_play(played: tuple[BagPlayer, Bag, Listener]) -> None:
+    player, bag, listener = played
+    thread = threading.Thread(target=player.play, args=(bag, PlaySettings(rate=50.0, loops=0)))
+    thread.start()
+    listener.wait_for(12)
+    player.stop()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+    assert listener.stamps[:10] == stamps(0, 1, 2, 3, 4) * 2
+
+
+def test_compressed_truth_is_played_raw() -> None:
+    ids = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    packed = CompressedImage(header=bags.header(7), format="png")
+    packed.data = array("B", cv2.imencode(".png", ids)[1].tobytes())
+    kind = "sensor_msgs/msg/CompressedImage"
+    with ros_context() as context:
+        client = NodeClient(context, "player")
+        player = BagPlayer(client.node, [bags.CAMERA])
+        played = player._decode(BagMessage(str(bags.CAMERA.truth), kind, 7, encode(packed), "cdr"))
+        torn = player._decode(BagMessage(str(bags.CAMERA.truth), kind, 7, b"\0\1\0\0", "cdr"))
+        word = encode(String(data="x"))
+        other = player._decode(BagMessage(bags.CAMERA.image, "std_msgs/msg/String", 7, word, "cdr"))
+        client.close()
+    assert (played.encoding, played.header.stamp.nanosec) == ("mono8", 7)
+    assert np.array_equal(array_from_image_message(played), ids)
+    assert torn is None
+    assert other is None
+
+
+@pytest.mark.parametrize("topic", ["/0cam/image", "/my-cam/image"])
+def test_names_that_ros_2_does_not_know(topic: str) -> None:
+    with ros_context() as context:
+        client = NodeClient(context, "player")
+        with pytest.raises(CamsegError, match=f"^topic '{topic}' cannot be played: parts of lett"):
+            BagPlayer(client.node, [CameraTopics("cam", topic)])
+        client.close()
+
+
+def test_the_bag_s_time_runs_by_its_rate_and_stands_while_paused() -> None:
+    time = _BagTime(1000, 2.0)
+    start = time._start_ns
+    assert time.now_ns(start + 50) == 1100
+    assert time.delay_s(1000 + 4 * 10**9, start) == 2.0
+    time.stand(start + 100)
+    assert time.now_ns(start + 500) == 1200
+    time.go_on(start + 600)
+    assert time.now_ns(start + 700) == 1400
+
+
+@pytest.mark.parametrize(
+    ("given", "rule"),
+    [
+        ({"rate": 0.0}, r"the rate is 0\.0; 0\.001 to 1000 is possible"),
+        ({"loops": -1}, "loops is -1; 0 .endless. or more is needed"),
+        ({"start_offset_s": -1.0}, r"the start offset is -1\.0; seconds from 0 on"),
+    ],
+)
+def test_settings_out_of_range(given: dict[str, Any], rule: str) -> None:
+    with pytest.raises(CamsegError, match=rule):
+        PlaySettings(**given)
