@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
-# A video or folder of images instead of the drawn drive.
+# A video or folder of images instead of the synthetic drive.
 CLIP ?=
 WEIGHTS ?= demo
 
@@ -30,7 +30,7 @@ $(READY): $(wildcard requirements/*.txt) setup.py setup.cfg
 	$(BIN)/python -m pip install --no-deps --no-build-isolation -e .
 	@touch $(READY)
 
-demo: $(READY)  ## a drawn drive -> bag -> the real node over DDS -> report in output/demo
+demo: $(READY)  ## a synthetic drive -> bag -> the real node over DDS -> report in output/demo
 	$(BIN)/python -m camseg_ros.demo $(if $(CLIP),--clip $(CLIP)) --weights $(WEIGHTS) --out output/demo
 
 train-demo: $(READY)  ## draw the data, train the demo preset on it, score it: hours

@@ -41,7 +41,7 @@ SECONDS_FILE = "seconds.json"
 
 
 def training_stages(parsed: argparse.Namespace) -> list[dict[str, Any]]:
-    """Give each preset's stages in the order in which they are trained, as a recipe has them."""
+    """Return each preset's stages in the order in which they are trained, as a recipe has them."""
     kinds: list[tuple[StageName, int, list[int] | None]] = [
         ("autoencoder", parsed.steps, parsed.crop)
     ]
@@ -62,7 +62,7 @@ def training_stages(parsed: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def common_settings(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Give the settings that all runs share."""
+    """Return the settings that all runs share."""
     return {
         "seed": parsed.seed,
         "batch_size": parsed.batch_size,

@@ -121,14 +121,14 @@ def require(scores: Scores | None) -> Scores:
 
 
 def official(scores: Scores) -> OfficialScores:
-    """Give the scores of the official protocol, the one that is evaluated here."""
+    """Return the scores of the official protocol, the one that is evaluated here."""
     if not isinstance(scores.accuracy, OfficialScores):
         raise CamsegError("the official protocol is needed")
     return scores.accuracy
 
 
 def figures(scores: Scores) -> dict[str, float]:
-    """Give the figures of a condition."""
+    """Return the figures of a condition."""
     accuracy, scaled = official(scores), scores.scaled
     return {
         "images": scores.images,
@@ -145,7 +145,7 @@ def figures(scores: Scores) -> dict[str, float]:
 
 
 def markdown(content: dict[str, Any]) -> Iterator[str]:
-    """Give the tables."""
+    """Return the tables."""
     yield f"`{content['command']}`; {content['machine']}, {content['threads']} threads."
     yield ""
     yield "| weights | condition | images | mIoU | pixel accuracy | ECE | ECE, temperature | AURC |"

@@ -42,7 +42,7 @@ def peak_gib(device: torch.device) -> float:
 def measure(
     segmenter: Segmenter, image: np.ndarray, parsed: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    """Give one row per precision, step count and sampler."""
+    """Return one row per precision, step count and sampler."""
     for precision, steps, name in product(parsed.precision, parsed.steps, parsed.samplers):
         options = SamplingOptions(steps=steps, sampler=name, precision=precision)
         segmenter.segment(image, options)  # warm-up

@@ -78,7 +78,7 @@ class LabelSet:
         return len(self.names)
 
     def colors(self) -> NDArray[np.uint8]:
-        """Give the colour of every possible id: uint8 [256, 3]; ids without a class are void."""
+        """Return the colour of every possible id: uint8 [256, 3]; ids without a class are void."""
         table = np.tile(np.array(self.void_color, np.uint8), (256, 1))
         table[: self.num_classes] = np.array(self.palette, np.uint8)
         return table
@@ -109,7 +109,7 @@ class LabelSet:
         return class_ids
 
     def decoding_palette(self) -> NDArray[np.float32]:
-        """Give the palette that CAM-Seg's colour decoding compares with: float32 [C + 1, 3].
+        """Return the palette that CAM-Seg's colour decoding compares with: float32 [C + 1, 3].
 
         Row 0 is void, row 1 + k is class k; colours / 255 rounded to 4 decimals, as published.
         """
@@ -118,7 +118,7 @@ class LabelSet:
         return palette
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; `from_dict` reads it back."""
+        """Return plain data for JSON; `from_dict` reads it back."""
         return {
             "name": self.name,
             "names": list(self.names),

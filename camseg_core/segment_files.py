@@ -32,7 +32,7 @@ class Summary:
     failures: list[str] = field(default_factory=list)
 
     def lines(self) -> Iterator[str]:
-        """Give mean time per stage and the peak memory of the process."""
+        """Return mean time per stage and the peak memory of the process."""
         if self.frames == 0:
             return
         yield f"{'stage':<14} {'ms per frame':>13}"

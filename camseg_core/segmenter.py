@@ -107,7 +107,7 @@ class Segmenter:
         return self.loaded.label_set
 
     def input_size(self, image: UInt8) -> tuple[int, int]:
-        """Give height and width that an image uint8 [H, W, 3] has as the model's input.
+        """Return height and width that an image uint8 [H, W, 3] has as the model's input.
 
         Raises:
             CamsegError: the image is no uint8 RGB array or empty.
@@ -255,7 +255,9 @@ class Segmenter:
         options: SamplingOptions,
         clock: _StageClock,
     ) -> Tensor:
-        """Give the mask half's conditions [B, L, D], float32, with some mask tokens hidden [L]."""
+        """Return the mask half's conditions [B, L, D], float32, with some mask tokens hidden
+        [L].
+        """
         with clock.stage("transformer"), self._autocast(options):
             mask = None
             if not hidden.all():
@@ -343,7 +345,7 @@ class Segmenter:
         return latent_from_tokens(noise(0)[None], grid, patch_size).to(self.device)
 
     def _grid(self, image: Tensor) -> Grid:
-        """Give the token grid of model inputs [B, 3, H', W']."""
+        """Return the token grid of model inputs [B, 3, H', W']."""
         stride = self._model.config.stride
         return image.shape[2] // stride, image.shape[3] // stride
 
@@ -384,5 +386,5 @@ class _StageClock:
 
 
 def _noise_at(noise: TokenNoise, places: Tensor, draw: int) -> Tensor:
-    """Give the noise of some tokens only, [len(places), Z]: each keeps its own."""
+    """Return the noise of some tokens only, [len(places), Z]: each keeps its own."""
     return noise(draw)[places]

@@ -39,7 +39,7 @@ BAG_FOLDER, REPLAY_FOLDER, STRIP = "bag", "replay", "strip.jpg"
 
 
 def demo_drive(clip: Path | None, most_frames: int) -> Drive:
-    """Give the drive to show: of a video, picture or folder, or drawn.
+    """Return the drive to show: of a video, picture or folder, or drawn.
 
     Raises:
         CamsegError: the clip cannot be read.
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="camseg-demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--clip", type=Path, help="video or folder; a drawn drive without it")
+    parser.add_argument("--clip", type=Path, help="video or folder; a synthetic drive without it")
     parser.add_argument("--weights", default="demo", help="as camseg segment takes them")
     parser.add_argument("--steps", type=int, default=0, help="0: as in the profile")
     parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast")

@@ -33,7 +33,7 @@ def state_of(name: str) -> State | None:
 
 
 def main() -> int:
-    """Give the exit status."""
+    """Return the exit status."""
     rclpy.init(args=[])
     state = state_of(NODE)
     rclpy.shutdown()

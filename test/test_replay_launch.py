@@ -20,7 +20,7 @@ ARGUMENTS = {
 
 
 def declared_in_the_file(tree: ast.Module) -> dict[str, tuple[str | None, str]]:
-    """Give default and description by argument, but for params_file."""
+    """Return default and description by argument, but for params_file."""
     for statement in tree.body:
         match statement:
             case ast.Assign(targets=[ast.Name(id="ARGUMENTS")], value=value):
@@ -30,7 +30,7 @@ def declared_in_the_file(tree: ast.Module) -> dict[str, tuple[str | None, str]]:
 
 
 def given_in_the_file(tree: ast.Module) -> set[str]:
-    """Give the names of the arguments that are read: ``given["bag"]``, and those in a loop."""
+    """Return the names of the arguments that are read: ``given["bag"]``, and those in a loop."""
     text = ast.unparse(tree)
     (loop,) = re.findall(r"given\[name\] for name in \((.*?)\)", text)
     return {*re.findall(r"given\['(\w+)'\]", text), *re.findall(r"'(\w+)'", loop)}

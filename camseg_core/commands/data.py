@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
 
     synth = commands.add_parser(
         "synth",
-        help="make a labelled data set of a drawn world",
+        help="make a labelled data set of a synthetic world",
         description="A seeded road world seen from a moving vehicle, with exact class ids, depth "
         "and calibration. The same options give the same files.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,

@@ -51,7 +51,7 @@ def add_sampling_options(parser: argparse.ArgumentParser | argparse._ArgumentGro
 
 
 def sampling_options(parsed: argparse.Namespace, base: SamplingOptions) -> SamplingOptions:
-    """Give what `add_sampling_options` and ``--steps`` read, over what a profile says.
+    """Return what `add_sampling_options` and ``--steps`` read, over what a profile says.
 
     Raises:
         CamsegError: a value out of its range.
@@ -84,7 +84,7 @@ def check_sampling_options(parsed: argparse.Namespace) -> None:
 
 
 def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingOptions:
-    """Give the options of the chosen profile with what was given on the command line.
+    """Return the options of the chosen profile with what was given on the command line.
 
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
@@ -113,7 +113,7 @@ def add_dataset_options(
 
 
 def chosen_label_set(parsed: argparse.Namespace) -> LabelSet | None:
-    """Give the label set that `add_dataset_options` read; None for the data set's own.
+    """Return the label set that `add_dataset_options` read; None for the data set's own.
 
     Raises:
         CamsegError: there is none of that name, or its file is unreadable.
@@ -154,5 +154,5 @@ def add_published_options(parser: argparse.ArgumentParser) -> None:
 
 
 def variant(parsed: argparse.Namespace) -> Variant:
-    """Give the table of a published file that `add_published_options` chose."""
+    """Return the table of a published file that `add_published_options` chose."""
     return "model_ema" if parsed.ema else "model"

@@ -44,7 +44,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        """Give one line for a terminal."""
+        """Return one line for a terminal."""
         return f"{self.severity}: {self.path}: {self.message}"
 
 

@@ -133,7 +133,7 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 def list_layouts(name: str) -> tuple[Layout, ...]:
-    """Give the layouts that the lines of a list may have when it is opened as ``name``."""
+    """Return the layouts that the lines of a list may have when it is opened as ``name``."""
     return tuple(LAYOUTS.values()) if name == LIST else (LAYOUTS[name],)
 
 
@@ -256,7 +256,7 @@ def _labelled(images: Sequence[ListedImage]) -> list[ListedImage]:
 
 
 def _own_classes(images: Sequence[ListedImage]) -> LabelSet:
-    """Give the classes that the layouts have of their own, if they are the same."""
+    """Return the classes that the layouts have of their own, if they are the same."""
     layouts = _layouts(images)
     owned = {layout.name: layout.classes for layout in layouts}
     first = layouts[0].classes

@@ -171,7 +171,7 @@ def counts_of(ids: UInt8, wanted: NDArray[np.bool_]) -> dict[int, int]:
 
 
 def _is_own(label_format: LabelFormat, label_set: LabelSet) -> bool:
-    """Tell whether ``label_set`` is the layout's own classes, by whichever table it brings."""
+    """Return whether ``label_set`` is the layout's own classes, by whichever table it brings."""
     own = label_format.classes
     return (
         own is not None

@@ -37,7 +37,7 @@ DEFAULT_VOID_COLOR = (0, 0, 0)
 
 
 def find_label_set(source: str | Path) -> LabelSet:
-    """Give the label set of a name in `LABEL_SETS`, or read a YAML file.
+    """Return the label set of a name in `LABEL_SETS`, or read a YAML file.
 
     Raises:
         CamsegError: neither a name nor a file, or the file breaks a rule.

@@ -85,7 +85,7 @@ class Dataset:
     read_labels: ReadLabels
 
     def __len__(self) -> int:
-        """Give the number of samples."""
+        """Return the number of samples."""
         return len(self.samples)
 
     def read(self, index: int) -> Sample:

@@ -24,7 +24,7 @@ from camseg_core.models.configs import TRAIN_TIMESTEPS, DiffusionConfig, Predict
 def training_loss(
     denoise: Denoise, config: DiffusionConfig, x0: Tensor, timestep: Tensor, noise: Tensor
 ) -> Tensor:
-    """Give the loss of each token, float [N].
+    """Return the loss of each token, float [N].
 
     Mean over channels of the squared prediction error, plus the variational term in bits with the
     predicted mean detached (Nichol and Dhariwal 2021, equation 16, weight 1).

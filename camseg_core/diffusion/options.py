@@ -108,12 +108,12 @@ ONE_STEP_PROFILES: Profiles = {
 
 
 def default_profiles(prediction: Prediction) -> Profiles:
-    """Give the profiles of weights that state none."""
+    """Return the profiles of weights that state none."""
     return EPSILON_PROFILES if prediction == "epsilon" else V_PROFILES
 
 
 def find_profile(profiles: Profiles, name: str) -> SamplingOptions:
-    """Give the options of the profile called ``name``.
+    """Return the options of the profile called ``name``.
 
     Raises:
         CamsegError: there is no such profile.
@@ -124,7 +124,7 @@ def find_profile(profiles: Profiles, name: str) -> SamplingOptions:
 
 
 def profiles_to_dict(profiles: Profiles) -> dict[str, dict[str, Any]]:
-    """Give plain data for a file; `profiles_from_dict` reads it back."""
+    """Return plain data for a file; `profiles_from_dict` reads it back."""
     return {name: asdict(options) for name, options in profiles.items()}
 
 

@@ -32,7 +32,7 @@ MAX_BETA = 0.999
 
 
 def cosine_alphas_cumprod() -> Array:
-    """Give alpha-bar of the cosine schedule, float64 [1000].
+    """Return alpha-bar of the cosine schedule, float64 [1000].
 
     Nichol and Dhariwal 2021 (arXiv 2102.09672, equation 17), with betas capped at 0.999.
     """
@@ -139,7 +139,7 @@ class Schedule:
         return cls.from_timesteps(respaced_timesteps(steps, first_timestep))
 
     def from_index(self, index: int) -> Schedule:
-        """Give the part that starts at ``index``, for a sample that is already that clean."""
+        """Return the part that starts at ``index``, for a sample that is already that clean."""
         return Schedule(*(getattr(self, table.name)[: index + 1] for table in fields(self)))
 
 
@@ -158,7 +158,7 @@ def predicted_x0(prediction: Prediction, output: Tensor, x: Tensor, alpha_bar: A
 
 
 def implied_epsilon(x: Tensor, x0: Tensor, alpha_bar: Any) -> Tensor:
-    """Give the noise that leads from x0 [N, Z] to x [N, Z], the inverse of `predicted_x0`."""
+    """Return the noise that leads from x0 [N, Z] to x [N, Z], the inverse of `predicted_x0`."""
     return (_like((1.0 / alpha_bar) ** 0.5, x) * x - x0) / _like((1.0 / alpha_bar - 1.0) ** 0.5, x)
 
 

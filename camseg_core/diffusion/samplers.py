@@ -194,7 +194,7 @@ _SAMPLERS: dict[str, Sampler] = {
 
 
 def sampler(name: str) -> Sampler:
-    """Give the sampler called ``name``.
+    """Return the sampler called ``name``.
 
     Raises:
         CamsegError: there is no such sampler; the text lists them.
@@ -226,7 +226,7 @@ class TokenNoise:
     sample: int = 0
 
     def __call__(self, draw: int) -> Tensor:
-        """Give draw number ``draw`` (0 = x at the noisiest index, then one per step): [L, Z]."""
+        """Return draw number ``draw`` (0 = x at the noisiest index, then one per step): [L, Z]."""
         key = (self.round_index, draw, *([self.sample] if self.sample else []))
         entropy = np.random.SeedSequence(self.seed, spawn_key=key)
         generator = torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
@@ -245,5 +245,5 @@ def _predict_x0(
 
 
 def _timestep(schedule: Schedule, index: int, x: Tensor) -> Tensor:
-    """Give the original timestep as a tensor [1] on the device of ``x``, without a host sync."""
+    """Return the original timestep as a tensor [1] on the device of ``x``, without a host sync."""
     return torch.full((1,), int(schedule.timesteps[index]), device=x.device)

@@ -65,7 +65,7 @@ class LevelRange:
     identity: float | None = None
 
     def rule(self) -> str:
-        """Give the rule in words."""
+        """Return the rule in words."""
         kind = "a whole number" if self.whole else "a number"
         return f"{self.meaning}, {kind} from {self.least:g} to {self.most:g}"
 
@@ -141,7 +141,7 @@ def select_corruptions(text: str) -> tuple[Corruption, ...]:
 
 
 def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generator) -> UInt8:
-    """Give a corrupted copy of an image.
+    """Return a corrupted copy of an image.
 
     Args:
         image: RGB uint8 [H, W, 3], of any size.
@@ -168,7 +168,7 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
 def corruption_generator(
     seed: int, sample_name: str, name: str, level: float
 ) -> np.random.Generator:
-    """Give the generator for one corruption of one image: a function of the arguments only.
+    """Return the generator for one corruption of one image: a function of the arguments only.
 
     So shards, resumed runs and other orders of the images corrupt every image alike.
 

@@ -88,7 +88,7 @@ class Plan:
         return spread(range(len(self.dataset)), self.max_images)
 
     def keys(self, index: int) -> list[Key]:
-        """Give the keys of an image's records, in the order of work."""
+        """Return the keys of an image's records, in the order of work."""
         sample = self.dataset.samples[index].name
         corruptions = [(corruption.name, corruption.level) for corruption in self.corruptions]
         return [
@@ -234,7 +234,7 @@ def _images_sha256(dataset: Dataset) -> str:
 def _score(
     segmenter: Segmenter, plan: Plan, work: Sequence[tuple[int, Key]]
 ) -> Iterator[tuple[ImageRecord, FramePictures]]:
-    """Give the record and the pictures of each piece of work, which is sorted by image."""
+    """Return the record and the pictures of each piece of work, which is sorted by image."""
     for index, keys in groupby(work, key=itemgetter(0)):
         sample = plan.dataset.read(index)
         for key in map(itemgetter(1), keys):
@@ -247,7 +247,7 @@ def _score(
 def _prepare(
     segmenter: Segmenter, protocol: Protocol, sample: Sample, key: Key
 ) -> tuple[UInt8, UInt8]:
-    """Give the image that the model sees, RGB uint8 [H, W, 3], and the truth, uint8 [H, W]."""
+    """Return the image that the model sees, RGB uint8 [H, W, 3], and the truth, uint8 [H, W]."""
     image = sample.image
     if key.corruption != NO_CORRUPTION:
         generator = corruption_generator(CORRUPTION_SEED, key.sample, key.corruption, key.level)
@@ -280,7 +280,7 @@ def image_record(
 
 
 def _clean_scores(path: Path) -> Iterator[FrameScore]:
-    """Give the scores of the images in a shard's file, as they are without corruption."""
+    """Return the scores of the images in a shard's file, as they are without corruption."""
     for record in iterate_records([path]):
         if record.corruption == NO_CORRUPTION:
             yield _frame_score(record)

@@ -60,7 +60,7 @@ class FramePictures:
 def worst_and_best(
     scores: Iterable[FrameScore], count: int = KEPT_FRAMES
 ) -> tuple[list[FrameScore], list[FrameScore]]:
-    """Give the ``count`` worst, the worst first, and of the others the best, the best first.
+    """Return the ``count`` worst, the worst first, and of the others the best, the best first.
 
     Scores that are not-a-number are neither.
     """
@@ -135,7 +135,7 @@ class FrameKeeper:
 
 
 def _fitted_size(image: UInt8) -> tuple[int, int]:
-    """Give width and height in pixels, at most `MAX_WIDTH_PIXELS` wide, aspect kept."""
+    """Return width and height in pixels, at most `MAX_WIDTH_PIXELS` wide, aspect kept."""
     height, width = image.shape[:2]
     scale = min(1.0, MAX_WIDTH_PIXELS / width)
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -204,7 +204,7 @@ class RecordWriter:
         self._file.truncate(whole)
 
     def __enter__(self) -> RecordWriter:
-        """Give the writer."""
+        """Return the writer."""
         return self
 
     def __exit__(
@@ -233,7 +233,7 @@ class RecordWriter:
 
 
 def open_run(out: Path, run: Run) -> Path:
-    """Give the folder of ``run`` below ``out``, made with its ``run.json`` where it is new.
+    """Return the folder of ``run`` below ``out``, made with its ``run.json`` where it is new.
 
     Raises:
         CamsegError: it cannot be written, or holds another run's file.
@@ -281,7 +281,7 @@ def read_run(folder: Path) -> Run:
 
 
 def iterate_records(paths: Iterable[Path]) -> Iterator[ImageRecord]:
-    """Give the records of some shards' files of one run, one at a time, each `Key` once.
+    """Return the records of some shards' files of one run, one at a time, each `Key` once.
 
     A key occurs twice where a run was resumed with another number of shards; the results are the
     same, and the first is given. Order is that of files and lines: all sums are of whole numbers,
@@ -328,7 +328,7 @@ def record_files(folder: Path) -> list[Path]:
 
 
 def _lines(paths: Iterable[Path], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give place and content of each whole line of one kind."""
+    """Return place and content of each whole line of one kind."""
     for path in paths:
         for number, line in enumerate(_whole_lines(path), start=1):
             place = f"{path}, line {number}"
@@ -351,7 +351,7 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def _whole_length(content: bytes) -> int:
-    """Give the length of the whole lines at the start of ``content``."""
+    """Return the length of the whole lines at the start of ``content``."""
     return content.rfind(b"\n") + 1
 
 

@@ -73,7 +73,7 @@ class Images:
         return self.dataset.samples[0].part
 
     def names(self, indices: Sequence[int]) -> frozenset[str]:
-        """Give the names of some images."""
+        """Return the names of some images."""
         return frozenset(self.dataset.samples[index].name for index in indices)
 
 
@@ -107,7 +107,7 @@ class SamplingRun:
     folder: Path
 
     def options(self, steps: int) -> SamplingOptions:
-        """Give the options with one number of steps."""
+        """Return the options with one number of steps."""
         return replace(self.plan.sampling, steps=steps)
 
     def work(self, index: int, done: set[Key]) -> list[Key]:
@@ -192,7 +192,7 @@ def plan_runs(candidate: Candidate, sweep: Sweep, images: Images, out: Path) -> 
 def _work(
     runs: Sequence[SamplingRun], done: Sequence[set[Key]], indices: Sequence[int]
 ) -> Iterator[tuple[int, list[tuple[int, list[Key]]]]]:
-    """Give each image that is not finished, with the place of each run and what it lacks."""
+    """Return each image that is not finished, with the place of each run and what it lacks."""
     for index in indices:
         tasks = [
             (place, keys)

@@ -63,7 +63,7 @@ class Sweep:
             pass  # made, and so checked
 
     def line(self, sampler: str, temperature: float, decoder: Decoder) -> list[SamplingOptions]:
-        """Give one line of the table of steps: the plain case with each number of steps."""
+        """Return one line of the table of steps: the plain case with each number of steps."""
         base = SamplingOptions(
             sampler=sampler,
             temperature=temperature,
@@ -115,7 +115,7 @@ class Sweep:
         return tuple(name for name in self.decoders if name != "mask" or has_mask_decoder)
 
     def default(self, loaded: LoadedModel) -> SamplingOptions:
-        """Give the options of a model's default profile, ``auto`` replaced by what it means.
+        """Return the options of a model's default profile, ``auto`` replaced by what it means.
 
         Raises:
             CamsegError: there is no such profile.
@@ -128,7 +128,7 @@ class Sweep:
 
 
 def simplest(options: SamplingOptions) -> SamplingOptions:
-    """Give the one representative of all options that compute the same.
+    """Return the one representative of all options that compute the same.
 
     - One step is the network's guess of x0 in every sampler: the mean of ddpm's last step is x0
       itself, DDIM has no noise left to add, DPM-Solver++ ends with it.

@@ -125,18 +125,18 @@ class SamplingResults:
     entries: tuple[Entry, ...]
 
     def find(self, weights: str, options: SamplingOptions) -> Entry | None:
-        """Give the entry of one way to sample; None if it was not tried."""
+        """Return the entry of one way to sample; None if it was not tried."""
         for entry in self.entries:
             if (entry.weights, entry.options) == (weights, options):
                 return entry
         return None
 
     def default(self, weights: str) -> Entry:
-        """Give the entry of a weights file's default profile."""
+        """Return the entry of a weights file's default profile."""
         return next(one for one in self.entries if one.is_default and one.weights == weights)
 
     def best(self, weights: str | None = None) -> Entry | None:
-        """Give the entry in time with the best mean IoU, of all weights or of one file.
+        """Return the entry in time with the best mean IoU, of all weights or of one file.
 
         Only entries with all images compete. Of equal scores the faster one wins.
         """
@@ -151,7 +151,7 @@ class SamplingResults:
         return max(in_time)[-1] if in_time else None
 
     def points_behind(self, entry: Entry, best: Entry | None) -> float | None:
-        """Give how far an entry is behind the best, in points of mean IoU.
+        """Return how far an entry is behind the best, in points of mean IoU.
 
         None if there is no best one, or if the entry has not all images.
         """
@@ -165,7 +165,7 @@ class SamplingResults:
         return 100.0 * (best.mean_iou - entry.mean_iou)
 
     def to_json(self) -> bytes:
-        """Give everything as JSON; undefined values are null."""
+        """Return everything as JSON; undefined values are null."""
         content = asdict(self)
         content["protocol"] = "official"
         content["tolerance_points"] = TOLERANCE_POINTS
@@ -230,7 +230,7 @@ def collect_results(
 
 
 def _rows(figures: RunFigures) -> dict[int, Row]:
-    """Give the row of each number of steps; the first is that of all conditions."""
+    """Return the row of each number of steps; the first is that of all conditions."""
     rows: dict[int, Row] = {}
     for row in figures.rows:
         rows.setdefault(row.steps, row)

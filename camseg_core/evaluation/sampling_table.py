@@ -133,7 +133,7 @@ def _defaults(results: SamplingResults) -> list[str]:
 
 
 def _steps_tables(results: SamplingResults) -> Iterator[list[str]]:
-    """Give one table on all images, and one on those of the palette where these are fewer."""
+    """Return one table on all images, and one on those of the palette where these are fewer."""
     all_images = results.common_images == results.images
     if not all_images:
         yield [f"On all {results.images} images:", "", *_steps_table(results, False)]
@@ -162,7 +162,7 @@ def _steps_table(results: SamplingResults, common: bool) -> Iterator[str]:
 def steps_lines(
     results: SamplingResults, facts: WeightsFacts
 ) -> Iterator[tuple[str, Decoder, list[Entry | None]]]:
-    """Give label, decoder and one entry per number of steps of each line of the table.
+    """Return label, decoder and one entry per number of steps of each line of the table.
 
     Ways to sample that compute the same share their entry.
     """

@@ -75,7 +75,7 @@ class Sums:
 
     @classmethod
     def zero(cls, num_classes: int) -> Sums:
-        """Give the sums of no image."""
+        """Return the sums of no image."""
         return cls(
             np.zeros((num_classes, num_classes + 1), np.int64), CalibrationCounts.zero(num_classes)
         )
@@ -299,7 +299,7 @@ def _sequence(record: ImageRecord) -> str:
 
 
 def headline_lines(summary: Summary) -> Iterator[str]:
-    """Give a table: one row per part, number of steps, condition and corruption.
+    """Return a table: one row per part, number of steps, condition and corruption.
 
     Scores in percent, ECE = expected calibration error of the largest probability.
     """

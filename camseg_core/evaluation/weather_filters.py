@@ -191,7 +191,9 @@ def _veil(image: UInt8, share: float) -> UInt8:
 
 
 def _drops(shape: tuple[int, ...], generator: np.random.Generator, **settings: Any) -> UInt8:
-    """Give falling drops on black, uint8 of ``shape`` [H, W, 3]; sizes in pixels of the canvas."""
+    """Return falling drops on black, uint8 of ``shape`` [H, W, 3]; sizes in pixels of the
+    canvas.
+    """
     height, _ = _canvas_size(shape)
     # A drop must fit into the canvas.
     settings["drop_length"] = min(settings["drop_length"], height - 1)
@@ -212,7 +214,7 @@ def _pattern(transform: Any, shape: tuple[int, ...], generator: np.random.Genera
 
 
 def _canvas_size(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Give height and width of the canvas for an image of ``shape`` [H, W, 3]."""
+    """Return height and width of the canvas for an image of ``shape`` [H, W, 3]."""
     height, width = shape[:2]
     factor = CANVAS_SIDE / max(height, width)
     return max(1, round(height * factor)), max(1, round(width * factor))

@@ -102,7 +102,7 @@ class Fit:
 
 
 def check_image(image: object) -> UInt8:
-    """Give ``image`` as uint8 [H, W, 3], RGB, or refuse it.
+    """Return ``image`` as uint8 [H, W, 3], RGB, or refuse it.
 
     Raises:
         CamsegError: it is no array, or of another dtype or shape, or has no pixels.

@@ -112,7 +112,7 @@ def read_image(path: Path) -> UInt8:
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
-    """Give the frames of ``source`` in order; those of a video are numbered from 0.
+    """Return the frames of ``source`` in order; those of a video are numbered from 0.
 
     Raises:
         CamsegError: unreadable, or a video that ends before its stated number of frames (after

@@ -25,7 +25,7 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 
 def group_norm(channels: int, groups: int) -> nn.GroupNorm:
-    """Give the group norm used throughout: eps 1e-6; 32 groups in the published size."""
+    """Return the group norm used throughout: eps 1e-6; 32 groups in the published size."""
     return nn.GroupNorm(num_groups=groups, num_channels=channels, eps=1e-6)
 
 
@@ -279,7 +279,7 @@ class Autoencoder(nn.Module):
         )
 
     def moments(self, image: Tensor) -> Tensor:
-        """Give what the bottleneck takes, of RGB in [-1, 1], [B, 3, H, W].
+        """Return what the bottleneck takes, of RGB in [-1, 1], [B, 3, H, W].
 
         KL: mean and log-variance, not clamped, [B, 2Z, h, w]. VQ: the vectors before they are
         quantised, [B, Z, h, w].

@@ -39,7 +39,7 @@ class CamSeg(nn.Module):
         self.mask_decoder = mask_decoder
 
     def decode_classes(self, latent: Tensor, features: Features | None) -> Tensor:
-        """Give class logits [B, K, H/4, W/4]; see `MaskDecoder.forward`.
+        """Return class logits [B, K, H/4, W/4]; see `MaskDecoder.forward`.
 
         Raises:
             CamsegError: the model has no mask decoder.

@@ -163,7 +163,7 @@ class ModelConfig:
         return self.autoencoder.stride * self.patch_size
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; `from_dict` reads it back."""
+        """Return plain data for JSON; `from_dict` reads it back."""
         return asdict(self)
 
     @classmethod

@@ -20,7 +20,7 @@ FREQUENCIES = 128
 
 
 def timestep_features(timestep: Tensor) -> Tensor:
-    """Give cosines, then sines, of t exp(-ln(10000) i / 128): [N] to float32 [N, 256]."""
+    """Return cosines, then sines, of t exp(-ln(10000) i / 128): [N] to float32 [N, 256]."""
     index = torch.arange(FREQUENCIES, dtype=torch.float32, device=timestep.device)  # [128]
     # In this order, which rounds as the published code does: angles reach 999, so that the last bit
     # of a frequency shows as 1e-4 in the embedding.

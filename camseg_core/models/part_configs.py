@@ -80,7 +80,7 @@ class AutoencoderConfig:
         return int(2 ** (len(self.channel_multipliers) - 1))
 
     def attends(self, level: int) -> bool:
-        """Tell whether level ``level`` (0 = full resolution) has attention blocks."""
+        """Return whether level ``level`` (0 = full resolution) has attention blocks."""
         return self.resolution // 2**level in self.attention_resolutions
 
 
@@ -216,7 +216,7 @@ class MaskDecoderConfig:
 
 
 def are_counts(values: object) -> bool:
-    """Tell whether ``values`` is a tuple of whole numbers above 0; an empty one is."""
+    """Return whether ``values`` is a tuple of whole numbers above 0; an empty one is."""
     return isinstance(values, tuple) and all(type(value) is int and value >= 1 for value in values)
 
 

@@ -30,7 +30,7 @@ def published_config(
     depth: int,
     side: int = 768,
 ) -> ModelConfig:
-    """Give the published architecture at a transformer size, for square images of ``side`` px."""
+    """Return the published architecture at a transformer size, for square images of ``side`` px."""
     return ModelConfig(
         name=name,
         autoencoder=AutoencoderConfig(
@@ -74,7 +74,7 @@ def small_config(
     image_encoder: ImageEncoderConfig,
     decoder_width: int,
 ) -> ModelConfig:
-    """Give a small model of our own: v-prediction, aspect kept, light encoder, mask decoder.
+    """Return a small model of our own: v-prediction, aspect kept, light encoder, mask decoder.
 
     Args:
         name: the preset's.
@@ -179,7 +179,7 @@ PRESETS: dict[str, ModelConfig] = {
 
 
 def preset(name: str) -> ModelConfig:
-    """Give the configuration called ``name``.
+    """Return the configuration called ``name``.
 
     Raises:
         CamsegError: there is no such preset; the text lists them.

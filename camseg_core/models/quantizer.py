@@ -56,7 +56,7 @@ class VectorQuantizer(nn.Module):
         return self._distances(latent).argmin(dim=-1)  # [B, h, w]
 
     def look_up(self, codes: Tensor) -> Tensor:
-        """Give the vectors of codes int64 [B, h, w]: float [B, Z, h, w]."""
+        """Return the vectors of codes int64 [B, h, w]: float [B, Z, h, w]."""
         vectors = F.embedding(codes, self.codebook)  # [B, h, w, Z]
         return rearrange(vectors, "b h w z -> b z h w")
 
@@ -94,7 +94,7 @@ class VectorQuantizer(nn.Module):
         return len(moved)
 
     def _distances(self, latent: Tensor) -> Tensor:
-        """Give squared distances to the codes, less the vector's own square: [B, h, w, K]."""
+        """Return squared distances to the codes, less the vector's own square: [B, h, w, K]."""
         with torch.no_grad(), torch.autocast(latent.device.type, enabled=False):
             vectors = rearrange(latent.float(), "b z h w -> b h w z")  # [B, h, w, Z]
             codes = self.codebook.float()  # [K, Z]
@@ -103,7 +103,7 @@ class VectorQuantizer(nn.Module):
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Give the exponential of the entropy of code counts [K]: codes in use, were they used alike.
+    """Return the exponential of the entropy of code counts [K]: codes in use, were they used alike.
 
     1 where a single code is used, K where all are used alike; a scalar.
     """

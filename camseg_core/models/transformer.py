@@ -134,7 +134,7 @@ class MaskedTransformer(nn.Module):
         mask: Tensor | None = None,
         grid: Grid | None = None,
     ) -> Tensor:
-        """Give one condition vector per token.
+        """Return one condition vector per token.
 
         Args:
             image_tokens: [B, L, Z], scaled image latents, row-major.
@@ -204,7 +204,7 @@ class MaskedTransformer(nn.Module):
         return out
 
     def _positions(self, learned: Tensor, grid: Grid | None) -> Tensor:
-        """Give position embeddings [1, 2L, D], each half interpolated to another ``grid``."""
+        """Return position embeddings [1, 2L, D], each half interpolated to another ``grid``."""
         own_grid = (self.config.grid_height, self.config.grid_width)
         if grid is None or grid == own_grid:
             return learned

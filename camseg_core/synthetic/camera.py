@@ -44,5 +44,5 @@ class Camera:
 
 
 def cos_sin(angle_rad: float) -> tuple[float, float]:
-    """Give cosine and sine, rounded so that the last digit of a C library does not matter."""
+    """Return cosine and sine, rounded so that the last digit of a C library does not matter."""
     return round(math.cos(angle_rad), 12), round(math.sin(angle_rad), 12)

@@ -213,7 +213,7 @@ class SyntheticDrive:
         )
 
     def _sky_rows(self, class_ids: UInt8) -> int:
-        """Give the number of image rows from the top that hold all of the sky."""
+        """Return the number of image rows from the top that hold all of the sky."""
         places = np.flatnonzero(class_ids == classes.SKY)
         return int(places[-1]) // self.width + 1 if len(places) else 0
 
@@ -258,7 +258,7 @@ def _grain(seed: int, width: int, height: int) -> Float32:
 
 @lru_cache(maxsize=2)
 def _jitter(seed: int, count: int) -> Float32:
-    """Give two numbers from -0.5 to 0.5 per pixel: float32 [2, count]."""
+    """Return two numbers from -0.5 to 0.5 per pixel: float32 [2, count]."""
     return generator(seed, "jitter").random((2, count), dtype=np.float32) - np.float32(0.5)
 
 

@@ -111,7 +111,7 @@ def camera_json(camera: Camera) -> bytes:
 
 
 def instance_picture(frame: SyntheticFrame) -> NDArray[np.uint16]:
-    """Give Cityscapes' instance ids [H, W]: label id * 1000 + instance, or the label id alone."""
+    """Return Cityscapes' instance ids [H, W]: label id * 1000 + instance, or the label id alone."""
     label_ids = LABEL_IDS[frame.class_ids].astype(np.uint16)
     instance = frame.instance_ids % 1000
     return np.where(frame.instance_ids > 0, label_ids * 1000 + instance, label_ids).astype(
@@ -135,7 +135,7 @@ def _cityscapes_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, byt
 
 
 def kitti_sequence(split: str, sequence: int) -> str:
-    """Give the name of a sequence: the split's official numbers first, then spare ones."""
+    """Return the name of a sequence: the split's official numbers first, then spare ones."""
     official = sorted(VAL_SEQUENCES if split == "val" else TRAIN_SEQUENCES)
     if sequence < len(official):
         return official[sequence]
@@ -155,7 +155,7 @@ def _kitti_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
 
 
 def _kitti_sequence_files(cameras: list[Camera], place: FramePlace) -> dict[str, bytes]:
-    """Give one calibration, and per frame the pose [right down ahead | place], row by row."""
+    """Return one calibration, and per frame the pose [right down ahead | place], row by row."""
     name = kitti_sequence(place.split, place.sequence)
     first = cameras[0]
     projection = [

@@ -16,7 +16,7 @@ Color = tuple[float, float, float]
 
 
 def generator(*keys: int | str) -> np.random.Generator:
-    """Give the generator that belongs to ``keys``: words, and numbers of at least 0.
+    """Return the generator that belongs to ``keys``: words, and numbers of at least 0.
 
     Other keys give an independent stream, so that a new kind of object does not change the rest.
     """

@@ -149,7 +149,7 @@ def _hash_mask(digest: Any, mask: NDArray[np.uint8]) -> None:
 
 
 def _read_manifest(out: Path, layout: str) -> list[dict[str, Any]]:
-    """Give the drives that are in ``out`` already.
+    """Return the drives that are in ``out`` already.
 
     Raises:
         CamsegError: it holds something else.

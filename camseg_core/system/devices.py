@@ -41,14 +41,14 @@ _DEVICE_WORDS = ("CUDA", "cuDNN", "CUBLAS", "cuFFT", "NVRTC", "device-side asser
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory is short, of the device or of the host."""
+    """Return whether an error says that memory is short, of the device or of the host."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
 
 
 def is_device_failure(error: BaseException) -> bool:
-    """Tell whether the device cannot be used any more by this process.
+    """Return whether the device cannot be used any more by this process.
 
     After most CUDA errors every later call fails too, so that only a new process helps.
     """
@@ -61,19 +61,19 @@ def is_device_failure(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what is no longer used."""
+    """Return back what is no longer used."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
 
 
 def allocated_bytes(device: torch.device) -> int | None:
-    """Give the bytes that torch holds on a CUDA device, None on another one."""
+    """Return the bytes that torch holds on a CUDA device, None on another one."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
 
 
 def find_device(name: str) -> torch.device:
-    """Give the torch device called ``name``.
+    """Return the torch device called ``name``.
 
     Raises:
         CamsegError: the name is unknown, or this machine has no such device.

@@ -70,7 +70,8 @@ NEW_FILE_MODE = 0o666 & ~_UMASK
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it becomes ``path``, on error it vanishes.
+    """Return a temporary path beside ``path``; on success it becomes ``path``, on error it
+    vanishes.
 
     The temporary name keeps the suffix of ``path``, because writers choose a format by it.
 
@@ -106,7 +107,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def sha256_of_file(path: Path) -> str:
-    """Give the sha256 of the bytes of ``path`` as 64 lower-case hexadecimal digits.
+    """Return the sha256 of the bytes of ``path`` as 64 lower-case hexadecimal digits.
 
     Raises:
         CamsegError: the file cannot be read.

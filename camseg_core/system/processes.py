@@ -58,7 +58,7 @@ class Place:
         return self.rank == 0
 
     def device(self, name: str) -> str:
-        """Give this process's device: ``cuda`` is its own card where there are several."""
+        """Return this process's device: ``cuda`` is its own card where there are several."""
         return f"cuda:{self.local_rank}" if name == "cuda" and self.world_size > 1 else name
 
 
@@ -93,7 +93,7 @@ def process_group(place: Place, backend: str = "gloo") -> Iterator[None]:
 
 
 def agreed(value: Value, place: Place) -> Value:
-    """Give the first process's ``value`` to all, within `process_group`."""
+    """Return the first process's ``value`` to all, within `process_group`."""
     shared = [value]
     if place.world_size > 1:
         dist.broadcast_object_list(shared)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Sequence
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -44,14 +44,14 @@ def parse_json(kind: type[T], text: str | bytes, source: str) -> T:
         CamsegError: the text is not JSON, or a value is not what ``kind`` says.
     """
     try:
-        checked: T = _adapter(kind).validate_json(_wrapped(text))[0]
+        checked: T = _adapter(cast(Hashable, kind)).validate_json(_wrapped(text))[0]
         return checked
     except ValidationError as error:
         raise CamsegError(f"{source}: {_first_problem(error)}") from error
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     # A configuration is handed on to plain dataclasses only from something that is none itself.
     return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid", strict=True))
 

@@ -100,7 +100,7 @@ class AugmentationConfig:
 
     @classmethod
     def disabled(cls) -> AugmentationConfig:
-        """Give the configuration that changes nothing."""
+        """Return the configuration that changes nothing."""
         return cls(
             flip_probability=0.0,
             scale_range=(1.0, 1.0),
@@ -156,7 +156,7 @@ def augment(
     config: AugmentationConfig,
     generator: np.random.Generator,
 ) -> tuple[UInt8, UInt8]:
-    """Give a randomly changed copy of an image and the same change of its labels.
+    """Return a randomly changed copy of an image and the same change of its labels.
 
     In this order: geometry, blur (optics), colour (light and camera), noise (sensor).
 
@@ -252,7 +252,7 @@ def warp_class_ids(class_ids: UInt8, geometry: Geometry, label_fill: int) -> UIn
 def color_matrix(
     mean_grey: float, brightness: float, contrast: float, saturation: float, hue: float
 ) -> Float64:
-    """Give brightness, contrast, saturation and hue as one affine map of RGB: float64 [3, 4].
+    """Return brightness, contrast, saturation and hue as one affine map of RGB: float64 [3, 4].
 
     Each is affine by itself: a factor; a factor about ``mean_grey`` (0..255, as PIL's enhancer
     takes it); a factor about the pixel's grey; a turn about the grey axis by ``hue`` of a circle.

@@ -186,7 +186,7 @@ class TrainingConfig:
             raise CamsegError(f"optimizer.ema_decay is {self.optimizer.ema_decay}; 0..1 is needed")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for YAML; `from_dict` reads it back."""
+        """Return plain data for YAML; `from_dict` reads it back."""
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
         return plain
 

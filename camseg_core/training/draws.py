@@ -16,17 +16,17 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
-    """Give the numpy generator of one purpose at one place."""
+    """Return the numpy generator of one purpose at one place."""
     return np.random.Generator(np.random.PCG64(_sequence(seed, purpose, place)))
 
 
 def torch_generator(seed: int, purpose: str, *place: int) -> torch.Generator:
-    """Give the torch generator (on the CPU) of one purpose at one place."""
+    """Return the torch generator (on the CPU) of one purpose at one place."""
     return torch.Generator().manual_seed(torch_seed(seed, purpose, *place))
 
 
 def torch_seed(seed: int, purpose: str, *place: int) -> int:
-    """Give a seed for torch, of one purpose at one place."""
+    """Return a seed for torch, of one purpose at one place."""
     return int(_sequence(seed, purpose, place).generate_state(1, np.uint64)[0])
 
 
@@ -35,7 +35,7 @@ def _sequence(seed: int, purpose: str, place: Sequence[int]) -> np.random.SeedSe
 
 
 def batch_places(step: int, batch_size: int) -> range:
-    """Give the places of a step's images in the endless sequence of images."""
+    """Return the places of a step's images in the endless sequence of images."""
     return range(step * batch_size, (step + 1) * batch_size)
 
 
@@ -50,7 +50,7 @@ class SampleOrder:
         self._permutation = np.arange(0)
 
     def index(self, place: int) -> int:
-        """Give the index, 0..samples-1, of the sample at ``place``."""
+        """Return the index, 0..samples-1, of the sample at ``place``."""
         epoch, position = divmod(place, self._samples)
         if epoch != self._epoch:
             self._permutation = generator(self._seed, "order", epoch).permutation(self._samples)
@@ -93,5 +93,5 @@ class BatchDraws:
         return torch.stack(rows).to(self._device)
 
     def shared(self, purpose: str) -> np.random.Generator:
-        """Give the generator of what all images of a step share, on all processes."""
+        """Return the generator of what all images of a step share, on all processes."""
         return generator(self._seed, purpose, self._step)

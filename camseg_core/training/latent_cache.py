@@ -102,23 +102,23 @@ class LatentCache:
             ) from error
 
     def files(self) -> list[range]:
-        """Give the samples of each file."""
+        """Return the samples of each file."""
         step = self.samples_per_file
         return [
             range(first, min(first + step, self.samples)) for first in range(0, self.samples, step)
         ]
 
     def path(self, samples: range) -> Path:
-        """Give the file of some samples; a cache with other file sizes has other names."""
+        """Return the file of some samples; a cache with other file sizes has other names."""
         return self.folder / f"samples-{samples.start:06d}-{samples.stop - 1:06d}.safetensors"
 
     def tensor_names(self) -> list[str]:
-        """Give the names of the tensors [N, 2, Z, h, w] in each file."""
+        """Return the names of the tensors [N, 2, Z, h, w] in each file."""
         sides = (False, True) if self.has_mirrored else (False,)
         return [tensor_name(picture, side) for side in sides for picture in self.pictures]
 
     def is_intact(self, samples: range) -> bool:
-        """Tell whether a file is there and holds what was written."""
+        """Return whether a file is there and holds what was written."""
         try:
             with safe_open(self.path(samples), framework="np") as file:
                 tensors = [(name, file.get_tensor(name)) for name in self.tensor_names()]
@@ -158,7 +158,7 @@ def tensor_name(picture: Picture, mirrored: bool) -> str:
 def open_latent_cache(
     config: TrainingConfig, stage: Stage, dataset: Dataset, place: Place, device: torch.device
 ) -> LatentCache:
-    """Give the cache of a run in ``data.latent_cache``, whole: what is not there is computed.
+    """Return the cache of a run in ``data.latent_cache``, whole: what is not there is computed.
 
     All processes of the run call it, and each computes a share. One line on stdout says what is
     found. Files that are there are read once and compared with their hash.
@@ -219,7 +219,7 @@ def open_latent_cache(
 
 
 def cached_pictures(stage: StageName, model: ModelConfig) -> tuple[Picture, ...]:
-    """Give what a frozen autoencoder encodes in a stage.
+    """Return what a frozen autoencoder encodes in a stage.
 
     Raises:
         CamsegError: nothing.

@@ -60,7 +60,7 @@ class LoadedBatch:
     posteriors: Posteriors = field(default_factory=dict)
 
     def to_device(self, seed: int, device: torch.device, part: slice) -> Batch:
-        """Give some of the images as tensors on ``device``."""
+        """Return some of the images as tensors on ``device``."""
         # Permuted, not copied: rows of RGB pixels are what channels-last networks read.
         images = torch.from_numpy(self.images[part]).to(device).permute(0, 3, 1, 2)
         return Batch(
@@ -105,7 +105,7 @@ class Loader:
         self._workers = workers
 
     def batches(self, first_step: int, last_step: int) -> Iterator[LoadedBatch]:
-        """Give the batches of steps ``first_step`` to ``last_step`` - 1.
+        """Return the batches of steps ``first_step`` to ``last_step`` - 1.
 
         Raises:
             CamsegError: a file cannot be read.

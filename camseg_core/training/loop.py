@@ -149,7 +149,7 @@ class Training:
             dist.barrier()
 
     def averaged_model(self) -> LoadedModel:
-        """Give the model with its averaged weights, on the CPU, ready to be used or saved."""
+        """Return the model with its averaged weights, on the CPU, ready to be used or saved."""
         tensors = {name: cpu_copy(t) for name, t in self.loaded.model.state_dict().items()}
         tensors.update({name: cpu_copy(t) for name, t in self.average.tensors.items()})
         return replace(

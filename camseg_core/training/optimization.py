@@ -31,13 +31,13 @@ def make_optimizer(
 
 
 def is_decayed(name: str, tensor: Tensor) -> bool:
-    """Tell whether weight decay falls on a tensor: not on norms, biases, embeddings, denoiser."""
+    """Return whether weight decay falls on a tensor: not on norms, biases, embeddings, denoiser."""
     embedding = name.endswith(("pos_embed_learned", "mask_token", "codebook"))
     return tensor.ndim >= 2 and not embedding and not name.startswith("denoiser.")
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Give the rate of step ``step`` (from 0) of ``steps``."""
+    """Return the rate of step ``step`` (from 0) of ``steps``."""
     rate = config.learning_rate
     if step < config.warmup_steps:
         return rate * (step + 1) / config.warmup_steps
@@ -66,7 +66,7 @@ class AveragedWeights:
 def optimizer_tensors(
     optimizer: torch.optim.Optimizer, named_parameters: NamedParameters
 ) -> dict[str, Tensor]:
-    """Give the optimizer's state as tensors, keyed ``<parameter name>/<state name>``."""
+    """Return the optimizer's state as tensors, keyed ``<parameter name>/<state name>``."""
     tensors = {}
     for name, parameter in named_parameters:
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -129,7 +129,7 @@ def _run_stages(stages: Sequence[RecipeStage], folder: Path, place: Place) -> Pa
 
 
 def is_complete(run: Path, steps: int) -> bool:
-    """Tell whether a run's last checkpoint is of its last step."""
+    """Return whether a run's last checkpoint is of its last step."""
     checkpoint = last_checkpoint(run)
     return checkpoint is not None and read_manifest(checkpoint).step >= steps
 

@@ -50,7 +50,7 @@ def write_configuration(run: Path, config: TrainingConfig) -> None:
 
 
 def find_run(output_dir: Path, name: str) -> Path:
-    """Give the run called ``name`` in ``output_dir``, at the path ``name``, or the ``last`` one.
+    """Return the run called ``name`` in ``output_dir``, at the path ``name``, or the ``last`` one.
 
     Raises:
         CamsegError: there is none.
@@ -134,7 +134,7 @@ class RunLog:
 
 
 def _step_of(line: str) -> int:
-    """Give the step of a line; a torn one is of no step that is kept."""
+    """Return the step of a line; a torn one is of no step that is kept."""
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

@@ -88,7 +88,7 @@ class Stage(nn.Module):
         return []
 
     def forward(self, batch: Batch) -> Losses:
-        """Give the batch's losses."""
+        """Return the batch's losses."""
         raise NotImplementedError
 
     def train(self, mode: bool = True) -> Stage:
@@ -100,7 +100,7 @@ class Stage(nn.Module):
         return self
 
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """Give name (in the model) and tensor of what is trained."""
+        """Return name (in the model) and tensor of what is trained."""
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 yield name, parameter
@@ -135,7 +135,9 @@ class Stage(nn.Module):
 
     @torch.no_grad()
     def posterior(self, picture: Picture, batch: Batch) -> GaussianPosterior:
-        """Give the posterior of the raw latents, known or encoded now, float32 [B, Z, h p, w p]."""
+        """Return the posterior of the raw latents, known or encoded now, float32 [B, Z, h p, w
+        p].
+        """
         if picture in batch.posteriors:
             return batch.posteriors[picture]
         encoded = batch.image if picture == "image" else self.mask_image(batch.class_ids)
@@ -149,7 +151,7 @@ class Stage(nn.Module):
         return class_losses(logits, batch.class_ids[:, row::stride, column::stride])
 
     def grid(self, image: Tensor) -> tuple[int, int]:
-        """Give the token grid of images [B, 3, H, W]."""
+        """Return the token grid of images [B, 3, H, W]."""
         stride = self.model.config.stride
         return image.shape[2] // stride, image.shape[3] // stride
 

@@ -165,7 +165,7 @@ def model_of_run(run: Path, which: str = "best") -> LoadedModel:
 
 
 def device_and_backend(config: TrainingConfig, place: Place) -> tuple[str, str]:
-    """Give this process's device and the backend through which processes meet; set threads."""
+    """Return this process's device and the backend through which processes meet; set threads."""
     device = place.device(config.device)
     find_device(device)
     if config.threads:
@@ -194,7 +194,7 @@ def _open_data(config: TrainingConfig, device: str) -> tuple[Dataset, Validate |
 
 
 def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) -> LoadedModel:
-    """Give the model that the run starts from; of a resumed run, one of the same size."""
+    """Return the model that the run starts from; of a resumed run, one of the same size."""
     folder = None if run is None else last_checkpoint(run)
     if folder is not None:
         facts = read_manifest(folder).facts
@@ -225,7 +225,7 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
 
 
 def _model_config(config: TrainingConfig, num_classes: int) -> ModelConfig:
-    """Give the sizes of a new model."""
+    """Return the sizes of a new model."""
     size = preset(config.preset)
     if size.mask_decoder is not None:
         size = replace(size, mask_decoder=replace(size.mask_decoder, num_classes=num_classes))

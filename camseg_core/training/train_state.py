@@ -109,7 +109,7 @@ def list_checkpoints(run: Path) -> list[Path]:
 
 
 def last_checkpoint(run: Path) -> Path | None:
-    """Give the newest complete checkpoint of a run; None if there is none."""
+    """Return the newest complete checkpoint of a run; None if there is none."""
     checkpoints = list_checkpoints(run)
     return checkpoints[-1] if checkpoints else None
 
@@ -173,5 +173,5 @@ def _sync(path: Path) -> None:
 
 
 def cpu_copy(tensor: Tensor) -> Tensor:
-    """Give a tensor on the CPU that later steps do not change."""
+    """Return a tensor on the CPU that later steps do not change."""
     return tensor.detach().to("cpu", copy=True).contiguous()

@@ -22,9 +22,9 @@ from camseg_core.system.files import sha256_of_file
 
 FORMAT_VERSION = 1
 METADATA_KEY = "camseg"
-SHIPPED_FOLDER = Path(__file__).parent
-SHIPPED_HASHES = "sha256.json"
-"""In `SHIPPED_FOLDER`: sha256 of each weights file by its name, without suffix."""
+BUNDLED_FOLDER = Path(__file__).parent
+BUNDLED_HASHES = "sha256.json"
+"""In `BUNDLED_FOLDER`: sha256 of each weights file by its name, without suffix."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Description:
     profiles: Profiles | None
 
     def to_metadata(self) -> dict[str, str]:
-        """Give the metadata of a safetensors file; `parse_description` reads it back."""
+        """Return the metadata of a safetensors file; `parse_description` reads it back."""
         content = {
             "format_version": FORMAT_VERSION,
             "config": self.config.to_dict(),
@@ -60,7 +60,7 @@ class Description:
 
 
 def read_safetensors_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Give the description that `save_model` wrote and the shape of each tensor.
+    """Return the description that `save_model` wrote and the shape of each tensor.
 
     Raises:
         CamsegError: the file is no safetensors file, or not one of ours.
@@ -111,13 +111,13 @@ def parse_description(description: dict[str, Any], path: Path) -> Description:
     return Description(config, label_set, provenance, is_random, profiles)
 
 
-def shipped_hashes() -> dict[str, str]:
-    """Give the sha256 of each weights file that ships with the package, by its name.
+def bundled_hashes() -> dict[str, str]:
+    """Return the sha256 of each weights file that ships with the package, by its name.
 
     Raises:
         CamsegError: the list of the installed package is unreadable.
     """
-    path = SHIPPED_FOLDER / SHIPPED_HASHES
+    path = BUNDLED_FOLDER / BUNDLED_HASHES
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): str(digest) for name, digest in content.items()}
@@ -125,14 +125,14 @@ def shipped_hashes() -> dict[str, str]:
         raise CamsegError(f"{path} is damaged ({error}); install the package again") from error
 
 
-def shipped_path(name: str) -> Path:
-    """Give the file of weights that ship with the package, after comparing its sha256.
+def bundled_path(name: str) -> Path:
+    """Return the file of bundled weights with the package, after comparing its sha256.
 
     Raises:
         CamsegError: the file is not what was shipped.
     """
-    path = SHIPPED_FOLDER / f"{name}.safetensors"
-    found, expected = sha256_of_file(path), shipped_hashes()[name]
+    path = BUNDLED_FOLDER / f"{name}.safetensors"
+    found, expected = sha256_of_file(path), bundled_hashes()[name]
     if found != expected:
         raise CamsegError(
             f"{path} is damaged: its sha256 is {found}, {expected} was shipped; install the "

@@ -20,8 +20,8 @@ from camseg_core.system.files import sha256_of_file
 from camseg_core.weights.camseg_format import (
     parse_description,
     read_safetensors_header,
-    shipped_hashes,
-    shipped_path,
+    bundled_hashes,
+    bundled_path,
 )
 from camseg_core.weights.loading import load_model, published_pair, random_model
 from camseg_core.weights.published_format import (
@@ -40,8 +40,8 @@ def describe_weights(source: str) -> Iterator[str]:
     Raises:
         CamsegError: there is none, or it cannot be read.
     """
-    if source in shipped_hashes():
-        yield from describe_weights(str(shipped_path(source)))
+    if source in bundled_hashes():
+        yield from describe_weights(str(bundled_path(source)))
         return
     if source in PRESETS:
         yield f"{source}: a preset"

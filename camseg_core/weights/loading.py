@@ -34,8 +34,8 @@ from camseg_core.weights.camseg_format import (
     Description,
     parse_description,
     read_safetensors_header,
-    shipped_hashes,
-    shipped_path,
+    bundled_hashes,
+    bundled_path,
 )
 from camseg_core.weights.published_format import (
     Variant,
@@ -108,9 +108,9 @@ def load_model(
     if name.startswith(RANDOM_PREFIX):
         _refuse_published_options(name, num_heads, variant)
         return random_model(name.removeprefix(RANDOM_PREFIX))
-    if name in (shipped := shipped_hashes()):
+    if name in (shipped := bundled_hashes()):
         _refuse_published_options(name, num_heads, variant)
-        return _load_safetensors(shipped_path(name))
+        return _load_safetensors(bundled_path(name))
     path = Path(weights)
     if os.path.isdir(path):
         return _load_folder(path, num_heads=num_heads, variant=variant)

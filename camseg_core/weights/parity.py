@@ -95,7 +95,7 @@ class Verification:
         return bool(every) and not self.uncovered and all(item.passed for item in every)
 
     def lines(self) -> Iterator[str]:
-        """Give the report: per file and group its largest error, and PASS or FAIL."""
+        """Return the report: per file and group its largest error, and PASS or FAIL."""
         for file, comparisons in self.comparisons.items():
             yield f"{file}"
             yield f"  {'group':<14} {'vectors':>7} {'largest error':>14} {'allowed':>9}  result"
@@ -339,7 +339,7 @@ class _Verifier:
         return tokens_from_latent(self._autoencoder.encode(image), self._config.patch_size)
 
     def _matching(self, pattern: str) -> list[tuple[str, ...]]:
-        """Give (whole name, group 1, group 2, ...) of each vector that ``pattern`` matches."""
+        """Return (whole name, group 1, group 2, ...) of each vector that ``pattern`` matches."""
         matches = (re.fullmatch(pattern, name) for name in sorted(self._vectors))
         return [(match[0], *match.groups()) for match in matches if match]
 

@@ -93,7 +93,7 @@ def read_num_heads(path: Path) -> int:
 
 
 def published_name(key: str) -> tuple[str, str]:
-    """Give the file part and the name that ``key`` of our state dict has in the published files.
+    """Return the file part and the name that ``key`` of our state dict has in the published files.
 
     ``denoiser.x`` is ``("transformer", "diffloss.net.x")``: the denoiser is in that file.
     """

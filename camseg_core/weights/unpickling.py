@@ -108,7 +108,7 @@ class _Unpickler(pickle.Unpickler):
     """Python's unpickler with a list of what may be called."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give the real thing, a stand-in for a plain value, or an inert class.
+        """Return the real thing, a stand-in for a plain value, or an inert class.
 
         Functions and Python classes are given as fresh copies: a pickle may set attributes on
         whatever it was given.
@@ -126,7 +126,8 @@ class _Unpickler(pickle.Unpickler):
         return _InertType(name, (_Inert,), {"__module__": module, "__qualname__": name})
 
     def persistent_load(self, saved_id: Any) -> Any:
-        """Give a storage, as torch.load does; its old format also knows source code, which is not.
+        """Return a storage, as torch.load does; its old format also knows source code, which is
+        not.
 
         torch.load sets its own function on the instance, where this method finds it.
         """

@@ -15,7 +15,7 @@ from camseg_core.weights.loading import LoadedModel, build_model, new_model
 
 
 def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedModel:
-    """Give the same model with another temperature of its palette confidence.
+    """Return the same model with another temperature of its palette confidence.
 
     Raises:
         CamsegError: the temperature is not above 0.
@@ -24,7 +24,7 @@ def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedM
 
 
 def config_with_input_size(config: ModelConfig, height: int, width: int) -> ModelConfig:
-    """Give a configuration for images of another size, in pixels.
+    """Return a configuration for images of another size, in pixels.
 
     Raises:
         CamsegError: a side is no multiple of the stride.
@@ -44,7 +44,7 @@ def config_with_input_size(config: ModelConfig, height: int, width: int) -> Mode
 
 
 def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel:
-    """Give a model for images of another size: its position embeddings are interpolated.
+    """Return a model for images of another size: its position embeddings are interpolated.
 
     Raises:
         CamsegError: a side is no multiple of the stride.
@@ -61,7 +61,7 @@ def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel
 
 
 def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
-    """Give a model of other classes, to train on: the last layer of its mask decoder is new.
+    """Return a model of other classes, to train on: the last layer of its mask decoder is new.
 
     All else is kept, also the latent space, which was trained on the colours of the old classes.
 
@@ -78,7 +78,7 @@ def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> L
 
 
 def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> LoadedModel:
-    """Give a model whose mask decoder reads image features, or does not.
+    """Return a model whose mask decoder reads image features, or does not.
 
     Where that is a change the decoder is a new, untrained one.
 
@@ -92,7 +92,7 @@ def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> Loade
 
 
 def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
-    """Give a configuration whose mask decoder reads image features, or does not.
+    """Return a configuration whose mask decoder reads image features, or does not.
 
     Raises:
         CamsegError: there is no mask decoder, or no image encoder to read features of.

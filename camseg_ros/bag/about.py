@@ -41,7 +41,7 @@ class AboutDrive:
         return " ".join(part for part in parts if part)
 
     def to_json(self) -> str:
-        """Give JSON, which `from_json` reads."""
+        """Return JSON, which `from_json` reads."""
         content: dict[str, Any] = asdict(self)
         content["label_set"] = self.label_set.to_dict() if self.label_set else None
         return json.dumps(content)

@@ -201,7 +201,7 @@ def _below(base: str, leaf: str) -> str:
 
 
 def _base(image_topic: str) -> str:
-    """Give what the camera's topics have in common."""
+    """Return what the camera's topics have in common."""
     path = image_topic.removesuffix("/compressed")
     return path.rpartition("/")[0] or path
 

@@ -45,7 +45,7 @@ class BagMessage:
     wire: Wire
 
     def decode(self) -> Any:
-        """Give the message as ROS 2's Python has it.
+        """Return the message as ROS 2's Python has it.
 
         Raises:
             UnreadableMessageError: the bytes are no such message.
@@ -85,7 +85,7 @@ class BagLoss:
         )
 
     def frames(self, topics: Collection[str]) -> int | None:
-        """Give how many messages of some topics are lost; None where that is not known."""
+        """Return how many messages of some topics are lost; None where that is not known."""
         if self.messages is None:
             return None
         return sum(self.messages.get(topic, 0) for topic in topics)
@@ -111,7 +111,7 @@ class BagFile(Protocol):
     end_ns: int | None
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics, by name, one at a time."""
+        """Return the messages of some topics, by name, one at a time."""
 
     def close(self) -> None:
         """Let go of the files."""

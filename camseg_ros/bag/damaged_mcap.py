@@ -34,7 +34,7 @@ RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 
 
 def has_full_index(path: Path) -> bool:
-    """Tell whether a file's index names every channel, its type, and each chunk's messages.
+    """Return whether a file's index names every channel, its type, and each chunk's messages.
 
     All of it is optional in the format, and a reader by index finds fewer messages without.
 
@@ -80,7 +80,7 @@ class DamagedMcap:
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics in the file's order."""
+        """Return the messages of some topics in the file's order."""
         return (message for message in self._everything() if message.topic in topics)
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class DamagedMcap:
                     yield BagMessage(topic, message_type, record.log_time, content, wire)
 
     def _records(self) -> Iterator[McapRecord]:
-        """Give the whole records, those in chunks too."""
+        """Return the whole records, those in chunks too."""
         with self._path.open("rb") as file:
             reader = StreamReader(file, emit_chunks=True, record_size_limit=LARGEST_RECORD_BYTES)
             whole = 0  # where what is not read yet begins
@@ -123,7 +123,7 @@ class DamagedMcap:
 
 
 def _records_in(chunk: bytes) -> Iterator[McapRecord]:
-    """Give the whole records of a chunk's content, which may be cut off."""
+    """Return the whole records of a chunk's content, which may be cut off."""
     reader = StreamReader(
         io.BytesIO(chunk), skip_magic=True, emit_chunks=True, record_size_limit=len(chunk)
     )
@@ -146,7 +146,7 @@ def _cut_off_record(file: IO[bytes]) -> bytes:
 
 
 def _torn_chunk(rest: bytes) -> bytes:
-    """Give what can be read of the content of a chunk that the file was cut off in."""
+    """Return what can be read of the content of a chunk that the file was cut off in."""
     if not rest:
         return b""
     _, length = RECORD_START.unpack_from(rest)

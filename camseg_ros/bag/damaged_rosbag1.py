@@ -45,7 +45,7 @@ class DamagedRosbag1:
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics in the file's order."""
+        """Return the messages of some topics in the file's order."""
         return (message for message in self._everything() if message.topic in topics)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class DamagedRosbag1:
                 yield message
 
     def _take(self, header: Header, content: bytes) -> BagMessage | None:
-        """Give the message of a record, if it is one; keep its connection, if it is that."""
+        """Return the message of a record, if it is one; keep its connection, if it is that."""
         kind = header.get_uint8("op")
         if kind == RecordType.CONNECTION:
             self._connect(header, content)
@@ -78,7 +78,7 @@ class DamagedRosbag1:
         self._connections[header.get_uint32("conn")] = (topic, message_type)
 
     def _records(self) -> Iterator[tuple[Header, bytes]]:
-        """Give the whole records, those in chunks too, up to what is not readable."""
+        """Return the whole records, those in chunks too, up to what is not readable."""
         with self._path.open("rb") as file, suppress(Exception):  # the library raises many types
             if file.read(len(MAGIC)) != MAGIC:
                 return
@@ -105,7 +105,7 @@ def _chunk(header: Header, content: bytes) -> bytes:
 
 
 def _records_in(chunk: bytes) -> Iterator[tuple[Header, bytes]]:
-    """Give the whole records of a chunk's content."""
+    """Return the whole records of a chunk's content."""
     source: BinaryIO = io.BytesIO(chunk)
     with suppress(Exception):  # at the end, or where it is damaged
         while source.tell() < len(chunk):

@@ -40,7 +40,7 @@ class DamagedSqlite:
         self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics, in the order in which they were written."""
+        """Return the messages of some topics, in the order in which they were written."""
         return (message for message in self._everything() if message.topic in topics)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ class DamagedSqlite:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Tell whether a SQLite file is shorter than its header says.
+    """Return whether a SQLite file is shorter than its header says.
 
     Raises:
         OSError: it cannot be read.

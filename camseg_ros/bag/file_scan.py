@@ -39,5 +39,5 @@ class FileScan:
         return cls(counts, start_ns, end_ns)
 
     def topics(self, types: Iterable[tuple[str, str]]) -> dict[str, BagTopic]:
-        """Give the topics by name, of pairs of name and message type; some without messages."""
+        """Return the topics by name, of pairs of name and message type; some without messages."""
         return {name: BagTopic(name, kind, self.counts.get(name, 0)) for name, kind in types}

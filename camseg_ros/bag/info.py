@@ -15,7 +15,7 @@ from camseg_ros.bag.serialization import UnreadableMessageError
 
 
 def describe_bag(bag: Bag) -> dict[str, Any]:
-    """Give plain data about a bag: times, topics, cameras with the form of their first image."""
+    """Return plain data about a bag: times, topics, cameras with the form of their first image."""
     cameras: list[CameraTopics] = []
     with suppress(CamsegError):  # a bag without cameras is a bag
         cameras = find_cameras(bag.topics)

@@ -63,7 +63,7 @@ def _file_names(metadata: Any) -> tuple[str, ...]:
 
 
 def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]:
-    """Give counts and types by topic, if the numbers add up: else it was cut off or edited."""
+    """Return counts and types by topic, if the numbers add up: else it was cut off or edited."""
     counts: Counter[str] = Counter()
     types: dict[str, str] = {}
     try:

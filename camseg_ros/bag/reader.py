@@ -45,7 +45,7 @@ class Bag:
         self._losses_within: dict[int, BagLoss] = {}  # by number of the file
 
     def __enter__(self) -> Bag:
-        """Give the bag."""
+        """Return the bag."""
         return self
 
     def __exit__(
@@ -85,7 +85,7 @@ class Bag:
         return _end_ns(self._files)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics, one at a time, by log time.
+        """Return the messages of some topics, one at a time, by log time.
 
         Files are read one after another, those that overlap in time together; of a file that is
         not whole or has no index, messages come in its own order. Where damage is met, the rest of
@@ -218,7 +218,9 @@ def _loss(
 
 
 def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
-    """Give the numbers of the files by time, together where they overlap; none without messages."""
+    """Return the numbers of the files by time, together where they overlap; none without
+    messages.
+    """
     times = [
         (file.start_ns, file.end_ns, number)
         for number, file in enumerate(files)
@@ -250,7 +252,7 @@ def _split_order(path: Path) -> list[int | str]:
 
 
 def _series(path: Path) -> str:
-    """Give what the files of a split bag have in common: their names without their numbers."""
+    """Return what the files of a split bag have in common: their names without their numbers."""
     return re.sub(r"_\d+(?=\.)", "", path.name)
 
 

@@ -74,7 +74,7 @@ def decompressed(raw: bytes | memoryview) -> bytes | memoryview:
 
 
 def encode(message: Any) -> bytes:
-    """Give a message's bytes as ROS 2 sends them (CDR, little-endian)."""
+    """Return a message's bytes as ROS 2 sends them (CDR, little-endian)."""
     store = STORES["cdr"]
     message_type = type_name(type(message))
     return bytes(store.serialize_cdr(_store_message(message), message_type))
@@ -88,7 +88,7 @@ def type_name(message_class: type) -> str:
 
 @lru_cache(maxsize=64)
 def find_message_class(message_type: str) -> type:
-    """Give the class of a type's name.
+    """Return the class of a type's name.
 
     Raises:
         UnreadableMessageError: it is not installed here.

@@ -20,7 +20,9 @@ class UnusableJournalError(ValueError):
 
 
 def find_journals(path: Path) -> list[Path]:
-    """Give the journals beside a SQLite file that hold something; of a link, beside its target."""
+    """Return the journals beside a SQLite file that hold something; of a link, beside its
+    target.
+    """
     path = path.resolve()
     beside = (path.with_name(path.name + suffix) for suffix in SUFFIXES)
     return [journal for journal in beside if journal.is_file() and journal.stat().st_size]

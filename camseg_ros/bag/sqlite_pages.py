@@ -112,7 +112,7 @@ class SqlitePages:
     def _whole_row(
         self, place: int, types: tuple[type[int] | type[bytes] | None, ...]
     ) -> int | None:
-        """Give the number of the row in a cell; None if it has other columns or is not whole."""
+        """Return the number of the row in a cell; None if it has other columns or is not whole."""
         try:
             number, payload_bytes, start = self._cell(place)
             columns = self._columns(self._payload(payload_bytes, start, head_only=True))
@@ -124,7 +124,7 @@ class SqlitePages:
         return number
 
     def _cells(self, page: int) -> Iterator[int]:
-        """Give the places of a leaf page's cells; none on another page."""
+        """Return the places of a leaf page's cells; none on another page."""
         start = (page - 1) * self._layout.page_bytes
         header = start + (FILE_HEADER_BYTES if page == 1 else 0)
         if self._content[header] != TABLE_LEAF:
@@ -136,7 +136,7 @@ class SqlitePages:
                 yield start + offset
 
     def _cell(self, place: int) -> tuple[int, int, int]:
-        """Give a cell's row number, bytes of payload, and where its payload begins."""
+        """Return a cell's row number, bytes of payload, and where its payload begins."""
         payload_bytes, place = _varint(self._content, place)
         number, place = _varint(self._content, place)
         return number, payload_bytes, place
@@ -166,7 +166,7 @@ class SqlitePages:
         return b"".join(parts)
 
     def _columns(self, payload: bytes) -> list[int]:
-        """Give the kinds of a row's columns."""
+        """Return the kinds of a row's columns."""
         end, position = _varint(payload, 0)
         kinds = []
         while position < end:

@@ -33,7 +33,7 @@ BLOCK_BYTES = 1 << 20
 
 
 def is_storage(path: Path) -> bool:
-    """Tell whether a file's name is that of a rosbag2 file, compressed as a whole or not."""
+    """Return whether a file's name is that of a rosbag2 file, compressed as a whole or not."""
     suffix = Path(path.stem).suffix if path.suffix == ZSTD else path.suffix
     return suffix in (MCAP, SQLITE)
 
@@ -87,7 +87,7 @@ class WholeFile:
         return [c for c in found if getattr(c.ext, "serialization_format", "cdr") == "cdr"]
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics by log time."""
+        """Return the messages of some topics by log time."""
         connections = [c for c in self._connections if c.topic in topics]
         if not connections:  # to the library, no connection is all of them
             return
@@ -109,7 +109,7 @@ class FileInFolder:
         self.topics, self.start_ns, self.end_ns = file.topics, file.start_ns, file.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Give the messages of some topics."""
+        """Return the messages of some topics."""
         return self._file.messages(topics)
 
     def close(self) -> None:

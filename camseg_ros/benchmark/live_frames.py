@@ -52,7 +52,7 @@ class CameraReplay:
     values: dict[str, str] = field(default_factory=dict)
 
     def latencies_ms(self) -> NDArray[np.float64]:
-        """Give all latencies in milliseconds."""
+        """Return all latencies in milliseconds."""
         latencies_ns = [item.latency_ns for item in self.received.values() if item.latency_ns]
         return np.array(latencies_ns, np.float64) / 1e6
 
@@ -108,7 +108,7 @@ class ReplayResult:
 
 
 def latency_percentile_ms(latencies_ms: NDArray[np.float64], percent: float) -> float:
-    """Give a percentile, not-a-number without masks."""
+    """Return a percentile, not-a-number without masks."""
     return float(np.percentile(latencies_ms, percent)) if latencies_ms.size else float("nan")
 
 
@@ -163,7 +163,7 @@ def replay_live(
 
 
 def image_topic(camera: str) -> str:
-    """Give the topic on which a camera is played."""
+    """Return the topic on which a camera is played."""
     return f"{camera}/image_raw"
 
 

@@ -40,7 +40,7 @@ def add_commands(commands: Any) -> None:
 def _add_make(actions: Any) -> None:
     make = actions.add_parser(
         "make",
-        help="make bags of a data set, a video, a folder of images or a drawn drive",
+        help="make bags of a data set, a video, a folder of images or a synthetic drive",
         description="One bag per sequence, with images, calibration where the data has it, and "
         "truth beside the images; --max-images takes the first ones of each. See docs/bags.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -50,7 +50,7 @@ def _add_make(actions: Any) -> None:
     data = make.add_argument_group("from what")
     others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC} (drawn), or a data set: "
     add_dataset_options(data, others=others, default=FILES)
-    drawn = make.add_argument_group(f"the drawn drive (--dataset {SYNTHETIC})")
+    drawn = make.add_argument_group(f"the synthetic drive (--dataset {SYNTHETIC})")
     drawn.add_argument("--frames", type=int, default=60, help="0.1 s apart")
     drawn.add_argument("--seed", type=int, default=9000, help="9000 and above are held out")
     drawn.add_argument("--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")

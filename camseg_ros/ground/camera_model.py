@@ -246,7 +246,7 @@ class CameraModel:
 
 
 def _distortion(info: Any) -> tuple[float, ...]:
-    """Give the coefficients of a CameraInfo's D, none where they are all zero."""
+    """Return the coefficients of a CameraInfo's D, none where they are all zero."""
     coefficients = tuple(map(float, info.d))
     lengths = PINHOLE_DISTORTIONS.get(info.distortion_model, ())
     if not any(coefficients) and (lengths or info.distortion_model in ("", "none")):

@@ -67,7 +67,7 @@ class GroundView:
         return occupancy_grid_message(grid, self._geometry, self._frame_id, info.header.stamp)
 
     def _project(self, info: CameraInfo) -> GroundProjection:
-        """Give the projection, made anew only when the calibration is another one."""
+        """Return the projection, made anew only when the calibration is another one."""
         camera = CameraModel.from_camera_info(info, rectified=self._rectified)
         if self._mounting is None:
             self._mounting = self._find_mounting(info.header.frame_id)
@@ -77,7 +77,7 @@ class GroundView:
 
 
 def fixed_mounting(numbers: Sequence[float]) -> FindMounting:
-    """Give a mounting that parameters state: x, y, z in metres, roll, pitch, yaw in radians.
+    """Return a mounting that parameters state: x, y, z in metres, roll, pitch, yaw in radians.
 
     Raises:
         CamsegError: not six numbers, or they break a rule of a mounting.
@@ -112,7 +112,7 @@ class TransformedMountings:
         self._listener: Any = None
 
     def __call__(self, frame_id: str) -> Mounting:
-        """Give the mounting of the camera whose frame is ``frame_id``.
+        """Return the mounting of the camera whose frame is ``frame_id``.
 
         Raises:
             CamsegError: tf has none (yet), or tf2_ros is not installed.

@@ -157,7 +157,7 @@ class FrameQueue:
             return self._accepting and self._taken_generation == self._generation
 
     def counts(self) -> dict[str, FrameCounts]:
-        """Give the counts of each camera, consistent with each other."""
+        """Return the counts of each camera, consistent with each other."""
         with self._condition:
             return {
                 name: FrameCounts(
@@ -170,7 +170,7 @@ class FrameQueue:
             }
 
     def total(self) -> FrameCounts:
-        """Give the counts of all cameras together."""
+        """Return the counts of all cameras together."""
         return sum(self.counts().values(), FrameCounts())
 
     def _drop(self) -> None:

@@ -51,7 +51,7 @@ class _Model:
 
 
 def step_ladder(least: int, most: int) -> tuple[int, ...]:
-    """Give the numbers of steps that may be chosen: both ends, and 1, 2, 3, 4, 6, 8, 12, 16, ...
+    """Return the numbers of steps that may be chosen: both ends, and 1, 2, 3, 4, 6, 8, 12, 16, ...
 
     Neighbours differ by a third or more, so that a change is one that matters, and few of them need
     warming up.
@@ -102,7 +102,7 @@ class StepController:
             window.append(times)
 
     def choose(self, batch_size: int) -> int:
-        """Give the steps of the next batch, which has ``batch_size`` frames.
+        """Return the steps of the next batch, which has ``batch_size`` frames.
 
         Without any measurement the fewest steps are taken.
         """
@@ -137,7 +137,7 @@ class StepController:
         return self._steps if self._steps is not None else self._ladder[0]
 
     def _models(self) -> list[_Model]:
-        """Give the model of each batch size seen lately; of the nearest measured where new."""
+        """Return the model of each batch size seen lately; of the nearest measured where new."""
         if not self._measured:
             return []
         return [self._model_for(size) for size in set(self._recent_sizes)]
@@ -151,7 +151,7 @@ class StepController:
         return _Model(scale * float(fixed_ns), scale * float(step_ns))
 
     def _most_within(self, models: list[_Model], limit_ns: float) -> int:
-        """Give the most steps predicted to need at most ``limit_ns``; the fewest if none do."""
+        """Return the most steps predicted to need at most ``limit_ns``; the fewest if none do."""
         if not models:
             return self._ladder[0]
         within = [steps for steps in self._ladder if _slowest_ns(models, steps) <= limit_ns]

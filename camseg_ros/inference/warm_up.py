@@ -39,7 +39,7 @@ class InferenceLimit:
     pixels: int = 1
 
     def for_batch_ns(self, options: SamplingOptions, pixels: int) -> int:
-        """Give the limit of a batch whose largest image has so many pixels.
+        """Return the limit of a batch whose largest image has so many pixels.
 
         More work than the warm-up had, by other parameters or larger images, may take longer in
         proportion; less of it has the warm-up's limit.

@@ -43,7 +43,7 @@ class FrameHandler(Protocol):
     """What the worker asks and tells."""
 
     def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
-        """Give how to sample the next batch; its largest image has so many pixels."""
+        """Return how to sample the next batch; its largest image has so many pixels."""
 
     def publish(self, frame: QueuedFrame, image: UInt8, segmentation: Segmentation) -> Outcome:
         """Publish what was found in a frame, RGB uint8 [H, W, 3]; tell what became of it."""
@@ -210,6 +210,6 @@ class InferenceWorker:
 
 
 def _rgb(message: Image | CompressedImage) -> UInt8:
-    """Give a message's image, uint8 [H, W, 3]; BadFrameError where it is none."""
+    """Return a message's image, uint8 [H, W, 3]; BadFrameError where it is none."""
     is_compressed = isinstance(message, CompressedImage)
     return rgb_from_compressed(message) if is_compressed else rgb_from_image(message)

@@ -15,7 +15,7 @@ from camseg_core.labels import UNLABELED, LabelSet
 
 
 def labels_json(label_set: LabelSet, weights_sha256: str) -> str:
-    """Give ids, names, palette (RGB 0..255), label-set name and weights hash as JSON."""
+    """Return ids, names, palette (RGB 0..255), label-set name and weights hash as JSON."""
     content = {
         "label_set": label_set.name,
         "weights_sha256": weights_sha256,
@@ -36,7 +36,7 @@ def class_table(label_set: LabelSet) -> list[tuple[int, str]]:
 
 
 def label_info_type() -> Any | None:
-    """Give the type vision_msgs/LabelInfo, None where it is not installed."""
+    """Return the type vision_msgs/LabelInfo, None where it is not installed."""
     try:
         from vision_msgs.msg import LabelInfo
     except ImportError:

@@ -54,7 +54,7 @@ class OutputSettings:
 def least_confidence_table(
     label_set: LabelSet, overall: float, by_class: Mapping[str, float]
 ) -> UInt8:
-    """Give the least confidence of each class id, uint8 [256], from shares 0..1.
+    """Return the least confidence of each class id, uint8 [256], from shares 0..1.
 
     Raises:
         CamsegError: a class is unknown, or a share lies outside of 0..1.
@@ -253,7 +253,7 @@ def unlabeled_messages(height: int, width: int, header: Header) -> dict[str, Any
 
 
 def scaled_camera_info(info: CameraInfo, height: int, width: int, header: Header) -> CameraInfo:
-    """Give the camera's calibration for an image of another size.
+    """Return the camera's calibration for an image of another size.
 
     ``info`` may describe a part (roi) or a coarser reading (binning) of the sensor: what it says of
     the image itself counts, and the result describes the whole of the new image.

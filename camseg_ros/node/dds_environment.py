@@ -18,7 +18,7 @@ PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILE
 
 
 def use_large_images() -> None:
-    """Give Fast DDS shared memory for images, in this process and its children.
+    """Return Fast DDS shared memory for images, in this process and its children.
 
     Its default segment of 512 KB is smaller than one mask. A profiles file that the environment
     names is left alone; another DDS does not look at these variables.
@@ -54,7 +54,7 @@ def use_free_domain() -> int:
 
 
 def _is_free(domain: int) -> bool:
-    """Tell whether the port of the first participant of ``domain`` is free (RTPS 9.6.2.3)."""
+    """Return whether the port of the first participant of ``domain`` is free (RTPS 9.6.2.3)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.bind(("", 7410 + 250 * domain))

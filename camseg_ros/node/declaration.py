@@ -62,11 +62,11 @@ class NodeParameters:
         self._protect_information(True)
 
     def spec(self, name: str) -> ParameterSpec | None:
-        """Give what is known of a parameter; None of rclpy's own, such as use_sim_time."""
+        """Return what is known of a parameter; None of rclpy's own, such as use_sim_time."""
         return self._specs.get(name)
 
     def values(self) -> dict[str, Any]:
-        """Give all values by name."""
+        """Return all values by name."""
         return {name: self._value(name) for name in self._specs}
 
     def _protect_information(self, read_only: bool) -> None:

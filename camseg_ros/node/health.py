@@ -103,19 +103,21 @@ class CameraWatch:
             self._latencies_ns.append(latency_ns)
 
     def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
-        """Tell whether a mask breaks a limit whose breach is an error: nobody should act on it."""
+        """Return whether a mask breaks a limit whose breach is an error: nobody should act on
+        it.
+        """
         limits = self.limits
         return (0 < limits.input_age_error_ns < abs(age_ns)) or (
             0 < limits.latency_error_ns < latency_ns
         )
 
     def is_silent(self, now_ns: int) -> bool:
-        """Tell whether no frame has come in for so long that it is an error."""
+        """Return whether no frame has come in for so long that it is an error."""
         with self._lock:
             return 0 < self.limits.no_input_error_ns < now_ns - self._last_input_ns
 
     def check(self, now_ns: int) -> Condition:
-        """Give the camera's condition now."""
+        """Return the camera's condition now."""
         limits = self.limits
         with self._lock:
             silent_ns = now_ns - self._last_input_ns
@@ -185,7 +187,7 @@ class DurationWindow:
             self._durations_ns.clear()
 
     def percentiles_ms(self) -> tuple[float, ...] | None:
-        """Give `PERCENTILES` in milliseconds, None while there is no frame."""
+        """Return `PERCENTILES` in milliseconds, None while there is no frame."""
         with self._lock:
             durations_ns = list(self._durations_ns)
         if not durations_ns:
@@ -209,7 +211,7 @@ class RateMeter:
             self._forget(now_ns)
 
     def rate_hz(self, now_ns: int) -> float:
-        """Give the frames per second that were counted lately; 0 before the second frame."""
+        """Return the frames per second that were counted lately; 0 before the second frame."""
         with self._lock:
             self._forget(now_ns)
             if len(self._times_ns) < 2:
@@ -231,7 +233,7 @@ class RateMeter:
 
 
 def count_values(counts: FrameCounts) -> dict[str, str]:
-    """Give counts as diagnostics name them."""
+    """Return counts as diagnostics name them."""
     return {
         "frames_in": str(counts.received),
         "frames_out": str(counts.out),
@@ -243,7 +245,7 @@ def count_values(counts: FrameCounts) -> dict[str, str]:
 
 
 def duration_values(windows: Mapping[str, DurationWindow]) -> dict[str, str]:
-    """Give percentiles as diagnostics name them, ``NAME_p50_ms``; empty text without frames."""
+    """Return percentiles as diagnostics name them, ``NAME_p50_ms``; empty text without frames."""
     values = {}
     for name, window in windows.items():
         found = window.percentiles_ms()

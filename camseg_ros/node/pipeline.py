@@ -134,7 +134,9 @@ class SegmentationPipeline:
     def look_at_the_ground(
         self, geometry: GridGeometry, frame_id: str, from_tf: FindMounting
     ) -> None:
-        """Give each camera what its drivable grid needs; ``from_tf`` where no mounting is given."""
+        """Return each camera what its drivable grid needs; ``from_tf`` where no mounting is
+        given.
+        """
         for port in self.ports.values():
             mounting = port.settings.mounting
             find_mounting = fixed_mounting(mounting) if mounting else from_tf
@@ -216,7 +218,7 @@ class SegmentationPipeline:
     # ---- the worker's questions ----------------------------------------------------------------
 
     def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
-        """Give how to sample the next batch: its steps by the budget, where there is one."""
+        """Return how to sample the next batch: its steps by the budget, where there is one."""
         options, self._asked = self._live.sampling, self._controller
         if self._asked is not None:
             options = replace(options, steps=self._asked.choose(batch_size))
@@ -265,7 +267,7 @@ class SegmentationPipeline:
         return "out"
 
     def _is_behind_the_safe_state(self, port: CameraPort, frame: QueuedFrame) -> bool:
-        """Tell whether a planner was, or is about to be, told of a newer time to trust nothing.
+        """Return whether a planner was, or is about to be, told of a newer time to trust nothing.
 
         Stamps count only for a while after a safe mask: they may be by another clock.
         """
@@ -353,7 +355,7 @@ class SegmentationPipeline:
             port.publish_safe_state(self._live.outputs, self._around.stamp(), now_ns)
 
     def condition(self, active: bool) -> Condition:
-        """Give the node's condition: the worst of its own and its cameras'."""
+        """Return the node's condition: the worst of its own and its cameras'."""
         conditions = [
             Condition(port.condition.level, f"{port.name}: {port.condition.text}")
             for port in self.ports.values()
@@ -370,7 +372,7 @@ class SegmentationPipeline:
         return worst(conditions, otherwise="active" if active else "not active")
 
     def values(self) -> dict[str, str]:
-        """Give the node's figures as diagnostics name them."""
+        """Return the node's figures as diagnostics name them."""
         loaded, sampling = self.segmenter.loaded, self._live.sampling
         memory = allocated_bytes(self.segmenter.device)
         now_ns = time.monotonic_ns()
@@ -392,7 +394,7 @@ class SegmentationPipeline:
         }
 
     def camera_entries(self, node_name: str) -> list[StatusEntry]:
-        """Give one diagnostics entry per camera."""
+        """Return one diagnostics entry per camera."""
         counts, now_ns = self.queue.counts(), time.monotonic_ns()
         return [
             StatusEntry(

@@ -209,18 +209,18 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give back the model, the worker and the publishers."""
+        """Return back the model, the worker and the publishers."""
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back and let the process end."""
+        """Return everything back and let the process end."""
         self.close()
         self.stop_requested.set()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back; the node can be configured again."""
+        """Return everything back; the node can be configured again."""
         self._release()
         return TransitionCallbackReturn.SUCCESS
 

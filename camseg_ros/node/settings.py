@@ -70,7 +70,7 @@ class LiveSettings:
 
 
 def camera_names(values: Values) -> tuple[str, ...]:
-    """Give the cameras' names.
+    """Return the cameras' names.
 
     Raises:
         CamsegError: there is none, or one is no name or stands twice.

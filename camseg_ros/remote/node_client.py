@@ -32,7 +32,7 @@ POLL_PERIOD_S = 0.02
 
 @contextmanager
 def ros_context() -> Iterator[Context]:
-    """Give a context of its own, without rclpy's signal handlers."""
+    """Return a context of its own, without rclpy's signal handlers."""
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:

@@ -100,7 +100,7 @@ class BagFrames:
         self._bag, self._cameras = bag, cameras
 
     def __iter__(self) -> Iterator[BagFrame]:
-        """Give the frames in the order of the bag, each stamp of a camera once."""
+        """Return the frames in the order of the bag, each stamp of a camera once."""
         by_topic = {camera.image: camera for camera in self._cameras}
         with ExitStack() as stack:
             stores = {

@@ -66,7 +66,7 @@ class TruthStore:
         self._file.write(packed)
 
     def get(self, stamp: int) -> UInt8 | None:
-        """Give the class ids of a stamp; None without."""
+        """Return the class ids of a stamp; None without."""
         if stamp not in self._places:
             return None
         place, size, shape = self._places[stamp]
@@ -82,7 +82,7 @@ class TruthStore:
         return stamp in self._places
 
     def __iter__(self) -> Iterator[int]:
-        """Give the stamps in the order of the bag."""
+        """Return the stamps in the order of the bag."""
         return iter(self._places)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ GRAY, RGB = 0, 2
 
 
 def read_truth(message: BagMessage) -> tuple[int, UInt8]:
-    """Give stamp in nanoseconds and class ids uint8 [H, W] of a bag's truth message.
+    """Return stamp in nanoseconds and class ids uint8 [H, W] of a bag's truth message.
 
     Raises:
         UnreadableMessageError: no message of its type.
@@ -122,7 +122,7 @@ def read_truth(message: BagMessage) -> tuple[int, UInt8]:
 
 
 def class_ids_of(image: Image) -> UInt8:
-    """Give the class ids uint8 [H, W] of a truth image.
+    """Return the class ids uint8 [H, W] of a truth image.
 
     Raises:
         BadFrameError: no class ids.
@@ -134,7 +134,7 @@ def class_ids_of(image: Image) -> UInt8:
 
 
 def class_ids_of_compressed(image: CompressedImage) -> UInt8:
-    """Give the class ids uint8 [H, W] of compressed truth, gray or with three equal channels.
+    """Return the class ids uint8 [H, W] of compressed truth, gray or with three equal channels.
 
     Raises:
         BadFrameError: another format, which may have changed ids; or a picture in colour.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The script that scores weights, on a few drawn frames."""
+"""The script that scores weights, on a few synthetic frames."""
 
 from __future__ import annotations
 

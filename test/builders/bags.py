@@ -130,7 +130,7 @@ def write_split_bag(path: Path, parts: int = 2, frames: int = 3) -> Path:
 
 
 def storage_file(bag: Path) -> Path:
-    """Give a bag's one file with messages."""
+    """Return a bag's one file with messages."""
     (found,) = (path for path in bag.iterdir() if path.suffix != ".yaml")
     return found
 

@@ -46,7 +46,7 @@ def write_ids(path: Path, ids: np.ndarray[Any, Any]) -> Path:
 
 
 def cycle(ids: Iterable[int], size: tuple[int, int] = SIZE) -> np.ndarray[Any, Any]:
-    """Give ids in turn, uint8 [H, W]."""
+    """Return ids in turn, uint8 [H, W]."""
     height, width = size
     return np.resize(np.array([*ids], np.uint8), (height, width))
 

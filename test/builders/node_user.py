@@ -110,7 +110,7 @@ class NodeUser:
             assert self.call("change_state", request).success, name
 
     def status(self, camera: str = "") -> Any:
-        """Give the last status of the node or of a camera, None before the first one."""
+        """Return the last status of the node or of a camera, None before the first one."""
         found = self.statuses.get(camera)
         return found[-1] if found else None
 

@@ -91,7 +91,7 @@ def light_segmenter() -> Segmenter:
 
 @pytest.fixture(scope="session")
 def random_image() -> Callable[..., UInt8]:
-    """Give a smooth random RGB image of any size, the same for the same seed."""
+    """Return a smooth random RGB image of any size, the same for the same seed."""
 
     def make(height: int, width: int, seed: int = 0) -> UInt8:
         coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), np.uint8)

@@ -31,12 +31,12 @@ _FORMAT = LabelFormat(
 
 
 def official_split(sequence: str) -> str:
-    """Give the published split of a sequence such as ``0002``; unknown ones are ``train``."""
+    """Return the published split of a sequence such as ``0002``; unknown ones are ``train``."""
     return "val" if sequence in VAL_SEQUENCES else "train"
 
 
 def _maps(home: Path) -> Path:
-    """Give the folder of the labels: the data set's own place, or the original project's."""
+    """Return the folder of the labels: the data set's own place, or the original project's."""
     nested = home / "kitti-step" / "panoptic_maps"
     return nested if os.path.isdir(nested) else home / "panoptic_maps"
 

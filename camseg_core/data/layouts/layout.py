@@ -68,7 +68,7 @@ class OfficialCount:
     filed_under: str = ""
 
     def covers(self, entry: Entry) -> bool:
-        """Tell whether ``entry`` is one of those that are counted."""
+        """Return whether ``entry`` is one of those that are counted."""
         return self.part in ("", entry.part) and self.filed_under in ("", entry.filed_under)
 
 
@@ -251,7 +251,7 @@ def walk(folders: Iterable[Path]) -> list[Path]:
 
 
 def _is_loop(here: str, path: str) -> bool:
-    """Tell whether ``path`` is a link to the folder ``here`` or to one above it."""
+    """Return whether ``path`` is a link to the folder ``here`` or to one above it."""
     if not os.path.islink(path):
         return False
     target = os.path.realpath(path)

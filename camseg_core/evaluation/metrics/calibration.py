@@ -52,7 +52,7 @@ class Reliability:
     maximum_calibration_error: float
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; undefined values are None."""
+        """Return plain data for JSON; undefined values are None."""
         return {
             "bin_count": list(self.bin_count),
             "bin_accuracy": [finite_or_none(value) for value in self.bin_accuracy],
@@ -84,7 +84,7 @@ class CalibrationScores:
     pixel_count: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; undefined values are None."""
+        """Return plain data for JSON; undefined values are None."""
         return {
             "reliability": self.reliability.to_dict(),
             "class_calibration_error": [
@@ -113,7 +113,7 @@ class TemperatureScores:
     pixel_count: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; undefined values are None."""
+        """Return plain data for JSON; undefined values are None."""
         return {
             "temperature": self.temperature,
             "reliability": self.reliability.to_dict(),

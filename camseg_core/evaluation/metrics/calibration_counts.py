@@ -97,7 +97,7 @@ class CalibrationCounts:
 
     @classmethod
     def zero(cls, num_classes: int) -> CalibrationCounts:
-        """Give the counts of no image, to start a sum from.
+        """Return the counts of no image, to start a sum from.
 
         Raises:
             CamsegError: not 1 to 255 classes.
@@ -123,7 +123,7 @@ class CalibrationCounts:
         return CalibrationCounts(self.num_classes, **arrays)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON, `pack_counts` lists; `from_dict` reads it back exactly."""
+        """Return plain data for JSON, `pack_counts` lists; `from_dict` reads it back exactly."""
         arrays = {name: pack_counts(getattr(self, name)) for name in _shapes(self.num_classes)}
         return {"num_classes": self.num_classes, **arrays}
 
@@ -193,7 +193,7 @@ def measure_calibration(
 
 
 def _shapes(num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Give the shape of each array, in the order of the fields."""
+    """Return the shape of each array, in the order of the fields."""
     top, classes = (CONFIDENCE_BINS,), (num_classes, RELIABILITY_BINS)
     curve = (len(TEMPERATURES), RELIABILITY_BINS)
     return {
@@ -212,7 +212,7 @@ def _shapes(num_classes: int) -> dict[str, tuple[int, ...]]:
 
 
 def _check_probabilities(probabilities: Float, size: tuple[int, ...]) -> Float32:
-    """Give probabilities [C, H, W] as float32 or refuse them."""
+    """Return probabilities [C, H, W] as float32 or refuse them."""
     shape = probabilities.shape
     if not np.issubdtype(probabilities.dtype, np.floating) or shape[1:] != size or len(shape) != 3:
         raise CamsegError(
@@ -244,7 +244,7 @@ def _labeled(
 
 
 def _bins(values: Float32, bin_count: int) -> NDArray[np.intp]:
-    """Give the bin 0..bin_count-1 of each value in 0..1."""
+    """Return the bin 0..bin_count-1 of each value in 0..1."""
     bins = (values * np.float32(bin_count)).astype(np.intp)
     return np.minimum(bins, bin_count - 1, out=bins)
 

@@ -65,7 +65,7 @@ def sum_confusions(confusions: Iterable[Int64], num_classes: int) -> Int64:
 
 
 def confusion_to_json(counts: Int64) -> list[list[int]]:
-    """Give confusion counts as nested lists, row by row."""
+    """Return confusion counts as nested lists, row by row."""
     rows: list[list[int]] = counts.tolist()
     return rows
 
@@ -104,7 +104,7 @@ def check_num_classes(num_classes: int) -> None:
 
 
 def check_class_id_pair(truth: ClassIds, prediction: ClassIds) -> tuple[UInt8, UInt8]:
-    """Give class ids [H, W] of truth and prediction as bytes.
+    """Return class ids [H, W] of truth and prediction as bytes.
 
     Raises:
         CamsegError: sizes differ, not two axes, no integers, or an id that is no byte.

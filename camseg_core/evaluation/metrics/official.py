@@ -44,7 +44,7 @@ class OfficialScores:
     pixel_count: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; undefined scores are None."""
+        """Return plain data for JSON; undefined scores are None."""
         return {
             "protocol": self.protocol,
             "iou": [finite_or_none(value) for value in self.iou],

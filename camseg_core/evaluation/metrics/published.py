@@ -50,7 +50,7 @@ class PublishedScores:
     pixel_count: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "protocol": self.protocol,
             "precision": list(self.precision),

@@ -20,11 +20,11 @@ def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64:
 
 
 def mean_of_defined(values: Float64) -> float:
-    """Give the mean of what is not NaN; NaN if nothing is left."""
+    """Return the mean of what is not NaN; NaN if nothing is left."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
 
 
 def finite_or_none(value: float) -> float | None:
-    """Give ``value`` as JSON can hold it: None for NaN and infinity."""
+    """Return ``value`` as JSON can hold it: None for NaN and infinity."""
     return float(value) if math.isfinite(value) else None

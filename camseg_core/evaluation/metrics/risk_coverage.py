@@ -54,7 +54,7 @@ class RiskCoverage:
     risk_at_coverage: dict[float, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain data for JSON; undefined values are None."""
+        """Return plain data for JSON; undefined values are None."""
         return {
             "threshold": list(self.threshold),
             "coverage": [finite_or_none(value) for value in self.coverage],

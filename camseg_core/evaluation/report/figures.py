@@ -209,7 +209,7 @@ class RunFigures:
 
 
 def figures_to_json(runs: Sequence[RunFigures]) -> bytes:
-    """Give the figures of some runs as JSON: ``{"runs": [...]}``; undefined values are null.
+    """Return the figures of some runs as JSON: ``{"runs": [...]}``; undefined values are null.
 
     Raises:
         CamsegError: the settings in a damaged ``run.json`` hold a number that JSON cannot.

@@ -17,7 +17,7 @@ STYLE_PACKAGE, STYLE = "camseg_core.evaluation", "report.css"
 
 
 def page_environment(package: str, template: str) -> Environment:
-    """Give the environment of a template of a package; what is inserted is escaped.
+    """Return the environment of a template of a package; what is inserted is escaped.
 
     Raises:
         CamsegError: a library of the report is not installed.
@@ -64,5 +64,5 @@ def moment(text: str) -> str:
 
 
 def data_uri(kind: str, content: bytes) -> str:
-    """Give an image's bytes as a URI; ``kind`` is jpeg or png."""
+    """Return an image's bytes as a URI; ``kind`` is jpeg or png."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -79,7 +79,7 @@ XLINK = "{http://www.w3.org/1999/xlink}"
 
 
 def columns_of(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """Give all x, and all y."""
+    """Return all x, and all y."""
     return [point[0] for point in points], [point[1] for point in points]
 
 
@@ -105,7 +105,7 @@ def shown_name(name: str) -> str:
 
 @contextmanager
 def drawn_figure(height_inches: float, name: str | None) -> Iterator[tuple[Figure, list[str]]]:
-    """Give an empty figure and a list; the list has the SVG element once the figure is drawn.
+    """Return an empty figure and a list; the list has the SVG element once the figure is drawn.
 
     Without a name it is a whole file with a background of its own. The user's own matplotlib
     settings do not apply.

@@ -215,7 +215,7 @@ def risk_coverage(part: PartFigures, *, name: str) -> str:
 
 
 def _by_part(run: RunFigures) -> Iterator[tuple[str, list[Row], tuple[str, str, str]]]:
-    """Give each part's rows over all of its conditions, and how it is drawn."""
+    """Return each part's rows over all of its conditions, and how it is drawn."""
     for place, part in enumerate(run.parts):
         rows: dict[int, Row] = {}
         for row in run.rows:
@@ -225,7 +225,7 @@ def _by_part(run: RunFigures) -> Iterator[tuple[str, list[Row], tuple[str, str, 
 
 
 def _ramp() -> mpl.colors.Colormap:
-    """Give the heat map's colours: from nothing to blue; grey where there is no share."""
+    """Return the heat map's colours: from nothing to blue; grey where there is no share."""
     ramp = mpl.colors.LinearSegmentedColormap.from_list(
         "shares", ["#f4f7fa", "#a9cde6", BLUE, "#00304f"]
     )

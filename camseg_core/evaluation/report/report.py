@@ -198,7 +198,7 @@ def _picture(path: Path, kind: str) -> Picture | None:
 
 
 def report_notes(run: RunFigures, missing_pictures: int) -> list[str]:
-    """Give one sentence or two for each thing to know.
+    """Return one sentence or two for each thing to know.
 
     Args:
         run: the figures.

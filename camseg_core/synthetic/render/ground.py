@@ -134,7 +134,7 @@ class Ground:
         return inverse
 
     def _material(self, x: Float32, y: Float32) -> tuple[UInt8, Float32]:
-        """Give material and lateral distance of world places [n]."""
+        """Return material and lateral distance of world places [n]."""
         road = self._road
         row = (np.clip(y, START_M, road.end_y - 1) - np.float32(START_M)) / np.float32(STEP_M)
         row_index = row.astype(np.int32)

@@ -33,7 +33,7 @@ class RoadSurface:
     wear: UInt8
 
     def look_up(self, y: Float32, lateral: Float32) -> tuple[Float32, Float32]:
-        """Give paint (0..1) and brightness (about 1) at places [n]."""
+        """Return paint (0..1) and brightness (about 1) at places [n]."""
         rows, columns = self.paint.shape
         row = np.clip((y - START_M) * np.float32(1 / PAINT_STEP_Y_M), 0, rows - 1)
         limit = np.float32(PAINT_LIMIT_M)
@@ -54,7 +54,7 @@ class _Painter:
         self.wear = np.full((rows, columns), NEUTRAL, np.uint8)
 
     def pixel(self, y: float, lateral: float) -> tuple[int, int]:
-        """Give (column, row) of a place."""
+        """Return (column, row) of a place."""
         return (
             round((lateral + PAINT_LIMIT_M) / PAINT_STEP_M),
             round((y - START_M) / PAINT_STEP_Y_M),
@@ -232,7 +232,7 @@ class LightMap:
         return np.asarray(cv2.GaussianBlur(light, (0, 0), 6), np.uint8)
 
     def look_up(self, plane: UInt8, y: Float32, lateral: Float32) -> Float32:
-        """Give the values, 0..1, at places [n]."""
+        """Return the values, 0..1, at places [n]."""
         rows, columns = plane.shape
         row = np.clip((y - START_M) * np.float32(1 / LIGHT_STEP_M), 0, rows - 1)
         column = np.clip(
@@ -243,7 +243,7 @@ class LightMap:
         return values
 
     def at_objects(self, plane: UInt8, poses: Float64) -> Float32:
-        """Give the values, 0..1, where objects stand [n]."""
+        """Return the values, 0..1, where objects stand [n]."""
         y = np.clip(poses[:, 1], START_M, self._road.end_y - 1)
         row = ((y - START_M) / STEP_M).astype(np.int64)
         lateral = poses[:, 0] - self._road.middle[row]

@@ -85,11 +85,11 @@ class TextureAtlas:
         self.last_level = np.ascontiguousarray(table[:, 2])
 
     def ids(self, name: str) -> tuple[int, ...]:
-        """Give the textures of that name."""
+        """Return the textures of that name."""
         return self._ids[name]
 
     def id(self, name: str) -> int:
-        """Give the first texture of that name."""
+        """Return the first texture of that name."""
         return self._ids[name][0]
 
 
@@ -116,7 +116,7 @@ def _levels(picture: Picture) -> list[tuple[UInt8, UInt8, Bool]]:
 
 
 def _filled(rgb: UInt8, slots: UInt8, cutout: Bool) -> tuple[UInt8, UInt8]:
-    """Give what is cut out the look of the nearest texel, so that it does not tint the edges."""
+    """Return what is cut out the look of the nearest texel, so that it does not tint the edges."""
     _, nearest = cv2.distanceTransformWithLabels(
         (~cutout).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -193,7 +193,7 @@ class Canvas:
     def picture(
         self, texture: NDArray[np.float32] | None = None, cut: bool = True, cover: float = 0.5
     ) -> Picture:
-        """Give the texture, its brightness multiplied by ``texture`` [h, w] (about 1)."""
+        """Return the texture, its brightness multiplied by ``texture`` [h, w] (about 1)."""
         rgb = self.rgb
         if texture is not None:
             rgb = np.clip(rgb * texture[..., None], 0, 255).astype(np.uint8)

@@ -91,7 +91,7 @@ def _head(canvas: Canvas, center: Point, build: _Build, facing: float) -> None:
 
 
 def _limb(root: Point, length: float, angle: float, bend: float) -> list[Point]:
-    """Give root, joint and end of a limb that hangs at ``angle`` and bends back by ``bend``."""
+    """Return root, joint and end of a limb that hangs at ``angle`` and bends back by ``bend``."""
     cosine, sine = cos_sin(angle)
     joint = (root[0] + length / 2 * sine, root[1] - length / 2 * cosine)
     cosine, sine = cos_sin(angle - bend)

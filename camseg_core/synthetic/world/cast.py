@@ -34,7 +34,7 @@ SHOWN = {
 
 
 def make_cast(seed: int, sequence: int) -> frozenset[str]:
-    """Give the kinds of things that this sequence has to show."""
+    """Return the kinds of things that this sequence has to show."""
     block, place = divmod(sequence, BLOCK)
     return frozenset(
         kind

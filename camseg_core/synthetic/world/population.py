@@ -34,7 +34,7 @@ class Population:
     near: dict[int, str]
 
     def pose(self, y: float, lateral: float, turn: float = 0.0) -> Pose:
-        """Give the pose of something that stands beside the road."""
+        """Return the pose of something that stands beside the road."""
         x, heading = self.road.place(y, lateral)
         return Pose(x, y, self.road.height(y, lateral), heading + turn)
 

@@ -67,7 +67,7 @@ class Section:
     right: Side
 
     def side(self, sign: int) -> Side:
-        """Give the right side for 1, the left one for -1."""
+        """Return the right side for 1, the left one for -1."""
         return self.right if sign > 0 else self.left
 
 
@@ -129,7 +129,7 @@ class Road:
         return self.right_edge if sign > 0 else -self.left_edge
 
     def place(self, y: float, lateral: float) -> tuple[float, float]:
-        """Give x of a place and the road's heading there."""
+        """Return x of a place and the road's heading there."""
         row = min(max(int((y - START_M) / STEP_M), 0), len(self.middle) - 2)
         cosine = float(self.cosine[row])
         slope = (float(self.middle[row + 1]) - float(self.middle[row])) / STEP_M
@@ -137,7 +137,7 @@ class Road:
         return float(self.middle[row]) + lateral / cosine, heading
 
     def height(self, y: float, lateral: float) -> float:
-        """Give the height of the ground at a place, metres."""
+        """Return the height of the ground at a place, metres."""
         sign = 1 if lateral > 0 else -1
         if abs(lateral) < self.edge(sign):
             return 0.0
@@ -150,7 +150,7 @@ class Road:
         return 0.0
 
     def near_junction(self, y: float, margin: float) -> bool:
-        """Tell whether y is within ``margin`` of a crossing road or its footways."""
+        """Return whether y is within ``margin`` of a crossing road or its footways."""
         return any(abs(y - junction.y) < junction.reach + margin for junction in self.junctions)
 
 
@@ -295,7 +295,7 @@ def _side(draw: Draw, style: Style) -> Side:
 
 
 def lateral_table(road: Road) -> NDArray[np.uint8]:
-    """Give the material per section and lateral step: uint8 [sections, columns]."""
+    """Return the material per section and lateral step: uint8 [sections, columns]."""
     columns = int(2 * LATERAL_LIMIT_M / LATERAL_STEP_M)
     lateral = (np.arange(columns) + 0.5) * LATERAL_STEP_M - LATERAL_LIMIT_M
     table = np.full((len(road.sections), columns), LANE, np.uint8)

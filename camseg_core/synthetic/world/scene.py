@@ -41,7 +41,7 @@ class Pose(NamedTuple):
 
 
 Motion = Callable[[float], Pose]
-"""Gives the pose at a time in seconds."""
+"""Return the pose at a time in seconds."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class SceneBuilder:
         return len(self._motions) - 1
 
     def next_instance(self) -> int:
-        """Give the next instance number, from 1."""
+        """Return the next instance number, from 1."""
         self._instances += 1
         return self._instances
 
@@ -255,14 +255,14 @@ class Scene:
         self._sprite_material = _materials([sprite.material for sprite in sprites])
 
     def poses(self, time_s: float) -> Float64:
-        """Give x, y, z, cosine and sine of the heading per object: float64 [objects, 5]."""
+        """Return x, y, z, cosine and sine of the heading per object: float64 [objects, 5]."""
         poses = self._rest.copy()
         for index, motion in self._motions:
             poses[index] = _placed(motion(time_s))
         return poses
 
     def surfaces(self, poses: Float64, camera: Camera) -> Surfaces:
-        """Give the faces and sprites of the objects that may be in view."""
+        """Return the faces and sprites of the objects that may be in view."""
         yaw_cos, yaw_sin = camera.yaw_cos_sin
         pitch = camera.pitch_cos_sin
         dx, dy = poses[:, 0] - camera.position_m[0], poses[:, 1] - camera.position_m[1]

@@ -53,7 +53,7 @@ class World:
     _yaw_offset: float
 
     def camera(self, place: int) -> Camera:
-        """Give the camera of the sequence's frame ``place``, from 0."""
+        """Return the camera of the sequence's frame ``place``, from 0."""
         time_s = place * FRAME_INTERVAL_S
         y = _travelled(self.speed_m_s, self.acceleration_m_s2, time_s)
         x, heading = self.road.place(y, self._lateral)

@@ -20,7 +20,7 @@ KITTI_CAMERA = "P2"
 def find_camera_info(
     root: Path, sample: SampleMetadata, height: int, width: int
 ) -> CameraInfo | None:
-    """Give the calibration of a data set's image; None where the data set has no file for it.
+    """Return the calibration of a data set's image; None where the data set has no file for it.
 
     KITTI-STEP: ``training/calib/<sequence>.txt`` of KITTI's tracking data. Cityscapes, and the
     synthetic drive in its layout or in ACDC's: the image's own JSON file below ``camera/``.
@@ -52,7 +52,7 @@ def find_camera_info(
 def pinhole_info(
     focal_px: float, center_x: float, center_y: float, size: tuple[int, int]
 ) -> CameraInfo:
-    """Give the camera_info of a pinhole: principal point counted from the first pixel's centre.
+    """Return the camera_info of a pinhole: principal point counted from the first pixel's centre.
 
     ``size`` is (height, width) in pixels.
     """

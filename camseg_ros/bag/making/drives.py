@@ -67,7 +67,7 @@ class Drive:
 
 
 def dataset_drives(dataset: Dataset) -> list[Drive]:
-    """Give the drives of a data set: one per sequence, part and condition.
+    """Return the drives of a data set: one per sequence, part and condition.
 
     Where sequences are single images, as in much of Cityscapes, one per folder.
     """
@@ -90,7 +90,7 @@ def dataset_drives(dataset: Dataset) -> list[Drive]:
 
 
 def input_drives(path: Path) -> list[Drive]:
-    """Give one drive of a video, or of a picture, or of the pictures in and below a folder.
+    """Return one drive of a video, or of a picture, or of the pictures in and below a folder.
 
     Raises:
         CamsegError: nothing there to read, or a file of times that does not fit.
@@ -106,7 +106,7 @@ def input_drives(path: Path) -> list[Drive]:
 
 
 def synthetic_drives(frames: int, drive: SyntheticDrive) -> list[Drive]:
-    """Give one drive of the first ``frames`` frames of a synthetic one."""
+    """Return one drive of the first ``frames`` frames of a synthetic one."""
     name = f"{SYNTHETIC}_{drive.condition}_{drive.seed}"
     about = AboutDrive(
         CITYSCAPES, dataset=SYNTHETIC, condition=drive.condition, sequence=f"{drive.seed:04d}"
@@ -204,7 +204,7 @@ def _different(names: Iterable[str]) -> list[str]:
 
 
 def shortened(drive: Drive, most: int | None) -> Drive:
-    """Give a drive of at most so many frames, from its first one on."""
+    """Return a drive of at most so many frames, from its first one on."""
     if most is None:
         return drive
 

@@ -122,7 +122,7 @@ def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
 
 
 def _stamped(drive: Drive, rate_hz: float) -> Iterator[tuple[int, DriveFrame]]:
-    """Give each frame its stamp; stamps increase whatever the data says."""
+    """Return each frame its stamp; stamps increase whatever the data says."""
     period_ns = round(1e9 / rate_hz)
     start_ns = 0 if drive.is_absolute else START_NS
     stamp_ns: int | None = None

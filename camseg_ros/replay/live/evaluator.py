@@ -105,7 +105,7 @@ class Evaluator:
                 scores.truth.close()  # it was opened here
 
     def check_truth(self) -> AboutDrive:
-        """Give what was said about the first camera's truth; the labels must be known.
+        """Return what was said about the first camera's truth; the labels must be known.
 
         Raises:
             CamsegError: it is not readable, or any truth is of other classes than the node's.
@@ -225,7 +225,7 @@ def label_set_of(content: dict[str, Any]) -> LabelSet:
 
 
 def output_bag(path: Path, evaluator: Evaluator) -> OutputBag:
-    """Give a bag for what an evaluator hears; its labels must be known."""
+    """Return a bag for what an evaluator hears; its labels must be known."""
     if evaluator.label_set is None:
         raise CamsegError("the node's labels are not known yet")
     return OutputBag(path, evaluator.label_set, evaluator.weights_sha256)

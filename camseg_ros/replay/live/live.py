@@ -230,7 +230,7 @@ def _drive_result(
 
 
 def counts_of(evaluator: Evaluator) -> dict[str, dict[str, Any]]:
-    """Give each camera's counts as plain data."""
+    """Return each camera's counts as plain data."""
     return {name: asdict(scores.counts) for name, scores in evaluator.scores.items()}
 
 

@@ -15,7 +15,7 @@ Parameters = dict[str, bool | int | float | str | list[str]]
 
 
 def bag_parameters(bag: Bag, cameras: Sequence[CameraTopics]) -> Parameters:
-    """Give what the node needs to listen to a bag that is played with ``/clock``.
+    """Return what the node needs to listen to a bag that is played with ``/clock``.
 
     Raises:
         CamsegError: no image of the first camera can be read.

@@ -197,7 +197,9 @@ class BagPlayer:
             clock.join()
 
     def _decode(self, message: BagMessage) -> Any | None:
-        """Give a message as it is to be published: truth always raw; None if it is not readable."""
+        """Return a message as it is to be published: truth always raw; None if it is not
+        readable.
+        """
         try:
             decoded = message.decode()
             if message.topic in self._truth_topics and isinstance(decoded, CompressedImage):
@@ -240,13 +242,13 @@ class _BagTime:
         self._stands_since_ns: int | None = None
 
     def now_ns(self, steady_ns: int) -> int:
-        """Give the bag's time, nanoseconds."""
+        """Return the bag's time, nanoseconds."""
         since_ns = self._stands_since_ns
         steady_ns = steady_ns if since_ns is None else since_ns
         return self._first_ns + int((steady_ns - self._start_ns) * self._rate)
 
     def delay_s(self, log_ns: int, steady_ns: int) -> float:
-        """Give how long it is, in seconds of the steady clock, until a time of the bag."""
+        """Return how long it is, in seconds of the steady clock, until a time of the bag."""
         return (log_ns - self.now_ns(steady_ns)) / self._rate / 1e9
 
     def stand(self, steady_ns: int) -> None:

@@ -141,7 +141,7 @@ def _conclude(out: Path, facts: ReplayFacts, gates: Sequence[Gate]) -> int:
 
 
 def _lines(drives: Sequence[DriveResult], accuracies: Sequence[DatasetAccuracy]) -> Iterator[str]:
-    """Give a table of the scores."""
+    """Return a table of the scores."""
     frames = sum(len(drive.frames) for drive in drives)
     yield f"{len(drives)} bags, {frames} frames"
     if not accuracies:

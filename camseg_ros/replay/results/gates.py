@@ -51,7 +51,7 @@ class Gate:
     most: float | None
 
     def holds(self, value: float | None) -> bool:
-        """Tell whether a value is within the bounds; what was not measured is not."""
+        """Return whether a value is within the bounds; what was not measured is not."""
         if value is None or math.isnan(value):
             return False
         return (self.least is None or value >= self.least) and (

@@ -75,7 +75,7 @@ class LiveResult:
     problems: list[str] = field(default_factory=list)
 
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Give what gates know, by camera."""
+        """Return what gates know, by camera."""
         found: dict[str, dict[str, Any]] = {}
         for name, camera in self.cameras.items():
             accuracy = camera.accuracy

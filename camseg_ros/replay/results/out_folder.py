@@ -69,7 +69,7 @@ def prepare_folder(out: Path) -> None:
 
 
 def _entries(out: Path) -> list[Path]:
-    """Give what a folder holds of an earlier replay."""
+    """Return what a folder holds of an earlier replay."""
     if out.exists() and not out.is_dir():
         raise CamsegError(f"{out} is no folder; give another --out")
     entries = sorted(out.iterdir()) if out.exists() else []

@@ -94,7 +94,9 @@ def write_report(
 
 
 def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
-    """Give one sentence for each thing a reader must know: damage, refusals, repeats, no truth."""
+    """Return one sentence for each thing a reader must know: damage, refusals, repeats, no
+    truth.
+    """
     for drive in drives:
         if drive.loss:
             yield f"{drive.name} is {drive.loss}."
@@ -149,7 +151,7 @@ def _drive_view(out: Path, drive: DriveResult, index: int) -> DriveView:
 
 
 def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[WorstFrame]:
-    """Give the frames with the least mean IoU of all bags, the worst first."""
+    """Return the frames with the least mean IoU of all bags, the worst first."""
     scored = sorted(
         (frame.mean_iou, sample_name(drive.name, frame.camera, frame.stamp_ns), drive.run)
         for drive in drives
@@ -166,7 +168,7 @@ def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Itera
 
 
 def _uri(path: Path) -> str:
-    """Give a picture's file as URI; empty if it is not readable."""
+    """Return a picture's file as URI; empty if it is not readable."""
     try:
         content = path.read_bytes()
     except OSError:

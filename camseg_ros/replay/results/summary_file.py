@@ -70,7 +70,7 @@ def write_summary(
 def offline_figures(
     accuracies: Sequence[DatasetAccuracy],
 ) -> Mapping[str, Mapping[str, float | None]]:
-    """Give what gates know of an offline replay, by data set and part."""
+    """Return what gates know of an offline replay, by data set and part."""
     figures: dict[str, dict[str, float | None]] = {}
     for accuracy in accuracies:
         row = accuracy.whole

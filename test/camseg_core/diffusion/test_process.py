@@ -407,7 +407,7 @@ def reference_loss(
 
 
 def answering(output: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Give a network that answers ``output``, whatever it is asked."""
+    """Return a network that answers ``output``, whatever it is asked."""
     return lambda x, timestep: output
 
 

@@ -14,7 +14,7 @@ from camseg_core.errors import CamsegError
 
 
 def mar_mask_lengths(length: int, rounds: int) -> list[int]:
-    """Give how many tokens stay hidden after each round, as MAR computes it; 0 after the last."""
+    """Return how many tokens stay hidden after each round, as MAR computes it; 0 after the last."""
     remaining, lengths = length, []
     for step in range(rounds - 1):
         share = np.cos(np.pi / 2.0 * (step + 1) / rounds)

@@ -57,7 +57,7 @@ class Recorder:
 
 
 def answer(prediction: Prediction, x: Tensor, x0: Tensor, alpha_bar: float) -> Tensor:
-    """Give what a network predicts that takes x (float64) for a noised x0."""
+    """Return what a network predicts that takes x (float64) for a noised x0."""
     signal, noisy = math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
     epsilon = (x - signal * x0) / noisy
     return epsilon if prediction == "epsilon" else signal * epsilon - noisy * x0
@@ -316,7 +316,7 @@ def test_one_step_is_the_guess_of_x0(name: str) -> None:
 
 
 def exact_share(schedule: Schedule) -> Callable[[int], float]:
-    """Give the variance share with which each ancestral step on Gaussian data is exact."""
+    """Return the variance share with which each ancestral step on Gaussian data is exact."""
     timesteps = schedule.timesteps.tolist()
 
     def share_at(timestep: int) -> float:

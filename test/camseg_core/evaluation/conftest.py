@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A drawn data set for tests of whole evaluations, and simulated runs for tests of the report."""
+"""A synthetic data set for tests of whole evaluations, and simulated runs for tests of the
+report.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def drawn_root(
 
 @pytest.fixture(scope="session")
 def drawn(drawn_root: Path) -> Dataset:
-    """The drawn data set, its images dealt out to three sequences."""
+    """The synthetic data set, its images dealt out to three sequences."""
     dataset = open_dataset(
         "folder", drawn_root, "all", label_set=find_label_set("cityscapes-train-ids")
     )
@@ -80,7 +82,9 @@ def simulate_run() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def simulated_images() -> Callable[..., list[SimulatedImage]]:
-    """Give drawn images, 64 x 48: a sky, a road and rectangles of other classes, some unlabeled."""
+    """Return synthetic images, 64 x 48: a sky, a road and rectangles of other classes, some
+    unlabeled.
+    """
 
     def draw(
         count: int, num_classes: int, conditions: tuple[str, ...] = ("clear",), part: str = ""

@@ -184,7 +184,7 @@ def test_text_stands_out_from_its_ground(browser: Any, page: Path, scheme: str) 
 
 
 def contrast(first: str, second: str) -> float:
-    """Give the contrast ratio of the Web Content Accessibility Guidelines."""
+    """Return the contrast ratio of the Web Content Accessibility Guidelines."""
     lights = []
     for color in (first, second):
         channels = [int(part) / 255 for part in color.strip("rgb()").split(",")]

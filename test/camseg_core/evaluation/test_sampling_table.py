@@ -45,7 +45,7 @@ def results() -> SamplingResults:
 
 
 def tables(page: str) -> list[list[list[str]]]:
-    """Give the cells of each table, its second line left out."""
+    """Return the cells of each table, its second line left out."""
     found: list[list[list[str]]] = [[]]
     for line in page.splitlines():
         if line.startswith("| "):

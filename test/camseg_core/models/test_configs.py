@@ -26,7 +26,7 @@ SECTIONS = ("autoencoder", "transformer", "denoiser", "diffusion", "input")
 def model_of(
     *, rows: int, columns: int, levels: int, patch_size: int, heads: int, head_width: int
 ) -> ModelConfig:
-    """Give a valid configuration of any size."""
+    """Return a valid configuration of any size."""
     stride = 2 ** (levels - 1) * patch_size
     width = heads * head_width
     channels = 4 * patch_size**2

@@ -17,7 +17,7 @@ PALETTE = torch.from_numpy(CITYSCAPES.decoding_palette())
 
 
 def decoded_from(colors: list[tuple[float, float, float]]) -> Tensor:
-    """Give the decoder output [1, 3, 1, W] that stands for colours in 0..1."""
+    """Return the decoder output [1, 3, 1, W] that stands for colours in 0..1."""
     return (torch.tensor(colors).T[None, :, None] - 0.5) / 0.5
 
 

@@ -85,7 +85,7 @@ def batch(size: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def random_mask(size: int, hidden: int, seed: int = 3) -> Tensor:
-    """Give another order per sample: bool [B, L], ``hidden`` places true in each row."""
+    """Return another order per sample: bool [B, L], ``hidden`` places true in each row."""
     generator = torch.Generator().manual_seed(seed)
     rows = [torch.randperm(LENGTH, generator=generator) < hidden for _ in range(size)]
     return torch.stack(rows)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A drawn data set that can be learned in seconds, and settings for it."""
+"""A synthetic data set that can be learned in seconds, and settings for it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def drawn_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def settings(drawn_root: Path, tmp_path: Path) -> Settings:
-    """Give settings of a short run as plain data; changes go by dotted names."""
+    """Return settings of a short run as plain data; changes go by dotted names."""
 
     def make(stage: str = "transformer", **changes: Any) -> dict[str, Any]:
         content: dict[str, Any] = {

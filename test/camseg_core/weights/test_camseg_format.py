@@ -13,7 +13,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.presets import PRESETS
 from camseg_core.system.files import sha256_of_file
 from camseg_core.weights import camseg_format as weights_file
-from camseg_core.weights.camseg_format import read_safetensors_header, shipped_hashes, shipped_path
+from camseg_core.weights.camseg_format import read_safetensors_header, bundled_hashes, bundled_path
 from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
 
 
@@ -29,7 +29,7 @@ def test_the_header_tells_without_reading_the_tensors(tiny_file: Path) -> None:
 @pytest.fixture
 def shipped(tiny_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package folder with weights called ``small``."""
-    monkeypatch.setattr(weights_file, "SHIPPED_FOLDER", tmp_path)
+    monkeypatch.setattr(weights_file, "BUNDLED_FOLDER", tmp_path)
     save_model(tiny_model, tmp_path / "small.safetensors")
     hashes = {"small": sha256_of_file(tmp_path / "small.safetensors")}
     (tmp_path / "sha256.json").write_text(json.dumps(hashes))
@@ -39,7 +39,7 @@ def shipped(tiny_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_shipped_weights_are_loaded_by_name(shipped: Path) -> None:
     loaded = load_model("small")
     assert loaded.source == str(shipped / "small.safetensors")
-    assert loaded.weights_sha256 == shipped_hashes()["small"]
+    assert loaded.weights_sha256 == bundled_hashes()["small"]
 
 
 def test_a_shipped_file_that_changed_is_refused(shipped: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_shipped_file_that_is_missing_is_named(shipped: Path) -> None:
 def test_a_damaged_list_of_shipped_weights_is_one_line(shipped: Path, text: str) -> None:
     (shipped / "sha256.json").write_text(text)
     with pytest.raises(CamsegError, match="sha256.json is damaged .*; install the package again"):
-        shipped_hashes()
+        bundled_hashes()
 
 
 def test_an_unknown_name_lists_what_ships(shipped: Path) -> None:
@@ -70,8 +70,8 @@ def test_an_unknown_name_lists_what_ships(shipped: Path) -> None:
 
 
 def test_what_the_package_ships_is_whole() -> None:
-    for name in shipped_hashes():
-        assert shipped_path(name).stat().st_size <= 40e6
+    for name in bundled_hashes():
+        assert bundled_path(name).stat().st_size <= 40e6
         loaded = load_model(name)
         assert not loaded.is_random
         assert loaded.stated_profiles is not None

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from camseg_core.errors import CamsegError
 from camseg_core.models.presets import PRESETS
-from camseg_core.weights.camseg_format import shipped_hashes, shipped_path
+from camseg_core.weights.camseg_format import bundled_hashes, bundled_path
 from camseg_core.weights.describe import describe_weights, published_keys
 from camseg_core.weights.loading import LoadedModel, save_model
 from camseg_core.weights.unpickling import load_without_code
@@ -105,11 +105,11 @@ def test_a_folder_of_an_unpublished_width_does_not_advise_what_inspect_cannot_do
 
 def test_a_name_of_shipped_weights_is_the_weights_not_the_preset() -> None:
     first, *_ = described("demo").split("\n")
-    assert first.startswith(f"{shipped_path('demo')}: ")
-    assert first.endswith(f"sha256 {shipped_hashes()['demo']}")
+    assert first.startswith(f"{bundled_path('demo')}: ")
+    assert first.endswith(f"sha256 {bundled_hashes()['demo']}")
 
 
-@pytest.mark.parametrize("name", sorted(PRESETS.keys() - shipped_hashes().keys()))
+@pytest.mark.parametrize("name", sorted(PRESETS.keys() - bundled_hashes().keys()))
 def test_a_preset_tells_its_configuration(name: str) -> None:
     lines = described(name).split("\n")
     assert lines[0] == f"{name}: a preset"

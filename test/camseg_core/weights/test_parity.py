@@ -72,7 +72,7 @@ def without(vectors: Vectors, *prefixes: str) -> Vectors:
 
 
 def failed(result: Verification) -> set[str]:
-    """Give the vectors that failed."""
+    """Return the vectors that failed."""
     return {
         item.vector for items in result.comparisons.values() for item in items if not item.passed
     }
@@ -413,7 +413,7 @@ Change = Callable[[CamSeg], None]
 
 @pytest.fixture
 def one_file(vectors: Vectors, folder_with: Folder) -> Path:
-    """Give the folder with one transformer file and without the longest chains."""
+    """Return the folder with one transformer file and without the longest chains."""
     return folder_with(without(vectors, *LONGEST))
 
 

@@ -135,7 +135,7 @@ def model_config(
     denoiser: tuple[int, int] = (16, 1),
     patch_size: int = 1,
 ) -> ModelConfig:
-    """Give a published-like model of any size."""
+    """Return a published-like model of any size."""
     token_channels = latent_channels * patch_size**2
     pixels = side * 2 ** (len(multipliers) - 1) * patch_size
     return ModelConfig(

@@ -39,7 +39,7 @@ def drive(
 
 
 def changes(chosen: list[int]) -> list[int]:
-    """Give the places at which the number of steps changed."""
+    """Return the places at which the number of steps changed."""
     return [index for index in range(1, len(chosen)) if chosen[index] != chosen[index - 1]]
 
 

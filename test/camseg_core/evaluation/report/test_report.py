@@ -72,7 +72,7 @@ class Page(HTMLParser):
             self.tables[-1][1][-1][-1] += data
 
     def rows(self, kind: str) -> list[list[str]]:
-        """Give the body rows of the tables of a class, one after the other."""
+        """Return the body rows of the tables of a class, one after the other."""
         return [
             [cell.strip() for cell in row]
             for classes, rows in self.tables

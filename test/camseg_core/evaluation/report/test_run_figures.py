@@ -408,7 +408,7 @@ def best_temperature(nll: list[int]) -> float:
 
 
 def by_confidence(records: list[Any]) -> list[tuple[int, int]]:
-    """Give pixels and errors per bin, most confident first."""
+    """Return pixels and errors per bin, most confident first."""
     count = packed_sum(records, "confidence_count")
     correct = packed_sum(records, "confidence_correct")
     return [(n, n - c) for n, c in zip(count, correct, strict=True)][::-1]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weights that ship: small, trained, and free of the folders they were made in."""
+"""The bundled weights: small, trained, and free of the folders they were made in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.segmenter import Segmenter
 from camseg_core.synthetic.drive import SyntheticDrive
-from camseg_core.weights.camseg_format import read_safetensors_header, shipped_hashes, shipped_path
+from camseg_core.weights.camseg_format import read_safetensors_header, bundled_hashes, bundled_path
 from camseg_core.weights.loading import LoadedModel, load_model
 
 
@@ -22,16 +22,16 @@ def demo() -> LoadedModel:
 
 
 def test_every_file_is_listed_and_whole() -> None:
-    assert "demo" in shipped_hashes()
-    for name in shipped_hashes():
-        assert shipped_path(name).stat().st_size <= 40e6
-    folder = shipped_path("demo").parent
-    assert {path.stem for path in folder.glob("*.safetensors")} == set(shipped_hashes())
+    assert "demo" in bundled_hashes()
+    for name in bundled_hashes():
+        assert bundled_path(name).stat().st_size <= 40e6
+    folder = bundled_path("demo").parent
+    assert {path.stem for path in folder.glob("*.safetensors")} == set(bundled_hashes())
 
 
 def test_they_say_how_they_were_made(demo: LoadedModel) -> None:
     assert not demo.is_random
-    description, _ = read_safetensors_header(shipped_path("demo"))
+    description, _ = read_safetensors_header(bundled_path("demo"))
     stages = description["provenance"]["stages"]
     assert [stage["stage"] for stage in stages[:4]] == [
         "autoencoder", "transformer", "transformer", "mask-decoder",
