@@ -18,10 +18,10 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.presets import PRESETS
 from camseg_core.system.files import sha256_of_file
 from camseg_core.weights.camseg_format import (
-    parse_description,
-    read_safetensors_header,
     bundled_hashes,
     bundled_path,
+    parse_description,
+    read_safetensors_header,
 )
 from camseg_core.weights.loading import load_model, published_pair, random_model
 from camseg_core.weights.published_format import (

@@ -32,10 +32,10 @@ from camseg_core.models.transformer import MaskedTransformer
 from camseg_core.system.files import atomic_path, sha256_of_file
 from camseg_core.weights.camseg_format import (
     Description,
-    parse_description,
-    read_safetensors_header,
     bundled_hashes,
     bundled_path,
+    parse_description,
+    read_safetensors_header,
 )
 from camseg_core.weights.published_format import (
     Variant,

@@ -20,9 +20,8 @@ def add_node_benchmark(subjects: Any) -> None:
     node = subjects.add_parser(
         "node",
         help="rate, latency, drops, CPU and memory of the node over DDS",
-        description="Play synthetic frames over DDS to segment_node in its own process, and measure
-        "
-        "what comes out. Exit status 1 if the node breaks a promise (counts, stamps). See "
+        description="Play synthetic frames over DDS to segment_node in its own process, and "
+        "measure what comes out. Exit status 1 if the node breaks a promise (counts, stamps). See "
         "docs/node.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -12,7 +12,7 @@ import pytest
 from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.segmenter import Segmenter
 from camseg_core.synthetic.drive import SyntheticDrive
-from camseg_core.weights.camseg_format import read_safetensors_header, bundled_hashes, bundled_path
+from camseg_core.weights.camseg_format import bundled_hashes, bundled_path, read_safetensors_header
 from camseg_core.weights.loading import LoadedModel, load_model
 
 

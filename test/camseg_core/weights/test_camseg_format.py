@@ -13,7 +13,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.presets import PRESETS
 from camseg_core.system.files import sha256_of_file
 from camseg_core.weights import camseg_format as weights_file
-from camseg_core.weights.camseg_format import read_safetensors_header, bundled_hashes, bundled_path
+from camseg_core.weights.camseg_format import bundled_hashes, bundled_path, read_safetensors_header
 from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
 
 
