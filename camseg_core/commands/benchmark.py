@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camseg_core.commands.options import (
-    DEFAULT_PROFILE,
     WEIGHTS_HELP,
     add_dataset_options,
     check_threads,
     open_chosen_dataset,
 )
+from camseg_core.diffusion.options import DEFAULT_PROFILE
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
