@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_core.system.processes import Place, process_group
+from camseg_core.system.processes import ProcessRank, process_group
 
 WAITING = """
 import sys, time
 from pathlib import Path
-from camseg_core.distributed import Place, process_group
-place, folder = Place.from_environment(), Path(sys.argv[1])
+from camseg_core.system.processes import ProcessRank, process_group
+place, folder = ProcessRank.from_environment(), Path(sys.argv[1])
 with process_group(place):
     if place.rank == 1:  # the first one comes here long before
         limit = time.monotonic() + 30
@@ -35,8 +35,8 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_torchrun_there_is_one_process() -> None:
-    place = Place.from_environment()
-    assert place == Place(0, 1, 0)
+    place = ProcessRank.from_environment()
+    assert place == ProcessRank(0, 1, 0)
     assert place.is_first
     assert place.device("cuda") == "cuda"
     with process_group(place):
@@ -46,8 +46,8 @@ def test_without_torchrun_there_is_one_process() -> None:
 def test_torchrun_says_which_one_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    place = Place.from_environment()
-    assert place == Place(5, 8, 1)
+    place = ProcessRank.from_environment()
+    assert place == ProcessRank(5, 8, 1)
     assert not place.is_first
     assert place.device("cuda") == "cuda:1"
     assert place.device("cuda:0") == "cuda:0"
@@ -69,14 +69,14 @@ def test_a_wrong_environment_is_said(
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", world_size)
     with pytest.raises(CamsegError, match=message):
-        Place.from_environment()
+        ProcessRank.from_environment()
 
 
 def test_processes_that_cannot_meet_are_said() -> None:
     # Without MASTER_ADDR there is nobody to ask.
     with (
         pytest.raises(CamsegError, match="cannot join 2 processes: .*; start them with torchrun"),
-        process_group(Place(0, 2, 0)),
+        process_group(ProcessRank(0, 2, 0)),
     ):
         pass
 
@@ -96,5 +96,5 @@ def test_all_wait_for_each_other_at_the_end(tmp_path: Path) -> None:
         timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Place(rank=0, world_size=2, local_rank=0)" in done.stdout
-    assert "Place(rank=1, world_size=2, local_rank=1)" in done.stdout
+    assert "ProcessRank(rank=0, world_size=2, local_rank=0)" in done.stdout
+    assert "ProcessRank(rank=1, world_size=2, local_rank=1)" in done.stdout
