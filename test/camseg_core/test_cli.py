@@ -242,7 +242,7 @@ def test_bad_usage_is_status_2(arguments: list[str], capfd: pytest.CaptureFixtur
 
 HELP = (
     [],
-    *(["segment"], ["evaluate"], ["data"], ["data", "check"], ["data", "synth"]),
+    *(["segment"], ["evaluate"], ["data"], ["data", "check"], ["synth"], ["report"]),
     *(["verify"], ["convert"], ["inspect"], ["fetch-weights"]),
 )
 
