@@ -10,9 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from camseg_core.evaluation.metrics.calibration import (
     CalibrationScores,
     Reliability,
@@ -28,6 +25,7 @@ from camseg_core.evaluation.metrics.published import (
 )
 from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.metrics.risk_coverage import RiskCoverage, risk_coverage
+from camseg_core.images.arrays import Int64
 
 REPORTED_COVERAGE = 0.95
 """The coverage whose risk is a metric."""
@@ -44,7 +42,7 @@ class Measured:
         known_reliability: reliability of the confidence, where there are no calibration counts.
     """
 
-    confusion: NDArray[np.int64]
+    confusion: Int64
     calibration_counts: CalibrationCounts | None = None
     known_reliability: Reliability | None = None
 
