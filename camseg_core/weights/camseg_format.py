@@ -19,6 +19,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
 from camseg_core.system.files import sha256_of_file
+from camseg_core.system.validation import parse
 
 FORMAT_VERSION = 1
 METADATA_KEY = "camseg"
@@ -97,7 +98,7 @@ def parse_description(description: dict[str, Any], path: Path) -> Description:
         CamsegError: a part is missing or breaks its rule.
     """
     try:
-        config = ModelConfig.from_dict(description["config"])
+        config = parse(ModelConfig, description["config"], f"{path}, config")
         label_set = LabelSet.from_dict(description["label_set"])
         provenance = description["provenance"]
     except KeyError as error:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from camseg_core.diffusion.options import DEFAULT_PROFILE, MAX_SAMPLES, PROFILE_NAMES
-from camseg_core.diffusion.samplers import SAMPLERS
+from camseg_core.diffusion.options import DEFAULT_PROFILE, MAX_SAMPLES, PROFILE_NAMES, SAMPLERS
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_ros.messages.outputs import OUTPUTS
 
