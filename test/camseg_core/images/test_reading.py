@@ -227,19 +227,18 @@ def test_a_video_cut_off_before_its_first_frame_is_refused(
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_gives_its_pictures_sorted_with_their_subfolders(
+def test_a_folder_gives_its_images_in_natural_order_with_their_subfolders(
     tmp_path: Path, write_image: Writer, write_video: Writer
 ) -> None:
-    for name in ("b.png", "a.jpg", "c/deep/x.PNG", "c/a.bmp", "c.tif"):
+    for name in ("10.png", "2.jpg", "2b/deep/x.PNG", "10/1.bmp", "2b.tif", "a-1.png", "02.ppm"):
         write_image(tmp_path / name)
     write_video(tmp_path / "clip.avi")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder.png").mkdir()
     sources = find_sources(tmp_path)
-    assert {str(source.stem) for source in sources} == {"a", "b", "c", "c/a", "c/deep/x"}
-    assert [source.path for source in sources] == sorted(source.path for source in sources)
-    assert not any(source.is_video for source in sources)
-    assert all(source.frame_count == 1 for source in sources)
+    stems = ["02", "2", "2b", "2b/deep/x", "10", "10/1", "a-1"]
+    assert [str(source.stem) for source in sources] == stems
+    assert all((source.is_video, source.frame_count) == (False, 1) for source in sources)
     for source in sources:
         (frame,) = read_frames(source)
         assert frame.stem == source.stem
@@ -259,7 +258,7 @@ def test_a_folder_without_pictures_says_what_is_looked_for(
         (tmp_path / name).touch()
     with pytest.raises(
         CamsegError,
-        match=rf"^folder {re.escape(str(tmp_path))} has no picture; files that end in \.bmp, .*"
+        match=rf"^folder {re.escape(str(tmp_path))} has no image; files that end in \.bmp, .*"
         r"\.png.* are looked for$",
     ):
         find_sources(tmp_path)
