@@ -230,13 +230,13 @@ def test_a_video_cut_off_before_its_first_frame_is_refused(
 def test_a_folder_gives_its_images_in_natural_order_with_their_subfolders(
     tmp_path: Path, write_image: Writer, write_video: Writer
 ) -> None:
-    for name in ("10.png", "2.jpg", "2b/deep/x.PNG", "10/1.bmp", "2b.tif", "a-1.png", "02.ppm"):
+    for name in ("10.png", "2.jpg", "2b/deep/x.PNG", "10/1.bmp", "2b.tif", "a-1.png", "02.jpg"):
         write_image(tmp_path / name)
     write_video(tmp_path / "clip.avi")
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "folder.png").mkdir()
     sources = find_sources(tmp_path)
-    stems = ["02", "2", "2b", "2b/deep/x", "10", "10/1", "a-1"]
+    stems = ["02", "2", "2b", "2b/deep/x", "10/1", "10", "a-1"]
     assert [str(source.stem) for source in sources] == stems
     assert all((source.is_video, source.frame_count) == (False, 1) for source in sources)
     for source in sources:
