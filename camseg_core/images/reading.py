@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -34,9 +35,9 @@ VIDEO_FORMATS = (
 """FFmpeg's names of the formats that are read; the last ones are images under a video's name. Some
 of FFmpeg's others take any text for a video, and playlists open further files."""
 
-ENOUGH_FRAMES = 0.9
-"""A video counts as whole if it has this share of the frames that it states, since some containers
-state no number, and it is estimated from duration and rate."""
+ENOUGH = 0.9
+"""A video counts as whole if it has this share of the frames that it states or, if it states no
+number, of its duration. Some containers state a little too much."""
 
 cv2.setLogLevel(0)  # OpenCV would print its own notes on damaged files, beside our one line
 
@@ -49,7 +50,8 @@ class Source:
         path: the image or the video.
         stem: name of its results, relative to the output folder, without suffix.
         is_video: true if it may have several frames.
-        frame_count: number of frames that it states; 1 for an image, 0 if a video does not say.
+        frame_count: number of frames: 1 for an image; for a video what it states, else what its
+            duration and rate make, else 0.
     """
 
     path: Path
@@ -65,8 +67,8 @@ class Frame:
     Attributes:
         stem: name of its results, relative to the output folder, without suffix.
         image: RGB uint8 [H, W, 3].
-        time_ns: nanoseconds since the begin of the video, as the file states them; None for an
-            image.
+        time_ns: nanoseconds since the begin of the video, as its file states them; None for an
+            image, and where a video states none.
     """
 
     stem: Path
@@ -139,23 +141,26 @@ def read_frames(source: Source) -> Iterator[Frame]:
         yield Frame(source.stem, read_image(source.path))
         return
     index = 0
-    is_damaged = False
-    try:
-        with _open_video(source.path) as container:
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            begin = stream.start_time or 0
-            for frame in _video_frames(container):
-                stem = source.stem.with_name(f"{source.stem.name}_{index:06d}")
-                ticks = frame.dts if frame.pts is None else frame.pts
-                time_ns = None
-                if ticks is not None and stream.time_base is not None:
-                    time_ns = round((ticks - begin) * stream.time_base * 10**9)
-                yield Frame(stem, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), time_ns)
-                index += 1
-    except av.FFmpegError:
-        is_damaged = True
-    if is_damaged or index == 0 or index < ENOUGH_FRAMES * source.frame_count:
+    is_whole = False
+    with suppress(av.FFmpegError), _open_video(source.path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        tick = stream.time_base or Fraction(0)
+        end = Fraction(0)
+        for frame in _video_frames(container):
+            stem = source.stem.with_name(f"{source.stem.name}_{index:06d}")
+            shown = frame.dts if frame.pts is None else frame.pts
+            time_ns = None
+            if shown is not None:
+                time_ns = round((shown - (stream.start_time or 0)) * tick * 10**9)
+                end = (shown + frame.duration) * tick
+            yield Frame(stem, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), time_ns)
+            index += 1
+        if stream.frames:
+            is_whole = index >= ENOUGH * stream.frames
+        else:
+            is_whole = end >= ENOUGH * (container.duration or 0) / av.time_base
+    if not is_whole or index == 0:
         stated = f" of {source.frame_count}" if source.frame_count else ""
         raise CamsegError(f"{source.path} ends after {index}{stated} frames: truncated or damaged")
 
