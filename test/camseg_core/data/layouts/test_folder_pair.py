@@ -37,7 +37,7 @@ def test_a_split_is_a_folder(tmp_path: Path) -> None:
     assert [sample.name for sample in dataset.samples] == [
         *("images/val/b.png", "images/val/deep/c.JPG"),
     ]
-    with pytest.raises(CamsegError, match="has no split 'train'; it has all, val$"):
+    with pytest.raises(CamsegError, match="has no split 'train'; known are all, val$"):
         open_dataset("folder", home, "train", label_set=TWO)
 
 

@@ -61,7 +61,7 @@ def test_labels_of_one_split_alone(tmp_path: Path) -> None:
     home = trees.kitti_step(tmp_path)
     (home / "kitti-step/panoptic_maps/train").rename(tmp_path / "away")
     assert len(open_dataset("kitti-step", home, "val")) == 4
-    with pytest.raises(CamsegError, match="has no split 'train'; it has val$"):
+    with pytest.raises(CamsegError, match="has no split 'train'; known are val$"):
         open_dataset("kitti-step", home, "train")
 
 
