@@ -47,6 +47,7 @@ setup(
             "bag = camseg_ros.commands.bag:add_commands",
             "replay = camseg_ros.commands.replay:add_commands",
         ],
+        "camseg.datasets": ["bag = camseg_ros.bag.dataset:open_bag_dataset"],
         "camseg.benchmarks": ["node = camseg_ros.commands.benchmark:add_node_benchmark"],
     },
 )

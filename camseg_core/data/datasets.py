@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from camseg_core.data.image_list import ListedImage, find_list, read_list
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids
@@ -25,7 +27,7 @@ from camseg_core.data.layouts.layout import (
     home_candidates,
     same_label,
 )
-from camseg_core.data.sample import Dataset, SampleMetadata
+from camseg_core.data.sample import Dataset, FileDataset, SampleFiles, SampleMetadata
 from camseg_core.errors import CamsegError, CamsegWarning
 from camseg_core.labels import LabelSet
 
@@ -44,7 +46,11 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 DATASETS = (*LAYOUTS, LIST)
-"""What `open_dataset` knows."""
+"""What `open_dataset` knows of its own."""
+
+PLUGINS = "camseg.datasets"
+"""Entry points of other packages: name of a data set -> function that opens it as `open_dataset`
+does."""
 
 
 class DatasetWarning(CamsegWarning):
@@ -64,7 +70,7 @@ def open_dataset(
     """Open one split of a data set: find its images and labels; pixels are read later.
 
     Args:
-        name: one of `DATASETS`.
+        name: one of `DATASETS`, or one that another package adds (see `PLUGINS`).
         root: the data set's own folder, or the folder above it, or the folder that holds
             ``dataset/`` as the original project has it.
         split: e.g. ``val``; a path that ends in ``.txt`` is taken as ``list_file``.
@@ -89,7 +95,15 @@ def open_dataset(
     """
     root = Path(root)
     if name not in DATASETS:
-        raise CamsegError(f"unknown data set {name!r}; {suggest(name, DATASETS)}")
+        return _open_added(
+            name,
+            root,
+            split,
+            part=part,
+            conditions=conditions,
+            list_file=list_file,
+            label_set=label_set,
+        )
     if part not in ("", ALL_PARTS, *PARTS):
         raise CamsegError(f"unknown part {part!r}; {suggest(part, (*PARTS, ALL_PARTS))}")
     if list_file is None and (name == LIST or split.endswith(".txt")):
@@ -115,14 +129,30 @@ def open_dataset(
     classes = label_set or _own_classes(images)
     for label_format in set(map(_format_of, images)):
         class_table(label_format, classes)  # what does not fit is said before anything is read
-    return Dataset(
+    return FileDataset(
         name=name,
         root=home,
         split=split,
         label_set=classes,
         samples=_metadata(images, split),
+        files=_files(images),
         read_labels=partial(read_class_ids, layout.label_format),
     )
+
+
+def default_split(name: str) -> str:
+    """Return the split that is meant when none is named."""
+    return "val" if name in DATASETS and name != folder_pair.LAYOUT.name else "all"
+
+
+def _open_added(name: str, root: Path, split: str, **options: Any) -> Dataset:
+    """Open a data set that another package adds."""
+    added = entry_points(group=PLUGINS)
+    if name not in added.names:
+        known = (*DATASETS, *sorted(added.names))
+        raise CamsegError(f"unknown data set {name!r}; {suggest(name, known)}")
+    dataset: Dataset = added[name].load()(name, root, split, **options)
+    return dataset
 
 
 def suggest(word: str, known: Sequence[str]) -> str:
@@ -212,12 +242,13 @@ def _open_list(
     formats = {image.entry.label: _format_of(image) for image in images}
     for label_format in set(formats.values()):
         class_table(label_format, classes)
-    return Dataset(
+    return FileDataset(
         name=name,
         root=root,
         split=own_split,
         label_set=classes,
         samples=_metadata(images, own_split),
+        files=_files(images),
         read_labels=partial(read_class_ids, partial(_look_up, formats)),
     )
 
@@ -279,8 +310,6 @@ def _metadata(images: Iterable[ListedImage], split: str) -> tuple[SampleMetadata
         samples.append(
             SampleMetadata(
                 name=entry.name,
-                image_path=entry.image,
-                label_path=entry.label,
                 dataset=image.layout.name,
                 split=split,
                 part=entry.part,
@@ -290,6 +319,10 @@ def _metadata(images: Iterable[ListedImage], split: str) -> tuple[SampleMetadata
             )
         )
     return tuple(samples)
+
+
+def _files(images: Iterable[ListedImage]) -> tuple[SampleFiles, ...]:
+    return tuple(SampleFiles(image.entry.image, image.entry.label) for image in images)
 
 
 def _warn_of_overlap(images: Sequence[ListedImage], split: str) -> None:

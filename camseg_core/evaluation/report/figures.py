@@ -15,16 +15,10 @@ from typing import Any
 
 from camseg_core.errors import CamsegError
 
-REPORTED_COVERAGE = 0.95
-"""The coverage whose risk stands in the tables."""
-
 LISTED_CONFUSIONS = 10
 """How many of the largest confusions are listed."""
 
 UNLABELED_NAME = "unlabeled"
-
-SCORE_NAMES = {"official": "mIoU", "published": "mean precision"}
-"""The one number of each protocol."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +31,10 @@ class Row:
         images: number of images.
         score: the protocol's one number.
         relative_to_clean: ``score`` by that of the same images without corruption.
-        pixel_accuracy, frequency_weighted_iou: None by the published protocol.
-        expected_calibration_error, classwise_calibration_error: as predicted.
+        metrics: every metric of the protocol by name, see `registry.METRICS`.
         temperature: fitted on one half of the sequences; None where none is left out.
         scaled_calibration_error: on the other half, at the measured ``scaled_temperature`` that
             is nearest to the fitted one.
-        negative_log_likelihood: nats, mean over labeled pixels.
-        risk_at_coverage: share of errors among the 95 % of the pixels with most confidence.
-        risk_coverage_area: AURC, the mean of that over all coverages.
         milliseconds_per_image: mean wall time of all stages.
         median_milliseconds_per_image: median of the same.
     """
@@ -57,16 +47,10 @@ class Row:
     images: int
     score: float | None
     relative_to_clean: float | None
-    pixel_accuracy: float | None
-    frequency_weighted_iou: float | None
-    expected_calibration_error: float | None
-    classwise_calibration_error: float | None
+    metrics: dict[str, float | None]
     temperature: float | None
     scaled_temperature: float | None
     scaled_calibration_error: float | None
-    negative_log_likelihood: float | None
-    risk_at_coverage: float | None
-    risk_coverage_area: float | None
     milliseconds_per_image: float
     median_milliseconds_per_image: float
 

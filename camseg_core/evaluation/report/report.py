@@ -14,9 +14,9 @@ from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
 from camseg_core.evaluation.metrics.calibration_counts import TEMPERATURES
 from camseg_core.evaluation.metrics.published import PROTOCOLS
+from camseg_core.evaluation.metrics.registry import metrics_of
 from camseg_core.evaluation.records import find_runs, iterate_records, record_files
 from camseg_core.evaluation.report.figures import (
-    SCORE_NAMES,
     UNLABELED_NAME,
     FrameFigures,
     PartFigures,
@@ -81,12 +81,13 @@ class RunView:
     notes: tuple[str, ...]
 
 
-def write_report(folder: Path, out: Path) -> Path:
+def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Path:
     """Write a page of all runs in a folder, and ``figures.json`` with its numbers beside it.
 
     Args:
         folder: of runs, or of one.
         out: the page's file.
+        budget_ms: time of an image that the best way to sample must keep; any without.
 
     Returns:
         ``out``.
@@ -110,11 +111,12 @@ def write_report(folder: Path, out: Path) -> Path:
     page = environment.get_template(TEMPLATE).render(
         runs=views,
         tables=[
-            (protocol, SCORE_NAMES[protocol], found)
+            (protocol, metrics_of(protocol), found)
             for protocol in PROTOCOLS
             if (found := [view for view in views if view.figures.protocol == protocol])
         ],
         empty=empty,
+        metrics_of=metrics_of,
         unlabeled=UNLABELED_NAME,
         largest_shown_matrix=LARGEST_SHOWN_MATRIX,
     )

@@ -6,6 +6,7 @@ Shapes: C = classes. A row of confusion is a true class, its last column unlabel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -13,15 +14,14 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import LEVEL_RANGES
 from camseg_core.evaluation.frames import FrameScore, worst_and_best
-from camseg_core.evaluation.metrics.published import PublishedScores
 from camseg_core.evaluation.metrics.ratios import finite_or_none, ratio
+from camseg_core.evaluation.metrics.registry import MAIN_METRIC, METRICS
 from camseg_core.evaluation.records import NO_CORRUPTION
 from camseg_core.evaluation.report.figures import (
     LISTED_CONFUSIONS,
-    REPORTED_COVERAGE,
-    SCORE_NAMES,
     UNLABELED_NAME,
     ClassRow,
     Confusion,
@@ -52,7 +52,7 @@ def run_figures(summary: Summary) -> RunFigures:
         dataset=run.dataset,
         split=run.split,
         protocol=run.protocol,
-        score_name=SCORE_NAMES[run.protocol],
+        score_name=METRICS[MAIN_METRIC[run.protocol]].label,
         label_set=run.classes.name,
         model=str(run.model.get("name", "")),
         weights=_unique(session.weights for session in sessions),
@@ -116,8 +116,8 @@ def _row(
     level: float = 0.0,
     clean: Scores | None = None,
 ) -> Row:
-    accuracy, calibration, scaled = scores.accuracy, scores.calibration, scores.scaled
-    official = None if isinstance(accuracy, PublishedScores) else accuracy
+    scaled = scores.scaled
+    main, clean_main = scores.main, clean and clean.main
     return Row(
         part=part,
         steps=steps,
@@ -125,26 +125,14 @@ def _row(
         corruption=corruption,
         level=level,
         images=scores.images,
-        score=finite_or_none(scores.headline),
-        relative_to_clean=(
-            finite_or_none(scores.headline / clean.headline) if clean and clean.headline else None
-        ),
-        pixel_accuracy=finite_or_none(official.pixel_accuracy) if official else None,
-        frequency_weighted_iou=(
-            finite_or_none(official.frequency_weighted_iou) if official else None
-        ),
-        expected_calibration_error=finite_or_none(
-            calibration.reliability.expected_calibration_error
-        ),
-        classwise_calibration_error=finite_or_none(calibration.classwise_calibration_error),
+        score=main,
+        relative_to_clean=main / clean_main if main is not None and clean_main else None,
+        metrics=scores.metrics,
         temperature=scores.temperature,
         scaled_temperature=scaled.temperature if scaled else None,
         scaled_calibration_error=(
             finite_or_none(scaled.reliability.expected_calibration_error) if scaled else None
         ),
-        negative_log_likelihood=finite_or_none(calibration.negative_log_likelihood),
-        risk_at_coverage=finite_or_none(scores.risk_coverage.risk_at_coverage[REPORTED_COVERAGE]),
-        risk_coverage_area=finite_or_none(scores.risk_coverage.area),
         milliseconds_per_image=1000.0 * scores.seconds_per_image,
         median_milliseconds_per_image=1000.0 * scores.median_seconds_per_image,
     )
@@ -155,16 +143,19 @@ def _part_figures(
 ) -> PartFigures:
     steps = summary.steps()[-1]
     names = summary.run.classes.names
-    shares = _shares(scores.confusion)
+    measured = scores.measured
+    shares = _shares(measured.confusion)
+    if measured.reliability is None or measured.risk_coverage is None:
+        raise CamsegError(f"{summary.folder} has no calibration counts")
     return PartFigures(
         part=part,
         classes=_classes(summary, part, steps, scores),
-        confusion=scores.confusion.tolist(),
+        confusion=measured.confusion.tolist(),
         confusion_shares=[[finite_or_none(share) for share in row] for row in shares.tolist()],
-        largest_confusions=_largest_confusions(scores.confusion, names),
-        reliability=scores.calibration.reliability.to_dict(),
+        largest_confusions=_largest_confusions(measured.confusion, names),
+        reliability=measured.reliability.to_dict(),
         scaled=None if scores.scaled is None else scores.scaled.to_dict(),
-        risk_coverage=scores.risk_coverage.to_dict(),
+        risk_coverage=measured.risk_coverage.to_dict(),
         curves=_curves([row for row in corrupted_rows if (row.part, row.steps) == (part, steps)]),
     )
 
@@ -175,8 +166,8 @@ def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _classes(summary: Summary, part: str, steps: int, scores: Scores) -> tuple[ClassRow, ...]:
-    label_set, accuracy = summary.run.classes, scores.accuracy
-    pixels = scores.confusion.sum(axis=1)  # [C]
+    label_set, measured = summary.run.classes, scores.measured
+    pixels = measured.confusion.sum(axis=1)  # [C]
     total = int(pixels.sum())
     conditions = summary.conditions(part)
     by_condition = {
@@ -184,7 +175,10 @@ def _classes(summary: Summary, part: str, steps: int, scores: Scores) -> tuple[C
         for condition in (conditions if len(conditions) > 1 else [])
         if (found := summary.scores(part=part, steps=steps, condition=condition)) is not None
     }
-    official = None if isinstance(accuracy, PublishedScores) else accuracy
+    official = measured.official if scores.protocol == "official" else None
+    precision = official.precision if official else measured.published.precision
+    calibration = measured.calibration
+    errors = calibration.class_calibration_error if calibration else (math.nan,) * len(pixels)
     return tuple(
         ClassRow(
             name=name,
@@ -192,9 +186,9 @@ def _classes(summary: Summary, part: str, steps: int, scores: Scores) -> tuple[C
             pixels=int(pixels[index]),
             share_of_pixels=int(pixels[index]) / total if total else None,
             iou=finite_or_none(official.iou[index]) if official else None,
-            precision=finite_or_none(accuracy.precision[index]),
+            precision=finite_or_none(precision[index]),
             recall=finite_or_none(official.recall[index]) if official else None,
-            calibration_error=finite_or_none(scores.calibration.class_calibration_error[index]),
+            calibration_error=finite_or_none(errors[index]),
             score_by_condition={
                 condition: finite_or_none(found[index]) for condition, found in by_condition.items()
             },
@@ -204,8 +198,8 @@ def _classes(summary: Summary, part: str, steps: int, scores: Scores) -> tuple[C
 
 
 def _class_scores(scores: Scores) -> tuple[float, ...]:
-    accuracy = scores.accuracy
-    return accuracy.precision if isinstance(accuracy, PublishedScores) else accuracy.iou
+    measured = scores.measured
+    return measured.official.iou if scores.protocol == "official" else measured.published.precision
 
 
 def _largest_confusions(

@@ -41,7 +41,7 @@ def test_adverse_is_what_is_read(home: Path) -> None:
     first = dataset.samples[0]
     assert first.name == "rgb_anon/fog/val/GOPR0475/GOPR0475_frame_000000_rgb_anon.png"
     label = "gt/fog/val/GOPR0475/GOPR0475_frame_000000_gt_labelIds.png"
-    assert first.label_path == dataset.root / label
+    assert dataset.files[0].label == dataset.root / label
     assert (first.condition, first.sequence, first.frame_index) == ("fog", "GOPR0475", 0)
     class_ids = dataset.read(0).class_ids.reshape(-1)
     assert class_ids[[7, 33, 34]].tolist() == [0, 18, 255]
@@ -57,7 +57,7 @@ def test_references_are_clear(home: Path) -> None:
     first = dataset.samples[0]
     assert first.name == "rgb_anon/fog/val_ref/GOPR0475/GOPR0475_frame_000000_rgb_ref_anon.png"
     label = "gt/fog/val_ref/GOPR0475/GOPR0475_frame_000000_gt_ref_labelIds.png"
-    assert first.label_path == dataset.root / label
+    assert dataset.files[0].label == dataset.root / label
     assert dataset.read(0).class_ids.shape == (6, 40)
 
 
@@ -114,9 +114,9 @@ def test_an_adverse_selection_never_holds_a_reference(home: Path, data: st.DataO
             assert list_file is not None  # a list may hold references alone
             assert "images of acdc is of part adverse" in str(error)
             return
-    for sample in dataset.samples:
+    for sample, files in zip(dataset.samples, dataset.files, strict=True):
         assert "_ref" not in sample.name
-        assert "_ref" not in sample.label_path.name
+        assert "_ref" not in files.label.name
         assert (sample.part, sample.condition) == (
             "adverse",
             sample.name.split("rgb_anon/")[1].split("/")[0],

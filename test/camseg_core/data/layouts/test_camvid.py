@@ -26,7 +26,7 @@ def test_samples_tell_drive_and_frame(tmp_path: Path, suffix: str) -> None:
         (f"val/0006R0_f00930{suffix}", "0006R0", 930),
         (f"val/Seq05VD_f00000{suffix}", "Seq05VD", 0),
     ]
-    assert dataset.samples[0].label_path == home / "valannot" / "0001TP_006690.png"
+    assert dataset.files[0].label == home / "valannot" / "0001TP_006690.png"
 
 
 def test_eleven_is_unlabeled(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_labels_have_the_same_path(tmp_path: Path) -> None:
     assert [sample.name for sample in dataset.samples] == [
         *("images/a.jpg", "images/val/b.png", "images/val/deep/c.JPG"),
     ]
-    assert [sample.label_path for sample in dataset.samples] == [
+    assert [file.label for file in dataset.files] == [
         *(home / "labels" / name for name in ("a.png", "val/b.png", "val/deep/c.png")),
     ]
     assert [(one.sequence, one.frame_index) for one in dataset.samples] == [
