@@ -17,7 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from camseg_core.data.datasets import DatasetWarning
-from camseg_core.data.sample import Sample, SampleMetadata, UnusableSample
+from camseg_core.data.sample import Sample, SampleMetadata, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED, LabelSet
@@ -121,7 +121,8 @@ class BagDataset:
         Args:
             path: folder or file of the bag.
             label_set: the classes to expect; those that the bag names if not given.
-            image_topics, truth_topics: see `find_cameras`.
+            image_topics: topics of the cameras, see `find_cameras`.
+            truth_topics: topics of their ground truth.
             most_frames: number of images to read at most, from the first one on; None for all.
 
         Raises:
@@ -135,9 +136,7 @@ class BagDataset:
             abouts = read_abouts(bag, self.cameras)
             counts = {name: topic.count for name, topic in bag.topics.items()}
             count = sum(counts[camera.image] for camera in self.cameras)
-            self.identity = json.dumps(
-                [bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True
-            )
+            self.identity = json.dumps([bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True)
         self.about: AboutDrive = abouts[0]
         self.label_set = _classes(abouts, label_set, path)
         self.name = self.about.dataset or UNNAMED_DATASET
@@ -189,7 +188,7 @@ class BagDataset:
         """Read one sample; ground truth that cannot be used is left out and counted.
 
         Raises:
-            UnusableSample: the image cannot be read.
+            UnusableSampleError: the image cannot be read.
             CamsegError: the bag has changed meanwhile.
         """
         listed = self._listed[index]
@@ -197,13 +196,13 @@ class BagDataset:
         is_first_time = index not in self._read
         self._read.add(index)
         try:
-            image = rgb_of(self._message(listed.place), listed.camera)
+            _, image = read_rgb(self._message(listed.place), listed.camera)
         except (UnreadableMessageError, BadFrameError) as error:
             text = f"{listed.camera.image}: {error}"
             if is_first_time:
                 counts.refused += 1
                 counts.problem(text)
-            raise UnusableSample(text) from error
+            raise UnusableSampleError(text) from error
         class_ids = self._stores[listed.camera.name].get(listed.stamp_ns)
         if class_ids is not None:
             problem = self._problem_of(class_ids, image, listed.stamp_ns)
@@ -357,8 +356,10 @@ def open_bag_dataset(
     return dataset
 
 
-def rgb_of(message: BagMessage, camera: CameraTopics) -> UInt8:
-    """Convert a camera's message to RGB uint8 [H, W, 3] as the node does, which hears one type.
+def read_rgb(message: BagMessage, camera: CameraTopics) -> tuple[int, UInt8]:
+    """Return stamp in nanoseconds and RGB uint8 [H, W, 3] of a camera's message.
+
+    The conversion is the node's, which subscribes to one type of image.
 
     Raises:
         UnreadableMessageError: the bytes are no message of their type.
@@ -366,9 +367,9 @@ def rgb_of(message: BagMessage, camera: CameraTopics) -> UInt8:
     """
     image = _image_of(message)
     if camera.is_compressed and isinstance(image, CompressedImage):
-        return rgb_from_compressed(image)
+        return stamp_ns(image.header), rgb_from_compressed(image)
     if not camera.is_compressed and isinstance(image, Image):
-        return rgb_from_image(image)
+        return stamp_ns(image.header), rgb_from_image(image)
     raise BadFrameError(f"a message of {message.message_type} among the images")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -106,7 +106,11 @@ def run_node_benchmark(benchmark: NodeBenchmark, overload: float | None = None) 
     """
     frames = _frames(benchmark)
     if overload is not None:
-        calibration = replace(benchmark, rate_hz=CALIBRATION_RATE_HZ, seconds=CALIBRATION_SECONDS)
+        calibration = replace(
+            benchmark,
+            rate_hz=CALIBRATION_RATE_HZ,
+            seconds=min(CALIBRATION_SECONDS, benchmark.seconds),
+        )
         values = play_frames(calibration, frames).node_values
         rate_hz = overload * 1000.0 / float(values["processing_p50_ms"])
         benchmark = replace(benchmark, rate_hz=rate_hz)
@@ -249,7 +253,9 @@ class _Usage:
         self._samples: list[tuple[float, float]] = []  # CPU percent since the last one, MiB
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._sample, args=(process_id,))
-        self.start: Callable[[], None] = self._thread.start
+
+    def start(self) -> None:
+        self._thread.start()
 
     def stop(self) -> None:
         self._over.set()

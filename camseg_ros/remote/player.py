@@ -50,6 +50,7 @@ class Player:
     """Publishes timed messages, and takes note of the frames that it sends.
 
     Attributes:
+        topics: what can be played, by name.
         traffic: the frames of each camera.
     """
 
@@ -67,7 +68,7 @@ class Player:
             CamsegError: a topic's name is not possible in ROS 2, as it may be in bags of others.
         """
         self.traffic = {one.camera: CameraTraffic() for one in topics.values() if one.camera}
-        self._topics = topics
+        self.topics = topics
         self._publishers = {}
         for name, topic in topics.items():
             try:
@@ -86,7 +87,7 @@ class Player:
     def is_heard(self, topics: Iterable[str] | None = None) -> bool:
         """Return whether topics, or all cameras' images if none are named, have a listener."""
         if topics is None:
-            topics = [name for name, topic in self._topics.items() if topic.camera]
+            topics = [name for name, topic in self.topics.items() if topic.camera]
         return all(self._publishers[name].get_subscription_count() > 0 for name in topics)
 
     def pause(self) -> None:
@@ -141,7 +142,7 @@ class Player:
                 is_due = timed.time_ns < start_ns or self._wait_until(timeline, timed.time_ns)
                 if self._stop.is_set() or not is_due:
                     return
-                camera = self._topics[timed.topic].camera
+                camera = self.topics[timed.topic].camera
                 if camera:
                     self.traffic[camera].on_sent(stamp_ns(timed.message.header))
                 self._publishers[timed.topic].publish(timed.message)

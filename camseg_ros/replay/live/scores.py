@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of what a node publishes: masks and confidence, paired with truth by stamp. No rclpy."""
+"""Scores of the masks and confidence that a node publishes, paired with ground truth by stamp."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.calibration import reliability_of
 from camseg_core.evaluation.metrics.calibration_counts import RELIABILITY_BINS, UNITS_PER_ONE
 from camseg_core.evaluation.metrics.confusion import confusion_counts
-from camseg_core.evaluation.metrics.official import mean_iou_per_image, official_scores
+from camseg_core.evaluation.metrics.official import mean_iou_per_image
 from camseg_core.evaluation.metrics.ratios import finite_or_none
+from camseg_core.evaluation.metrics.registry import Measured
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED, LabelSet
-from camseg_ros.replay.bag_frames import CameraCounts
-from camseg_ros.replay.results.drive_result import FrameResult
-from camseg_ros.replay.results.live_result import LiveAccuracy
-from camseg_ros.replay.truth import TruthStore
+from camseg_ros.bag.dataset import CameraCounts
+from camseg_ros.bag.ground_truth import TruthStore
+from camseg_ros.replay.results.drives import FrameResult
 
 MOST_PENDING = 128
-"""Masks that wait for their confidence or truth; the oldest is then taken as it is."""
+"""Number of masks that wait for their confidence or ground truth; the oldest is then scored."""
 
 _LEVELS = np.arange(256)
 _LEVEL_BINS = np.minimum(_LEVELS * RELIABILITY_BINS // 255, RELIABILITY_BINS - 1)
@@ -30,7 +30,7 @@ _LEVEL_BINS = np.minimum(_LEVELS * RELIABILITY_BINS // 255, RELIABILITY_BINS - 1
 
 @dataclass
 class _Parts:
-    """What has come of one stamp: uint8 [H, W] each."""
+    """What has come of one stamp, uint8 [H, W] each."""
 
     mask: UInt8 | None = None
     confidence: UInt8 | None = None
@@ -41,13 +41,12 @@ class LiveScores:
     """One camera's scores; each stamp counts once, however often it comes.
 
     Attributes:
-        name: of the camera.
+        name: name of the camera.
         label_set: the node's classes.
-        truth: by stamp, the first of each; None where there is none.
-        truth_comes: true if more of it comes while masks do: a mask waits for it.
-        frames: of every mask that came, in the order of completion.
-        masks: number of masks that came, repeats included.
-        problems: what could not be compared, the first few.
+        truth: ground truth by stamp; None where there is none.
+        truth_comes: true if more ground truth comes while masks do, so that a mask waits for it.
+        frames: results of every mask that came, in the order of completion.
+        counts: what became of the ground truth.
     """
 
     name: str
@@ -55,7 +54,6 @@ class LiveScores:
     truth: TruthStore | None
     truth_comes: bool = False
     frames: list[FrameResult] = field(default_factory=list)
-    masks: int = 0
     counts: CameraCounts = field(default_factory=CameraCounts)
 
     def __post_init__(self) -> None:
@@ -69,7 +67,6 @@ class LiveScores:
 
     def on_mask(self, stamp_ns: int, class_ids: UInt8) -> None:
         """Take a mask [H, W]."""
-        self.masks += 1
         self._take(stamp_ns, "mask", class_ids)
 
     def on_confidence(self, stamp_ns: int, confidence: UInt8) -> None:
@@ -77,31 +74,29 @@ class LiveScores:
         self._take(stamp_ns, "confidence", confidence)
 
     def on_truth(self, stamp_ns: int, class_ids: UInt8) -> None:
-        """Take a truth image [H, W]; it may come long before its mask."""
+        """Take ground truth [H, W], which may come long before its mask."""
         if self.truth is not None:
             self.truth.add(stamp_ns, class_ids)
             self._conclude_if_whole(stamp_ns)
 
     def finish(self) -> None:
-        """Count what came without its truth; the store can be closed then."""
+        """Count what came without its ground truth; the store can be closed then."""
         for stamp_ns in sorted(self._pending):
             self._conclude(stamp_ns)
         if self.truth is not None:
             self.counts.take_truth(self.truth)
 
-    def accuracy(self) -> LiveAccuracy:
-        """Score the frames that came with truth, by the official protocol."""
-        scores = official_scores(self._confusion)
-        names = self.label_set.names
-        return LiveAccuracy(
-            frames=self.counts.with_truth,
-            mean_iou=finite_or_none(scores.mean_iou),
-            pixel_accuracy=finite_or_none(scores.pixel_accuracy),
-            calibration_error=self._calibration_error(),
-            class_iou={
-                name: finite_or_none(iou) for name, iou in zip(names, scores.iou, strict=True)
-            },
+    def measured(self) -> Measured:
+        """Return what metrics of the frames that came with ground truth are computed from."""
+
+        def binned(values: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.bincount(_LEVEL_BINS, values, RELIABILITY_BINS).astype(np.int64)
+
+        units = self._level_count * np.rint(_LEVELS * UNITS_PER_ONE / 255).astype(np.int64)
+        reliability = reliability_of(
+            binned(self._level_count), binned(self._level_correct), binned(units)
         )
+        return Measured(self._confusion, known_reliability=reliability)
 
     def _take(self, stamp_ns: int, part: str, picture: UInt8) -> None:
         if stamp_ns in self._done:
@@ -150,13 +145,3 @@ class LiveScores:
             right = labeled & (truth == mask)
             self._level_correct += np.bincount(confidence[right], minlength=256)
         return finite_or_none(float(mean_iou_per_image(counts[None])[0]))
-
-    def _calibration_error(self) -> float | None:
-        def binned(values: NDArray[np.int64]) -> NDArray[np.int64]:
-            return np.bincount(_LEVEL_BINS, values, RELIABILITY_BINS).astype(np.int64)
-
-        units = self._level_count * np.rint(_LEVELS * UNITS_PER_ONE / 255).astype(np.int64)
-        reliability = reliability_of(
-            binned(self._level_count), binned(self._level_correct), binned(units)
-        )
-        return finite_or_none(reliability.expected_calibration_error)
