@@ -42,13 +42,14 @@ def _add_make(actions: Any) -> None:
         "make",
         help="make bags of a data set, a video, a folder of images or a synthetic drive",
         description="One bag per sequence, with images, calibration where the data has it, and "
-        "ground truth beside the images; --max-images takes the first ones of each. See docs/bags.md.",
+        "ground truth beside the images; --max-images takes the first ones of each. See "
+        "docs/bags.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     make.set_defaults(command=_make)
     make.add_argument("--out", type=Path, required=True, help="folder of bags")
     data = make.add_argument_group("from what")
-    others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC} (a made-up drive), or a data set: "
+    others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC}, or a data set: "
     add_dataset_options(data, others=others, default=FILES)
     synthetic = make.add_argument_group(f"the synthetic drive (--dataset {SYNTHETIC})")
     synthetic.add_argument("--frames", type=int, default=60, help="0.1 s apart")

@@ -28,9 +28,7 @@ def add_node_benchmark(subjects: Any) -> None:
     )
     node.set_defaults(command=_node)
     node.add_argument("--weights", default="demo", help="as camseg segment takes them")
-    node.add_argument(
-        "--cameras", type=int, default=1, help="number of cameras; each gets every frame"
-    )
+    node.add_argument("--cameras", type=int, default=1, help="each gets every frame")
     node.add_argument("--rate", type=float, default=10.0, help="frames per second and camera")
     node.add_argument(
         "--overload",
