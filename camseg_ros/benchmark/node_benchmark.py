@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,6 @@ from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.progress import progress_bar
 from camseg_ros.messages.images import image_message, stamp_ns
-from camseg_ros.node.health import PERCENTILES
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import NodeClient, ros_context
 from camseg_ros.remote.node_process import NodeParameters, node_process
@@ -63,36 +62,6 @@ class NodeBenchmark:
     parameters: NodeParameters
 
 
-@dataclass(frozen=True)
-class NodeRun:
-    """What one run of the node showed.
-
-    Attributes:
-        traffic: the frames and masks of each camera.
-        camera_values: the node's last diagnostics of each camera.
-        node_values: the node's last diagnostics of itself.
-        usage: CPU and memory of the node's process.
-        exit_status: exit status of the node's process.
-    """
-
-    traffic: Mapping[str, CameraTraffic]
-    camera_values: Mapping[str, Mapping[str, str]]
-    node_values: Mapping[str, str]
-    usage: Mapping[str, float]
-    exit_status: int
-
-    def problems(self) -> list[str]:
-        """List what breaks the node's promises; empty if all held."""
-        problems = [
-            f"{name}: {problem}"
-            for name, traffic in self.traffic.items()
-            for problem in traffic.problems(frame_counts(self.camera_values[name]))
-        ]
-        if self.exit_status != 0:
-            problems.append(f"the node exited with status {self.exit_status}")
-        return problems
-
-
 def run_node_benchmark(benchmark: NodeBenchmark, overload: float | None = None) -> dict[str, Any]:
     """Play and measure, and return plain data.
 
@@ -106,65 +75,34 @@ def run_node_benchmark(benchmark: NodeBenchmark, overload: float | None = None) 
     """
     frames = _frames(benchmark)
     if overload is not None:
-        calibration = replace(
-            benchmark,
-            rate_hz=CALIBRATION_RATE_HZ,
-            seconds=min(CALIBRATION_SECONDS, benchmark.seconds),
-        )
-        values = play_frames(calibration, frames).node_values
-        rate_hz = overload * 1000.0 / float(values["processing_p50_ms"])
-        benchmark = replace(benchmark, rate_hz=rate_hz)
-    run = play_frames(benchmark, frames)
-    unknown = {f"p{percent}": float("nan") for percent in PERCENTILES}
-    return {
-        "settings": {
-            "cameras": benchmark.cameras,
-            "rate_hz": round(benchmark.rate_hz, 3),
-            "seconds": benchmark.seconds,
-            "height": benchmark.height,
-            "width": benchmark.width,
-            "parameters": dict(benchmark.parameters),
-        },
-        "cameras": {
-            name: {
-                "played": traffic.played,
-                **{
-                    key: int(run.camera_values[name][f"frames_{key}"])
-                    for key in ("in", "out", "dropped", "refused")
-                },
-                "masks_received": len(traffic.masks),
-                "rate_out_hz": traffic.rate_hz(),
-                "latency_ms": traffic.latency_ms() or unknown,
-            }
-            for name, traffic in run.traffic.items()
-        },
-        "node_ms": node_percentiles_ms(run.node_values),
-        "steps": int(run.node_values["steps"]),
-        "weights_sha256": run.node_values["weights_sha256"],
-        "process": run.usage,
-        "problems": run.problems(),
-    }
+        seconds = min(CALIBRATION_SECONDS, benchmark.seconds)
+        first = replace(benchmark, rate_hz=CALIBRATION_RATE_HZ, seconds=seconds)
+        processing_ms = play_frames(first, frames)["node_ms"]["processing"]["p50"]
+        benchmark = replace(benchmark, rate_hz=overload * 1000.0 / processing_ms)
+    settings = {**asdict(benchmark), "rate_hz": round(benchmark.rate_hz, 3)}
+    return {"settings": settings, **play_frames(benchmark, frames)}
 
 
 def summary_lines(result: dict[str, Any]) -> Iterator[str]:
     """Return the main figures as a few lines of text."""
     for name, camera in result["cameras"].items():
-        latency = camera["latency_ms"]
         yield (
             f"{name}: played {camera['played']} at {result['settings']['rate_hz']:g} Hz, "
             f"in {camera['in']} = out {camera['out']} + dropped {camera['dropped']} + refused "
-            f"{camera['refused']}; {camera['rate_out_hz']:.2f} Hz out; end to end p50 "
-            f"{latency['p50']:.0f}, p95 {latency['p95']:.0f}, p99 {latency['p99']:.0f} ms"
+            f"{camera['refused']}; {camera['rate_out_hz']:.2f} Hz out; end to end "
+            f"{_times(camera['latency_ms'])}"
         )
-    usage = result["process"]
-    age, processing = (result["node_ms"].get(name, {}) for name in ("age", "processing"))
-    nan = float("nan")
+    node, usage = result["node_ms"], result["process"]
     yield (
-        f"node: age at output p99 {age.get('p99', nan):.0f} ms, processing p50 "
-        f"{processing.get('p50', nan):.0f}, p99 {processing.get('p99', nan):.0f} ms; "
-        f"steps {result['steps']}; CPU {usage['cpu_percent_mean']:.0f} % of one core; memory "
+        f"node: age at output {_times(node.get('age', {}))}; processing "
+        f"{_times(node.get('processing', {}))}; steps {result['steps']}; CPU "
+        f"{usage['cpu_percent_mean']:.0f} % of one core; memory "
         f"{usage['memory_mib_first']:.0f} MiB at first, {usage['memory_mib_last']:.0f} at last"
     )
+
+
+def _times(percentiles_ms: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.0f}" for name, value in percentiles_ms.items()) + " ms"
 
 
 def _frames(benchmark: NodeBenchmark) -> list[UInt8]:
@@ -174,10 +112,13 @@ def _frames(benchmark: NodeBenchmark) -> list[UInt8]:
     return [drive.frame(index).image for index in range(SYNTHETIC_FRAMES)]
 
 
-def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> NodeRun:
+def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> dict[str, Any]:
     """Play RGB frames uint8 [H, W, 3], over and over, through a node that is started for it.
 
     Every camera gets every frame. The node is shut down through its lifecycle at the end.
+
+    Returns:
+        What was measured, as plain data.
 
     Raises:
         CamsegError: the node did not start, or did not end.
@@ -224,9 +165,26 @@ def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> NodeRun:
             exit_status = client.end_node(process)
         finally:
             client.close()
-    return NodeRun(
-        player.traffic, client.camera_values, client.node_values, usage.figures(), exit_status
-    )
+    problems = [] if exit_status == 0 else [f"the node exited with status {exit_status}"]
+    cameras: dict[str, Any] = {}
+    for name, traffic in player.traffic.items():
+        counts = frame_counts(client.camera_values[name])
+        problems += [f"{name}: {problem}" for problem in traffic.problems(counts)]
+        cameras[name] = {
+            "played": traffic.played,
+            **{key: counts[key] for key in ("in", "out", "dropped", "refused")},
+            "masks_received": len(traffic.masks),
+            "rate_out_hz": traffic.rate_hz(),
+            "latency_ms": traffic.latency_ms(),
+        }
+    return {
+        "cameras": cameras,
+        "node_ms": node_percentiles_ms(client.node_values),
+        "steps": int(client.node_values["steps"]),
+        "weights_sha256": client.node_values["weights_sha256"],
+        "process": usage.figures(),
+        "problems": problems,
+    }
 
 
 def _on_mask(traffic: CameraTraffic, message: Image) -> None:

@@ -129,7 +129,7 @@ def _offline(
     from camseg_core.evaluation.evaluate import Shard
     from camseg_core.segmenter import Segmenter
     from camseg_core.system.processes import Place, agreed, process_group
-    from camseg_ros.replay.offline import OfflinePlan, look_at_bags, replay_offline
+    from camseg_ros.replay.offline import look_at_bags, replay_offline
     from camseg_ros.replay.results.conclude import conclude
     from camseg_ros.replay.results.folder import prepare_folder
 
@@ -138,20 +138,19 @@ def _offline(
         print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
     torch.set_num_threads(parsed.threads)
     segmenter = Segmenter(loaded, place.device(parsed.device))
-    plan = OfflinePlan(
-        sampling=options,
-        image_topics=tuple(parsed.image_topic),
-        truth_topics=tuple(parsed.truth_topic),
+    bags = look_at_bags(
+        parsed.bags,
+        loaded.label_set,
+        image_topics=parsed.image_topic,
+        truth_topics=parsed.truth_topic,
         most_frames=parsed.max_frames,
-        write_bags=parsed.write_bag,
     )
-    bags = look_at_bags(parsed.bags, loaded.label_set, plan)
     with process_group(place):
         if place.is_first:
             prepare_folder(parsed.out)
         agreed(True, place)  # nobody writes before the folder is ready
         shard = Shard(place.rank, place.world_size)
-        replay_offline(segmenter, bags, plan, parsed.out, shard)
+        replay_offline(segmenter, bags, options, parsed.out, shard, write_bags=parsed.write_bag)
     return conclude(parsed.out, _facts(loaded, options), gates) if place.is_first else 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from camseg_core.data.sample import Sample
@@ -28,29 +28,6 @@ from camseg_ros.replay.results.kept_frames import OutputBag, Snapshots
 
 
 @dataclass(frozen=True)
-class OfflinePlan:
-    """How bags are replayed.
-
-    Attributes:
-        sampling: how to sample.
-        image_topics, truth_topics: see `find_cameras`.
-        most_frames: number of frames of each bag at most, from its first one on; None for all.
-        write_bags: whether masks and confidence of each bag are written into a bag.
-    """
-
-    sampling: SamplingOptions = field(default_factory=SamplingOptions)
-    image_topics: tuple[str, ...] = ()
-    truth_topics: tuple[str, ...] = ()
-    most_frames: int | None = None
-    write_bags: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        if self.most_frames is not None and self.most_frames < 1:
-            raise CamsegError(f"--max-frames is {self.most_frames}; at least 1 is needed")
-
-
-@dataclass(frozen=True)
 class _OneBag(Plan):
     """A plan for one bag: the number of its shard names its file, and it has all its frames."""
 
@@ -59,21 +36,32 @@ class _OneBag(Plan):
         return list(range(len(self.dataset)))
 
 
-def look_at_bags(paths: Sequence[Path], label_set: LabelSet, plan: OfflinePlan) -> list[BagDataset]:
+def look_at_bags(
+    paths: Sequence[Path],
+    label_set: LabelSet,
+    *,
+    image_topics: Sequence[str] = (),
+    truth_topics: Sequence[str] = (),
+    most_frames: int | None = None,
+) -> list[BagDataset]:
     """Look once into each bag, to know cameras and classes before anything is segmented.
+
+    The arguments are those of `BagDataset`.
 
     Raises:
         CamsegError: a bag is not readable, two have one name, or their ground truth is of other
             classes than the weights know.
     """
+    if most_frames is not None and most_frames < 1:
+        raise CamsegError(f"--max-frames is {most_frames}; at least 1 is needed")
     found: dict[str, BagDataset] = {}
     for path in paths:
         dataset = BagDataset(
             path,
             label_set,
-            image_topics=plan.image_topics,
-            truth_topics=plan.truth_topics,
-            most_frames=plan.most_frames,
+            image_topics=image_topics,
+            truth_topics=truth_topics,
+            most_frames=most_frames,
         )
         if dataset.bag_name in found:
             raise CamsegError(
@@ -91,18 +79,21 @@ def look_at_bags(paths: Sequence[Path], label_set: LabelSet, plan: OfflinePlan) 
 def replay_offline(
     segmenter: Segmenter,
     bags: Sequence[BagDataset],
-    plan: OfflinePlan,
+    sampling: SamplingOptions,
     out: Path,
     shard: Shard | None = None,
+    *,
+    write_bags: bool = False,
 ) -> None:
     """Replay a shard's bags, and write records and one result file for each below ``out``.
 
     Args:
         segmenter: the model on its device.
         bags: all bags, as `look_at_bags` returns them.
-        plan: how to replay them.
+        sampling: how to sample.
         out: folder for results, see `prepare_folder`.
         shard: this process's share of the bags; all of them if not given.
+        write_bags: whether masks and confidence of each bag are written into a bag.
 
     Raises:
         CamsegError: a bag is not readable, or a result cannot be written.
@@ -110,19 +101,26 @@ def replay_offline(
     shard = shard or Shard()
     for index in range(shard.index, len(bags), shard.count):
         with bags[index] as bag:
-            _replay(segmenter, bag, plan, out, Shard(index, len(bags)))
+            one = Shard(index, len(bags))
+            _replay(segmenter, bag, sampling, out, one, write_bag=write_bags)
 
 
 def _replay(
-    segmenter: Segmenter, bag: BagDataset, plan: OfflinePlan, out: Path, place: Shard
+    segmenter: Segmenter,
+    bag: BagDataset,
+    sampling: SamplingOptions,
+    out: Path,
+    shard: Shard,
+    *,
+    write_bag: bool,
 ) -> None:
-    steps, label_set = plan.sampling.steps, segmenter.label_set
+    label_set = segmenter.label_set
     snapshots = Snapshots(out, bag.bag_name, bag.expected, label_set)
     frames: list[FrameResult] = []
     places = {metadata.name: index for index, metadata in enumerate(bag.samples)}
     with ExitStack() as stack:
         masks = None
-        if plan.write_bags:
+        if write_bag:
             path = out / BAGS_FOLDER / bag.bag_name
             sha256 = segmenter.loaded.weights_sha256 or ""
             masks = stack.enter_context(OutputBag(path, label_set, sha256))
@@ -135,10 +133,10 @@ def _replay(
             frames.append(FrameResult.of_record(record))
 
         (folder,) = evaluate(
-            [Candidate(segmenter, (steps,), plan.sampling)],
+            [Candidate(segmenter, (sampling.steps,), sampling)],
             _OneBag(bag, record_times=False),
             out,
-            place,
+            shard,
             on_result,
         )
     DriveResult.of_bag(

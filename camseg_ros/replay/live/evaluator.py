@@ -15,7 +15,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
 from camseg_core.system.validation import parse_json
 from camseg_ros.bag.about import AboutDrive, check_classes
@@ -109,9 +108,6 @@ class Evaluator:
         self._truth = truth
         self._truth_topics = {n: source for n, source in truth.items() if isinstance(source, str)}
         self._early: list[Callable[[], None]] = []
-        self._bag: OutputBag | None = None
-        self._halves: dict[tuple[str, int], dict[str, UInt8]] = {}
-        self._recorded: set[tuple[str, int]] = set()
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
         quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
@@ -132,7 +128,8 @@ class Evaluator:
 
     def record(self, bag: OutputBag) -> None:
         """Write each stamp's first mask and confidence into a bag that is open."""
-        self._bag = bag
+        for scores in self.scores.values():
+            scores.bag = bag
 
     def finish(self) -> None:
         """Score what came without its other half; nothing comes any more."""
@@ -198,25 +195,7 @@ class Evaluator:
         picture = array_from_image_message(message)
         if output == "mask":
             self.traffic[name].on_mask(stamp, arrived_ns)
-            self.scores[name].on_mask(stamp, picture)
-        else:
-            self.scores[name].on_confidence(stamp, picture)
-        if self._bag is not None:
-            self._record(name, output, stamp, message, picture)
-
-    def _record(self, name: str, output: str, stamp: int, message: Image, picture: UInt8) -> None:
-        """Write a frame's two pictures once both are there."""
-        key = (name, stamp)
-        if self._bag is None or key in self._recorded:
-            return
-        halves = self._halves.setdefault(key, {})
-        halves.setdefault(output, picture)
-        if len(halves) == 2:
-            del self._halves[key]
-            self._recorded.add(key)
-            self._bag.write(name, message.header, halves["mask"], halves["confidence"])
-        while len(self._halves) > DEPTH:
-            del self._halves[next(iter(self._halves))]
+        self.scores[name].on_output(output, message.header, picture)
 
     def _on_truth(self, name: str, _: str, message: Image, __: int) -> None:
         scores = self.scores[name]

@@ -31,6 +31,7 @@ from camseg_ros.remote.node_process import NodeParameters, node_process
 from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.live.evaluator import Evaluator, output_bag
+from camseg_ros.replay.live.scores import OUTPUTS_HEARD
 from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
 from camseg_ros.replay.results.gates import Gate, check_class_gates
@@ -38,7 +39,6 @@ from camseg_ros.replay.results.kept_frames import Snapshots, spread
 from camseg_ros.replay.results.live_result import LiveCamera, LiveResult
 from camseg_ros.replay.results.page import ReplayFacts
 
-OUTPUTS_HEARD = ("mask", "confidence")
 RANDOM = "random:"
 
 

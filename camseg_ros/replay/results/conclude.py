@@ -13,6 +13,7 @@ from typing import Any
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK
 from camseg_core.system.files import write_bytes
 from camseg_ros.replay.results.accuracy import (
+    METRIC_COLUMNS,
     DatasetAccuracy,
     accuracy_lines,
     score_drives,
@@ -23,11 +24,6 @@ from camseg_ros.replay.results.folder import JUNIT_FILE, RESULT_FILE
 from camseg_ros.replay.results.gates import Gate, GateOutcome, check_gates, write_junit
 from camseg_ros.replay.results.live_result import LiveResult
 from camseg_ros.replay.results.page import ReplayFacts, replay_notes, write_report
-
-SHOWN_METRICS = {
-    "mean_iou": "mIoU", "pixel_accuracy": "pixel accuracy", "calibration_error": "calibration error"
-}  # fmt: skip
-"""Metrics in the lines about a live replay, and what they are called there."""
 
 
 def conclude(
@@ -106,8 +102,7 @@ def write_summary(
             {
                 "subject": outcome.subject,
                 "figure": outcome.gate.figure,
-                "min": outcome.gate.least,
-                "max": outcome.gate.most,
+                **asdict(outcome.gate.bounds),
                 "value": outcome.value,
                 "passed": outcome.passed,
             }
@@ -121,21 +116,23 @@ def write_summary(
 
 def live_lines(live: LiveResult) -> Iterator[str]:
     """Return lines that say for each camera what came out, how well and how fast."""
-    for name, camera in live.cameras.items():
+    for camera_name, camera in live.cameras.items():
         counts = camera.counts
         played = f"played {camera.played}, " if camera.played else ""
         lost = f" ({camera.lost_in_dds} lost in DDS before it)" if camera.lost_in_dds else ""
         refused = f"{counts['refused']}{lost}"
-        times = ", ".join(f"{key} {value:.0f} ms" for key, value in live.latency_ms(name).items())
+        times = ", ".join(
+            f"{key} {value:.0f} ms" for key, value in live.latency_ms(camera_name).items()
+        )
         yield (
-            f"{name}: {played}in {counts['in']} = out {counts['out']} + dropped "
+            f"{camera_name}: {played}in {counts['in']} = out {counts['out']} + dropped "
             f"{counts['dropped']} + refused {refused}; latency {times or 'not measured'}"
         )
         if camera.scored:
             is_all = camera.scored == camera.frames
             of = f"{camera.scored}" if is_all else f"{camera.scored} of the {camera.frames}"
             cells = [
-                f"{words} {shown(camera.accuracy.get(metric))}"
-                for metric, words in SHOWN_METRICS.items()
+                f"{heading} {shown(camera.accuracy.get(name))}"
+                for name, (heading, _) in METRIC_COLUMNS.items()
             ]
-            yield f"{name}: on {of} frames that came out: {', '.join(cells)}"
+            yield f"{camera_name}: on {of} frames that came out: {', '.join(cells)}"

@@ -10,6 +10,7 @@ latency_p99_ms: {max: 150}
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ NOTHING_SCORED: Mapping[str, Mapping[str, float | None]] = {"bags without truth"
 
 @dataclass(frozen=True)
 class Bounds:
-    """The bounds of a figure, as the file has them; one may be left out."""
+    """The bounds of a figure, as the file has them; one of the two may be left out."""
 
     min: float | None = None
     max: float | None = None
@@ -52,36 +53,29 @@ class Bounds:
         given = [bound for bound in (self.min, self.max) if bound is not None]
         if not given or not all(0 <= bound <= LARGEST for bound in given):
             raise CamsegError("min, max or both, numbers from 0, are needed")
-        if len(given) == 2 and given[0] > given[1]:
-            raise CamsegError(f"min {given[0]:g} is above max {given[1]:g}")
+        if given[0] > given[-1]:
+            raise CamsegError(f"min {given[0]:g} is above max {given[-1]:g}")
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One threshold.
-
-    Attributes:
-        figure: name of the figure; for a class, ``class_iou.person``.
-        least, most: bounds of its value; None for no bound.
-    """
+    """One threshold: a figure, ``class_iou.person`` for that of a class, and its bounds."""
 
     figure: str
-    least: float | None
-    most: float | None
+    bounds: Bounds
 
     def holds(self, value: float | None) -> bool:
         """Return whether a value is within the bounds; one that was not measured is not."""
+        least, most = self.bounds.min, self.bounds.max
         if value is None or math.isnan(value):
             return False
-        return (self.least is None or value >= self.least) and (
-            self.most is None or value <= self.most
-        )
+        return (least is None or value >= least) and (most is None or value <= most)
 
     @property
     def rule(self) -> str:
         """The bounds in words."""
-        bounds = (("at least", self.least), ("at most", self.most))
-        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+        words = (("at least", self.bounds.min), ("at most", self.bounds.max))
+        return " and ".join(f"{word} {bound:g}" for word, bound in words if bound is not None)
 
 
 @dataclass(frozen=True)
@@ -132,7 +126,7 @@ def read_gates(path: Path) -> list[Gate]:
             raise CamsegError(
                 f"{path}: gate {name} has a bound above 1; it is a share, from 0 to 1"
             )
-    return [Gate(name, bounds.min, bounds.max) for name, bounds in gates.items()]
+    return list(itertools.starmap(Gate, gates.items()))
 
 
 def known_figures() -> dict[str, bool]:

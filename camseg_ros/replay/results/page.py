@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from camseg_core.evaluation.frames import KEPT_FRAMES, FrameScore, picture_path
 from camseg_core.evaluation.report.page import data_uri, page_environment
@@ -41,24 +42,6 @@ class ReplayFacts:
     label_set: LabelSet
     sampling: str
     steps: int
-
-
-@dataclass(frozen=True)
-class DriveView:
-    """A drive with what is shown of it: a plot as SVG for each camera, and pictures as URIs."""
-
-    result: DriveResult
-    timelines: tuple[tuple[str, str], ...]
-    pictures: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class WorstFrame:
-    """One of the frames with the least mean IoU, with its pictures as URIs by kind."""
-
-    score: float
-    name: str
-    pictures: tuple[tuple[str, str], ...]
 
 
 def write_report(
@@ -117,7 +100,8 @@ def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
             yield f"{drive.name} has no truth: nothing of it is scored."
 
 
-def _drive_view(out: Path, drive: DriveResult, index: int) -> DriveView:
+def _drive_view(out: Path, drive: DriveResult, index: int) -> dict[str, Any]:
+    """Return a drive, a plot as SVG for each camera, and pictures as URIs."""
     from camseg_core.evaluation.report.plots import timeline
 
     timelines = []
@@ -145,11 +129,11 @@ def _drive_view(out: Path, drive: DriveResult, index: int) -> DriveView:
         shown = {name: points for name, points in series.items() if points}
         timelines.append((camera, timeline(shown, f"drive-{index}-{place}")))
     pictures = tuple(_uri(out / PICTURES_FOLDER / name) for name in drive.pictures)
-    return DriveView(drive, tuple(timelines), tuple(filter(None, pictures)))
+    return {"result": drive, "timelines": timelines, "pictures": list(filter(None, pictures))}
 
 
-def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[WorstFrame]:
-    """Return the frames with the least mean IoU of all bags, the worst first."""
+def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[dict[str, Any]]:
+    """Return the frames with the least mean IoU, the worst first, with their pictures as URIs."""
     scored = sorted(
         (frame.mean_iou, f"{drive.name}/{frame.camera}/{frame.stamp_ns}", drive.run)
         for drive in drives
@@ -162,7 +146,7 @@ def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Itera
             kind: picture_path(out / run, FrameScore(score, name, steps), kind) for kind in kinds
         }
         pictures = tuple((kind, _uri(path)) for kind, path in paths.items())
-        yield WorstFrame(score, name, tuple(p for p in pictures if p[1]))
+        yield {"score": score, "name": name, "pictures": [p for p in pictures if p[1]]}
 
 
 def _uri(path: Path) -> str:
