@@ -236,7 +236,8 @@ class _Way:
         if self._has_begun:
             return
         self._has_begun = True
-        self._writer.write(describe_session(self._candidate))
+        if self._plan.record_times:  # else two runs write the same bytes
+            self._writer.write(describe_session(self._candidate))
         if warms_up:  # The first call of its kind sets things up; its time is nobody's.
             self._candidate.segmenter.segment(sample.image, self._candidate.options(key.steps))
 

@@ -26,16 +26,16 @@ NodeParameters = Mapping[str, bool | int | float | str | list[str]]
 def node_process(
     parameters: NodeParameters, program: Sequence[str] = NODE_PROGRAM
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run segment_node with a params file; interrupt it at the end if it still runs.
+    """Run ``segment_node`` with a params file, and interrupt it at the end if it still runs.
 
-    SIGTERM ends this process by `SystemExit` meanwhile, so that the node is not left behind.
+    Meanwhile SIGTERM ends this process by `SystemExit`, so that the node is not left behind.
 
     Args:
-        parameters: of the node, ``<camera>.<name>`` for those of a camera.
-        program: what Python is to run.
+        parameters: parameters of the node, ``<camera>.<name>`` for those of a camera.
+        program: arguments of Python that start the node.
 
     Raises:
-        CamsegError: a parameter is none of the node's.
+        CamsegError: the node has no parameter of that name.
     """
     known = {spec.name for spec in PARAMETERS} | {"use_sim_time"}
     known_of_cameras = {spec.name for spec in CAMERA_PARAMETERS}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera's truth by stamp, kept on disk: a bag may hold it long before or after the images."""
+"""The ground truth of a camera by stamp, kept on disk: it may come long before its images."""
 
 from __future__ import annotations
 
@@ -21,42 +21,39 @@ from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.messages.images import BadFrameError, array_from_image_message, stamp_ns
 
 MEMORY_BYTES = 64 << 20
-"""What of it is kept in memory; the rest is on disk."""
+"""Bytes that are kept in memory; the rest waits on disk."""
 
 FASTEST = 1
-"""Of zlib's levels: masks shrink to a fiftieth at any."""
+"""The fastest level of zlib; masks shrink to a fiftieth at any level."""
 
 
 class TruthStore:
     """Class ids uint8 [H, W] by stamp in nanoseconds.
 
     Attributes:
-        refused: messages that are no class ids, with why.
-        repeated: messages whose stamp an earlier one had; the first counts.
+        refused: why messages that hold no class ids were refused.
+        repeated: number of messages whose stamp an earlier one had; the first counts.
     """
 
     def __init__(self) -> None:
-        """Start empty; `close` removes the file."""
+        """Make an empty store; `close` removes its file."""
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - see `close`
         self._places: dict[int, tuple[int, int, tuple[int, ...]]] = {}
         self.refused: list[str] = []
         self.repeated = 0
 
     def read(self, messages: Iterable[BagMessage]) -> None:
-        """Take all truth messages of a camera."""
+        """Take all ground truth messages of a camera."""
         for message in messages:
-            self._read_one(message)
-
-    def _read_one(self, message: BagMessage) -> None:
-        try:
-            stamp, class_ids = read_truth(message)
-        except (UnreadableMessageError, BadFrameError) as error:
-            self.refused.append(f"{message.topic}: {error}")
-        else:
-            self.add(stamp, class_ids)
+            try:
+                stamp, class_ids = read_truth(message)
+            except (UnreadableMessageError, BadFrameError) as error:  # noqa: PERF203 - rare
+                self.refused.append(f"{message.topic}: {error}")
+            else:
+                self.add(stamp, class_ids)
 
     def add(self, stamp: int, class_ids: UInt8) -> None:
-        """Keep class ids [H, W] of a stamp that is new."""
+        """Keep the class ids [H, W] of a stamp, if it is new."""
         if stamp in self._places:
             self.repeated += 1
             return
@@ -66,7 +63,7 @@ class TruthStore:
         self._file.write(packed)
 
     def get(self, stamp: int) -> UInt8 | None:
-        """Return the class ids of a stamp; None without."""
+        """Return the class ids of a stamp; None if there are none."""
         if stamp not in self._places:
             return None
         place, size, shape = self._places[stamp]
@@ -74,11 +71,11 @@ class TruthStore:
         return np.frombuffer(zlib.decompress(self._file.read(size)), np.uint8).reshape(shape)
 
     def __len__(self) -> int:
-        """Number of stamps."""
+        """Return the number of stamps."""
         return len(self._places)
 
     def __contains__(self, stamp: object) -> bool:
-        """True if the stamp has class ids."""
+        """Return whether a stamp has class ids."""
         return stamp in self._places
 
     def __iter__(self) -> Iterator[int]:
@@ -91,7 +88,7 @@ class TruthStore:
 
 
 def read_stored_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> TruthStore:
-    """Read all truth of a camera from a bag; ``stack`` closes the store."""
+    """Read all ground truth of a camera from a bag; ``stack`` closes the store."""
     store = TruthStore()
     stack.callback(store.close)
     if camera.truth is not None:
@@ -101,17 +98,17 @@ def read_stored_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> Truth
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH, PNG_COLOR_TYPE = 24, 25
-"""Where they stand in a PNG file (https://www.w3.org/TR/png-3/#11IHDR)."""
+"""Offsets of bit depth and colour type in a PNG file (https://www.w3.org/TR/png-3/#11IHDR)."""
 
 GRAY, RGB = 0, 2
 
 
 def read_truth(message: BagMessage) -> tuple[int, UInt8]:
-    """Return stamp in nanoseconds and class ids uint8 [H, W] of a bag's truth message.
+    """Return the stamp in nanoseconds and the class ids uint8 [H, W] of a ground truth message.
 
     Raises:
-        UnreadableMessageError: no message of its type.
-        BadFrameError: no class ids.
+        UnreadableMessageError: the bytes are no message of its type.
+        BadFrameError: the message holds no class ids.
     """
     image = message.decode()
     if isinstance(image, CompressedImage):
@@ -122,10 +119,10 @@ def read_truth(message: BagMessage) -> tuple[int, UInt8]:
 
 
 def class_ids_of(image: Image) -> UInt8:
-    """Return the class ids uint8 [H, W] of a truth image.
+    """Return the class ids uint8 [H, W] of a ground truth image.
 
     Raises:
-        BadFrameError: no class ids.
+        BadFrameError: the image holds no class ids.
     """
     if image.encoding not in ("mono8", "8UC1"):
         raise BadFrameError(f"truth of encoding {image.encoding!r}: mono8 is needed")
@@ -134,10 +131,10 @@ def class_ids_of(image: Image) -> UInt8:
 
 
 def class_ids_of_compressed(image: CompressedImage) -> UInt8:
-    """Return the class ids uint8 [H, W] of compressed truth, gray or with three equal channels.
+    """Return the class ids uint8 [H, W] of a compressed image, gray or of three equal channels.
 
     Raises:
-        BadFrameError: another format, which may have changed ids; or a picture in colour.
+        BadFrameError: the image is in colour, or in a format that may have changed ids.
     """
     content = bytes(image.data)
     described = f"compressed truth of format {image.format!r}"

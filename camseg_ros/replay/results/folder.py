@@ -4,9 +4,9 @@
 OUT/replay.html           the page
     replay.json           its figures
     junit.xml             outcome of the gates, if there are any
-    drives/<bag>.json     every frame's scores
+    drives/<bag>.json     scores of every frame, and what became of the bag's messages
     pictures/             some frames of each drive
-    <dataset>-...-<id>/   records, as `camseg evaluate` writes them: `camseg report OUT` reads
+    <dataset>-...-<id>/   records as `camseg evaluate` writes them, which `camseg report OUT` reads
     bags/<bag>/           masks and confidence, if asked for
 """
 
@@ -20,31 +20,30 @@ from pathlib import Path
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.records import RUN_FILE
-from camseg_ros.replay.results.drive_result import DRIVES_FOLDER
-from camseg_ros.replay.results.output_bag import BAGS_FOLDER
-from camseg_ros.replay.results.snapshots import PICTURES_FOLDER
+from camseg_ros.replay.results.drives import DRIVES_FOLDER
 
 PAGE_FILE, RESULT_FILE, JUNIT_FILE = "replay.html", "replay.json", "junit.xml"
 REPORT_FILES = ("report.html", "figures.json")
-"""Of `camseg report OUT`."""
+"""What `camseg report OUT` writes."""
 
+BAGS_FOLDER, PICTURES_FOLDER = "bags", "pictures"
 FOLDERS = (DRIVES_FOLDER, PICTURES_FOLDER, BAGS_FOLDER)
 MARKER = ".camseg_replay"
-"""Only a folder that holds it is emptied: it was made here."""
+"""File of a folder that a replay made: no other folder is emptied."""
 
 FILES = (MARKER, PAGE_FILE, RESULT_FILE, JUNIT_FILE, *REPORT_FILES)
 
 
 def check_folder(out: Path) -> None:
-    """Refuse a folder that `prepare_folder` would; nothing is changed.
+    """Refuse a folder that `prepare_folder` would refuse; nothing is changed.
 
     Raises:
-        CamsegError: see there.
+        CamsegError: the folder holds something else, or cannot be written.
     """
     try:
         _entries(out)
-        place = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-        if not os.access(place, os.W_OK):
+        nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        if not os.access(nearest, os.W_OK):
             raise CamsegError(f"cannot write {out}: {os.strerror(errno.EACCES)}")
     except OSError as error:
         raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
@@ -54,7 +53,7 @@ def prepare_folder(out: Path) -> None:
     """Make the folder, or empty it of an earlier replay.
 
     Raises:
-        CamsegError: it holds something else, or cannot be written.
+        CamsegError: the folder holds something else, or cannot be written.
     """
     try:
         for entry in _entries(out):
