@@ -27,8 +27,8 @@ from camseg_ros.benchmark.live_frames import (
     latency_percentile_ms,
     replay_live,
 )
+from camseg_ros.node.diagnostics import MEASURED
 from camseg_ros.node.health import PERCENTILES
-from camseg_ros.node.pipeline import MEASURED
 from camseg_ros.remote.node_process import NodeParameters
 
 DRAWN_FRAMES = 24

@@ -21,9 +21,9 @@ from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
 from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.messages.images import array_from_image_message, stamp_ns
+from camseg_ros.node.diagnostics import MEASURED
 from camseg_ros.node.health import PERCENTILES
 from camseg_ros.node.parameters import NODE_NAME
-from camseg_ros.node.pipeline import MEASURED
 from camseg_ros.remote.node_client import DISCOVERY_LIMIT_S, NodeClient, frame_counts, ros_context
 from camseg_ros.remote.node_process import NodeParameters, node_process
 from camseg_ros.replay.bag_frames import BagFrames
