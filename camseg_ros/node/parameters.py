@@ -15,6 +15,7 @@ from typing import get_args
 
 from camseg_core.diffusion.options import DEFAULT_PROFILE, MAX_SAMPLES, PROFILE_NAMES, Precision
 from camseg_core.diffusion.samplers import SAMPLERS
+from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
@@ -209,6 +210,17 @@ INFORMATION: tuple[ParameterSpec, ...] = (
 USE_SIM_TIME = ParameterSpec("use_sim_time", False, "Take the time from /clock.")
 """The parameter that every ROS node has."""
 
+LAUNCH_ARGUMENTS: tuple[ParameterSpec, ...] = tuple(
+    spec
+    for spec in (*PARAMETERS, USE_SIM_TIME)
+    if spec.name
+    in {
+        "weights", "device", "profile", "steps", "sampler", "latency_budget_ms", "autostart",
+        "use_sim_time",
+    }
+)  # fmt: skip
+"""Parameters that are arguments of the launch file, too, and go before the params file there."""
+
 SET_HELP = "parameters of the node, e.g. profile=fast torch_threads=2; " + ", ".join(
     [*(spec.name for spec in PARAMETERS), *(f"<camera>.{spec.name}" for spec in CAMERA_PARAMETERS)]
 )
@@ -220,6 +232,28 @@ def find_parameter(name: str) -> ParameterSpec | None:
     owner, _, of_camera = name.rpartition(".")
     specs = CAMERA_PARAMETERS if owner else (*PARAMETERS, USE_SIM_TIME)
     return next((spec for spec in specs if spec.name == of_camera), None)
+
+
+def camera_overrides(cameras: str, image_topics: str) -> dict[str, str | list[str]]:
+    """Make parameters of the launch file's comma-separated lists; an empty list sets none.
+
+    Raises:
+        CamsegError: there are topics, but not one for each camera.
+    """
+    names, topics = (
+        [part.strip() for part in text.split(",") if part.strip()]
+        for text in (cameras, image_topics)
+    )
+    owners = names or ["camera"]
+    if topics and len(topics) != len(owners):
+        raise CamsegError(
+            f"image_topics has {len(topics)} entries for the cameras {', '.join(owners)}; "
+            "one each is needed"
+        )
+    return {
+        **({"cameras": names} if names else {}),
+        **{f"{name}.image_topic": topic for name, topic in zip(owners, topics, strict=False)},
+    }
 
 
 def markdown_tables() -> list[str]:

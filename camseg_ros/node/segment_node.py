@@ -9,7 +9,6 @@ deactivate.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -22,7 +21,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -67,11 +65,9 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
         Raises:
             CamsegError: a value from the command line or the params file breaks its rule.
+            InvalidParameterTypeException: the same, of a parameter that is rclpy's own.
         """
-        try:
-            super().__init__(NODE_NAME, context=context)
-        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
-            raise CamsegError(str(error)) from error  # of a parameter that is rclpy's own
+        super().__init__(NODE_NAME, context=context)
         self.stop_requested = stop_requested or threading.Event()
         self.start_failure = BAD_INPUT
         self._pipeline: SegmentationPipeline | None = None
@@ -113,7 +109,6 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self, name: str, work: Callable[[], None], undo: Callable[[], None]
     ) -> TransitionCallbackReturn:
         """Do the work of a transition; tell why it fails, which rclpy would keep to itself."""
-        device_failure: str | None = None
         self.start_failure = BAD_INPUT
         try:
             work()
@@ -125,13 +120,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             self.get_logger().error(f"cannot {name}: {reason}")
             if is_device_failure(error):
-                device_failure = f"the device failed: {reason}"
+                self._failure = f"the device failed: {reason}"
             elif is_out_of_memory(error):
                 self.start_failure = DEVICE_LOST  # memory may be there for another process
         else:
             return TransitionCallbackReturn.SUCCESS
-        if device_failure is not None:
-            self._failure = device_failure
         undo()  # not within the handler, whose traceback holds what is to be freed
         return TransitionCallbackReturn.FAILURE
 
@@ -367,9 +360,6 @@ def _run(context: Context, stop: threading.Event) -> int:
     finally:
         node.close()
         node.destroy_node()
-        # Python puts the default handlers back while it ends: a second Ctrl-C would then kill it.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
     return 0
 
 
