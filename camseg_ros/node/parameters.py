@@ -291,7 +291,7 @@ def _shown(value: object) -> str:
 def _range(spec: ParameterSpec) -> str:
     if spec.lowest is None or spec.highest is None:
         return ""
-    form = "g" if isinstance(spec.default, float) else "d"
+    form = ".10g" if isinstance(spec.default, float) else "d"
     return f"{spec.lowest:{form}} to {spec.highest:{form}}"
 
 

@@ -56,7 +56,13 @@ LAST_WORDS_LIMIT_S = 0.5
 
 
 class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
-    """The cameras of one vehicle, one model, one worker."""
+    """The cameras of one vehicle, one model, one worker.
+
+    Attributes:
+        stop_requested: Set when the process is to end.
+        start_failure: Exit status of a process whose last transition failed.
+        pipeline: What works between topics and model, from configure to cleanup; else None.
+    """
 
     def __init__(
         self, stop_requested: threading.Event | None = None, context: Context | None = None
@@ -70,7 +76,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         super().__init__(NODE_NAME, context=context)
         self.stop_requested = stop_requested or threading.Event()
         self.start_failure = BAD_INPUT
-        self._pipeline: SegmentationPipeline | None = None
+        self.pipeline: SegmentationPipeline | None = None
         self._failure: str | None = None
         self._labels: Any = None
         self._active = False
@@ -92,7 +98,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     @property
     def failure(self) -> str | None:
         """Why this process cannot go on, None while it can."""
-        return self._pipeline.failure if self._pipeline is not None else self._failure
+        return self.pipeline.failure if self.pipeline is not None else self._failure
 
     # ---- lifecycle -----------------------------------------------------------------------------
 
@@ -140,7 +146,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         if self.stop_requested.is_set():
             raise SegmentationCancelled
         live = self._live_settings(values)
-        self._pipeline = SegmentationPipeline(
+        self.pipeline = SegmentationPipeline(
             self,
             segmenter,
             cameras,
@@ -149,17 +155,17 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
         self._mountings = TransformedMountings(self, values["grid_frame"])
-        self._pipeline.look_at_the_ground(
+        self.pipeline.look_at_the_ground(
             grid_geometry(values), values["grid_frame"], self._mountings
         )
-        self._pipeline.warm_up(
+        self.pipeline.warm_up(
             values["warmup_height"],
             values["warmup_width"],
             cancelled=self.stop_requested.is_set,
             on_hang=self._end_at_once,
         )
-        self._pipeline.start()
-        self._announce(self._pipeline)
+        self.pipeline.start()
+        self._announce(self.pipeline)
         if segmenter.loaded.is_random:
             self.get_logger().warning("the weights are RANDOM: the masks mean nothing")
         self.get_logger().info(
@@ -177,9 +183,9 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._declared.inform(label_set, weights_sha256)
 
     def _activate(self) -> None:
-        if self._pipeline is None:
+        if self.pipeline is None:
             raise CamsegError("the node is not configured; configure it first")
-        topics = self._pipeline.open()
+        topics = self.pipeline.open()
         self._active = True
         self.get_logger().info(f"active: listening to {', '.join(topics)}")
 
@@ -207,7 +213,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     def close(self) -> None:
         """Stop, wait for the frame in progress, tell the final counts. May be called twice."""
-        pipeline = self._pipeline
+        pipeline = self.pipeline
         if pipeline is None:
             return
         self._stop_listening()
@@ -222,15 +228,15 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     def _stop_listening(self) -> None:
         self._active = False
-        if self._pipeline is not None:
-            self._pipeline.close()
+        if self.pipeline is not None:
+            self.pipeline.close()
 
     def _release(self) -> None:
         self._stop_listening()
-        if self._pipeline is not None:
-            self._pipeline.end()
-            self._failure = self._failure or self._pipeline.failure
-            self._pipeline = None
+        if self.pipeline is not None:
+            self.pipeline.end()
+            self._failure = self._failure or self.pipeline.failure
+            self.pipeline = None
         if self._mountings is not None:
             self._mountings.close()
             self._mountings = None
@@ -267,26 +273,26 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             self._declared.declare_cameras(names)
         except CamsegError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._pipeline is not None:
-            self._pipeline.apply(live)  # as a whole: the worker reads the old or the new
+        if self.pipeline is not None:
+            self.pipeline.apply(live)  # as a whole: the worker reads the old or the new
         return SetParametersResult(successful=True)
 
     # ---- health --------------------------------------------------------------------------------
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Drop what is under way, and forget what was measured."""
-        if self._pipeline is not None:
-            self._pipeline.reset()
-        response.success = self._pipeline is not None
+        if self.pipeline is not None:
+            self.pipeline.reset()
+        response.success = self.pipeline is not None
         response.message = "reset" if response.success else "the node is not configured"
         return response
 
     def _watch(self) -> None:
-        if self._active and self._pipeline is not None and self._pipeline.check():
+        if self._active and self.pipeline is not None and self.pipeline.check():
             self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        name, pipeline = self.get_fully_qualified_name(), self._pipeline
+        name, pipeline = self.get_fully_qualified_name(), self.pipeline
         if pipeline is None:
             condition = Condition(Level.OK, "not configured")
             statuses: list[DiagnosticStatus] = [diagnostic_status(name, condition, {})]
@@ -298,11 +304,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     def say_last_words(self) -> None:
         """Tell why the process ends and bring the cameras into the safe state, without waiting."""
         self.get_logger().error(f"{self.failure}; this process ends with status {DEVICE_LOST}")
-        if self._pipeline is None:
+        if self.pipeline is None:
             return
-        self._pipeline.enter_safe_state()
+        self.pipeline.enter_safe_state()
         self._publish_diagnostics()
-        cameras = self._pipeline.cameras.values()
+        cameras = self.pipeline.cameras.values()
         limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(cameras)))
         self._diagnostics.wait_for_all_acked(limit)
         for camera in cameras:
