@@ -75,10 +75,10 @@ class SamplingOptions:
 
 
 def check_sampler(name: str) -> None:
-    """Refuse the name of a sampler that there is not.
+    """Raise an error that lists the samplers if none is called ``name``.
 
     Raises:
-        CamsegError: The name is unknown; the text lists those that are known.
+        CamsegError: there is no such sampler.
     """
     if name not in SAMPLERS:
         raise CamsegError(f"unknown sampler {name!r}; the samplers are {', '.join(SAMPLERS)}")

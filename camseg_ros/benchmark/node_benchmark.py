@@ -24,24 +24,12 @@ from std_msgs.msg import Header
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.progress import progress_bar
-<<<<<<< HEAD
 from camseg_ros.messages.images import image_message, stamp_ns
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import NodeClient, ros_context
 from camseg_ros.remote.node_process import NodeParameters, node_process
 from camseg_ros.remote.player import PlayedTopic, Player, TimedMessage
 from camseg_ros.remote.traffic import CameraTraffic, frame_counts, node_percentiles_ms
-=======
-from camseg_ros.benchmark.live_frames import (
-    CAMERA,
-    ReplayResult,
-    latency_percentile_ms,
-    replay_live,
-)
-from camseg_ros.node.diagnostics import MEASURED
-from camseg_ros.node.health import PERCENTILES
-from camseg_ros.remote.node_process import NodeParameters
->>>>>>> h-node
 
 CAMERA = "camera"
 FRAME_ID = "camera_optical_frame"

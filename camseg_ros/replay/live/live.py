@@ -23,18 +23,10 @@ from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
 from camseg_ros.bag.dataset import read_rgb
 from camseg_ros.bag.ground_truth import read_stored_truth
 from camseg_ros.bag.reader import Bag, open_bag
-<<<<<<< HEAD
 from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.messages.images import BadFrameError, array_from_image_message, stamp_ns
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import DISCOVERY_LIMIT_S, NodeClient, ros_context
-=======
-from camseg_ros.messages.images import array_from_image_message, stamp_ns
-from camseg_ros.node.diagnostics import MEASURED
-from camseg_ros.node.health import PERCENTILES
-from camseg_ros.node.parameters import NODE_NAME
-from camseg_ros.remote.node_client import DISCOVERY_LIMIT_S, NodeClient, frame_counts, ros_context
->>>>>>> h-node
 from camseg_ros.remote.node_process import NodeParameters, node_process
 from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings

@@ -7,6 +7,7 @@ from typing import Any
 
 import bags
 import numpy as np
+from camseg_ros.replay.bag_frames import BagFrame, BagFrames, CameraCounts
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
@@ -16,7 +17,6 @@ from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.serialization import encode, type_name
 from camseg_ros.bag.writer import BagWriter
 from camseg_ros.messages.images import rgb_from_image
-from camseg_ros.replay.bag_frames import BagFrame, BagFrames, CameraCounts
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
 NAME = bags.CAMERA.name

@@ -6,6 +6,7 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
+from camseg_ros.replay.truth import class_ids_of_compressed, read_truth
 from PIL import Image as PilImage
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
@@ -13,7 +14,6 @@ from std_msgs.msg import String
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.serialization import encode, type_name
 from camseg_ros.messages.images import BadFrameError
-from camseg_ros.replay.truth import class_ids_of_compressed, read_truth
 
 IDS = np.random.default_rng(3).integers(0, 19, (6, 9), np.uint8)
 
