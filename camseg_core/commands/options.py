@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from camseg_core.diffusion.options import (
     DEFAULT_PROFILE,
@@ -35,11 +35,17 @@ WEIGHTS_HELP = (
 MOST_THREADS = 1024
 
 
-def add_sampling_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add how to sample, but for the number of steps. What is not given is the profile's."""
+def add_sampling_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, several: bool = False
+) -> None:
+    """Add how to sample, but for the number of steps. What is not given is the profile's.
+
+    With ``several`` each option takes a list such as ``1,4``, and its value is a tuple.
+    """
 
     def add(name: str, kind: type, text: str) -> None:
-        parser.add_argument(name, type=kind, default=argparse.SUPPRESS, help=text)
+        read = list_of(kind) if several else kind
+        parser.add_argument(name, type=read, default=argparse.SUPPRESS, help=text)
 
     parser.add_argument(
         "--profile",
@@ -68,6 +74,24 @@ def add_sampling_options(parser: argparse.ArgumentParser | argparse._ArgumentGro
 def one_of(choices: Sequence[str]) -> str:
     """Return choices for a help text: ``a, b or c``."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def list_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
+    """Return a reader of lists such as ``1,4``, whose values are different ones of a ``kind``."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        try:
+            values = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if not values or "" in values or len(set(values)) < len(values):
+            example = {int: "1,4,16", float: "1,0.5"}.get(kind, "ddpm,ddim")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no list of different values such as {example}"
+            )
+        return values
+
+    return read
 
 
 def sampling_options(parsed: argparse.Namespace, base: SamplingOptions) -> SamplingOptions:
@@ -119,7 +143,9 @@ def add_dataset_options(
     which = "the first ones of each drive" if others else "spread evenly"
     parser.add_argument("--dataset", default=default, help=f"{others}{names}")
     parser.add_argument("--root", type=Path, required=not others, help="folder of the data set")
-    parser.add_argument("--split", help="split, or a list file; val without, all of a folder pair")
+    parser.add_argument(
+        "--split", help="split, or a list file; val without, all of a folder pair or a bag"
+    )
     parser.add_argument("--part", default="", help="ACDC: adverse (default), reference or both")
     parser.add_argument(
         "--condition", action="extend", nargs="+", default=[], help="ACDC: fog rain snow night"
@@ -145,14 +171,14 @@ def open_chosen_dataset(parsed: argparse.Namespace) -> Dataset:
     Raises:
         CamsegError: none was named, or it cannot be opened.
     """
-    from camseg_core.data.datasets import open_dataset
+    from camseg_core.data.datasets import default_split, open_dataset
 
     if parsed.dataset is None:
         raise CamsegError("--dataset is needed; `camseg data check --help` names them")
     return open_dataset(
         parsed.dataset,
         parsed.root,
-        parsed.split or ("all" if parsed.dataset == "folder" else "val"),
+        parsed.split or default_split(parsed.dataset),
         part=parsed.part,
         conditions=parsed.condition,
         label_set=chosen_label_set(parsed),

@@ -23,8 +23,7 @@ from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from rosbags.typesys.msg import normalize_msgtype
 
-from camseg_ros.bag.contents import BagMessage
-from camseg_ros.bag.file_scan import LARGEST_RECORD_BYTES, FileScan
+from camseg_ros.bag.contents import LARGEST_RECORD_BYTES, BagMessage, FileScan
 from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
 
 WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -13,18 +14,25 @@ from typing import Any
 import zstandard
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
+from rosbags.rosbag2 import ReaderError
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, in_one_line
 from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic
 from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
-from camseg_ros.bag.damaged_rosbag1 import DamagedRosbag1
-from camseg_ros.bag.damaged_sqlite import DamagedSqlite, is_cut_off
+from camseg_ros.bag.damaged_sqlite import (
+    DamagedSqlite,
+    copy_for_reading,
+    find_journals,
+    is_cut_off,
+    recover_hint,
+)
 from camseg_ros.bag.serialization import Wire, decompressed
-from camseg_ros.bag.sqlite_journal import UnusableJournalError, find_journals, recover_copy
 
 MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
 ROS1_SUFFIXES = (".bag", ".active")
 """The latter is what a recorder's ``.bag.active`` ends in, before it is done."""
+
+ROS1_MAGIC = b"#ROSBAG V2"
 
 URI_CHARACTERS = "#?%"
 """What the library does not escape in the path of a SQLite file."""
@@ -132,35 +140,30 @@ def _open_mcap(path: Path) -> tuple[BagFile, str]:
 
 
 def _open_sqlite(path: Path) -> tuple[BagFile, str]:
-    if is_cut_off(path):
-        return DamagedSqlite(path), f"{path.name} is cut off (shorter than its header says)"
-    if find_journals(path):
-        try:
-            return _open_in_folder(
-                lambda folder: _open_sqlite_alone(recover_copy(path, folder), path.name)
-            )
-        except UnusableJournalError as error:
-            return DamagedSqlite(path), str(error)
-    if any(character in str(path) for character in URI_CHARACTERS):
+    is_cut, has_journals = is_cut_off(path), bool(find_journals(path))
+    if not (is_cut or has_journals) and not any(one in str(path) for one in URI_CHARACTERS):
+        with suppress(sqlite3.Error, ReaderError):
+            return WholeFile(Reader2(path), "cdr"), ""
 
-        def open_link(folder: Path) -> tuple[BagFile, str]:
-            link = folder / f"bag{SQLITE}"
-            link.symlink_to(path.resolve())
-            return _open_sqlite_alone(link, path.name)
+    def open_copy(folder: Path) -> tuple[BagFile, str]:
+        reason = f"{path.name} is cut off (shorter than its header says)" if is_cut else ""
+        copy = folder / f"bag{SQLITE}"
+        if is_cut or has_journals:
+            problem = copy_for_reading(path, copy)
+            reason = reason or problem
+        else:
+            copy.symlink_to(path.resolve())
+        if not reason:
+            try:
+                return WholeFile(Reader2(copy), "cdr"), ""
+            except OSError:
+                raise
+            except Exception as error:  # libraries raise many types on damaged bytes
+                said = " ".join(str(error).replace(str(copy), path.name).split())[:200]
+                reason = f"{path.name} is cut off or torn ({said})"
+        return DamagedSqlite(copy), f"{reason}; {recover_hint(path.name)}"
 
-        return _open_in_folder(open_link)
-    return _open_sqlite_alone(path, path.name)
-
-
-def _open_sqlite_alone(path: Path, name: str) -> tuple[BagFile, str]:
-    """Open a file without journal; ``name`` is what the user calls it."""
-    try:
-        return WholeFile(Reader2(path), "cdr"), ""
-    except OSError:
-        raise
-    except Exception as error:  # libraries raise many types on damaged bytes
-        reason = " ".join(str(error).replace(str(path), name).split())[:200]
-        return DamagedSqlite(path), f"{name} is cut off or torn ({reason})"
+    return _open_in_folder(open_copy)
 
 
 def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
@@ -168,8 +171,14 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
         return WholeFile(Reader1(path), "ros1"), ""
     except OSError:
         raise
-    except Exception:  # libraries raise many types on damaged bytes
-        return DamagedRosbag1(path), f"{path.name} is cut off or torn"
+    except Exception as error:  # libraries raise many types on damaged bytes
+        with path.open("rb") as file:
+            if not file.read(len(ROS1_MAGIC)).startswith(ROS1_MAGIC):
+                raise CamsegError(f"{path} is no ROS 1 bag: it does not begin as one") from error
+        raise CamsegError(
+            f"{path} is a ROS 1 bag without a whole index: it was cut off, or its recorder was "
+            f"stopped; `rosbag reindex {path.name}` makes one ({in_one_line(error)[:100]})"
+        ) from error
 
 
 def _open_decompressed(path: Path) -> tuple[BagFile, str]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
+from mcap.data_stream import ReadDataStream
+from mcap.reader import make_reader
+from mcap.records import Chunk
+from mcap.stream_reader import get_chunk_data_stream
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -21,7 +27,6 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
 from camseg_core.errors import CamsegError
-from camseg_ros.bag.mcap_checksums import add_checksums
 from camseg_ros.bag.serialization import STORES, encode, type_name
 
 Storage = Literal["mcap", "sqlite3"]
@@ -31,6 +36,12 @@ COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 VERSION = 8
 """Of the format: the newest whose metadata.yaml Humble to Kilted read alike."""
+
+RECORD_HEAD_BYTES = 9
+"""Kind and length, before the content of an mcap record."""
+
+CHECKSUM_OFFSET_BYTES = 24
+"""Place of the CRC within a chunk, after two times and a size: https://mcap.dev/spec#chunk-op0x06."""
 
 UNSET = QosTime(0, 0)
 DEPTH = 10
@@ -96,7 +107,7 @@ class BagWriter:
             self._writer.close()
             for file in (self._home / self.path.name).iterdir():
                 if file.suffix == ".mcap":
-                    add_checksums(file)
+                    _add_checksums(file)
                 with file.open("rb+") as written:
                     os.fsync(written.fileno())
             (self._home / self.path.name).rename(self.path)
@@ -139,6 +150,18 @@ class BagWriter:
 
     def _remove(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _add_checksums(path: Path) -> None:
+    """Write the CRC-32 of each chunk into a whole mcap file: the library leaves zero, "none"."""
+    with path.open("rb+") as file:
+        summary = make_reader(file).get_summary()
+        for index in summary.chunk_indexes if summary else ():
+            content = index.chunk_start_offset + RECORD_HEAD_BYTES
+            file.seek(content)
+            stream, length = get_chunk_data_stream(Chunk.read(ReadDataStream(file)))
+            file.seek(content + CHECKSUM_OFFSET_BYTES)
+            file.write(struct.pack("<I", zlib.crc32(stream.read(length))))
 
 
 def _quality(latched: bool) -> Qos:

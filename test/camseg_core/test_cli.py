@@ -73,7 +73,7 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
     "missing file": (["none.png"], r"no such file or folder: \S+none\.png"),
     "not an image": (["text.png"], r"\S+text\.png is neither an image nor a video: its 6 bytes .*"),
     "truncated png": (["truncated.png"], r"\S+truncated\.png is neither an image nor a video: .*"),
-    "empty folder": (["nothing"], r"folder \S+nothing has no picture; .*"),
+    "empty folder": (["nothing"], r"folder \S+nothing has no image; .*"),
     "missing weights": (["good.png", "--weights", "@none"], r"no such weights: \S+none; .*"),
     "empty weights folder": (
         ["good.png", "--weights", "@nothing"],

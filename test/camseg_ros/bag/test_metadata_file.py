@@ -93,7 +93,7 @@ def test_lists_within_lists_are_not_written_out(tmp_path: Path) -> None:
 
 
 def test_cut_off_anywhere_it_says_nothing_wrong(tmp_path: Path, text: str) -> None:
-    for end in range(len(text)):
+    for end in range(0, len(text), 5):
         found = read(tmp_path, text[:end])
         assert all("bag.mcap".startswith(name) for name in found.file_names)
         assert found.counts in (None, COUNTS)

@@ -2,6 +2,7 @@
 """Bags made here are read by readers that share no code with the writer."""
 
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 import rclpy.serialization
 import yaml
 from mcap.reader import make_reader
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from mcap_ros2.decoder import DecoderFactory
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
+from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.writer import BagWriter
 
 
@@ -109,3 +113,50 @@ def test_a_topic_without_messages_is_there(tmp_path: Path) -> None:
     content = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())
     (topic,) = content["rosbag2_bagfile_information"]["topics_with_message_count"]
     assert (topic["topic_metadata"]["name"], topic["message_count"]) == ("/empty", 0)
+
+
+# --- checksums of mcap chunks ---
+
+CHUNKED_SIZE = (60, 80)
+CHUNKED_FRAMES = 120
+
+
+def chunks(path: Path) -> list[Chunk]:
+    with path.open("rb") as file:
+        records = StreamReader(file, emit_chunks=True).records
+        return [record for record in records if isinstance(record, Chunk)]
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_every_chunk_of_a_bag_that_is_written_has_its_checksum(
+    tmp_path: Path, compression: Any
+) -> None:
+    path = bags.storage_file(
+        bags.write_bag(tmp_path / "bag", CHUNKED_FRAMES, compression=compression, size=CHUNKED_SIZE)
+    )
+    found = chunks(path)
+    assert len(found) > 1
+    for chunk in found:
+        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
+        assert chunk.uncompressed_crc == zlib.crc32(stream.read(length)) != 0
+    with path.open("rb") as file:
+        messages = [m for _, _, m in make_reader(file, validate_crcs=True).iter_messages()]
+    assert len(messages) == 2 * CHUNKED_FRAMES + 1
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_a_changed_pixel_is_found(tmp_path: Path, compression: Any) -> None:
+    bag = bags.write_bag(
+        tmp_path / "bag", CHUNKED_FRAMES, compression=compression, size=CHUNKED_SIZE
+    )
+    path = bags.storage_file(bag)
+    whole = path.read_bytes()
+    expected = bags.written_images(bags.CAMERA.image, CHUNKED_FRAMES, CHUNKED_SIZE)
+    for place in range(20_000, len(whole) - 20_000, len(whole) // 12):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with open_bag(bag) as opened:
+            found = bags.images_of(opened, bags.CAMERA.image)
+            assert opened.loss is not None
+        assert found.items() <= expected.items()
