@@ -269,13 +269,10 @@ class _Verifier:
         if "loss.value" not in self._vectors:
             return
         timestep = self._vectors["loss.t"]
-        given = (
-            self._vectors[f"loss.{key}"].flatten(0, 1) for key in ("target", "condition", "mask")
-        )
-        target, condition, mask = (
-            tensor.repeat(len(timestep) // len(tensor), *[1] * (tensor.ndim - 1))
-            for tensor in given
-        )
+        names = ("loss.target", "loss.condition", "loss.mask")
+        flat = [self._vectors[name].flatten(0, 1) for name in names]
+        copies = len(timestep) // len(flat[0])
+        target, condition, mask = (one.repeat(copies, *[1] * (one.ndim - 1)) for one in flat)
         self._denoiser.requires_grad_(True)
         per_token = training_loss(
             lambda x, t: self._denoiser(x, t, condition),
