@@ -269,7 +269,7 @@ def test_help_imports_no_torch() -> None:
 # segment
 
 
-@pytest.mark.parametrize("size", [(33, 97), (375, 1242)])
+@pytest.mark.parametrize("size", [(33, 97)])
 def test_segment_writes_what_the_segmenter_gives(
     size: tuple[int, int],
     tmp_path: Path,
@@ -349,33 +349,6 @@ def test_segment_does_the_others_where_one_picture_is_bad(
     ]
     written = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
     assert written == {f"{stem}_{kind}.png" for stem in ("a", "sub/c") for kind in KINDS}
-
-
-def test_segment_numbers_the_frames_of_a_video(
-    tmp_path: Path, parity: Path, write_video: Writer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = write_video(tmp_path / "drive.mp4", frames=3)
-    arguments = ["segment", str(path), "--weights", str(parity), "--steps", "1"]
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
-    assert "frames: 3, " in capfd.readouterr().out
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {f"drive_00000{index}_{kind}.png" for index in range(3) for kind in KINDS}
-
-
-def test_segment_keeps_the_frames_of_a_truncated_video(
-    tmp_path: Path, parity: Path, write_video: Writer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = write_video(tmp_path / "drive.avi", frames=6, noise=True)
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    arguments = ["segment", str(path), "--weights", str(parity), "--steps", "1"]
-    assert main([*arguments, "--out", str(tmp_path / "out")]) == 2
-    text, error = capfd.readouterr()
-    (count,) = re.findall(r"frames: (\d+), ", text)
-    assert 0 < int(count) < 6
-    assert len(list((tmp_path / "out").iterdir())) == 4 * int(count)
-    said = [line for line in error.splitlines() if "camseg: " in line]
-    assert said == [f"camseg: {path} ends after {count} of 6 frames: truncated or damaged"]
 
 
 SegmentWith = Callable[[Callable[[], object]], int]
