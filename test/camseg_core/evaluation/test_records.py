@@ -138,6 +138,9 @@ def damaged(**changes: Any) -> str:
         (damaged(stage_seconds=[1]), r"image\.stage_seconds is \[1\]: input should be an object"),
         (damaged(stages=4), r"image\.stages is not known"),
         (damaged(kind="picture"), "kind"),
+        (damaged(stage_seconds={"steps": float("nan")}), "stage_seconds of steps is nan, which"),
+        (damaged(level=float("inf")), "level is inf, which is no plausible number"),
+        (damaged(steps=10**400), "steps is 1000000"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, line: str, message: str) -> None:

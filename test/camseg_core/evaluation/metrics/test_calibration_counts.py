@@ -200,21 +200,6 @@ def test_sums_are_exact_in_any_order_and_grouping(seeds: list[int], random: Any)
     assert total.pixel_count == sum(counts.pixel_count for counts in each)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_renamed_classes_permute_the_counts(seed: int) -> None:
-    probabilities, truth, prediction = drawn(seed)
-    order = np.random.default_rng(seed).permutation(4)
-    renamed = np.full(256, 255, np.uint8)
-    renamed[order] = np.arange(4)
-    counts = measure_calibration(probabilities, truth, prediction)
-    permuted = measure_calibration(probabilities[order], renamed[truth], renamed[prediction])
-    for name in ("class_count", "class_hits", "class_probability_units"):
-        np.testing.assert_array_equal(getattr(permuted, name), getattr(counts, name)[order])
-    for name in ("confidence_count", "confidence_correct", "confidence_units", "nll_units"):
-        np.testing.assert_array_equal(getattr(permuted, name), getattr(counts, name))
-
-
 def test_a_line_stays_short() -> None:
     counts = measure_calibration(*drawn(9, num_classes=19, size=(64, 128)))
     assert len(json.dumps(counts.to_dict(), separators=(",", ":"))) < 20000

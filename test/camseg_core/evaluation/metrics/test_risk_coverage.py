@@ -41,15 +41,6 @@ def test_errors_that_are_all_in_the_lowest_bin_are_all_found() -> None:
     )
 
 
-def test_a_confidence_that_is_always_the_same_is_no_better_than_chance() -> None:
-    curve = risk_coverage(np.array([0, 50, 0, 0]), np.array([0, 40, 0, 0]))
-    assert curve.area == curve.random_area == pytest.approx(0.2)
-    assert curve.ordering_score == pytest.approx(0.0)
-    assert curve.coverage == (1.0, 1.0, 0.0, 0.0)
-    np.testing.assert_allclose(curve.risk, [0.2, 0.2, np.nan, np.nan])
-    assert [*curve.risk_at_coverage.values()] == pytest.approx([0.2] * 4)
-
-
 def test_errors_of_the_highest_confidence_are_worse_than_chance() -> None:
     curve = risk_coverage(np.array([8, 2]), np.array([8, 0]))
     # Two pixels at risk 1, then the integral of 2 / (2 + t) for t from 0 to 8.
