@@ -294,7 +294,7 @@ def timeline(
 ) -> str:
     """Draw shares 0..1 against seconds, one line per name, as an SVG element called ``name``.
 
-    Of long drives, every n-th frame is drawn.
+    A long drive is thinned to every n-th frame.
     """
     with _drawn_figure(2.2, name) as (figure, svg):
         axes = figure.subplots()

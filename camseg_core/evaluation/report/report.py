@@ -236,7 +236,7 @@ def _left_out(run: RunNumbers, missing_pictures: int) -> Iterator[str]:
         absent = [entry.name for entry in part.classes if entry.pixels == 0]
         if absent:
             where = f" of {part.part}" if part.part else ""
-            yield f"Classes without a labeled pixel in the truth{where}: {_joined(absent)}."
+            yield f"Classes without a labeled pixel in the ground truth{where}: {_joined(absent)}."
     if not run.worst and not run.best:
         yield "Worst and best frames are left out: no image has a labeled pixel."
     if missing_pictures:

@@ -19,7 +19,7 @@ from camseg_core.data.sample import Dataset, Sample, SampleMetadata
 from camseg_core.evaluation.corruptions import Corruption
 from camseg_core.evaluation.frames import FrameKeeper, FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
-from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, Session, open_run
 from camseg_core.images.arrays import UInt8
@@ -198,7 +198,7 @@ def _simulate_image(
         frame_index=0,
         height=height,
         width=width,
-        counts=confusion_to_json(confusion_counts(sample.truth, prediction, num_classes)),
+        counts=confusion_counts(sample.truth, prediction, num_classes).tolist(),
         calibration=measure_calibration(probabilities, sample.truth, prediction).to_dict(),
         stage_seconds={},
     )

@@ -236,7 +236,7 @@ def test_what_are_no_probabilities_is_refused(probabilities: Array, message: str
 def test_ids_outside_of_the_classes_are_refused() -> None:
     probabilities, truth, prediction = drawn(1)
     truth[0, :2] = 4
-    with pytest.raises(CamsegError, match=r"truth has id 4 on 2 pixels; class ids are 0\.\.3"):
+    with pytest.raises(CamsegError, match=r"ground truth has id 4 on 2 pixels; class ids are 0"):
         measure_calibration(probabilities, truth, prediction)
     probabilities, truth, prediction = drawn(1)
     prediction[0, 0] = 254

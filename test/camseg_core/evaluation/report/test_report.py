@@ -344,7 +344,7 @@ def test_a_lone_image_says_what_is_left_out(lone: Path) -> None:
     for note in (
         "Robustness is left out: no corruption was evaluated",
         "Some or all temperatures are left out",
-        "Classes without a labeled pixel in the truth: pole.",
+        "Classes without a labeled pixel in the ground truth: pole.",
     ):
         assert note in text, note
     (row,) = page.rows("headline")
