@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image corruptions for the robustness sweep: the eight published ones, and fog, rain and snow.
+"""Image corruptions of the robustness sweep: the eight published ones with their strengths, and
+fog, rain and snow.
 
-The published code is not available; the levels are read from the figures of CAM-Seg (arXiv
-2503.15617). docs/robustness.md says how each corruption is computed. Images are RGB uint8
+The published code is not available; strengths are read from the figures of CAM-Seg (arXiv
+2503.15617). How each is computed here stands in docs/robustness.md. Images are RGB uint8
 [H, W, 3].
 """
 
@@ -13,50 +14,35 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.weather_filters import MAX_SEVERITY, WEATHER_FILTERS
+from camseg_core.evaluation.weather_filters import SEVERITIES, WEATHER_FILTERS
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import check_image
 
-PUBLISHED_CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        "gaussian_noise": (5, 10, 20, 30, 50, 100),
-        "gaussian_blur": (1, 5, 11, 25, 50),
-        "motion_blur": (3, 9, 15, 21, 35, 51, 75, 105, 151, 221),
-        "salt_and_pepper": (1, 2, 5, 10, 25, 50, 60, 70, 80),
-        "brightness": (0.5, 0.75, 1.25, 1.5),
-        "contrast": (0.5, 0.75, 1.25, 1.5),
-        "saturation": (0, 0.5, 1.5, 2),
-        "hue": (-0.2, -0.1, 0.1, 0.2),
-    }
-)
-"""The eight published corruptions and their levels."""
-
-CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        **PUBLISHED_CORRUPTIONS,
-        **{name: tuple(range(1, MAX_SEVERITY + 1)) for name in WEATHER_FILTERS},
-    }
-)
-"""Every corruption and the levels of its sweep."""
+Filter = Callable[[UInt8, Any, np.random.Generator], UInt8]
 
 
 @dataclass(frozen=True)
-class LevelRange:
-    """The valid levels of a corruption.
+class Kind:
+    """What is known of a corruption.
 
     Attributes:
-        least, most: ends of the range, which are valid too.
-        meaning: what a level is, with its unit.
+        filter: function of an image, a level and a generator that returns a corrupted copy.
+        levels: the levels that a sweep takes.
+        least, most: the valid levels, ends included.
+        meaning: what the level is, with its unit.
         whole: true if only whole numbers are valid.
-        identity: the level that changes nothing; None if there is none.
+        identity: the level that changes nothing, if there is one.
     """
 
+    filter: Filter
+    levels: tuple[float, ...]
     least: float
     most: float
     meaning: str
@@ -64,55 +50,39 @@ class LevelRange:
     identity: float | None = None
 
     def rule(self) -> str:
-        """Return the rule in words."""
+        """Return the rule of its levels in words."""
         kind = "a whole number" if self.whole else "a number"
-        return f"{self.meaning}, {kind} from {self.least:g} to {self.most:g}"
-
-
-LEVEL_RANGES: Mapping[str, LevelRange] = MappingProxyType(
-    {
-        "gaussian_noise": LevelRange(0, 255, "standard deviation in grey levels", identity=0),
-        "gaussian_blur": LevelRange(0, 100, "standard deviation in pixels", identity=0),
-        "motion_blur": LevelRange(1, 1001, "length in pixels", whole=True, identity=1),
-        "salt_and_pepper": LevelRange(0, 100, "share of the pixels in percent", identity=0),
-        "brightness": LevelRange(0, 10, "factor", identity=1),
-        "contrast": LevelRange(0, 10, "factor", identity=1),
-        "saturation": LevelRange(0, 10, "factor", identity=1),
-        "hue": LevelRange(-0.5, 0.5, "turn as a share of the full circle", identity=0),
-        **{name: LevelRange(1, MAX_SEVERITY, "severity", whole=True) for name in WEATHER_FILTERS},
-    }
-)
-"""The valid levels of every corruption; those of its sweep are some of them."""
+        return (
+            f"its level is {self.meaning}, {kind} from {self.least:g} to {self.most:g} "
+            f"(a sweep takes {_listed(self.levels)})"
+        )
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption at one level; its text is ``name:level``.
+    """One corruption at one level; as text ``name:level``.
 
     Attributes:
         name: a key of `CORRUPTIONS`.
-        level: a level within the corruption's `LEVEL_RANGES`.
+        level: within the corruption's range; its meaning is the corruption's.
 
     Raises:
-        CamsegError: the corruption is unknown, or the level is outside its range.
+        CamsegError: no such corruption, or the level is outside the range.
     """
 
     name: str
     level: float
 
     def __post_init__(self) -> None:
-        """Refuse what `corrupt` cannot do."""
+        """Refuse what `corrupt` could not do."""
         if self.name not in CORRUPTIONS:
             raise CamsegError(f"no corruption {self.name!r}; known are {', '.join(CORRUPTIONS)}")
-        valid = LEVEL_RANGES[self.name]
+        valid = CORRUPTIONS[self.name]
         # NaN is within no range.
         if not valid.least <= self.level <= valid.most or (
             valid.whole and self.level != int(self.level)
         ):
-            raise CamsegError(
-                f"corruption {self.name} at level {self.level:g}: its level is {valid.rule()} "
-                f"(a sweep takes {_listed(CORRUPTIONS[self.name])})"
-            )
+            raise CamsegError(f"corruption {self.name} at level {self.level:g}: {valid.rule()}")
         # 10 and 10.0, 0.0 and -0.0 are one level, with one text and one generator.
         object.__setattr__(self, "level", float(self.level) + 0.0)
 
@@ -121,20 +91,22 @@ class Corruption:
 
 
 def select_corruptions(text: str) -> tuple[Corruption, ...]:
-    """Return the corruptions that a text names, in its order, each once.
+    """Read which corruptions are meant, in the order of the text, each once.
 
     Args:
-        text: ``none``, or a comma list of: ``all`` (the published eight at their levels),
-            ``weather`` (fog, rain and snow at every severity), a corruption's name (at the levels
-            of its sweep), or ``name:level`` with any valid level.
+        text: a comma list of: ``all`` (the published eight at their levels), ``weather`` (fog,
+            rain, snow at every severity), a corruption's name (at its levels), or ``name:level``
+            with any valid level; or ``none`` alone.
 
     Raises:
-        CamsegError: a name is unknown, or a level is no number or outside its range.
+        CamsegError: an unknown name, or a level that is no number or outside its range.
     """
-    items = [item.strip() for item in text.split(",")]
-    if items == ["none"]:
+    entries = [entry.strip() for entry in text.split(",")]
+    if entries == ["none"]:
         return ()
-    return tuple(dict.fromkeys(corruption for item in items for corruption in _read_item(item)))
+    return tuple(
+        dict.fromkeys(corruption for entry in entries for corruption in _read_entry(entry))
+    )
 
 
 def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generator) -> UInt8:
@@ -143,65 +115,69 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     Args:
         image: RGB uint8 [H, W, 3], of any size.
         name: a key of `CORRUPTIONS`.
-        level: a level within the corruption's `LEVEL_RANGES`.
+        level: within the corruption's range.
         generator: the only source of randomness; the same state gives the same bytes.
 
+    Returns:
+        RGB uint8 [H, W, 3].
+
     Raises:
-        CamsegError: the corruption, the level or the image is not valid, or weather is asked for
-            and albumentations is not installed.
+        CamsegError: no such corruption or level, no such image, or albumentations is needed
+            (weather) and not installed.
     """
     corruption = Corruption(name, level)
     image = check_image(image)
-    if corruption.level == LEVEL_RANGES[name].identity:
-        return image.copy()  # PIL would round on the way to HSV and back
-    if name in WEATHER_FILTERS:
-        return WEATHER_FILTERS[name](image, int(corruption.level), generator)
-    return _FILTERS[name](image, corruption.level, generator)
+    kind = CORRUPTIONS[name]
+    if corruption.level == kind.identity:
+        return image.copy()  # exactly: PIL's way to HSV and back would round
+    level = int(corruption.level) if kind.whole else corruption.level
+    return kind.filter(image, level, generator)
 
 
 def corruption_generator(
     seed: int, sample_name: str, name: str, level: float
 ) -> np.random.Generator:
-    """Return the generator for one corruption of one image.
+    """Return the generator for one corruption of one image: a function of the arguments only.
 
-    It depends on the arguments only, so that shards, resumed runs and other orders of the images
-    corrupt every image alike.
+    So shards, resumed runs and other orders of the images corrupt every image alike.
 
     Args:
-        seed: seed of the evaluation.
+        seed: of the evaluation.
         sample_name: `SampleMetadata.name`, the same on every machine.
         name: a key of `CORRUPTIONS`.
-        level: a level within the corruption's `LEVEL_RANGES`.
+        level: within the corruption's range.
 
     Raises:
-        CamsegError: the corruption or the level is not valid.
+        CamsegError: no such corruption or level.
     """
     corruption = Corruption(name, level)
     text = f"{seed}\n{sample_name}\n{corruption.name}\n{corruption.level!r}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    # PCG64 is named since default_rng may stand for another one some day.
+    # PCG64 by name: what default_rng stands for may change.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(digest))))
 
 
-def _read_item(item: str) -> Iterator[Corruption]:
-    name, colon, level = item.partition(":")
-    if item == "all":
+def _read_entry(entry: str) -> Iterator[Corruption]:
+    name, colon, level = entry.partition(":")
+    if entry == "all":
         names = tuple(PUBLISHED_CORRUPTIONS)
-    elif item == "weather":
+    elif entry == "weather":
         names = tuple(WEATHER_FILTERS)
     elif name in CORRUPTIONS:
         names = (name,)
     else:
-        known = "; ".join(f"{known} ({_listed(levels)})" for known, levels in CORRUPTIONS.items())
+        known = "; ".join(
+            f"{known} ({_listed(kind.levels)})" for known, kind in CORRUPTIONS.items()
+        )
         raise CamsegError(
-            f"no corruption {item!r}; give none alone, or a comma list of all, weather, NAME and "
+            f"no corruption {entry!r}; give none alone, or a comma list of all, weather, NAME and "
             f"NAME:LEVEL with {known}"
         )
     if colon:
         yield Corruption(name, _read_level(name, level))
         return
     for name in names:
-        for known_level in CORRUPTIONS[name]:
+        for known_level in CORRUPTIONS[name].levels:
             yield Corruption(name, known_level)
 
 
@@ -210,8 +186,7 @@ def _read_level(name: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise CamsegError(
-            f"corruption {name} at level {text!r}: its level is {LEVEL_RANGES[name].rule()} "
-            f"(a sweep takes {_listed(CORRUPTIONS[name])})"
+            f"corruption {name} at level {text!r}: {CORRUPTIONS[name].rule()}"
         ) from None
 
 
@@ -230,9 +205,9 @@ def _gaussian_blur(image: UInt8, sigma: float, _: np.random.Generator) -> UInt8:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
-def _motion_blur(image: UInt8, length: float, _: np.random.Generator) -> UInt8:
+def _motion_blur(image: UInt8, length: int, _: np.random.Generator) -> UInt8:
     """Average ``length`` pixels of a row, the border mirrored."""
-    return np.asarray(cv2.blur(image, (int(length), 1)), np.uint8)
+    return np.asarray(cv2.blur(image, (length, 1)), np.uint8)
 
 
 def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generator) -> UInt8:
@@ -244,32 +219,63 @@ def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generato
     return noisy
 
 
-def _brightness(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-    return np.array(ImageEnhance.Brightness(Image.fromarray(image)).enhance(factor))
+def _enhance(enhancer: Callable[[Image.Image], Any]) -> Filter:
+    """Return a filter by one of PIL's enhancers, whose level is a factor."""
 
+    def enhance(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
+        return np.array(enhancer(Image.fromarray(image)).enhance(factor))
 
-def _contrast(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-    return np.array(ImageEnhance.Contrast(Image.fromarray(image)).enhance(factor))
-
-
-def _saturation(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-    return np.array(ImageEnhance.Color(Image.fromarray(image)).enhance(factor))
+    return enhance
 
 
 def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
-    """Turn the hue, which is a byte that wraps around, as torchvision does on PIL images."""
+    """Turn the hue, a byte that wraps around, as torchvision does on PIL images."""
     hsv = np.array(Image.fromarray(image).convert("HSV"))
     hsv[..., 0] += np.uint8(math.trunc(turn * 255) % 256)
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
-_FILTERS: Mapping[str, Callable[[UInt8, float, np.random.Generator], UInt8]] = {
-    "gaussian_noise": _gaussian_noise,
-    "gaussian_blur": _gaussian_blur,
-    "motion_blur": _motion_blur,
-    "salt_and_pepper": _salt_and_pepper,
-    "brightness": _brightness,
-    "contrast": _contrast,
-    "saturation": _saturation,
-    "hue": _hue,
-}
+PUBLISHED_CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "gaussian_noise": Kind(
+            _gaussian_noise, (5, 10, 20, 30, 50, 100), 0, 255, "standard deviation in grey levels",
+            identity=0,
+        ),
+        "gaussian_blur": Kind(
+            _gaussian_blur, (1, 5, 11, 25, 50), 0, 100, "standard deviation in pixels", identity=0
+        ),
+        "motion_blur": Kind(
+            _motion_blur, (3, 9, 15, 21, 35, 51, 75, 105, 151, 221), 1, 1001, "length in pixels",
+            whole=True, identity=1,
+        ),
+        "salt_and_pepper": Kind(
+            _salt_and_pepper, (1, 2, 5, 10, 25, 50, 60, 70, 80), 0, 100,
+            "share of the pixels in percent", identity=0,
+        ),
+        "brightness": Kind(
+            _enhance(ImageEnhance.Brightness), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
+        ),
+        "contrast": Kind(
+            _enhance(ImageEnhance.Contrast), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
+        ),
+        "saturation": Kind(
+            _enhance(ImageEnhance.Color), (0, 0.5, 1.5, 2), 0, 10, "factor", identity=1
+        ),
+        "hue": Kind(
+            _hue, (-0.2, -0.1, 0.1, 0.2), -0.5, 0.5, "turn as a share of the full circle",
+            identity=0,
+        ),
+    }
+)  # fmt: skip
+"""The eight corruptions with their published strengths."""
+
+CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
+    {
+        **PUBLISHED_CORRUPTIONS,
+        **{
+            name: Kind(add, SEVERITIES, SEVERITIES[0], SEVERITIES[-1], "severity", whole=True)
+            for name, add in WEATHER_FILTERS.items()
+        },
+    }
+)
+"""Every corruption by name."""

@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fog, rain and snow for images that have none, made with albumentations.
 
-The depth of an image is not known, so fog is as thick near as far (the synthetic drive has fog by
-depth), snow does not lie on the ground, and wet roads do not mirror.
+Only the picture is known, not its depth: fog here is as thick near as far (the synthetic drive has
+fog by depth), snow does not lie on the ground, and wet roads do not mirror. Images are RGB uint8
+[H, W, 3].
 
 albumentations' own RandomFog draws visible discs, RandomSnow's texture adds the snow to the hue and
 overflows to black, and its plasma transform ignores a negative contrast (2.0.8). So only its
-patterns are used, drawn on black: the plasma is the density of fog (as in ImageNet-C, Hendrycks and
-Dietterich, 2019), the drops are rain and, if short and white, snow.
-
-Every filter takes an RGB image uint8 [H, W, 3], a severity 1..5 and a generator, from which one
-integer is drawn for each pattern. It raises `CamsegError` if albumentations is not installed.
+patterns are taken, drawn on black: the plasma is fog's density (as in ImageNet-C, Hendrycks and
+Dietterich, 2019), the drops are rain and, short and white, snow.
 """
 
 from __future__ import annotations
@@ -28,8 +26,7 @@ import numpy as np
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 
-MAX_SEVERITY = 5
-"""Severities are whole numbers from 1 to this."""
+SEVERITIES = (1, 2, 3, 4, 5)
 
 CANVAS_SIDE = 640
 """Longer side in pixels of the canvas that patterns are drawn on before they are scaled to the
@@ -44,8 +41,8 @@ class FogStrength:
     """Fog of one severity.
 
     Attributes:
-        veil: mean share of the light that comes from the fog instead of the scene, 0..1.
-        patches: what is added to that share in the densest patch and taken off in the thinnest.
+        veil: share of light that comes from the fog instead of the scene, 0..1, in the middle.
+        patches: how much that share is larger in the densest patch and smaller in the thinnest.
     """
 
     veil: float
@@ -60,7 +57,7 @@ class RainStrength:
         density: albumentations' ``rain_type``: drops per row of the canvas, 1/4 (drizzle), 1/3
             (default), 1 (heavy) or 2 (torrential).
         drop_grey: what a drop adds to the image, grey levels.
-        light: factor of the brightness, 0..1.
+        light: factor on the brightness, 0..1.
     """
 
     density: str
@@ -73,9 +70,9 @@ class SnowStrength:
     """Snowfall of one severity.
 
     Attributes:
-        density: density of flakes, as `RainStrength.density`.
-        flake_size: size of the nearest flakes in pixels of the canvas.
-        veil: share of the light that comes from far flakes instead of the scene, 0..1.
+        density: of flakes, as `RainStrength.density`.
+        flake_size: of the nearest flakes, pixels of the canvas.
+        veil: share of light that comes from far flakes instead of the scene, 0..1.
     """
 
     density: str
@@ -107,7 +104,16 @@ SNOW = (
 
 
 def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Blend an image with airlight, more in some places (Koschmieder's law)."""
+    """Blend an image uint8 [H, W, 3] with airlight, more in some places (Koschmieder's law).
+
+    Args:
+        image: RGB.
+        severity: 1..5.
+        generator: one integer is drawn from it.
+
+    Raises:
+        CamsegError: albumentations is not installed.
+    """
     strength = FOG[severity - 1]
     plasma = _albumentations().PlasmaBrightnessContrast(
         brightness_range=(1.0, 1.0),  # on black, this is the pattern itself
@@ -121,7 +127,16 @@ def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt
 
 
 def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Darken an image and draw falling drops on it."""
+    """Draw falling drops on an image uint8 [H, W, 3] and darken it.
+
+    Args:
+        image: RGB.
+        severity: 1..5.
+        generator: one integer is drawn from it.
+
+    Raises:
+        CamsegError: albumentations is not installed.
+    """
     strength = RAIN[severity - 1]
     layer = _drops(
         image.shape,
@@ -136,10 +151,18 @@ def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UIn
 
 
 def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Draw far and near flakes on an image under a pale veil."""
+    """Draw near and far flakes on an image uint8 [H, W, 3] under a pale veil.
+
+    Args:
+        image: RGB.
+        severity: 1..5.
+        generator: two integers are drawn from it.
+
+    Raises:
+        CamsegError: albumentations is not installed.
+    """
     strength = SNOW[severity - 1]
-    veil = strength.veil * AIRLIGHT
-    snowy = np.asarray(cv2.convertScaleAbs(image, alpha=1 - strength.veil, beta=veil), np.uint8)
+    snowy = _veil(image, strength.veil)
     for size in (1, strength.flake_size):  # far, then near
         layer = _drops(
             image.shape,
@@ -158,11 +181,18 @@ def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UIn
 WEATHER_FILTERS: Mapping[str, Callable[[UInt8, int, np.random.Generator], UInt8]] = (
     MappingProxyType({"fog": add_fog, "rain": add_rain, "snow": add_snow})
 )
-"""Filters by the name of the weather: (image, severity, generator) -> image."""
+"""Weather by name: (image, severity, generator) -> image."""
+
+
+def _veil(image: UInt8, share: float) -> UInt8:
+    """Replace ``share`` of the light by airlight."""
+    return np.asarray(cv2.convertScaleAbs(image, alpha=1 - share, beta=share * AIRLIGHT), np.uint8)
 
 
 def _drops(shape: tuple[int, ...], generator: np.random.Generator, **settings: Any) -> UInt8:
-    """Return drops on black, uint8 of ``shape`` [H, W, 3]; sizes are pixels of the canvas."""
+    """Return falling drops on black, uint8 of ``shape`` [H, W, 3]; sizes in pixels of the
+    canvas.
+    """
     height, _ = _canvas_size(shape)
     # A drop must fit into the canvas.
     settings["drop_length"] = min(settings["drop_length"], height - 1)
@@ -190,8 +220,8 @@ def _canvas_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _albumentations() -> Any:
-    """Return the module albumentations, which takes seconds to import and few runs need."""
-    # If this is not set, its import asks the package registry for a newer version.
+    """Import albumentations where it is needed: it takes seconds, and few runs need it."""
+    # Otherwise its import asks the package registry for a newer version.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     try:
         return importlib.import_module("albumentations")
