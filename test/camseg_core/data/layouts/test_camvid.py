@@ -6,7 +6,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import dataset_trees as trees
-import numpy as np
 import pytest
 
 from camseg_core.data.datasets import open_dataset
@@ -67,17 +66,3 @@ def test_a_split_needs_both_folders(tmp_path: Path) -> None:
     trees.camvid(tmp_path, splits=["train", "val"])
     (tmp_path / "trainannot").rename(tmp_path / "away")
     assert LAYOUT.splits(tmp_path) == ("val",)
-
-
-def test_official_numbers() -> None:
-    counts = {count.split: count.frames for count in LAYOUT.official}
-    assert counts == {"train": 367, "val": 101, "test": 233}
-
-
-def test_odd_sizes_are_fine(tmp_path: Path) -> None:
-    trees.write_image(tmp_path / "val" / "a_1.png", (33, 7))
-    trees.write_ids(tmp_path / "valannot" / "a_1.png", trees.cycle(range(12), (33, 7)))
-    sample = open_dataset("camvid", tmp_path, "val").read(0)
-    assert sample.image.shape == (33, 7, 3)
-    assert sample.class_ids.shape == (33, 7)
-    assert np.unique(sample.class_ids).tolist() == [*range(11), 255]
