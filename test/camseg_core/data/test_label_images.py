@@ -166,7 +166,10 @@ def test_ids_outside_the_table_are_counted(
     assert str(caught.value).startswith(f"{path} holds {message}")
 
 
-@pytest.mark.parametrize("label_set", [CITYSCAPES, TRAIN_IDS, replace(CITYSCAPES, name="other")])
+@pytest.mark.parametrize(
+    "label_set",
+    [CITYSCAPES, TRAIN_IDS, replace(CITYSCAPES, name="other", palette=CITYSCAPES.palette[::-1])],
+)
 @pytest.mark.parametrize("label_format", [CITY, cityscapes.TRAIN_IDS, KITTI])
 def test_own_classes_are_read_by_the_layouts_own_table(
     label_format: LabelFormat, label_set: LabelSet

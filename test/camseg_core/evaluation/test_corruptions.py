@@ -60,21 +60,6 @@ EVERY = [
 ]
 
 
-def test_the_levels_of_a_sweep() -> None:
-    assert dict(PUBLISHED_CORRUPTIONS) == {
-        "gaussian_noise": (5, 10, 20, 30, 50, 100),
-        "gaussian_blur": (1, 5, 11, 25, 50),
-        "motion_blur": (3, 9, 15, 21, 35, 51, 75, 105, 151, 221),
-        "salt_and_pepper": (1, 2, 5, 10, 25, 50, 60, 70, 80),
-        "brightness": (0.5, 0.75, 1.25, 1.5),
-        "contrast": (0.5, 0.75, 1.25, 1.5),
-        "saturation": (0, 0.5, 1.5, 2),
-        "hue": (-0.2, -0.1, 0.1, 0.2),
-    }
-    weather = dict.fromkeys(WEATHER, (1, 2, 3, 4, 5))
-    assert dict(CORRUPTIONS) == {**PUBLISHED_CORRUPTIONS, **weather}
-
-
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_the_documentation_lists_the_levels(name: str) -> None:
     row = re.search(rf"^\| `{name}` \| ([^|]*) \|", DOCUMENTATION.read_text(), re.MULTILINE)
@@ -85,16 +70,7 @@ def test_the_documentation_lists_the_levels(name: str) -> None:
 # Values ------------------------------------------------------------------------------------------
 
 
-def test_gaussian_noise_has_the_stated_mean_and_deviation() -> None:
-    noise = corrupt(np.full((200, 200, 3), 128, np.uint8), "gaussian_noise", 20, generator())
-    noise = noise.astype(float) - 128
-    assert noise.mean() == pytest.approx(0, abs=4 * 20 / np.sqrt(noise.size))
-    # Rounding to whole grey levels adds a variance of 1/12.
-    assert noise.std() == pytest.approx(np.sqrt(20**2 + 1 / 12), abs=4 * 20 / np.sqrt(2e5))
-    assert np.abs(np.corrcoef(noise.reshape(-1, 3).T) - np.eye(3)).max() < 0.03
-
-
-def test_gaussian_noise_is_rounded_and_clipped() -> None:
+def test_gaussian_noise_is_normal_rounded_and_clipped() -> None:
     image = noise_image(20, 30)
     drawn = generator(3).standard_normal(image.shape, np.float32)
     expected = np.clip(image + np.rint(drawn * np.float32(50)), 0, 255)
@@ -113,17 +89,8 @@ def test_gaussian_blur_is_a_gaussian(sigma: float) -> None:
     assert np.abs(blurred - expected[..., None]).max() <= 2  # OpenCV's weights are 8-bit fractions
 
 
-@pytest.mark.parametrize("length", [3, 9, 15, 21])
-def test_motion_blur_of_a_point_is_a_horizontal_box(length: int) -> None:
-    image = np.zeros((5, 51, 3), np.uint8)
-    image[2, 25] = (255, 100, 30)
-    expected = np.zeros((5, 51, 3))
-    expected[2, 25 - length // 2 : 26 + length // 2] = np.rint(np.array([255, 100, 30]) / length)
-    np.testing.assert_array_equal(corrupt(image, "motion_blur", length, generator()), expected)
-
-
-@pytest.mark.parametrize("length", [4, 35, 221])
-def test_motion_blur_mirrors_the_border_however_long_it_is(length: int) -> None:
+@pytest.mark.parametrize("length", [3, 4, 35, 221])
+def test_motion_blur_is_a_horizontal_mean_that_mirrors_the_border(length: int) -> None:
     image = noise_image(3, 10)
     period = np.array([*range(10), *range(8, 0, -1)])  # the border pixel itself is not repeated
     columns = np.arange(10)[:, None] + np.arange(length) - length // 2
@@ -173,16 +140,13 @@ def test_saturation_is_a_factor_about_each_pixels_grey() -> None:
     assert np.abs(double - np.clip(2.0 * image - grey[..., None], 0, 255)).max() <= 1.51
 
 
-def test_hue_turns_and_wraps() -> None:
+def test_hue_turns_and_wraps_and_keeps_grey() -> None:
     # Blue's hue is 170 of 255, so turns of 85 and more wrap to red and beyond.
     blue = np.array([[[0, 0, 255]]], np.uint8)
     bytes_of_turns = {-0.5: 43, -0.2: 119, -0.1: 145, 0.1: 195, 0.2: 221, 0.5: 41}
     for turn, hue in bytes_of_turns.items():
         expected = 255 * np.array(colorsys.hsv_to_rgb(hue / 255, 1, 1))
         assert np.abs(corrupt(blue, "hue", turn, generator())[0, 0] - expected).max() <= 1
-
-
-def test_hue_keeps_grey() -> None:
     grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
     np.testing.assert_array_equal(corrupt(grey, "hue", 0.2, generator()), grey)
 

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 
 import dataset_trees as trees
-import numpy as np
 import pytest
 
 from camseg_core.data.datasets import DatasetWarning, open_dataset
@@ -158,9 +157,3 @@ def test_official_numbers() -> None:
         assert counts["train", "adverse", condition] == 400
         assert counts["val", "adverse", condition] == (106 if condition == "night" else 100)
         assert counts["val", "reference", condition] == (53 if condition == "night" else 50)
-
-
-def test_labels_are_the_34_ids(home: Path) -> None:
-    assert LAYOUT.labels.ids == frozenset(range(34))
-    sample = open_dataset("acdc", home, "val").read(3)
-    assert np.unique(sample.class_ids).tolist() == [*range(19), 255]
