@@ -109,10 +109,7 @@ class Corruption:
         if not valid.least <= self.level <= valid.most or (
             valid.whole and self.level != int(self.level)
         ):
-            raise CamsegError(
-                f"corruption {self.name} at level {self.level:g}: its level is {valid.rule()} "
-                f"(a sweep takes {_listed(CORRUPTIONS[self.name])})"
-            )
+            raise _bad_level(self.name, f"{self.level:g}")
         # 10 and 10.0, 0.0 and -0.0 are one level, with one text and one generator.
         object.__setattr__(self, "level", float(self.level) + 0.0)
 
@@ -198,21 +195,22 @@ def _read_item(item: str) -> Iterator[Corruption]:
             f"NAME:LEVEL with {known}"
         )
     if colon:
-        yield Corruption(name, _read_level(name, level))
+        try:
+            number = float(level)
+        except ValueError:
+            raise _bad_level(name, repr(level)) from None
+        yield Corruption(name, number)
         return
     for name in names:
         for known_level in CORRUPTIONS[name]:
             yield Corruption(name, known_level)
 
 
-def _read_level(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise CamsegError(
-            f"corruption {name} at level {text!r}: its level is {LEVEL_RANGES[name].rule()} "
-            f"(a sweep takes {_listed(CORRUPTIONS[name])})"
-        ) from None
+def _bad_level(name: str, level: str) -> CamsegError:
+    return CamsegError(
+        f"corruption {name} at level {level}: its level is {LEVEL_RANGES[name].rule()} "
+        f"(a sweep takes {_listed(CORRUPTIONS[name])})"
+    )
 
 
 def _listed(levels: tuple[float, ...]) -> str:
