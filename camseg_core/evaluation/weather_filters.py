@@ -60,8 +60,8 @@ SNOW = (
     ("torrential", 3, 0.3),
     ("torrential", 3, 0.45),
 )
-"""For each severity of snowfall: ``rain_type`` of the flakes; size of the nearest flakes in pixels of
-the canvas; and the share of the light that comes from far flakes instead of the scene, 0..1."""
+"""For each severity of snowfall: ``rain_type`` of the flakes; size of the nearest flakes in pixels
+of the canvas; and the share of the light that comes from far flakes instead of the scene, 0..1."""
 
 
 def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
