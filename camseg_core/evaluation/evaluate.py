@@ -23,7 +23,7 @@ from camseg_core.data.datasets import open_dataset
 from camseg_core.data.sample import Dataset, Sample, SampleMetadata, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
-from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
+from camseg_core.evaluation.frames import FrameKeeper, FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
 from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
 from camseg_core.evaluation.metrics.flicker import FlickerTracker
@@ -247,11 +247,8 @@ class _Way:
         result = segmenter.segment(sample.image, self._candidate.options(key.steps))
         record = image_record(key, sample, result, record_times=self._plan.record_times)
         record = self._with_flicker(record, sample, result)
-        if sample.class_ids is not None and _is_ranked(record):
-            pictures = FramePictures(
-                sample.image, sample.class_ids, result.class_ids, result.confidence
-            )
-            self._keeper.offer(_frame_score(record), pictures)
+        if _is_ranked(record):
+            self._keeper.offer(_frame_score(record), sample, result.class_ids, result.confidence)
         self._writer.write(record)
         self._keeper.prune()
         return sample, result, record

@@ -14,14 +14,12 @@ from camseg_core.evaluation.corruptions import corrupt
 from camseg_core.evaluation.weather_filters import (
     AIRLIGHT,
     FOG,
-    MAX_SEVERITY,
     RAIN,
+    SEVERITIES,
     SNOW,
     WEATHER_FILTERS,
 )
 from camseg_core.images.arrays import UInt8
-
-SEVERITIES = range(1, MAX_SEVERITY + 1)
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -105,6 +103,19 @@ def test_snow_draws_flakes_under_a_veil(severity: int) -> None:
 
 
 @pytest.mark.parametrize("name", WEATHER_FILTERS)
+def test_a_higher_severity_is_farther_from_the_clean_image(name: str) -> None:
+    rows, columns = np.indices((96, 128))
+    image = np.dstack([60 + rows, 30 + columns, 150 - rows]).astype(np.uint8)
+    image[48:, 10:40] = (180, 40, 30)
+    distances = [
+        np.abs(corrupt(image, name, severity, generator()).astype(float) - image).mean()
+        for severity in SEVERITIES
+    ]
+    assert distances[0] > 2
+    assert (np.diff(distances) > 0).all(), distances
+
+
+@pytest.mark.parametrize("name", WEATHER_FILTERS)
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_a_severity_means_the_same_for_small_and_large_images(name: str, severity: int) -> None:
     means = [
@@ -113,3 +124,11 @@ def test_a_severity_means_the_same_for_small_and_large_images(name: str, severit
         for k in (1, 4)
     ]  # fmt: skip
     assert means[0] == pytest.approx(means[1], rel=0.06)
+
+
+@pytest.mark.parametrize("name", WEATHER_FILTERS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3000), (3000, 1), (2, 5)])
+def test_narrow_images_work(name: str, height: int, width: int) -> None:
+    for severity in SEVERITIES:
+        image = corrupt(plain(90, height, width), name, severity, generator())
+        assert image.shape == (height, width, 3)
