@@ -228,7 +228,8 @@ def _find_split(layout: Layout, home: Path, split: str) -> _Found:
     text = f"is a label without an image ({layout.image_form})"
     findings += [Finding("warning", label, text) for label in labels if label not in owned]
     text = "has no name of this layout and is not read"
-    findings += [Finding("note", path, text) for path in (*strangers, *label_strangers)]
+    others = [path for path in (*strangers, *label_strangers) if path not in owned]
+    findings += [Finding("note", path, text) for path in others]
     findings += _check_numbers(layout, home, split, images)
     return _Found(split, layout, images, findings)
 

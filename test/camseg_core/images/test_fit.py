@@ -24,7 +24,7 @@ SIZES = [(375, 1242), (360, 480), (1080, 1920), (1, 1), (1, 5000), (5000, 1), (2
 """Heights and widths: KITTI, CamVid, full HD, the extremes, the input's own, odd ones."""
 
 
-def picture(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def noise(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
 
 
@@ -79,7 +79,7 @@ def test_pad_rules_hold_for_every_size(
 
 @pytest.mark.parametrize("size", SIZES)
 def test_squash_is_pillows_bilinear(size: tuple[int, int]) -> None:
-    image = picture(*size)
+    image = noise(*size)
     expected = Image.fromarray(image).resize((96, 96), Image.Resampling.BILINEAR)
     fit = Fit.of(*size, SQUASH, STRIDE)
     assert fit == Fit(*size, 96, 96, 96, 96)
@@ -92,7 +92,7 @@ def test_squash_is_pillows_bilinear(size: tuple[int, int]) -> None:
 def test_pad_is_pillows_bilinear_at_the_top_left_with_its_border_repeated(
     size: tuple[int, int],
 ) -> None:
-    image = picture(*size)
+    image = noise(*size)
     fit = Fit.of(*size, PAD, STRIDE)
     height, width = fit.scaled_height, fit.scaled_width
     expected = np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
@@ -107,7 +107,7 @@ def test_pad_is_pillows_bilinear_at_the_top_left_with_its_border_repeated(
 
 
 def test_a_view_with_strides_is_read_like_a_copy() -> None:
-    image = picture(50, 60)[::-1, ::-1]
+    image = noise(50, 60)[::-1, ::-1]
     for config in (PAD, SQUASH):
         fit = Fit.of(50, 60, config, STRIDE)
         np.testing.assert_array_equal(fit.to_input(image), fit.to_input(image.copy()))
@@ -162,7 +162,7 @@ def test_padding_never_shows_in_a_result() -> None:
 
 
 def test_a_good_image_is_given_back() -> None:
-    image = picture(1, 1)
+    image = noise(1, 1)
     assert check_image(image) is image
 
 
