@@ -107,6 +107,7 @@ class Bag:
                 yield message
         except Exception as error:  # libraries raise many types on damaged bytes
             reason = f"a part cannot be read ({in_one_line(error)[:200]})"
+            reason += f"; {file.advice}" if file.advice else ""
         lost = {
             name: topic.count - read[name]
             for name, topic in file.topics.items()

@@ -137,7 +137,7 @@ def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path, names_l
     if names_last:
         content["relative_file_paths"] = content.pop("relative_file_paths")
     text = yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False)
-    for end in range(len(text) + 1):
+    for end in range(len(text), 0, -7):
         (tmp_path / "metadata.yaml").write_text(text[:end])
         with open_bag(tmp_path) as bag:
             assert (end, sorted(bags.images_of(bag, IMAGE))) == (end, [10, 20, 30, 40])
