@@ -7,7 +7,6 @@ Exit status: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted, 14
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import TextIO
 
 from camseg_core.commands import benchmark, data, evaluation, segment, weights
-from camseg_core.errors import BAD_INPUT, INTERRUPTED, CamsegError, CamsegWarning
+from camseg_core.errors import CamsegWarning, exit_status
 from camseg_core.system.processes import termination_unwinds
 
 Command = Callable[[argparse.Namespace], int]
@@ -25,27 +24,12 @@ PLUGINS = "camseg.commands"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit status."""
+    """Run the command line, and return the exit status."""
     parsed = _parser().parse_args(arguments)
     command: Command = parsed.command
-    try:
-        with warnings.catch_warnings(), termination_unwinds():
-            warnings.showwarning = _show_warning
-            return command(parsed)
-    except CamsegError as error:
-        print(f"camseg: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("camseg: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:  # a path that cannot be: too long, a loop of links
-        if error.filename is None:
-            raise
-        print(f"camseg: {error.filename}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
+    with warnings.catch_warnings(), termination_unwinds():
+        warnings.showwarning = _show_warning
+        return exit_status("camseg", lambda: command(parsed))
 
 
 def _show_warning(

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Callable
+
 FAILED_CHECK = 1
 BAD_INPUT = 2
 DEVICE_LOST = 70
@@ -26,3 +30,23 @@ class CamsegError(ValueError):
 
 class CamsegWarning(UserWarning):
     """Something that the user must know and that is no error; its text is one line too."""
+
+
+def exit_status(program: str, work: Callable[[], int]) -> int:
+    """Run a command, and return its exit status; what a user can cause ends it with one line."""
+    try:
+        return work()
+    except CamsegError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print(f"{program}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a path that cannot be: too long, a loop of links
+        if error.filename is None:
+            raise
+        print(f"{program}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT

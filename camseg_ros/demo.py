@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make demo``: a drive becomes a bag, the bag is replayed live through the real node, scored.
+"""``make demo``: a drive becomes a bag, which is replayed live through the real node and scored.
 
-The drive is drawn, so that there is truth; or a video or folder, without scores.
+The drive is synthetic, so that there is ground truth; a video or folder is shown without scores.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
+from camseg_core.diffusion.options import DEFAULT_PROFILE
+from camseg_core.errors import FAILED_CHECK, CamsegError, exit_status
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_jpeg
 from camseg_core.images.reading import read_image
@@ -24,32 +25,32 @@ from camseg_core.system.files import write_bytes
 from camseg_ros.bag.making.drives import Drive, input_drives, shortened, synthetic_drives
 from camseg_ros.bag.making.make import BagForm, write_drive
 from camseg_ros.node.dds_environment import use_free_domain, use_large_images
-from camseg_ros.replay.live.live import LivePlan, replay_live_bag
-from camseg_ros.replay.live.player import PlaySettings
-from camseg_ros.replay.results.conclude import RANDOM, conclude_live
-from camseg_ros.replay.results.out_folder import MARKER, prepare_folder
-from camseg_ros.replay.results.snapshots import PICTURES_FOLDER
+from camseg_ros.replay.live.bag_player import PlaySettings
+from camseg_ros.replay.live.live import RANDOM, LivePlan, replay_live_bag
+from camseg_ros.replay.results.conclude import conclude
+from camseg_ros.replay.results.folder import MARKER, PICTURES_FOLDER, prepare_folder
 
-DRAWN_FRAMES = 100
-DRAWN_SIZE = (960, 540)
-DRAWN_SEED = 9200
-"""Of no frame that the shipped weights were trained or scored on (benchmarks/train_demo.sh)."""
+SYNTHETIC_FRAMES = 100
+SYNTHETIC_SIZE = (960, 540)
+SYNTHETIC_SEED = 9200
+"""Seed of a drive that the bundled weights were neither trained nor scored on, see
+benchmarks/train_demo.sh."""
 
 BAG_FOLDER, REPLAY_FOLDER, STRIP = "bag", "replay", "strip.jpg"
 
 
 def demo_drive(clip: Path | None, most_frames: int) -> Drive:
-    """Return the drive to show: of a video, picture or folder, or drawn.
+    """Return the drive to show: of a video, picture or folder, or synthetic.
 
     Raises:
         CamsegError: the clip cannot be read.
     """
     if clip is not None:
         return shortened(input_drives(clip)[0], most_frames)
-    frames = min(DRAWN_FRAMES, most_frames)
-    width, height = DRAWN_SIZE
-    drawn = SyntheticDrive(DRAWN_SEED, width, height, frames_per_sequence=DRAWN_FRAMES)
-    return synthetic_drives(frames, drawn)[0]
+    frames = min(SYNTHETIC_FRAMES, most_frames)
+    width, height = SYNTHETIC_SIZE
+    drive = SyntheticDrive(SYNTHETIC_SEED, width, height, frames_per_sequence=SYNTHETIC_FRAMES)
+    return synthetic_drives(frames, drive)[0]
 
 
 def stamp_random(picture: UInt8) -> UInt8:
@@ -71,10 +72,10 @@ def stamp_random(picture: UInt8) -> UInt8:
 
 
 def write_strip(pictures: Sequence[Path], out: Path, *, is_random: bool) -> Path:
-    """Put pictures of one width below each other; gives ``out``.
+    """Put pictures of one width below each other, and return ``out``.
 
     Raises:
-        CamsegError: there is none, or one cannot be read.
+        CamsegError: there is no picture, or one cannot be read.
     """
     if not pictures:
         raise CamsegError("no frame came back to show")
@@ -84,7 +85,7 @@ def write_strip(pictures: Sequence[Path], out: Path, *, is_random: bool) -> Path
 
 
 def run_demo(*, drive: Drive, weights: str, steps: int, rate: float, out: Path) -> int:
-    """Make the bag, replay it live, write page and pictures; gives the exit status.
+    """Make the bag, replay it live, write page and pictures, and return the exit status.
 
     Raises:
         CamsegError: the drive cannot be read, the node does not start, nothing can be written.
@@ -92,23 +93,23 @@ def run_demo(*, drive: Drive, weights: str, steps: int, rate: float, out: Path) 
     play = PlaySettings(rate=rate)
     replay_out = out / REPLAY_FOLDER
     if (out / BAG_FOLDER).exists() and not (replay_out / MARKER).is_file():
-        raise CamsegError(f"{out / BAG_FOLDER} is none of an earlier demo; give another --out")
+        raise CamsegError(f"{out / BAG_FOLDER} is not of an earlier demo; give another --out")
     prepare_folder(replay_out)
     shutil.rmtree(out / BAG_FOLDER, ignore_errors=True)
     bag = write_drive(drive, out / BAG_FOLDER / drive.name, BagForm())
     print(f"bag: {bag}")
     if weights.startswith(RANDOM):
         print("the weights are RANDOM: the masks mean nothing")
-    parameters = {"weights": weights, "steps": steps}
-    found = replay_live_bag(bag, LivePlan(parameters, play), replay_out)
-    status = conclude_live(replay_out, found, weights, f"steps {found.live.steps}", [])
-    pictures = [replay_out / PICTURES_FOLDER / name for name in found.drive.pictures]
+    chosen = {"steps": steps} if steps else {"profile": DEFAULT_PROFILE}
+    facts, live = replay_live_bag(bag, LivePlan({"weights": weights, **chosen}, play), replay_out)
+    status = conclude(replay_out, facts, live=live)
+    pictures = sorted((replay_out / PICTURES_FOLDER).iterdir())
     print(write_strip(pictures, out / STRIP, is_random=weights.startswith(RANDOM)))
     return FAILED_CHECK if status else 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and run; gives the exit status."""
+    """Parse the command line, run the demo, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="camseg-demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
@@ -116,12 +117,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", default="demo", help="as camseg segment takes them")
     parser.add_argument("--steps", type=int, default=0, help="0: as in the profile")
     parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast")
-    parser.add_argument("--frames", type=int, default=10**9, help="play at most so many")
+    parser.add_argument("--frames", type=int, default=10**9, help="most frames to play")
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
     parsed = parser.parse_args(arguments)
     use_free_domain()
     use_large_images()
-    try:
+
+    def work() -> int:
         if parsed.frames < 1:
             raise CamsegError(f"--frames is {parsed.frames}; at least 1 is needed")
         return run_demo(
@@ -131,12 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rate=parsed.rate,
             out=parsed.out,
         )
-    except CamsegError as error:
-        print(f"camseg-demo: {error}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        print("camseg-demo: interrupted", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_status("camseg-demo", work)
 
 
 if __name__ == "__main__":

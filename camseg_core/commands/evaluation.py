@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +15,23 @@ from camseg_core.commands.options import (
     add_dataset_options,
     add_published_options,
     add_sampling_options,
-    check_sampling_options,
     check_threads,
     chosen_label_set,
+    list_of,
     open_chosen_dataset,
-    profile_options,
-    sampling_options,
     variant,
 )
+from camseg_core.diffusion.options import DEFAULT_PROFILE
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
     from camseg_core.data.sample import Dataset
-    from camseg_core.diffusion.options import Profiles
-    from camseg_core.evaluation.evaluate import Plan
+    from camseg_core.diffusion.options import Profiles, SamplingOptions
+    from camseg_core.evaluation.evaluate import Candidate, Plan
+    from camseg_core.segmenter import Segmenter
 
 PUBLISHED_STEPS = 100
-"""Of the published protocol."""
+"""Steps of the published protocol."""
 
 
 def add_commands(commands: Any) -> None:
@@ -39,12 +40,19 @@ def add_commands(commands: Any) -> None:
         "evaluate",
         help="score weights on a labelled data set",
         description="Write one JSON line per image, corruption and number of steps. A second call "
-        "with the same options goes on where the first one was stopped. Several processes: "
-        "torchrun --nproc-per-node N -m camseg_core.cli evaluate ...",
+        "with the same options goes on where the first one was stopped. Options of sampling take "
+        "lists such as 1,4,16: every image is segmented in each way, and `camseg report` compares "
+        "them. Several processes: torchrun --nproc-per-node N -m camseg_core.cli evaluate ...",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     evaluate.set_defaults(command=_evaluate)
-    evaluate.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    evaluate.add_argument(
+        "--weights",
+        nargs="+",
+        required=True,
+        metavar="[NAME=]WEIGHTS",
+        help=f"one or more; NAME stands in the report, WEIGHTS is {WEIGHTS_HELP}",
+    )
     data = evaluate.add_argument_group("data")
     add_dataset_options(data)
     data.add_argument(
@@ -57,9 +65,9 @@ def add_commands(commands: Any) -> None:
     how.add_argument("--protocol", choices=["official", "published"], default="official")
     how.add_argument(
         "--steps",
-        dest="step_counts",
         metavar="STEPS",
-        type=_numbers,
+        type=list_of(int),
+        default=argparse.SUPPRESS,
         help="one or more, e.g. 1,4,16; without, the profile's, or "
         f"{PUBLISHED_STEPS} for published",
     )
@@ -68,13 +76,13 @@ def add_commands(commands: Any) -> None:
         default="none",
         help="none, all (the published eight), weather, or a list such as gaussian_noise,fog:3",
     )
-    add_sampling_options(how)
+    add_sampling_options(how, several=True)
     how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     how.add_argument(
         "--threads",
         type=int,
         default=1,
-        help="of torch in each process, on the CPU; equal numbers give equal bytes",
+        help="threads of torch in each process, on the CPU; equal numbers give equal bytes",
     )
     add_published_options(how)
     evaluate.add_argument("--out", type=Path, required=True, help="folder of runs")
@@ -87,21 +95,15 @@ def add_commands(commands: Any) -> None:
     report.set_defaults(command=_report)
     report.add_argument("folder", type=Path, help="what `camseg evaluate --out` got")
     report.add_argument("--out", type=Path, help="the page; FOLDER/report.html without")
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """Read ``1,4,16``."""
-    try:
-        return tuple(int(entry) for entry in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no list of whole numbers such as 1,4,16"
-        ) from error
+    report.add_argument(
+        "--budget-ms", type=float, help="time of an image that the best way to sample must keep"
+    )
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
     import torch
 
+    from camseg_core.diffusion.options import V_PROFILES
     from camseg_core.evaluation.evaluate import Shard, evaluate
     from camseg_core.evaluation.summary import headline_lines, summarize
     from camseg_core.segmenter import Segmenter
@@ -113,29 +115,42 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     check_threads(parsed.threads)
     device = place.device(parsed.device)
     find_device(device)
-    check_sampling_options(parsed)  # what is wrong is said before weights are loaded
+    _choices(parsed, V_PROFILES)  # what is wrong is said before weights are loaded
     if _is_published(parsed) and "profile" in parsed:
         raise CamsegError(
             f"--profile {parsed.profile}: the published protocol samples as it was published; "
             "leave --profile out"
         )
+    named = [_split_name(text) for text in parsed.weights]
     datasets = _open_data(parsed)
     torch.set_num_threads(parsed.threads)
-    loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
-    if loaded.is_random and place.is_first:
-        print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
-    segmenter = Segmenter(loaded, device)
-    plans = _plans(parsed, datasets, loaded.profiles)
+    candidates: list[Candidate] = []
+    for name, weights in named:
+        loaded = load_model(weights, num_heads=parsed.heads, variant=variant(parsed))
+        if loaded.is_random and place.is_first:
+            print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
+        candidates += _candidates(parsed, name, Segmenter(loaded, device))
+    plans = _plans(parsed, datasets)
+    shard = Shard(place.rank, place.world_size)
     with process_group(place):
         folders = [
-            evaluate(segmenter, plan, parsed.out, Shard(place.rank, place.world_size))
-            for plan in plans
+            folder for plan in plans for folder in evaluate(candidates, plan, parsed.out, shard)
         ]
     if place.is_first:
         for folder in folders:
             for line in headline_lines(summarize(folder)):
                 print(line)
     return 0
+
+
+def _split_name(text: str) -> tuple[str, str]:
+    """Read ``NAME=WEIGHTS``; the name is empty without one. A name has no ``/``."""
+    name, separator, weights = text.partition("=")
+    if not separator or "/" in name:
+        return "", text
+    if not (name.strip() and weights):
+        raise CamsegError(f"--weights {text!r}: NAME=WEIGHTS is needed, neither part empty")
+    return name, weights
 
 
 def _is_published(parsed: argparse.Namespace) -> bool:
@@ -153,29 +168,47 @@ def _open_data(parsed: argparse.Namespace) -> list[Dataset]:
     return [open_chosen_dataset(parsed)]
 
 
-def _plans(parsed: argparse.Namespace, datasets: list[Dataset], profiles: Profiles) -> list[Plan]:
+def _choices(parsed: argparse.Namespace, profiles: Profiles) -> list[SamplingOptions]:
+    """Return every way to sample that was asked for."""
+    from camseg_core.diffusion.options import SamplingOptions, find_profile
+    from camseg_core.evaluation.grid import combinations
+
+    if _is_published(parsed):
+        base = SamplingOptions(steps=PUBLISHED_STEPS, sample_image_latent=True)
+    else:
+        base = find_profile(profiles, getattr(parsed, "profile", DEFAULT_PROFILE))
+    names = [entry.name for entry in fields(base) if entry.name in parsed]
+    return combinations(base, {name: getattr(parsed, name) for name in names})
+
+
+def _candidates(parsed: argparse.Namespace, name: str, segmenter: Segmenter) -> list[Candidate]:
+    """Return the ways to sample with some weights, without those that the model cannot do."""
+    from camseg_core.evaluation.evaluate import Candidate
+    from camseg_core.evaluation.grid import by_steps, without_repeats
+
+    loaded = segmenter.loaded
+    has_mask_decoder = loaded.config.mask_decoder is not None
+    choices = _choices(parsed, loaded.profiles)
+    possible = [one for one in choices if one.decoder != "mask" or has_mask_decoder]
+    distinct = without_repeats(possible or choices, has_mask_decoder=has_mask_decoder)
+    return [
+        Candidate(segmenter, steps, options, name) for options, steps in by_steps(distinct).items()
+    ]
+
+
+def _plans(parsed: argparse.Namespace, datasets: list[Dataset]) -> list[Plan]:
     """Put together what is to be done with the data."""
-    from camseg_core.diffusion.options import SamplingOptions
     from camseg_core.evaluation.corruptions import select_corruptions
     from camseg_core.evaluation.evaluate import NOISE_STUDY_DATASET, Plan
 
-    published = _is_published(parsed)
-    if published:
-        base = SamplingOptions(steps=PUBLISHED_STEPS, sample_image_latent=True)
-        options = sampling_options(parsed, base)
-    else:
-        options = profile_options(parsed, profiles)
-    steps = parsed.step_counts or (options.steps,)
     corruptions = {"": select_corruptions(parsed.corruption)}
     if parsed.suite is not None:
         corruptions[NOISE_STUDY_DATASET] = select_corruptions("all")
     return [
         Plan(
             dataset=dataset,
-            protocol="published" if published else "official",
-            steps=steps,
+            protocol="published" if _is_published(parsed) else "official",
             corruptions=corruptions.get(dataset.name, corruptions[""]),
-            sampling=replace(options, steps=steps[0]),
             max_images=parsed.max_images,
         )
         for dataset in datasets
@@ -185,5 +218,9 @@ def _plans(parsed: argparse.Namespace, datasets: list[Dataset], profiles: Profil
 def _report(parsed: argparse.Namespace) -> int:
     from camseg_core.evaluation.report.report import write_report
 
-    print(write_report(parsed.folder, parsed.out or parsed.folder / "report.html"))
+    budget = parsed.budget_ms
+    if budget is not None and not (math.isfinite(budget) and budget > 0.0):
+        raise CamsegError(f"--budget-ms is {budget}; a number above 0 is needed")
+    out = parsed.out or parsed.folder / "report.html"
+    print(write_report(parsed.folder, out, budget))
     return 0

@@ -4,15 +4,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    MAX_SAMPLES,
+    PROFILE_NAMES,
+    SAMPLERS,
+    V_PROFILES,
+    Decoder,
+    Precision,
+    Profiles,
+    SamplingOptions,
+    find_profile,
+)
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
     from camseg_core.data.sample import Dataset
-    from camseg_core.diffusion.options import Profiles, SamplingOptions
     from camseg_core.labels import LabelSet
     from camseg_core.weights.published_format import Variant
 
@@ -20,23 +32,28 @@ WEIGHTS_HELP = (
     "demo (ships with the package), a .safetensors file, a folder with one or with the two "
     "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
-DEFAULT_PROFILE = "balanced"
 MOST_THREADS = 1024
 
 
-def add_sampling_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add how to sample, but for the number of steps. What is not given is the profile's."""
+def add_sampling_options(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, several: bool = False
+) -> None:
+    """Add how to sample, but for the number of steps. What is not given is the profile's.
+
+    With ``several`` each option takes a list such as ``1,4``, and its value is a tuple.
+    """
 
     def add(name: str, kind: type, text: str) -> None:
-        parser.add_argument(name, type=kind, default=argparse.SUPPRESS, help=text)
+        read = list_of(kind) if several else kind
+        parser.add_argument(name, type=read, default=argparse.SUPPRESS, help=text)
 
     parser.add_argument(
         "--profile",
         default=argparse.SUPPRESS,
-        help="accurate, balanced or fast: the weights' own settings for what follows and for "
-        f"--steps; {DEFAULT_PROFILE} without",
+        help=f"{one_of(PROFILE_NAMES)}: the weights' own settings for what follows and for "
+        f"--steps; {DEFAULT_PROFILE} if not given",
     )
-    add("--sampler", str, "ddpm, ddim or dpm-solver++")
+    add("--sampler", str, one_of(SAMPLERS))
     add("--temperature", float, "scales ddpm's step noise")
     add(
         "--initial-noise-scale",
@@ -45,9 +62,36 @@ def add_sampling_options(parser: argparse.ArgumentParser | argparse._ArgumentGro
     )
     add("--seed", int, "of the noise")
     add("--rounds", int, "generation rounds")
-    add("--samples", int, "average probabilities over this many noises")
-    add("--decoder", str, "mask, palette, or auto: mask where the model has one")
-    add("--precision", str, "float32 or bfloat16")
+    add("--samples", int, f"average probabilities over this many noises, at most {MAX_SAMPLES}")
+    add(
+        "--decoder",
+        str,
+        f"{one_of(get_args(Decoder))}; auto: mask where the model has one",
+    )
+    add("--precision", str, one_of(get_args(Precision)))
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """Return choices for a help text: ``a, b or c``."""
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
+
+
+def list_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
+    """Return a reader of lists such as ``1,4``, whose values are different ones of a ``kind``."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        try:
+            values = tuple(kind(part) for part in text.split(","))
+        except ValueError:
+            values = ()
+        if not values or "" in values or len(set(values)) < len(values):
+            example = {int: "1,4,16", float: "1,0.5"}.get(kind, "ddpm,ddim")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no list of different values such as {example}"
+            )
+        return values
+
+    return read
 
 
 def sampling_options(parsed: argparse.Namespace, base: SamplingOptions) -> SamplingOptions:
@@ -78,8 +122,6 @@ def check_sampling_options(parsed: argparse.Namespace) -> None:
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
     """
-    from camseg_core.diffusion.options import V_PROFILES
-
     profile_options(parsed, V_PROFILES)
 
 
@@ -89,8 +131,6 @@ def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingO
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
     """
-    from camseg_core.diffusion.options import find_profile
-
     base = find_profile(profiles, getattr(parsed, "profile", DEFAULT_PROFILE))
     return sampling_options(parsed, base)
 
@@ -103,7 +143,9 @@ def add_dataset_options(
     which = "the first ones of each drive" if others else "spread evenly"
     parser.add_argument("--dataset", default=default, help=f"{others}{names}")
     parser.add_argument("--root", type=Path, required=not others, help="folder of the data set")
-    parser.add_argument("--split", help="split, or a list file; val without, all of a folder pair")
+    parser.add_argument(
+        "--split", help="split, or a list file; val without, all of a folder pair or a bag"
+    )
     parser.add_argument("--part", default="", help="ACDC: adverse (default), reference or both")
     parser.add_argument(
         "--condition", action="extend", nargs="+", default=[], help="ACDC: fog rain snow night"
@@ -129,14 +171,14 @@ def open_chosen_dataset(parsed: argparse.Namespace) -> Dataset:
     Raises:
         CamsegError: none was named, or it cannot be opened.
     """
-    from camseg_core.data.datasets import open_dataset
+    from camseg_core.data.datasets import default_split, open_dataset
 
     if parsed.dataset is None:
         raise CamsegError("--dataset is needed; `camseg data check --help` names them")
     return open_dataset(
         parsed.dataset,
         parsed.root,
-        parsed.split or ("all" if parsed.dataset == "folder" else "val"),
+        parsed.split or default_split(parsed.dataset),
         part=parsed.part,
         conditions=parsed.condition,
         label_set=chosen_label_set(parsed),

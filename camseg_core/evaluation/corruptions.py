@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image corruptions of the robustness sweep: the eight published ones with their strengths, and
-fog, rain and snow.
+"""Image corruptions for the robustness sweep: the eight published ones, and fog, rain and snow.
 
-The published code is not available; strengths are read from the figures of CAM-Seg (arXiv
-2503.15617). How each is computed here stands in docs/robustness.md. Images are RGB uint8
+The published code is not available; the levels are read from the figures of CAM-Seg (arXiv
+2503.15617). docs/robustness.md says how each corruption is computed. Images are RGB uint8
 [H, W, 3].
 """
 
@@ -36,7 +35,7 @@ PUBLISHED_CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
         "hue": (-0.2, -0.1, 0.1, 0.2),
     }
 )
-"""The eight corruptions and their published strengths."""
+"""The eight published corruptions and their levels."""
 
 CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
     {
@@ -44,18 +43,18 @@ CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
         **{name: tuple(range(1, MAX_SEVERITY + 1)) for name in WEATHER_FILTERS},
     }
 )
-"""Every corruption and the levels that a sweep of it takes."""
+"""Every corruption and the levels of its sweep."""
 
 
 @dataclass(frozen=True)
 class LevelRange:
-    """What a corruption's level may be.
+    """The valid levels of a corruption.
 
     Attributes:
-        least, most: the valid levels, ends included.
-        meaning: what the number is, with its unit.
+        least, most: ends of the range, which are valid too.
+        meaning: what a level is, with its unit.
         whole: true if only whole numbers are valid.
-        identity: the level that changes nothing, if there is one.
+        identity: the level that changes nothing; None if there is none.
     """
 
     least: float
@@ -83,26 +82,26 @@ LEVEL_RANGES: Mapping[str, LevelRange] = MappingProxyType(
         **{name: LevelRange(1, MAX_SEVERITY, "severity", whole=True) for name in WEATHER_FILTERS},
     }
 )
-"""The valid levels of every corruption; the published ones are some of them."""
+"""The valid levels of every corruption; those of its sweep are some of them."""
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption at one level; as text ``name:level``.
+    """One corruption at one level; its text is ``name:level``.
 
     Attributes:
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's `LEVEL_RANGES`; its meaning is the corruption's.
+        level: a level within the corruption's `LEVEL_RANGES`.
 
     Raises:
-        CamsegError: no such corruption, or the level is outside the range.
+        CamsegError: the corruption is unknown, or the level is outside its range.
     """
 
     name: str
     level: float
 
     def __post_init__(self) -> None:
-        """Refuse what `corrupt` could not do."""
+        """Refuse what `corrupt` cannot do."""
         if self.name not in CORRUPTIONS:
             raise CamsegError(f"no corruption {self.name!r}; known are {', '.join(CORRUPTIONS)}")
         valid = LEVEL_RANGES[self.name]
@@ -122,22 +121,20 @@ class Corruption:
 
 
 def select_corruptions(text: str) -> tuple[Corruption, ...]:
-    """Read which corruptions are meant, in the order of the text, each once.
+    """Return the corruptions that a text names, in its order, each once.
 
     Args:
-        text: a comma list of: ``all`` (the published eight at their levels), ``weather`` (fog,
-            rain, snow at every severity), a corruption's name (at its levels), or ``name:level``
-            with any valid level; or ``none`` alone.
+        text: ``none``, or a comma list of: ``all`` (the published eight at their levels),
+            ``weather`` (fog, rain and snow at every severity), a corruption's name (at the levels
+            of its sweep), or ``name:level`` with any valid level.
 
     Raises:
-        CamsegError: an unknown name, or a level that is no number or outside its range.
+        CamsegError: a name is unknown, or a level is no number or outside its range.
     """
-    entries = [entry.strip() for entry in text.split(",")]
-    if entries == ["none"]:
+    items = [item.strip() for item in text.split(",")]
+    if items == ["none"]:
         return ()
-    return tuple(
-        dict.fromkeys(corruption for entry in entries for corruption in _read_entry(entry))
-    )
+    return tuple(dict.fromkeys(corruption for item in items for corruption in _read_item(item)))
 
 
 def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generator) -> UInt8:
@@ -146,20 +143,17 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     Args:
         image: RGB uint8 [H, W, 3], of any size.
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's `LEVEL_RANGES`.
+        level: a level within the corruption's `LEVEL_RANGES`.
         generator: the only source of randomness; the same state gives the same bytes.
 
-    Returns:
-        RGB uint8 [H, W, 3].
-
     Raises:
-        CamsegError: no such corruption or level, no such image, or albumentations is needed
-            (weather) and not installed.
+        CamsegError: the corruption, the level or the image is not valid, or weather is asked for
+            and albumentations is not installed.
     """
     corruption = Corruption(name, level)
     image = check_image(image)
     if corruption.level == LEVEL_RANGES[name].identity:
-        return image.copy()  # exactly: PIL's way to HSV and back would round
+        return image.copy()  # PIL would round on the way to HSV and back
     if name in WEATHER_FILTERS:
         return WEATHER_FILTERS[name](image, int(corruption.level), generator)
     return _FILTERS[name](image, corruption.level, generator)
@@ -168,38 +162,39 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
 def corruption_generator(
     seed: int, sample_name: str, name: str, level: float
 ) -> np.random.Generator:
-    """Return the generator for one corruption of one image: a function of the arguments only.
+    """Return the generator for one corruption of one image.
 
-    So shards, resumed runs and other orders of the images corrupt every image alike.
+    It depends on the arguments only, so that shards, resumed runs and other orders of the images
+    corrupt every image alike.
 
     Args:
-        seed: of the evaluation.
+        seed: seed of the evaluation.
         sample_name: `SampleMetadata.name`, the same on every machine.
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's `LEVEL_RANGES`.
+        level: a level within the corruption's `LEVEL_RANGES`.
 
     Raises:
-        CamsegError: no such corruption or level.
+        CamsegError: the corruption or the level is not valid.
     """
     corruption = Corruption(name, level)
     text = f"{seed}\n{sample_name}\n{corruption.name}\n{corruption.level!r}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    # PCG64 by name: what default_rng stands for may change.
+    # PCG64 is named since default_rng may stand for another one some day.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(digest))))
 
 
-def _read_entry(entry: str) -> Iterator[Corruption]:
-    name, colon, level = entry.partition(":")
-    if entry == "all":
+def _read_item(item: str) -> Iterator[Corruption]:
+    name, colon, level = item.partition(":")
+    if item == "all":
         names = tuple(PUBLISHED_CORRUPTIONS)
-    elif entry == "weather":
+    elif item == "weather":
         names = tuple(WEATHER_FILTERS)
     elif name in CORRUPTIONS:
         names = (name,)
     else:
         known = "; ".join(f"{known} ({_listed(levels)})" for known, levels in CORRUPTIONS.items())
         raise CamsegError(
-            f"no corruption {entry!r}; give none alone, or a comma list of all, weather, NAME and "
+            f"no corruption {item!r}; give none alone, or a comma list of all, weather, NAME and "
             f"NAME:LEVEL with {known}"
         )
     if colon:
@@ -262,7 +257,7 @@ def _saturation(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
 
 
 def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
-    """Turn the hue, a byte that wraps around, as torchvision does on PIL images."""
+    """Turn the hue, which is a byte that wraps around, as torchvision does on PIL images."""
     hsv = np.array(Image.fromarray(image).convert("HSV"))
     hsv[..., 0] += np.uint8(math.trunc(turn * 255) % 256)
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))

@@ -1,31 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work behind ``camseg evaluate``: segment, compare with the truth, write one line an image.
+"""The one loop that measures: segment, compare with the ground truth, write one line an image.
 
-Processes share the images of a run by index, without talking to each other: image i belongs to
-shard i modulo their number. What a shard's files already hold is not done again.
+Each image is read once and segmented in every way before the next one, so that whatever slows the
+machine down for a while slows all ways alike. Processes share the images of a run by index, without
+talking to each other: image i belongs to shard i modulo their number. What a shard's files already
+hold is not done again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 import torch
 
 from camseg_core.data.datasets import open_dataset
-from camseg_core.data.sample import Dataset, Sample, SampleMetadata
+from camseg_core.data.sample import Dataset, Sample, SampleMetadata, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
 from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
 from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.flicker import FlickerTracker
 from camseg_core.evaluation.metrics.published import PUBLISHED_SIDE, Protocol, squash_for_published
 from camseg_core.evaluation.records import (
     NO_CORRUPTION,
@@ -36,20 +37,20 @@ from camseg_core.evaluation.records import (
     Session,
     iterate_records,
     open_run,
-    read_keys,
     record_files,
 )
-from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SamplingOptions, Segmentation, Segmenter
 from camseg_core.system.devices import describe_device, describe_machine
-from camseg_core.system.files import sha256_of_file
 from camseg_core.system.progress import progress_bar
 
 CORRUPTION_SEED = 0
 """The same corrupted images for every model."""
 
 LIBRARIES = ("torch", "numpy", "opencv-python-headless", "pillow")
+
+Observer = Callable[[Sample, Segmentation, ImageRecord], None]
+"""Function that is handed each image as the model saw it, the result, and its record."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +60,61 @@ class Plan:
     Attributes:
         dataset: the images.
         protocol: how they are prepared and scored.
-        steps: numbers of diffusion steps; each image is segmented with each.
-        corruptions: each image is segmented as it is, and under each of these.
-        sampling: everything but the steps.
+        corruptions: corruptions that each image is segmented under, besides as it is.
         max_images: at most this many, spread evenly over the data set; None for all.
+        record_times: whether records hold the times of the stages. Without times, two runs write
+            the same bytes.
+        whole_sequences: whether shards share whole sequences, so that consecutive frames meet.
     """
 
     dataset: Dataset
     protocol: Protocol = "official"
-    steps: tuple[int, ...] = (10,)
     corruptions: tuple[Corruption, ...] = ()
-    sampling: SamplingOptions = field(default_factory=SamplingOptions)
     max_images: int | None = None
+    record_times: bool = True
+    whole_sequences: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the range."""
+        if self.max_images is not None and self.max_images < 1:
+            raise CamsegError(f"max_images is {self.max_images}; at least 1 is needed")
+
+    def indices(self, shard: Shard) -> list[int]:
+        """Choose a shard's share of the images, or of ``max_images`` at equal distances."""
+        chosen = spread(range(len(self.dataset)), self.max_images)
+        if not self.whole_sequences:
+            return chosen[shard.index :: shard.count]
+        samples = self.dataset.samples
+        sequences = list(dict.fromkeys(samples[index].sequence for index in chosen))
+        mine = set(sequences[shard.index :: shard.count])
+        return [index for index in chosen if samples[index].sequence in mine]
+
+    def keys(self, index: int, steps: Sequence[int]) -> list[Key]:
+        """Return the keys of an image's records, in the order of work."""
+        sample = _readable(self.dataset.samples[index].name)
+        corruptions = [(corruption.name, corruption.level) for corruption in self.corruptions]
+        return [
+            Key(sample, name, level, count)
+            for name, level in [(NO_CORRUPTION, 0.0), *corruptions]
+            for count in steps
+        ]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Weights and a way to sample; its records are one run.
+
+    Attributes:
+        segmenter: the model on its device.
+        steps: numbers of diffusion steps; each image is segmented with each.
+        sampling: everything but the steps.
+        name: what the report calls the weights, besides their file; or empty.
+    """
+
+    segmenter: Segmenter
+    steps: tuple[int, ...] = (10,)
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    name: str = ""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -79,23 +123,11 @@ class Plan:
                 f"steps are {list(self.steps)}; one or more different ones are needed"
             )
         for steps in self.steps:
-            replace(self.sampling, steps=steps)
-        if self.max_images is not None and self.max_images < 1:
-            raise CamsegError(f"max_images is {self.max_images}; at least 1 is needed")
+            self.options(steps)
 
-    def indices(self) -> list[int]:
-        """Choose the images: all, or ``max_images`` of them at equal distances."""
-        return spread(range(len(self.dataset)), self.max_images)
-
-    def keys(self, index: int) -> list[Key]:
-        """Return the keys of an image's records, in the order of work."""
-        sample = self.dataset.samples[index].name
-        corruptions = [(corruption.name, corruption.level) for corruption in self.corruptions]
-        return [
-            Key(sample, name, level, steps)
-            for name, level in [(NO_CORRUPTION, 0.0), *corruptions]
-            for steps in self.steps
-        ]
+    def options(self, steps: int) -> SamplingOptions:
+        """Return the options with one number of steps."""
+        return replace(self.sampling, steps=steps)
 
 
 @dataclass(frozen=True)
@@ -119,44 +151,133 @@ def spread(indices: Sequence[int], most: int | None) -> list[int]:
     return [indices[place * count // most] for place in range(most)]
 
 
-def evaluate(segmenter: Segmenter, plan: Plan, out: Path, shard: Shard | None = None) -> Path:
-    """Evaluate a shard's images and append their records in the run's folder below ``out``.
+def evaluate(
+    candidates: Sequence[Candidate],
+    plan: Plan,
+    out: Path,
+    shard: Shard | None = None,
+    on_result: Observer | None = None,
+) -> list[Path]:
+    """Evaluate a shard's images and append their records in one folder a candidate below ``out``.
 
     Args:
-        segmenter: the model on its device.
+        candidates: the weights and ways to sample.
         plan: what to do.
         out: folder of runs.
         shard: this process's share; all images without.
+        on_result: function that is called with each new result, once its record is written.
 
     Returns:
-        The run's folder.
+        The folder of each candidate's run.
 
     Raises:
         CamsegError: label sets that differ, a file that cannot be read or written.
     """
     shard = shard or Shard()
-    check_label_sets(segmenter, plan.dataset)
-    folder = open_run(out, describe_run(segmenter, plan))
-    mine = plan.indices()[shard.index :: shard.count]
-    with RecordWriter(folder, shard.index, shard.count) as writer:
-        done = read_keys(record_files(folder))
-        work = [(index, key) for index in mine for key in plan.keys(index) if key not in done]
-        if not work:
-            return folder
-        writer.write(describe_session(segmenter))
-        keeper = FrameKeeper(folder, segmenter.label_set, _clean_scores(writer.path))
-        total = len(mine) * len(plan.keys(0))
+    for candidate in candidates:
+        check_label_sets(candidate.segmenter, plan.dataset)
+    folders = [open_run(out, describe_run(one, plan)) for one in candidates]
+    if len(set(folders)) < len(folders):
+        raise CamsegError("two weights with their ways to sample are the same; give each once")
+    mine = plan.indices(shard)
+    with ExitStack() as stack:
+        ways = [
+            _Way(candidate, plan, folder, stack.enter_context(_writer(folder, shard)))
+            for candidate, folder in zip(candidates, folders, strict=True)
+        ]
+        work = {index: [(way, way.left(index)) for way in ways] for index in mine}
+        left = sum(len(keys) for tasks in work.values() for _, keys in tasks)
+        total = sum(len(plan.keys(index, one.steps)) for index in mine for one in candidates)
         name = "evaluate" if shard.count == 1 else f"evaluate, shard 1 of {shard.count}"
-        with progress_bar(
-            total, "image", name, done=total - len(work), hidden=shard.index > 0
-        ) as bar:
-            for record, pictures in _score(segmenter, plan, work):
-                if record.corruption == NO_CORRUPTION:
-                    keeper.offer(_frame_score(record), pictures)
-                writer.write(record)
-                keeper.prune()
-                bar.update()
-    return folder
+        with progress_bar(total, "image", name, done=total - left, hidden=shard.index > 0) as bar:
+            for index, tasks in work.items():
+                if not any(keys for _, keys in tasks):
+                    continue
+                try:
+                    sample = plan.dataset.read(index)
+                except UnusableSampleError:
+                    bar.update(sum(len(keys) for _, keys in tasks))
+                    continue
+                for way, keys in tasks:
+                    for key in keys:
+                        way.begin(sample, key, warms_up=len(ways) > 1)
+                        prepared, result, record = way.score(sample, key)
+                        if on_result is not None:
+                            on_result(prepared, result, record)
+                        bar.update()
+    return folders
+
+
+class _Way:
+    """One candidate at work on its run."""
+
+    def __init__(
+        self, candidate: Candidate, plan: Plan, folder: Path, writer: RecordWriter
+    ) -> None:
+        self._candidate, self._plan, self._writer = candidate, plan, writer
+        done, own = set(), []
+        for path in record_files(folder):
+            for record in iterate_records([path]):
+                done.add(record.key)
+                if path == writer.path and _is_ranked(record):
+                    own.append(_frame_score(record))
+        self._done = done
+        self._keeper = FrameKeeper(folder, candidate.segmenter.label_set, own)
+        self._flicker = FlickerTracker()
+        self._has_begun = False
+
+    def left(self, index: int) -> list[Key]:
+        """List what is left to do with an image."""
+        keys = self._plan.keys(index, self._candidate.steps)
+        return [key for key in keys if key not in self._done]
+
+    def begin(self, sample: Sample, key: Key, *, warms_up: bool) -> None:
+        """Before the first result, write which process is at work."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        if self._plan.record_times:  # else two runs write the same bytes
+            self._writer.write(describe_session(self._candidate))
+        if warms_up:  # The first call of its kind sets things up; its time is nobody's.
+            self._candidate.segmenter.segment(sample.image, self._candidate.options(key.steps))
+
+    def score(self, sample: Sample, key: Key) -> tuple[Sample, Segmentation, ImageRecord]:
+        """Segment, compare, write the record; gives the sample as the model saw it, too."""
+        segmenter = self._candidate.segmenter
+        sample = _prepare(segmenter, self._plan.protocol, sample, key)
+        result = segmenter.segment(sample.image, self._candidate.options(key.steps))
+        record = image_record(key, sample, result, record_times=self._plan.record_times)
+        record = self._with_flicker(record, sample, result)
+        if sample.class_ids is not None and _is_ranked(record):
+            pictures = FramePictures(
+                sample.image, sample.class_ids, result.class_ids, result.confidence
+            )
+            self._keeper.offer(_frame_score(record), pictures)
+        self._writer.write(record)
+        self._keeper.prune()
+        return sample, result, record
+
+    def _with_flicker(
+        self, record: ImageRecord, sample: Sample, result: Segmentation
+    ) -> ImageRecord:
+        """Compare an image that has a stamp with its camera's frame before."""
+        if record.stamp_ns is None:
+            return record
+        stream = (replace(record.key, sample=""), record.sequence, record.camera)
+        changed, flicker = self._flicker.compare(
+            stream, record.stamp_ns, sample.class_ids, result.class_ids
+        )
+        return replace(
+            record,
+            mean_confidence=float(result.confidence.mean()) / 255.0,
+            changed=changed,
+            stable=flicker.stable,
+            flickered=flicker.flickered,
+        )
+
+
+def _writer(folder: Path, shard: Shard) -> RecordWriter:
+    return RecordWriter(folder, shard.index, shard.count)
 
 
 def check_label_sets(segmenter: Segmenter, dataset: Dataset) -> None:
@@ -174,36 +295,16 @@ def check_label_sets(segmenter: Segmenter, dataset: Dataset) -> None:
         )
 
 
-def describe_run(segmenter: Segmenter, plan: Plan) -> Run:
+def describe_run(candidate: Candidate, plan: Plan) -> Run:
     """Say what decides the results."""
-    return run_of(
-        segmenter,
-        plan.sampling,
-        dataset=plan.dataset.name,
-        split=plan.dataset.split,
-        images_sha256=_images_sha256(plan.dataset),
-        protocol=plan.protocol,
-    )
-
-
-def run_of(
-    segmenter: Segmenter,
-    sampling: SamplingOptions,
-    *,
-    dataset: str,
-    split: str,
-    images_sha256: str,
-    protocol: Protocol = "official",
-) -> Run:
-    """Say what decides the results on any images; see `Run`."""
-    loaded = segmenter.loaded
-    options = asdict(sampling)
+    loaded = candidate.segmenter.loaded
+    options = asdict(candidate.sampling)
     del options["steps"]
     return Run(
-        dataset=dataset,
-        split=split,
-        images_sha256=images_sha256,
-        protocol=protocol,
+        dataset=plan.dataset.name,
+        split=plan.dataset.split,
+        images_sha256=plan.dataset.fingerprint(),
+        protocol=plan.protocol,
         label_set=loaded.label_set.to_dict(),
         weights_sha256=loaded.weights_sha256,
         is_random=loaded.is_random,
@@ -213,10 +314,12 @@ def run_of(
     )
 
 
-def describe_session(segmenter: Segmenter) -> Session:
+def describe_session(candidate: Candidate) -> Session:
     """Say what this process is and runs on."""
+    segmenter = candidate.segmenter
+    files = " + ".join(Path(part).name for part in segmenter.loaded.source.split(" + "))
     return Session(
-        weights=" + ".join(Path(part).name for part in segmenter.loaded.source.split(" + ")),
+        weights=f"{candidate.name} ({files})" if candidate.name else files,
         machine=describe_machine(),
         device=describe_device(segmenter.device),
         threads=torch.get_num_threads(),
@@ -225,69 +328,61 @@ def describe_session(segmenter: Segmenter) -> Session:
     )
 
 
-def _images_sha256(dataset: Dataset) -> str:
-    names = "\n".join(metadata.name for metadata in dataset.samples)
-    first = sha256_of_file(dataset.samples[0].image_path)
-    return hashlib.sha256(f"{names}\n{first}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _score(
-    segmenter: Segmenter, plan: Plan, work: Sequence[tuple[int, Key]]
-) -> Iterator[tuple[ImageRecord, FramePictures]]:
-    """Return the record and the pictures of each piece of work, which is sorted by image."""
-    for index, keys in groupby(work, key=itemgetter(0)):
-        sample = plan.dataset.read(index)
-        for key in map(itemgetter(1), keys):
-            image, truth = _prepare(segmenter, plan.protocol, sample, key)
-            result = segmenter.segment(image, replace(plan.sampling, steps=key.steps))
-            pictures = FramePictures(image, truth, result.class_ids, result.confidence)
-            yield image_record(key, sample.metadata, truth, result), pictures
-
-
-def _prepare(
-    segmenter: Segmenter, protocol: Protocol, sample: Sample, key: Key
-) -> tuple[UInt8, UInt8]:
-    """Return the image that the model sees, RGB uint8 [H, W, 3], and the truth, uint8 [H, W]."""
+def _prepare(segmenter: Segmenter, protocol: Protocol, sample: Sample, key: Key) -> Sample:
+    """Return the sample as the model sees it and as it is compared."""
     image = sample.image
     if key.corruption != NO_CORRUPTION:
         generator = corruption_generator(CORRUPTION_SEED, key.sample, key.corruption, key.level)
         image = corrupt(image, key.corruption, key.level, generator)
     if protocol == "official":
-        return image, sample.class_ids
+        return replace(sample, image=image)
     policy = segmenter.loaded.config.input
     side = policy.width if policy.resize == "squash" else PUBLISHED_SIDE
-    return squash_for_published(image, sample.class_ids, segmenter.label_set, side)
+    squashed = squash_for_published(image, sample.ground_truth, segmenter.label_set, side)
+    return replace(sample, image=squashed[0], class_ids=squashed[1])
 
 
 def image_record(
-    key: Key, metadata: SampleMetadata, truth: UInt8, result: Segmentation
+    key: Key, sample: Sample, result: Segmentation, *, record_times: bool = True
 ) -> ImageRecord:
-    """Compare a result with its truth, class ids uint8 [H, W]."""
-    probabilities = result.class_probabilities
-    counts = confusion_counts(truth, result.class_ids, len(probabilities))
+    """Compare a result with the sample's ground truth, where it has one."""
+    metadata: SampleMetadata = sample.metadata
+    counts = calibration = None
+    if sample.class_ids is not None:
+        probabilities, truth = result.class_probabilities, sample.class_ids
+        confusion = confusion_counts(truth, result.class_ids, len(probabilities))
+        counts = confusion_to_json(confusion)
+        calibration = measure_calibration(probabilities, truth, result.class_ids).to_dict()
+    height, width = result.class_ids.shape
+    times = result.stage_seconds if record_times else {}
     return ImageRecord(
         **asdict(key),
         part=metadata.part,
         condition=metadata.condition,
-        sequence=metadata.sequence,
+        sequence=_readable(metadata.sequence),
         frame_index=metadata.frame_index,
-        height=truth.shape[0],
-        width=truth.shape[1],
-        counts=confusion_to_json(counts),
-        calibration=measure_calibration(probabilities, truth, result.class_ids).to_dict(),
-        stage_seconds={str(stage): seconds for stage, seconds in result.stage_seconds.items()},
+        height=height,
+        width=width,
+        counts=counts,
+        calibration=calibration,
+        stage_seconds={str(stage): seconds for stage, seconds in times.items()},
+        camera=metadata.camera,
+        stamp_ns=metadata.stamp_ns,
     )
 
 
-def _clean_scores(path: Path) -> Iterator[FrameScore]:
-    """Return the scores of the images in a shard's file, as they are without corruption."""
-    for record in iterate_records([path]):
-        if record.corruption == NO_CORRUPTION:
-            yield _frame_score(record)
+def _is_ranked(record: ImageRecord) -> bool:
+    """Return whether a record may be among the worst and best frames."""
+    return record.corruption == NO_CORRUPTION and record.counts is not None
 
 
 def _frame_score(record: ImageRecord) -> FrameScore:
     return FrameScore(record.mean_iou, record.sample, record.steps)
+
+
+def _readable(name: str) -> str:
+    """Return a name as JSON can hold it: bytes of a file name that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 PAPER_DATASETS = {"cityscapes": "val", "kitti-step": "val", "acdc": "val", "cadedgetune": "all"}

@@ -14,31 +14,35 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType, UnionType
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import TracebackType
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
 from camseg_core.evaluation.metrics.confusion import confusion_from_json
+from camseg_core.evaluation.metrics.flicker import FlickerCounts
 from camseg_core.evaluation.metrics.official import mean_iou_per_image
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.labels import LabelSet
 from camseg_core.system.files import write_bytes
+from camseg_core.system.validation import parse_json
 
 RUN_FILE = "run.json"
-RECORDS_VERSION = 1
 NO_CORRUPTION = "none"
 
-Content = TypeVar("Content", "Run", "Key", "ImageRecord", "Session")
+PLAUSIBLE = 1e9
+"""No level, number of steps or time in seconds is as large as this."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Run:
     model: dict[str, Any]
     sampling: dict[str, Any]
     corruption_seed: int
-    records_version: int = RECORDS_VERSION
+    records_version: Literal[1] = 1
 
     @property
     def classes(self) -> LabelSet:
@@ -105,13 +109,22 @@ class Key:
 class ImageRecord:
     """The scores of one image under one corruption with one number of steps.
 
+    What has its default is not written.
+
     Attributes:
         sample, corruption, level, steps: the record's `Key`.
         part, condition, sequence, frame_index: from the sample's metadata.
-        height, width: of the truth that was compared with, in pixels.
-        counts: confusion counts [C][C + 1], see `confusion`.
-        calibration: as `CalibrationCounts.to_dict` gives it.
-        stage_seconds: wall time per stage; the one entry that differs from run to run.
+        height, width: size of the ground truth that was compared with, or of the image, in pixels.
+        counts: confusion counts [C][C + 1], see `confusion`; None without ground truth.
+        calibration: counts as `CalibrationCounts.to_dict` gives them; None without ground truth.
+        stage_seconds: wall time per stage, which differs from run to run; empty where an
+            evaluation records no times.
+        camera, stamp_ns: from the sample's metadata.
+        mean_confidence: mean confidence of the pixels, 0..1, of an image with a stamp.
+        changed: share of pixels whose class is not that of the camera's frame before; None
+            without such a frame.
+        stable, flickered: see `FlickerCounts`.
+        kind: tells a record from a `Session`.
     """
 
     sample: str
@@ -124,13 +137,27 @@ class ImageRecord:
     frame_index: int
     height: int
     width: int
-    counts: list[list[int]]
-    calibration: dict[str, Any]
+    counts: list[list[int]] | None
+    calibration: dict[str, Any] | None
     stage_seconds: dict[str, float] = field(compare=False)
+    camera: str = ""
+    stamp_ns: int | None = None
+    mean_confidence: float | None = None
+    changed: float | None = None
+    stable: int = 0
+    flickered: int = 0
+    kind: Literal["image"] = "image"
 
     def __post_init__(self) -> None:
         """Check what a damaged file could hold instead."""
-        confusion_from_json(self.counts, self.calibration_counts.num_classes)
+        if (self.counts is None) != (self.calibration is None):
+            raise CamsegError("counts and calibration are given together, or neither is")
+        if self.calibration_counts is not None:
+            confusion_from_json(self.counts, self.calibration_counts.num_classes)
+        for name, value in (("level", self.level), ("steps", self.steps)):
+            _check_plausible(name, value)
+        for stage, value in self.stage_seconds.items():
+            _check_plausible(f"stage_seconds of {stage}", value)
 
     @property
     def key(self) -> Key:
@@ -138,19 +165,34 @@ class ImageRecord:
         return Key(self.sample, self.corruption, self.level, self.steps)
 
     @cached_property
-    def confusion(self) -> NDArray[np.int64]:
-        """The confusion counts as int64 [C, C + 1]."""
-        return confusion_from_json(self.counts, self.calibration_counts.num_classes)
+    def confusion(self) -> NDArray[np.int64] | None:
+        """The confusion counts as int64 [C, C + 1]; None without ground truth."""
+        return None if self.counts is None else np.array(self.counts, np.int64)
 
     @cached_property
-    def calibration_counts(self) -> CalibrationCounts:
-        """The calibration counts."""
-        return CalibrationCounts.from_dict(self.calibration)
+    def calibration_counts(self) -> CalibrationCounts | None:
+        """The calibration counts; None without ground truth."""
+        return None if self.calibration is None else CalibrationCounts.from_dict(self.calibration)
+
+    @property
+    def flicker(self) -> FlickerCounts:
+        """The flicker against the camera's frame before."""
+        return FlickerCounts(self.stable, self.flickered)
 
     @cached_property
     def mean_iou(self) -> float:
         """The image's own mean IoU, 0..1; not-a-number without a labeled pixel."""
+        if self.confusion is None:
+            return math.nan
         return float(mean_iou_per_image(self.confusion[None])[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON, without what has its default."""
+        return {
+            entry.name: getattr(self, entry.name)
+            for entry in fields(self)
+            if entry.default is MISSING or getattr(self, entry.name) != entry.default
+        }
 
 
 @dataclass(frozen=True)
@@ -158,12 +200,13 @@ class Session:
     """One process at work on a run.
 
     Attributes:
-        weights: what was loaded, without folders.
+        weights: the files that were loaded, without folders.
         machine: processor and memory, in words.
-        device: of torch, by name.
-        threads: of torch.
+        device: torch's device, by name.
+        threads: number of torch's threads.
         libraries: version by name.
         started_at: date and time, ISO 8601, UTC.
+        kind: tells a session from an `ImageRecord`.
     """
 
     weights: str
@@ -172,6 +215,16 @@ class Session:
     threads: int
     libraries: dict[str, str]
     started_at: str
+    kind: Literal["session"] = "session"
+
+
+_LINE: Any = Annotated[ImageRecord | Session, Field(discriminator="kind")]
+
+
+def _check_plausible(name: str, value: float) -> None:
+    """Refuse what only a damaged file holds, not-a-number included."""
+    if not abs(value) < PLAUSIBLE:
+        raise CamsegError(f"{name} is {value!r:.40}, which is no plausible number")
 
 
 class RecordWriter:
@@ -223,10 +276,12 @@ class RecordWriter:
         Raises:
             CamsegError: the disk is full.
         """
-        kind = "image" if isinstance(content, ImageRecord) else "session"
-        line = json.dumps({"kind": kind, **asdict(content)}, separators=(",", ":"))
+        if isinstance(content, ImageRecord):
+            line = {"kind": content.kind, **content.to_dict()}
+        else:
+            line = {"kind": content.kind, **asdict(content)}
         try:
-            self._file.write(line.encode() + b"\n")
+            self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
             self._file.flush()
         except OSError as error:
             raise CamsegError(f"cannot write {self.path}: {error.strerror or error}") from error
@@ -269,77 +324,53 @@ def read_run(folder: Path) -> Run:
     """Read ``run.json``.
 
     Raises:
-        CamsegError: absent, unreadable, or of a newer format.
+        CamsegError: absent, unreadable, or of another format.
     """
     path = folder / RUN_FILE
     try:
-        return _parse(Run, json.loads(path.read_bytes()), str(path))
+        text = path.read_bytes()
     except OSError as error:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    except ValueError as error:
-        raise CamsegError(f"{path} is not readable: {error}") from error
+    return parse_json(Run, text, str(path))
+
+
+def read_lines(paths: Iterable[Path]) -> Iterator[ImageRecord | Session]:
+    """Return what some shards' files of one run hold, one line at a time, each `Key` once.
+
+    A key occurs twice where a run was resumed with another number of shards; the results are the
+    same, and the first is given. The order is that of files and lines: all sums are of whole
+    numbers, so that no score depends on it.
+
+    Raises:
+        CamsegError: a line is neither a record nor a session, or two records of one key differ.
+    """
+    seen: dict[Key, str] = {}
+    for path in paths:
+        for number, line in enumerate(_whole_lines(path), start=1):
+            where = f"{path}, line {number}"
+            content: ImageRecord | Session = parse_json(_LINE, line, where)
+            if not isinstance(content, ImageRecord):
+                yield content
+                continue
+            digest = _digest({**content.to_dict(), "stage_seconds": None})
+            if content.key not in seen:
+                seen[content.key] = digest
+                yield content
+            elif seen[content.key] != digest:
+                raise CamsegError(
+                    f"{where}: {content.sample} has other scores than an earlier line of the same "
+                    "image, corruption and steps; remove one of them"
+                )
 
 
 def iterate_records(paths: Iterable[Path]) -> Iterator[ImageRecord]:
-    """Return the records of some shards' files of one run, one at a time, each `Key` once.
-
-    A key occurs twice where a run was resumed with another number of shards; the results are the
-    same, and the first is given. Order is that of files and lines: all sums are of whole numbers,
-    so that no figure depends on it.
-
-    Raises:
-        CamsegError: a line is no record, or two records of one key differ.
-    """
-    seen: dict[Key, str] = {}
-    for place, content in _lines(paths, "image"):
-        record = _parse(ImageRecord, content, place)
-        digest = _digest({**content, "stage_seconds": None})
-        if record.key not in seen:
-            seen[record.key] = digest
-            yield record
-        elif seen[record.key] != digest:
-            raise CamsegError(
-                f"{place}: {record.sample} has other scores than an earlier line of the same "
-                "image, corruption and steps; remove one of them"
-            )
-
-
-def read_keys(paths: Iterable[Path]) -> set[Key]:
-    """Read the keys of the records in some shards' files; cheaper than the records.
-
-    Raises:
-        CamsegError: a line is no record.
-    """
-    return {_parse(Key, content, place) for place, content in _lines(paths, "image")}
-
-
-def read_sessions(paths: Iterable[Path]) -> list[Session]:
-    """Read which processes worked on a run, in the order of files and lines.
-
-    Raises:
-        CamsegError: a line is no record.
-    """
-    return [_parse(Session, content, place) for place, content in _lines(paths, "session")]
+    """Return the records among `read_lines`."""
+    return (line for line in read_lines(paths) if isinstance(line, ImageRecord))
 
 
 def record_files(folder: Path) -> list[Path]:
     """List the shards' files of a run, sorted."""
     return sorted(folder.glob("records-*.jsonl"))
-
-
-def _lines(paths: Iterable[Path], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return place and content of each whole line of one kind."""
-    for path in paths:
-        for number, line in enumerate(_whole_lines(path), start=1):
-            place = f"{path}, line {number}"
-            try:
-                content = json.loads(line)
-            except ValueError as error:
-                raise CamsegError(f"{place} is not JSON: {error}; remove the line") from error
-            if not isinstance(content, dict):
-                raise CamsegError(f"{place} is no record: a JSON object is needed")
-            if content.get("kind") == kind:
-                yield place, content
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
@@ -357,31 +388,3 @@ def _whole_length(content: bytes) -> int:
 
 def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _parse(kind: type[Content], content: dict[str, Any], place: str) -> Content:
-    """Build a record from its JSON object."""
-    if not isinstance(content, dict):
-        raise CamsegError(f"{place} is no {kind.__name__} record: a JSON object is needed")
-    hints = get_type_hints(kind)
-    names = {entry.name for entry in fields(kind)}
-    missing = sorted(names - set(content))
-    if missing:
-        raise CamsegError(f"{place} is no {kind.__name__} record: it lacks {', '.join(missing)}")
-    for name in sorted(names):
-        if not _is_of(content[name], hints[name]):
-            raise CamsegError(
-                f"{place} is no {kind.__name__} record: {name} is {content[name]!r:.80}"
-            )
-    try:
-        return kind(**{name: content[name] for name in names})
-    except CamsegError as error:
-        raise CamsegError(f"{place} is no {kind.__name__} record: {error}") from error
-
-
-def _is_of(value: object, hint: Any) -> bool:
-    """Compare a JSON value with a field's type; of containers, only the outermost."""
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
-    return type(value) in kinds or (float in kinds and type(value) is int)

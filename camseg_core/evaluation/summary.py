@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the records of a run to its figures: sums per group, and the scores of those sums.
+"""From the records of a run to its scores: sums per group, and the scores of those sums.
 
-A group is what is scored by itself: one part of the data set, condition, corruption, level and
-number of steps. All sums are of whole numbers, so that neither the order of lines nor the number of
-shards matters.
+Each record is read once. All sums are of whole numbers, so that neither the order of lines nor the
+number of shards matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -19,42 +19,41 @@ from numpy.typing import NDArray
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import FrameScore
 from camseg_core.evaluation.metrics.calibration import (
-    CalibrationScores,
     TemperatureScores,
     calibration_at,
-    calibration_scores,
     fit_temperature,
     split_for_fit,
 )
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
-from camseg_core.evaluation.metrics.official import OfficialScores, official_scores
-from camseg_core.evaluation.metrics.published import PublishedScores, published_scores
-from camseg_core.evaluation.metrics.risk_coverage import RiskCoverage, risk_coverage
+from camseg_core.evaluation.metrics.flicker import FlickerCounts
+from camseg_core.evaluation.metrics.published import Protocol
+from camseg_core.evaluation.metrics.registry import MAIN_METRIC, Measured, measure, metrics_of
 from camseg_core.evaluation.records import (
     NO_CORRUPTION,
     ImageRecord,
     Run,
     Session,
-    iterate_records,
+    read_lines,
     read_run,
-    read_sessions,
     record_files,
 )
-
-PLAUSIBLE = 1e9
-"""No level, number of steps or time in seconds is as large as this."""
 
 
 @dataclass(frozen=True, order=True)
 class Group:
-    """What is summed apart: see the module's text. ``fits`` marks the sequences of the fit."""
+    """What is summed apart.
+
+    Attributes:
+        part, condition, corruption, level, steps: as in the records.
+        sequence: the drive, city or bag; where a data set has none, the name of the image.
+    """
 
     part: str
     condition: str
+    sequence: str
     corruption: str
     level: float
     steps: int
-    fits: bool
 
 
 @dataclass
@@ -62,16 +61,18 @@ class Sums:
     """Sums over the images of one or more groups.
 
     Attributes:
-        confusion: int64 [C, C + 1].
+        confusion: confusion counts, int64 [C, C + 1].
         calibration: the calibration counts.
-        images: number of images.
-        image_seconds: wall time of all stages, one entry an image.
+        images: number of images with ground truth.
+        image_seconds: wall time of all stages, one value an image.
+        flicker: the flicker between consecutive frames.
     """
 
     confusion: NDArray[np.int64]
     calibration: CalibrationCounts
     images: int = 0
     image_seconds: list[float] = field(default_factory=list)
+    flicker: FlickerCounts = field(default_factory=FlickerCounts)
 
     @classmethod
     def zero(cls, num_classes: int) -> Sums:
@@ -86,41 +87,43 @@ class Sums:
         self.calibration = self.calibration + other.calibration
         self.images += other.images
         self.image_seconds += other.image_seconds
+        self.flicker += other.flicker
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scores:
-    """The figures of some groups together.
+    """The scores of some groups together.
 
     Attributes:
-        images: number of images.
+        images: number of images with ground truth.
         seconds_per_image: mean wall time of all stages.
         median_seconds_per_image: median of the same.
-        confusion: int64 [C, C + 1].
-        accuracy: by the run's protocol.
-        calibration: as predicted.
+        measured: the sums and what follows from them.
+        protocol: the run's.
         scaled: calibration after temperature scaling, on the images the temperature was not
             fitted on; None where nothing can be held out.
-        temperature: what was fitted; None likewise.
-        risk_coverage: does low confidence find the errors?
+        temperature: the fitted temperature; None likewise.
+        flicker: the flicker between consecutive frames.
     """
 
     images: int
     seconds_per_image: float
     median_seconds_per_image: float
-    confusion: NDArray[np.int64]
-    accuracy: OfficialScores | PublishedScores
-    calibration: CalibrationScores
+    measured: Measured
+    protocol: Protocol
     scaled: TemperatureScores | None
     temperature: float | None
-    risk_coverage: RiskCoverage
+    flicker: FlickerCounts
+
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric of the protocol by name, see `registry.METRICS`."""
+        return measure(self.measured, self.protocol)
 
     @property
-    def headline(self) -> float:
+    def main(self) -> float | None:
         """The protocol's one number, 0..1: mean IoU, or the published mean precision."""
-        if isinstance(self.accuracy, PublishedScores):
-            return self.accuracy.mean_precision
-        return self.accuracy.mean_iou
+        return self.metrics[MAIN_METRIC[self.protocol]]
 
 
 @dataclass(frozen=True)
@@ -128,11 +131,12 @@ class Summary:
     """All sums of one run.
 
     Attributes:
-        folder: the run's.
+        folder: the run's folder.
         run: what decides its results.
-        sessions: which processes made it.
-        sums: per group.
-        frame_scores: every image without corruption, per number of steps.
+        sessions: the processes that made it.
+        sums: sums per group of images with ground truth.
+        frame_scores: score of every image without corruption, per number of steps.
+        without_ground_truth: number of records of images that have none.
     """
 
     folder: Path
@@ -140,6 +144,7 @@ class Summary:
     sessions: list[Session]
     sums: dict[Group, Sums]
     frame_scores: list[FrameScore]
+    without_ground_truth: int = 0
 
     def parts(self) -> list[str]:
         """List the parts of the data set, sorted."""
@@ -169,6 +174,7 @@ class Summary:
         steps: int,
         part: str,
         condition: str | None = None,
+        sequence: str | None = None,
         corruption: str = NO_CORRUPTION,
         level: float = 0.0,
     ) -> Scores | None:
@@ -178,33 +184,49 @@ class Summary:
         """
 
         def wanted(group: Group) -> bool:
-            return (group.steps, group.part, group.corruption, group.level) == (
-                steps, part, corruption, level,
-            ) and condition in {None, group.condition}  # fmt: skip
+            return (
+                (group.steps, group.part) == (steps, part)
+                and (group.corruption, group.level) == (corruption, level)
+                and condition in {None, group.condition}
+                and sequence in {None, group.sequence}
+            )
 
         everything = self._sum(wanted)
         if everything.images == 0:
             return None
-        calibration = everything.calibration
-        fitted = self._sum(lambda group: wanted(group) and group.fits).calibration
-        judged = self._sum(lambda group: wanted(group) and not group.fits).calibration
+        fitted = self._sum(lambda group: wanted(group) and self._fits(group)).calibration
+        judged = self._sum(lambda group: wanted(group) and not self._fits(group)).calibration
         temperature = None
         if fitted.temperature_count[0].any() and judged.temperature_count[0].any():
             temperature = fit_temperature(fitted)
-        score = official_scores if self.run.protocol == "official" else published_scores
         return Scores(
             images=everything.images,
             seconds_per_image=sum(everything.image_seconds) / everything.images,
             median_seconds_per_image=median(everything.image_seconds),
-            confusion=everything.confusion,
-            accuracy=score(everything.confusion),
-            calibration=calibration_scores(calibration),
+            measured=Measured(everything.confusion, everything.calibration),
+            protocol=self.run.protocol,
             scaled=None if temperature is None else calibration_at(judged, temperature),
             temperature=temperature,
-            risk_coverage=risk_coverage(
-                calibration.confidence_count, calibration.confidence_correct
-            ),
+            flicker=everything.flicker,
         )
+
+    @cached_property
+    def _fit_sequences(self) -> set[tuple[str, str, str]]:
+        """Part, condition and sequence of the images that temperatures are fitted on.
+
+        Half of the sequences of each part and condition, so that both halves look alike.
+        """
+        sequences: dict[tuple[str, str], set[str]] = {}
+        for group in self.sums:
+            sequences.setdefault((group.part, group.condition), set()).add(group.sequence)
+        return {
+            (part, condition, name)
+            for (part, condition), names in sequences.items()
+            for name in split_for_fit(names)
+        }
+
+    def _fits(self, group: Group) -> bool:
+        return (group.part, group.condition, group.sequence) in self._fit_sequences
 
     def _sum(self, wanted: Callable[[Group], bool]) -> Sums:
         total = Sums.zero(self.run.classes.num_classes)
@@ -214,123 +236,96 @@ class Summary:
         return total
 
 
-def summarize(folder: Path, samples: Collection[str] | None = None) -> Summary:
+def summarize(folder: Path, watch: Callable[[ImageRecord], None] | None = None) -> Summary:
     """Read a run's folder.
 
     Args:
-        folder: the run's.
-        samples: names of the images to take; all that are recorded without.
+        folder: the run's folder.
+        watch: function that is handed each record, for what else is to be known of the images.
 
     Raises:
         CamsegError: no record, or one that is unreadable or of another number of classes.
     """
-    run, files = read_run(folder), record_files(folder)
-
-    def records() -> Iterator[ImageRecord]:
-        everything = iterate_records(files)
-        return (one for one in everything if samples is None or one.sample in samples)
-
-    fits = _sequences_to_fit(records())
+    run = read_run(folder)
     num_classes = run.classes.num_classes
     sums: dict[Group, Sums] = {}
+    sessions: list[Session] = []
     frame_scores = []
-    for record in records():
-        _check(record, num_classes, folder)
+    without_ground_truth = 0
+    for line in read_lines(record_files(folder)):
+        if isinstance(line, Session):
+            sessions.append(line)
+            continue
+        if watch is not None:
+            watch(line)
+        if line.confusion is None or line.calibration_counts is None:
+            without_ground_truth += 1
+            continue
+        if len(line.confusion) != num_classes:
+            raise CamsegError(
+                f"{folder}: {line.sample} is scored with {len(line.confusion)} classes, the run "
+                f"has {num_classes}"
+            )
         group = Group(
-            record.part,
-            record.condition,
-            record.corruption,
-            record.level,
-            record.steps,
-            (record.part, record.condition, _sequence(record)) in fits,
+            line.part,
+            line.condition,
+            line.sequence or line.sample,
+            line.corruption,
+            line.level,
+            line.steps,
         )
         sums.setdefault(group, Sums.zero(num_classes)).add(
             Sums(
-                record.confusion,
-                record.calibration_counts,
+                line.confusion,
+                line.calibration_counts,
                 images=1,
-                image_seconds=[sum(record.stage_seconds.values())],
+                image_seconds=[sum(line.stage_seconds.values())],
+                flicker=line.flicker,
             )
         )
-        if record.corruption == NO_CORRUPTION:
-            frame_scores.append(FrameScore(record.mean_iou, record.sample, record.steps))
-    if not sums:
+        if line.corruption == NO_CORRUPTION:
+            frame_scores.append(FrameScore(line.mean_iou, line.sample, line.steps))
+    if not sums and not without_ground_truth:
         raise CamsegError(f"{folder} holds no record yet; `camseg evaluate` was stopped too early")
-    return Summary(folder, run, read_sessions(files), sums, sorted(frame_scores))
-
-
-def _check(record: ImageRecord, num_classes: int, folder: Path) -> None:
-    """Refuse what only a damaged file, or one of another run, holds."""
-    found = record.calibration_counts.num_classes
-    if found != num_classes:
-        raise CamsegError(
-            f"{folder}: {record.sample} is scored with {found} classes, the run has {num_classes}"
-        )
-    for name, value in (
-        ("level", record.level),
-        ("steps", record.steps),
-        *((f"stage_seconds of {stage}", value) for stage, value in record.stage_seconds.items()),
-    ):
-        if type(value) not in {int, float} or not abs(value) < PLAUSIBLE:  # nor not-a-number
-            raise CamsegError(
-                f"{folder}: {record.sample} has {name} {value!r:.40}; a number is needed, "
-                "the line is damaged: remove it"
-            )
-
-
-def _sequences_to_fit(records: Iterable[ImageRecord]) -> set[tuple[str, str, str]]:
-    """Choose part, condition and sequence of the images that temperatures are fitted on.
-
-    Half of the sequences of each part and condition, so that both halves look alike.
-    """
-    sequences: dict[tuple[str, str], set[str]] = {}
-    for record in records:
-        sequences.setdefault((record.part, record.condition), set()).add(_sequence(record))
-    return {
-        (part, condition, name)
-        for (part, condition), names in sequences.items()
-        for name in split_for_fit(names)
-    }
-
-
-def _sequence(record: ImageRecord) -> str:
-    """Name what an image must not be split from."""
-    return record.sequence or record.sample
+    return Summary(folder, run, sessions, sums, sorted(frame_scores), without_ground_truth)
 
 
 def headline_lines(summary: Summary) -> Iterator[str]:
     """Return a table: one row per part, number of steps, condition and corruption.
 
-    Scores in percent, ECE = expected calibration error of the largest probability.
+    Shares are in percent.
     """
     run = summary.run
     yield f"{summary.folder} ({run.protocol} protocol, {run.dataset} {run.split})"
     if run.is_random:
         yield "the weights are RANDOM: these scores mean nothing"
-    name = "mIoU" if run.protocol == "official" else "precision"
-    columns = f"{'images':>6} {name:>9} {'accuracy':>8} {'ECE':>6}"
-    yield f"{'part':<10} {'steps':>5} {'what':<24} {columns}"
+    if summary.without_ground_truth:
+        yield f"not scored, without ground truth: {summary.without_ground_truth}"
+    columns = [metric.label for metric in metrics_of(run.protocol).values() if metric.is_brief]
+    yield " ".join([f"{'part':<10} {'steps':>5} {'what':<24} {'images':>6}", *columns])
     for part in summary.parts():
         for steps in summary.steps():
-            clean = summary.scores(part=part, steps=steps)
-            if clean is not None:
-                yield _row(part, steps, "all", clean)
-            conditions = summary.conditions(part)
-            for condition in conditions if len(conditions) > 1 else ():
-                scores = summary.scores(part=part, steps=steps, condition=condition)
+            for what, scores in _scored_rows(summary, part, steps):
                 if scores is not None:
-                    yield _row(part, steps, condition, scores)
-            for corruption, level in summary.corruptions():
-                scores = summary.scores(part=part, steps=steps, corruption=corruption, level=level)
-                if scores is not None:
-                    yield _row(part, steps, f"{corruption}:{level:g}", scores)
+                    yield _row(part, steps, what, scores)
+
+
+def _scored_rows(summary: Summary, part: str, steps: int) -> Iterator[tuple[str, Scores | None]]:
+    """Return the name and the scores of each row of one part and number of steps."""
+    yield "all", summary.scores(part=part, steps=steps)
+    conditions = summary.conditions(part)
+    for condition in conditions if len(conditions) > 1 else ():
+        yield condition, summary.scores(part=part, steps=steps, condition=condition)
+    for corruption, level in summary.corruptions():
+        scores = summary.scores(part=part, steps=steps, corruption=corruption, level=level)
+        yield f"{corruption}:{level:g}", scores
 
 
 def _row(part: str, steps: int, what: str, scores: Scores) -> str:
-    accuracy = scores.accuracy
-    shown = "" if isinstance(accuracy, PublishedScores) else f"{100 * accuracy.pixel_accuracy:.2f}"
-    error = scores.calibration.reliability.expected_calibration_error
-    return (
-        f"{part or '-':<10} {steps:>5} {what:<24} {scores.images:>6} "
-        f"{100 * scores.headline:>9.2f} {shown:>8} {error:>6.3f}"
-    )
+    cells = [f"{part or '-':<10} {steps:>5} {what:<24} {scores.images:>6}"]
+    for name, metric in metrics_of(scores.protocol).items():
+        if metric.is_brief:
+            value = scores.metrics[name]
+            text = "-" if value is None else f"{value * (100 if metric.is_share else 1):.2f}"
+            cells.append(f"{text:>{len(metric.label)}}")
+    return " ".join(cells)

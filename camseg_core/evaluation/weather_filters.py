@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fog, rain and snow for images that have none, made with albumentations.
 
-Only the picture is known, not its depth: fog here is as thick near as far (the synthetic drive has
-fog by depth), snow does not lie on the ground, and wet roads do not mirror. Images are RGB uint8
-[H, W, 3].
+The depth of an image is not known, so fog is as thick near as far (the synthetic drive has fog by
+depth), snow does not lie on the ground, and wet roads do not mirror.
 
 albumentations' own RandomFog draws visible discs, RandomSnow's texture adds the snow to the hue and
 overflows to black, and its plasma transform ignores a negative contrast (2.0.8). So only its
-patterns are taken, drawn on black: the plasma is fog's density (as in ImageNet-C, Hendrycks and
-Dietterich, 2019), the drops are rain and, short and white, snow.
+patterns are used, drawn on black: the plasma is the density of fog (as in ImageNet-C, Hendrycks and
+Dietterich, 2019), the drops are rain and, if short and white, snow.
+
+Every filter takes an RGB image uint8 [H, W, 3], a severity 1..5 and a generator, from which one
+integer is drawn for each pattern. It raises `CamsegError` if albumentations is not installed.
 """
 
 from __future__ import annotations
@@ -42,8 +44,8 @@ class FogStrength:
     """Fog of one severity.
 
     Attributes:
-        veil: share of light that comes from the fog instead of the scene, 0..1, in the middle.
-        patches: how much that share is larger in the densest patch and smaller in the thinnest.
+        veil: mean share of the light that comes from the fog instead of the scene, 0..1.
+        patches: what is added to that share in the densest patch and taken off in the thinnest.
     """
 
     veil: float
@@ -58,7 +60,7 @@ class RainStrength:
         density: albumentations' ``rain_type``: drops per row of the canvas, 1/4 (drizzle), 1/3
             (default), 1 (heavy) or 2 (torrential).
         drop_grey: what a drop adds to the image, grey levels.
-        light: factor on the brightness, 0..1.
+        light: factor of the brightness, 0..1.
     """
 
     density: str
@@ -71,9 +73,9 @@ class SnowStrength:
     """Snowfall of one severity.
 
     Attributes:
-        density: of flakes, as `RainStrength.density`.
-        flake_size: of the nearest flakes, pixels of the canvas.
-        veil: share of light that comes from far flakes instead of the scene, 0..1.
+        density: density of flakes, as `RainStrength.density`.
+        flake_size: size of the nearest flakes in pixels of the canvas.
+        veil: share of the light that comes from far flakes instead of the scene, 0..1.
     """
 
     density: str
@@ -105,16 +107,7 @@ SNOW = (
 
 
 def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Blend an image uint8 [H, W, 3] with airlight, more in some places (Koschmieder's law).
-
-    Args:
-        image: RGB.
-        severity: 1..5.
-        generator: one integer is drawn from it.
-
-    Raises:
-        CamsegError: albumentations is not installed.
-    """
+    """Blend an image with airlight, more in some places (Koschmieder's law)."""
     strength = FOG[severity - 1]
     plasma = _albumentations().PlasmaBrightnessContrast(
         brightness_range=(1.0, 1.0),  # on black, this is the pattern itself
@@ -128,16 +121,7 @@ def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt
 
 
 def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Draw falling drops on an image uint8 [H, W, 3] and darken it.
-
-    Args:
-        image: RGB.
-        severity: 1..5.
-        generator: one integer is drawn from it.
-
-    Raises:
-        CamsegError: albumentations is not installed.
-    """
+    """Darken an image and draw falling drops on it."""
     strength = RAIN[severity - 1]
     layer = _drops(
         image.shape,
@@ -152,18 +136,10 @@ def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UIn
 
 
 def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Draw near and far flakes on an image uint8 [H, W, 3] under a pale veil.
-
-    Args:
-        image: RGB.
-        severity: 1..5.
-        generator: two integers are drawn from it.
-
-    Raises:
-        CamsegError: albumentations is not installed.
-    """
+    """Draw far and near flakes on an image under a pale veil."""
     strength = SNOW[severity - 1]
-    snowy = _veil(image, strength.veil)
+    veil = strength.veil * AIRLIGHT
+    snowy = np.asarray(cv2.convertScaleAbs(image, alpha=1 - strength.veil, beta=veil), np.uint8)
     for size in (1, strength.flake_size):  # far, then near
         layer = _drops(
             image.shape,
@@ -182,18 +158,11 @@ def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UIn
 WEATHER_FILTERS: Mapping[str, Callable[[UInt8, int, np.random.Generator], UInt8]] = (
     MappingProxyType({"fog": add_fog, "rain": add_rain, "snow": add_snow})
 )
-"""Weather by name: (image, severity, generator) -> image."""
-
-
-def _veil(image: UInt8, share: float) -> UInt8:
-    """Replace ``share`` of the light by airlight."""
-    return np.asarray(cv2.convertScaleAbs(image, alpha=1 - share, beta=share * AIRLIGHT), np.uint8)
+"""Filters by the name of the weather: (image, severity, generator) -> image."""
 
 
 def _drops(shape: tuple[int, ...], generator: np.random.Generator, **settings: Any) -> UInt8:
-    """Return falling drops on black, uint8 of ``shape`` [H, W, 3]; sizes in pixels of the
-    canvas.
-    """
+    """Return drops on black, uint8 of ``shape`` [H, W, 3]; sizes are pixels of the canvas."""
     height, _ = _canvas_size(shape)
     # A drop must fit into the canvas.
     settings["drop_length"] = min(settings["drop_length"], height - 1)
@@ -221,8 +190,8 @@ def _canvas_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _albumentations() -> Any:
-    """Import albumentations where it is needed: it takes seconds, and few runs need it."""
-    # Otherwise its import asks the package registry for a newer version.
+    """Return the module albumentations, which takes seconds to import and few runs need."""
+    # If this is not set, its import asks the package registry for a newer version.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     try:
         return importlib.import_module("albumentations")

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from camseg_core.data.sample import Dataset
+from camseg_core.data.sample import Dataset, files_of
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.models.configs import ModelConfig
@@ -296,9 +296,10 @@ def cache_key(
         "mirrored": config.data.augmentation.flip_probability > 0.0,
         "samples": [sample.name for sample in dataset.samples],
     }
-    paths = [sample.label_path for sample in dataset.samples]
+    files = files_of(dataset)
+    paths = [file.label for file in files]
     if "image" in pictures:
-        paths += [sample.image_path for sample in dataset.samples]
+        paths += [file.image for file in files]
     with (
         ThreadPoolExecutor(config.data.workers) as pool,
         progress_bar(len(paths), "file", "hash") as bar,
@@ -363,7 +364,7 @@ def _read_whole_input(dataset: Dataset, index: int, model: ModelConfig) -> tuple
     if class_ids.shape != _input_size(model):
         height, width = class_ids.shape
         raise CamsegError(
-            f"{dataset.samples[index].image_path} becomes {width} x {height} in the model's input "
+            f"{files_of(dataset)[index].image} becomes {width} x {height} in the model's input "
             f"of {model.input.width} x {model.input.height}, where its place is drawn anew in each "
             f"step; data.latent_cache needs input_height={height} input_width={width}, or no cache"
         )

@@ -161,9 +161,10 @@ def read_at_input(dataset: Dataset, index: int, model: ModelConfig) -> tuple[UIn
         CamsegError: a file cannot be read.
     """
     sample = dataset.read(index)
-    height, width = sample.class_ids.shape
+    class_ids = sample.ground_truth
+    height, width = class_ids.shape
     fit = Fit.of(height, width, model.input, model.stride)
-    return fit.to_input(sample.image), fit.to_input_ids(sample.class_ids)
+    return fit.to_input(sample.image), fit.to_input_ids(class_ids)
 
 
 def limit_image_threads() -> None:

@@ -60,8 +60,8 @@ def count_confusions(
     total = np.zeros((dataset.label_set.num_classes, dataset.label_set.num_classes + 1), np.int64)
     with torch.inference_mode():
         for sample in _spread(dataset, max_images):
-            predicted = predict(sample.image, sample.class_ids)
-            total += confusion_counts(sample.class_ids, predicted, len(total))
+            predicted = predict(sample.image, sample.ground_truth)
+            total += confusion_counts(sample.ground_truth, predicted, len(total))
     return total
 
 
@@ -78,7 +78,7 @@ def count_codes(loaded: LoadedModel, dataset: Dataset, max_images: int, device: 
     total = torch.zeros(len(quantizer.codebook), dtype=torch.int64)
     with torch.inference_mode():
         for sample in _spread(dataset, max_images):
-            mask, _ = _mask_input(loaded, sample.class_ids, device)  # [1, 3, H', W']
+            mask, _ = _mask_input(loaded, sample.ground_truth, device)  # [1, 3, H', W']
             codes = quantizer.nearest(autoencoder.moments(mask)).flatten()  # [h w]
             total += codes.cpu().bincount(minlength=len(total))
     return total

@@ -1,38 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node measured as its users meet it: in its own process, over DDS.
 
-Two latencies: ``latency_ms``, from publishing a frame to the arrival of its mask here, on one
-steady clock; and ``node_ms``, by the node's own diagnostics, from the entry of a frame.
+There are two latencies: ``latency_ms`` is the time from publishing a frame to the arrival of its
+mask here, on one steady clock; ``node_ms`` has the node's own times, from the entry of a frame.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.progress import progress_bar
-from camseg_ros.benchmark.live_frames import (
-    CAMERA,
-    ReplayResult,
-    latency_percentile_ms,
-    replay_live,
-)
-from camseg_ros.node.health import PERCENTILES
-from camseg_ros.node.pipeline import MEASURED
-from camseg_ros.remote.node_process import NodeParameters
+from camseg_ros.messages.images import image_message, stamp_ns
+from camseg_ros.node.parameters import NODE_NAME
+from camseg_ros.remote.node_client import NodeClient, ros_context
+from camseg_ros.remote.node_process import NodeParameters, node_process
+from camseg_ros.remote.player import PlayedTopic, Player, TimedMessage
+from camseg_ros.remote.traffic import CameraTraffic, frame_counts, node_percentiles_ms
 
-DRAWN_FRAMES = 24
-DRAWN_SEED = 9200
+CAMERA = "camera"
+FRAME_ID = "camera_optical_frame"
+SYNTHETIC_FRAMES = 24
+SYNTHETIC_SEED = 9200
 SAMPLE_PERIOD_S = 0.5
 CALIBRATION_SECONDS = 8.0
 CALIBRATION_RATE_HZ = 4.0
@@ -45,11 +47,11 @@ class NodeBenchmark:
     """What to play, and how the node is set.
 
     Attributes:
-        cameras: how many; each gets every frame.
+        cameras: number of cameras; each gets every frame.
         rate_hz: frames per second of each camera.
-        seconds: how long to play.
-        height, width: of the frames, pixels.
-        parameters: of the node.
+        seconds: duration of playing.
+        height, width: size of the frames in pixels.
+        parameters: parameters of the node, without cameras and their topics.
     """
 
     cameras: int
@@ -61,128 +63,161 @@ class NodeBenchmark:
 
 
 def run_node_benchmark(benchmark: NodeBenchmark, overload: float | None = None) -> dict[str, Any]:
-    """Play and measure; gives plain data.
+    """Play and measure, and return plain data.
 
-    With ``overload`` a short run measures how long the node takes for a batch, and the rate becomes
-    ``overload`` frames in that time.
+    Args:
+        benchmark: what to play.
+        overload: frames to play in the time that the node takes for one, which a short first run
+            measures, instead of the benchmark's rate; None for its rate.
 
     Raises:
-        CamsegError: the node did not start or did not end, or a parameter is none of its.
+        CamsegError: the node did not start or did not end, or has no parameter of some name.
     """
     frames = _frames(benchmark)
     if overload is not None:
-        calibration = replace(benchmark, rate_hz=CALIBRATION_RATE_HZ, seconds=CALIBRATION_SECONDS)
-        values = _play(calibration, frames)[0].values
-        rate_hz = overload * 1000.0 / float(values["processing_p50_ms"])
-        benchmark = replace(benchmark, rate_hz=rate_hz)
-    result, usage = _play(benchmark, frames)
-    return {
-        "settings": {
-            "cameras": benchmark.cameras,
-            "rate_hz": round(benchmark.rate_hz, 3),
-            "seconds": benchmark.seconds,
-            "height": benchmark.height,
-            "width": benchmark.width,
-            "parameters": dict(benchmark.parameters),
-        },
-        "cameras": {
-            name: {
-                "played": len(camera.published),
-                **{
-                    key: int(camera.values[f"frames_{key}"])
-                    for key in ("in", "out", "dropped", "refused")
-                },
-                "masks_received": len(camera.masks),
-                "rate_out_hz": _rate_hz(camera.masks),
-                "latency_ms": _percentiles(camera.latencies_ms()),
-            }
-            for name, camera in result.cameras.items()
-        },
-        "node_ms": {
-            name: {
-                f"p{percent}": float(result.values[f"{name}_p{percent}_ms"] or "nan")
-                for percent in PERCENTILES
-            }
-            for name in ("latency", "age", *MEASURED)
-        },
-        "steps": int(result.values["steps"]),
-        "weights_sha256": result.values["weights_sha256"],
-        "process": usage,
-        "problems": result.problems(),
-    }
+        seconds = min(CALIBRATION_SECONDS, benchmark.seconds)
+        first = replace(benchmark, rate_hz=CALIBRATION_RATE_HZ, seconds=seconds)
+        processing_ms = play_frames(first, frames)["node_ms"]["processing"]["p50"]
+        benchmark = replace(benchmark, rate_hz=overload * 1000.0 / processing_ms)
+    settings = {**asdict(benchmark), "rate_hz": round(benchmark.rate_hz, 3)}
+    return {"settings": settings, **play_frames(benchmark, frames)}
 
 
 def summary_lines(result: dict[str, Any]) -> Iterator[str]:
-    """Say the main figures in a few lines."""
+    """Return the main figures as a few lines of text."""
     for name, camera in result["cameras"].items():
-        latency = camera["latency_ms"]
         yield (
             f"{name}: played {camera['played']} at {result['settings']['rate_hz']:g} Hz, "
             f"in {camera['in']} = out {camera['out']} + dropped {camera['dropped']} + refused "
-            f"{camera['refused']}; {camera['rate_out_hz']:.2f} Hz out; end to end p50 "
-            f"{latency['p50']:.0f}, p95 {latency['p95']:.0f}, p99 {latency['p99']:.0f} ms"
+            f"{camera['refused']}; {camera['rate_out_hz']:.2f} Hz out; end to end "
+            f"{_times(camera['latency_ms'])}"
         )
     node, usage = result["node_ms"], result["process"]
     yield (
-        f"node: age at output p99 {node['age']['p99']:.0f} ms, processing p50 "
-        f"{node['processing']['p50']:.0f}, p99 {node['processing']['p99']:.0f} ms; "
-        f"steps {result['steps']}; CPU {usage['cpu_percent_mean']:.0f} % of one core; memory "
+        f"node: age at output {_times(node.get('age', {}))}; processing "
+        f"{_times(node.get('processing', {}))}; steps {result['steps']}; CPU "
+        f"{usage['cpu_percent_mean']:.0f} % of one core; memory "
         f"{usage['memory_mib_first']:.0f} MiB at first, {usage['memory_mib_last']:.0f} at last"
     )
 
 
+def _times(percentiles_ms: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.0f}" for name, value in percentiles_ms.items()) + " ms"
+
+
 def _frames(benchmark: NodeBenchmark) -> list[UInt8]:
     drive = SyntheticDrive(
-        DRAWN_SEED, benchmark.width, benchmark.height, frames_per_sequence=DRAWN_FRAMES
+        SYNTHETIC_SEED, benchmark.width, benchmark.height, frames_per_sequence=SYNTHETIC_FRAMES
     )
-    return [drive.frame(index).image for index in range(DRAWN_FRAMES)]
+    return [drive.frame(index).image for index in range(SYNTHETIC_FRAMES)]
 
 
-def _play(
-    benchmark: NodeBenchmark, frames: Sequence[UInt8]
-) -> tuple[ReplayResult, dict[str, float]]:
+def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> dict[str, Any]:
+    """Play RGB frames uint8 [H, W, 3], over and over, through a node that is started for it.
+
+    Every camera gets every frame. The node is shut down through its lifecycle at the end.
+
+    Returns:
+        What was measured, as plain data.
+
+    Raises:
+        CamsegError: the node did not start, or did not end.
+    """
     count = max(2, round(benchmark.rate_hz * benchmark.seconds))
     names = (
         [CAMERA] if benchmark.cameras == 1 else [f"{CAMERA}_{n}" for n in range(benchmark.cameras)]
     )
-    warm_up = {"warmup_height": benchmark.height, "warmup_width": benchmark.width}
-    with progress_bar(count, "frame", "play") as bar, _usage() as usage:
+    topics = {name: f"{name}/image_raw" for name in names}
+    parameters = {
+        "warmup_height": benchmark.height,
+        "warmup_width": benchmark.width,
+        **benchmark.parameters,
+        "cameras": names,
+        **{f"{name}.image_topic": topic for name, topic in topics.items()},
+    }
+    newest_frame = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    with (
+        ros_context() as context,
+        node_process(parameters) as process,
+        progress_bar(count * len(names), "frame", "play") as bar,
+        _usage(process.pid) as usage,
+    ):
+        client = NodeClient(context, "camseg_player", names)
+        played = {topic: PlayedTopic(Image, newest_frame, name) for name, topic in topics.items()}
+        player = Player(client.node, played, has_clock=False)
+        for name in names:
+            client.node.create_subscription(
+                Image,
+                f"{NODE_NAME}/{name}/mask",
+                partial(_on_mask, player.traffic[name]),
+                QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE),
+            )
+        client.start()
+        try:
+            client.wait_until_active(process, player.is_heard)
+            client.wait_until_matched(["mask"])
+            usage.start()
+            start_ns = time.time_ns()
+            messages = _messages(frames, count, start_ns, benchmark.rate_hz, [*topics.values()])
+            player.play(messages, start_ns, progress=bar.update)
+            usage.stop()  # what the node does at its end is not its work
+            client.wait_for_last_masks(player.traffic)
+            exit_status = client.end_node(process)
+        finally:
+            client.close()
+    problems = [] if exit_status == 0 else [f"the node exited with status {exit_status}"]
+    cameras: dict[str, Any] = {}
+    for name, traffic in player.traffic.items():
+        counts = frame_counts(client.camera_values[name])
+        problems += [f"{name}: {problem}" for problem in traffic.problems(counts)]
+        cameras[name] = {
+            "played": traffic.played,
+            **{key: counts[key] for key in ("in", "out", "dropped", "refused")},
+            "masks_received": len(traffic.masks),
+            "rate_out_hz": traffic.rate_hz(),
+            "latency_ms": traffic.latency_ms(),
+        }
+    return {
+        "cameras": cameras,
+        "node_ms": node_percentiles_ms(client.node_values),
+        "steps": int(client.node_values["steps"]),
+        "weights_sha256": client.node_values["weights_sha256"],
+        "process": usage.figures(),
+        "problems": problems,
+    }
 
-        def played_one() -> None:
-            bar.update()
-            if bar.n >= count:  # what the node does at its end is not its work
-                usage.stop()
 
-        result = replay_live(
-            itertools.islice(itertools.cycle(frames), count),
-            rate_hz=benchmark.rate_hz,
-            parameters={**warm_up, **benchmark.parameters},
-            cameras=names,
-            keep=("mask",),
-            progress=played_one,
-            observe=usage.observe,
-        )
-    return result, usage.figures()
+def _on_mask(traffic: CameraTraffic, message: Image) -> None:
+    traffic.on_mask(stamp_ns(message.header), time.monotonic_ns())
+
+
+def _messages(
+    frames: Sequence[UInt8], count: int, start_ns: int, rate_hz: float, topics: Sequence[str]
+) -> Iterator[TimedMessage]:
+    """Return frames at a rate, on every topic; their stamps are their times since the epoch."""
+    for index in range(count):
+        time_ns = start_ns + int(index * 1e9 / rate_hz)
+        header = Header(frame_id=FRAME_ID)
+        header.stamp.sec, header.stamp.nanosec = divmod(time_ns, 10**9)
+        message = image_message(frames[index % len(frames)], "rgb8", header)
+        for topic in topics:
+            yield TimedMessage(topic, time_ns, message)
 
 
 class _Usage:
-    """CPU time and resident memory of a process, sampled in a thread while it lives."""
+    """CPU time and resident memory of a process, sampled in a thread from `start` to `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, process_id: int) -> None:
         self._samples: list[tuple[float, float]] = []  # CPU percent since the last one, MiB
         self._over = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def observe(self, process_id: int) -> None:
         self._thread = threading.Thread(target=self._sample, args=(process_id,))
+
+    def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         self._over.set()
-
-    def close(self) -> None:
-        self.stop()
-        if self._thread is not None:
+        if self._thread.ident is not None:
             self._thread.join()
 
     def figures(self) -> dict[str, float]:
@@ -203,20 +238,9 @@ class _Usage:
 
 
 @contextmanager
-def _usage() -> Iterator[_Usage]:
-    usage = _Usage()
+def _usage(process_id: int) -> Iterator[_Usage]:
+    usage = _Usage(process_id)
     try:
         yield usage
     finally:
-        usage.close()
-
-
-def _percentiles(latencies_ms: NDArray[np.float64]) -> dict[str, float]:
-    return {f"p{percent}": latency_percentile_ms(latencies_ms, percent) for percent in PERCENTILES}
-
-
-def _rate_hz(stamps_ns: Sequence[int]) -> float:
-    """Masks per second, by the stamps of the first and the last one."""
-    if len(stamps_ns) < 2:
-        return 0.0
-    return 1e9 * (len(stamps_ns) - 1) / (max(stamps_ns) - min(stamps_ns))
+        usage.stop()

@@ -12,7 +12,7 @@ from typing import Any
 from camseg_core.commands.data import CONDITIONS, image_size
 from camseg_core.commands.options import add_dataset_options, open_chosen_dataset
 from camseg_core.errors import BAD_INPUT, CamsegError
-from camseg_ros.commands.ros_needed import ros_needed
+from camseg_ros.commands import ros_needed
 
 IMAGE_FORMS = ("raw", "png", "jpeg")
 STORAGES = ("mcap", "sqlite3")
@@ -42,18 +42,21 @@ def _add_make(actions: Any) -> None:
         "make",
         help="make bags of a data set, a video, a folder of images or a synthetic drive",
         description="One bag per sequence, with images, calibration where the data has it, and "
-        "truth beside the images; --max-images takes the first ones of each. See docs/bags.md.",
+        "ground truth beside the images; --max-images takes the first ones of each. See "
+        "docs/bags.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     make.set_defaults(command=_make)
     make.add_argument("--out", type=Path, required=True, help="folder of bags")
     data = make.add_argument_group("from what")
-    others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC} (drawn), or a data set: "
+    others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC}, or a data set: "
     add_dataset_options(data, others=others, default=FILES)
-    drawn = make.add_argument_group(f"the synthetic drive (--dataset {SYNTHETIC})")
-    drawn.add_argument("--frames", type=int, default=60, help="0.1 s apart")
-    drawn.add_argument("--seed", type=int, default=9000, help="9000 and above are held out")
-    drawn.add_argument("--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
+    synthetic = make.add_argument_group(f"the synthetic drive (--dataset {SYNTHETIC})")
+    synthetic.add_argument("--frames", type=int, default=60, help="0.1 s apart")
+    synthetic.add_argument("--seed", type=int, default=9000, help="9000 and above are held out")
+    synthetic.add_argument(
+        "--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels"
+    )
     form = make.add_argument_group("how")
     form.add_argument("--rate", type=float, default=10.0, help="Hz, where the data has no times")
     form.add_argument("--images", choices=IMAGE_FORMS, default="raw", help="jpeg loses detail")
@@ -80,7 +83,7 @@ def _make(parsed: argparse.Namespace) -> int:
         raise CamsegError(f"--max-images is {parsed.max_images}; at least 1 is needed")
     drives: list[Drive]
     if parsed.dataset == SYNTHETIC:
-        drives = _drawn(parsed)
+        drives = _synthetic(parsed)
     elif parsed.root is None:
         raise CamsegError(
             f"--root is needed: what is to be made a bag of, or --dataset {SYNTHETIC}"
@@ -95,7 +98,7 @@ def _make(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _drawn(parsed: argparse.Namespace) -> list[Any]:
+def _synthetic(parsed: argparse.Namespace) -> list[Any]:
     from camseg_core.synthetic.drive import MAX_FRAMES_PER_SEQUENCE, SyntheticDrive
     from camseg_ros.bag.making.drives import synthetic_drives
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from camseg_core.errors import FAILED_CHECK, CamsegError
 from camseg_core.system.files import parse_yaml
+from camseg_ros.commands import ros_needed
 
 
 def add_node_benchmark(subjects: Any) -> None:
@@ -37,8 +38,8 @@ def add_node_benchmark(subjects: Any) -> None:
         "short first run measures",
     )
     node.add_argument("--seconds", type=float, default=30.0, help="how long to play")
-    node.add_argument("--width", type=int, default=512, help="of the frames, pixels")
-    node.add_argument("--height", type=int, default=256, help="of the frames, pixels")
+    node.add_argument("--width", type=int, default=512, help="pixels of the frames")
+    node.add_argument("--height", type=int, default=256, help="pixels of the frames")
     node.add_argument(
         "--set",
         nargs="+",
@@ -49,20 +50,16 @@ def add_node_benchmark(subjects: Any) -> None:
     node.add_argument("--out", type=Path, help="JSON file for all figures; printed without")
 
 
+@ros_needed
 def _node(parsed: argparse.Namespace) -> int:
-    try:
-        from camseg_ros.benchmark.node_benchmark import (
-            NodeBenchmark,
-            run_node_benchmark,
-            summary_lines,
-        )
-        from camseg_ros.node.dds_environment import use_free_domain, use_large_images
-    except ImportError as error:
-        raise CamsegError(
-            f"camseg benchmark node needs ROS 2 ({error.name} is missing); docs/install.md"
-        ) from error
     from camseg_core.system.devices import describe_machine
     from camseg_core.system.files import write_bytes
+    from camseg_ros.benchmark.node_benchmark import (
+        NodeBenchmark,
+        run_node_benchmark,
+        summary_lines,
+    )
+    from camseg_ros.node.dds_environment import use_free_domain, use_large_images
 
     for name in ("rate", "seconds", "overload"):
         value = getattr(parsed, name)
@@ -101,7 +98,11 @@ def _node(parsed: argparse.Namespace) -> int:
 
 
 def node_parameters(settings: list[str]) -> dict[str, Any]:
-    """Read ``NAME=VALUE``; a value is YAML, as in a params file."""
+    """Read ``NAME=VALUE``, where a value is YAML as in a params file.
+
+    Raises:
+        CamsegError: a setting has no name or is not YAML.
+    """
     parameters = {}
     for setting in settings:
         name, separator, value = setting.partition("=")

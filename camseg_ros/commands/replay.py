@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +21,17 @@ from camseg_core.commands.options import (
     variant,
 )
 from camseg_core.errors import CamsegError
-from camseg_ros.commands.ros_needed import ros_needed
+from camseg_ros.commands import ros_needed
 
 if TYPE_CHECKING:
     from camseg_core.diffusion.options import SamplingOptions
     from camseg_core.weights.loading import LoadedModel
     from camseg_ros.replay.results.gates import Gate
-from camseg_ros.replay.results.conclude import _conclude, _facts
+    from camseg_ros.replay.results.page import ReplayFacts
 
 OFFLINE, LIVE = "offline", "live"
 NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
-"""Ways to sample that the node knows, too."""
+"""Options of sampling that the node knows, too."""
 
 
 def add_commands(commands: Any) -> None:
@@ -53,19 +53,29 @@ def add_commands(commands: Any) -> None:
     data = replay.add_argument_group("which frames")
     data.add_argument(
         "--image-topic", action="extend", nargs="+", default=[], metavar="TOPIC",
-        help="of the cameras; found by type without",
+        help="topics of the camera images; found by type if not given",
     )  # fmt: skip
     data.add_argument(
         "--truth-topic", action="extend", nargs="+", default=[], metavar="TOPIC",
-        help="one for each image topic; semantic_gt/image beside the images without",
+        help="ground truth of each image topic; semantic_gt/image beside the images if not given",
     )  # fmt: skip
-    data.add_argument("--max-frames", type=int, help="of each bag, from its first one on")
+    data.add_argument(
+        "--max-frames", type=int, help="frames of each bag at most, from its first one on"
+    )
     how = replay.add_argument_group("how")
-    how.add_argument("--steps", type=int, default=argparse.SUPPRESS, help="the profile's without")
+    how.add_argument(
+        "--steps",
+        type=int,
+        default=argparse.SUPPRESS,
+        help="diffusion steps; the profile's if not given",
+    )
     add_sampling_options(how)
     how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
     how.add_argument(
-        "--threads", type=int, default=1, help="of torch, on the CPU; equal numbers, equal bytes"
+        "--threads",
+        type=int,
+        default=1,
+        help="torch's, on the CPU; equal numbers, equal bytes",
     )
     add_published_options(replay)
     live = replay.add_argument_group("only with --mode live")
@@ -89,8 +99,8 @@ def add_commands(commands: Any) -> None:
 def _replay(parsed: argparse.Namespace) -> int:
     from camseg_core.system.devices import find_device
     from camseg_core.weights.loading import load_model
+    from camseg_ros.replay.results.folder import check_inputs
     from camseg_ros.replay.results.gates import check_class_gates, read_gates
-    from camseg_ros.replay.results.out_folder import check_inputs
 
     check_inputs(parsed.out, parsed.bags)
     check_threads(parsed.threads)
@@ -119,38 +129,54 @@ def _offline(
     from camseg_core.evaluation.evaluate import Shard
     from camseg_core.segmenter import Segmenter
     from camseg_core.system.processes import Place, agreed, process_group
-    from camseg_ros.replay.offline import OfflinePlan, look_at_bags, replay_offline
-    from camseg_ros.replay.results.out_folder import prepare_folder
+    from camseg_ros.replay.offline import look_at_bags, replay_offline
+    from camseg_ros.replay.results.conclude import conclude
+    from camseg_ros.replay.results.folder import prepare_folder
 
     place = Place.from_environment()
     if loaded.is_random and place.is_first:
         print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
     torch.set_num_threads(parsed.threads)
     segmenter = Segmenter(loaded, place.device(parsed.device))
-    plan = OfflinePlan(
-        sampling=options,
-        image_topics=tuple(parsed.image_topic),
-        truth_topics=tuple(parsed.truth_topic),
+    bags = look_at_bags(
+        parsed.bags,
+        loaded.label_set,
+        image_topics=parsed.image_topic,
+        truth_topics=parsed.truth_topic,
         most_frames=parsed.max_frames,
-        write_bags=parsed.write_bag,
     )
-    entries = look_at_bags(parsed.bags, segmenter, plan)
     with process_group(place):
         if place.is_first:
             prepare_folder(parsed.out)
         agreed(True, place)  # nobody writes before the folder is ready
         shard = Shard(place.rank, place.world_size)
-        replay_offline(segmenter, entries, plan, parsed.out, shard)
-    return _conclude(parsed.out, _facts("offline", loaded, options), gates) if place.is_first else 0
+        replay_offline(segmenter, bags, options, parsed.out, shard, write_bags=parsed.write_bag)
+    return conclude(parsed.out, _facts(loaded, options), gates) if place.is_first else 0
+
+
+def _facts(loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
+    from camseg_ros.replay.results.page import ReplayFacts
+
+    return ReplayFacts(
+        mode=OFFLINE,
+        weights=" + ".join(Path(part).name for part in loaded.source.split(" + ")),
+        weights_sha256=loaded.weights_sha256,
+        is_random=loaded.is_random,
+        label_set=loaded.label_set,
+        sampling=", ".join(
+            f"{name.replace('_', ' ')} {value}" for name, value in sorted(asdict(options).items())
+        ),
+        steps=options.steps,
+    )
 
 
 def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     from camseg_core.diffusion.options import SamplingOptions
     from camseg_ros.commands.benchmark import node_parameters
     from camseg_ros.node.dds_environment import use_free_domain, use_large_images
+    from camseg_ros.replay.live.bag_player import PlaySettings
     from camseg_ros.replay.live.live import LivePlan, replay_live_bag
-    from camseg_ros.replay.live.player import PlaySettings
-    from camseg_ros.replay.results.conclude import conclude_live
+    from camseg_ros.replay.results.conclude import conclude
 
     if len(parsed.bags) != 1:
         raise CamsegError(f"{len(parsed.bags)} bags; --mode live plays one")
@@ -182,8 +208,5 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
         raise CamsegError("--loops is 0; 1 or more is needed")
     use_free_domain()
     use_large_images()
-    found = replay_live_bag(parsed.bags[0], plan, parsed.out)
-    sampling = ", ".join(
-        f"{name} {value}" for name, value in sorted(parameters.items()) if name != "weights"
-    )
-    return conclude_live(parsed.out, found, parsed.weights, sampling, gates)
+    facts, live = replay_live_bag(parsed.bags[0], plan, parsed.out)
+    return conclude(parsed.out, facts, gates, live)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process's view of the node in another one: its lifecycle, its diagnostics, waiting for it."""
+"""A client of the node in another process: its lifecycle and diagnostics, and waiting for it."""
 
 from __future__ import annotations
 
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,17 +22,19 @@ from rclpy.signals import SignalHandlerOptions
 from camseg_core.errors import CamsegError
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_process import END_LIMIT_S
+from camseg_ros.remote.traffic import CameraTraffic, frame_counts
 
 START_LIMIT_S = 300.0
 DISCOVERY_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 120.0
+ARRIVAL_LIMIT_S = 10.0
 CALL_LIMIT_S = 2.0
 POLL_PERIOD_S = 0.02
 
 
 @contextmanager
 def ros_context() -> Iterator[Context]:
-    """Return a context of its own, without rclpy's signal handlers."""
+    """Return a new context, without rclpy's signal handlers, and shut it down afterwards."""
     context = Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
@@ -42,13 +44,13 @@ def ros_context() -> Iterator[Context]:
 
 
 class NodeClient:
-    """An rclpy node with an executor thread of its own; `close` it.
+    """A ROS node of this process, with an executor thread, that talks to ``segment_node``.
 
     Attributes:
-        node: for publishers and subscriptions; its callbacks run in the executor's thread.
-        changed: notify it, held, where a callback changes what somebody may wait for.
-        camera_values: the node's last diagnostics of each camera.
-        node_values: its last diagnostics of itself.
+        node: the ROS node, for publishers and subscriptions; their callbacks run in the thread.
+        changed: condition to hold and notify in callbacks that change what `wait` waits for.
+        camera_values: the last diagnostics of each of the node's cameras.
+        node_values: the last diagnostics of the node itself.
     """
 
     def __init__(
@@ -59,7 +61,14 @@ class NodeClient:
         *,
         use_global_arguments: bool = False,
     ) -> None:
-        """Start; ``cameras`` are the node's, and may be set in `camera_values` later."""
+        """Create the client; `start` serves its callbacks, and `close` ends it.
+
+        Args:
+            context: the context of ROS.
+            name: name of the ROS node.
+            cameras: the cameras whose diagnostics are kept; see also `watch`.
+            use_global_arguments: whether the process's ROS arguments count for this node.
+        """
         self.node = Node(name, context=context, use_global_arguments=use_global_arguments)
         self.changed = threading.Condition()
         self.camera_values: dict[str, dict[str, str]] = {camera: {} for camera in cameras}
@@ -77,8 +86,12 @@ class NodeClient:
         """Begin to serve callbacks."""
         self._thread.start()
 
+    def watch(self, cameras: Sequence[str]) -> None:
+        """Keep the diagnostics of these cameras; before `start`."""
+        self.camera_values = {camera: {} for camera in cameras}
+
     def close(self) -> None:
-        """End the thread and the node; a second time is no harm."""
+        """End the thread and the ROS node; closing twice does no harm."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -96,7 +109,7 @@ class NodeClient:
                 raise CamsegError(f"waited {limit_s:.0f} s for {what} in vain")
 
     def poll(self, done: Callable[[], bool], limit_s: float, what: str | None) -> bool:
-        """Wait for a condition that nobody notifies of; tells whether it came.
+        """Wait for a condition that nobody notifies of, and return whether it came.
 
         Raises:
             CamsegError: it did not come within ``limit_s``, unless ``what`` is None.
@@ -113,10 +126,10 @@ class NodeClient:
     def wait_until_active(
         self, process: subprocess.Popen[bytes], is_heard: Callable[[], bool]
     ) -> None:
-        """Wait until the node is active and ``is_heard``, i.e. listens to what is published.
+        """Wait until the node is active and ``is_heard``: it listens to what is published.
 
         Raises:
-            CamsegError: it ended, or took too long.
+            CamsegError: the node ended, or took too long.
         """
         deadline = time.monotonic() + START_LIMIT_S
         while True:
@@ -132,10 +145,10 @@ class NodeClient:
                 return
 
     def wait_until_matched(self, outputs: Sequence[str]) -> None:
-        """Wait until the node, by its own word, has subscribers of some outputs of all cameras.
+        """Wait until the node reports subscribers of these outputs of all its cameras.
 
         Raises:
-            CamsegError: it did not within a minute.
+            CamsegError: it did not report them within a minute.
         """
         self.wait(
             lambda: all(
@@ -157,8 +170,26 @@ class NodeClient:
             self.node_values = {}
             self.wait(self._node_is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
 
+    def wait_for_last_masks(self, traffic: Mapping[str, CameraTraffic]) -> None:
+        """Wait until the node has nothing left to do, and a little for its last masks.
+
+        Raises:
+            CamsegError: the node did not finish its frames in time.
+        """
+        # Two diagnostics: the first may have left the node before the last frame reached it.
+        self.wait_until_idle()
+        self.wait_until_idle()
+
+        def everything_came() -> bool:
+            return all(
+                frame_counts(values).get("out", 0) <= len(traffic[name].masks)
+                for name, values in self.camera_values.items()
+            )
+
+        self.poll(everything_came, ARRIVAL_LIMIT_S, None)
+
     def end_node(self, process: subprocess.Popen[bytes]) -> int:
-        """Deactivate the node, read its last diagnostics, shut it down; gives its exit status.
+        """Deactivate the node, read its last diagnostics, shut it down, and return its exit status.
 
         Raises:
             CamsegError: it refused, or did not end.
@@ -198,15 +229,6 @@ class NodeClient:
                 elif not camera:
                     self.node_values = values
             self.changed.notify_all()
-
-
-def frame_counts(values: dict[str, str]) -> dict[str, int]:
-    """Read a camera's frames in, out, dropped and refused from its diagnostics."""
-    return {
-        key.removeprefix("frames_"): int(value)
-        for key, value in values.items()
-        if key.startswith("frames_") and value.isdecimal()
-    }
 
 
 def _change_request(transition: int) -> ChangeState.Request:

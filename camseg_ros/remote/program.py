@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the replay's own ROS programs share: parameters, signals, one line for a user's error."""
+"""What the ROS programs share: start and end, signals, parameters, one line for a user's error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 
 import rclpy
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.context import Context
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
@@ -22,6 +24,8 @@ from camseg_ros.node.dds_environment import use_large_images
 Defaults = dict[str, Any]
 
 TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+USER_ERRORS = (CamsegError, InvalidParameterTypeException, InvalidParameterValueException)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run_program(
@@ -29,42 +33,54 @@ def run_program(
     work: Callable[[Context, threading.Event], int],
     arguments: Sequence[str] | None = None,
 ) -> int:
-    """Run ``work`` with a context until it ends; gives the exit status.
+    """Run a ROS program until its work ends, and return its exit status.
+
+    Ctrl-C and SIGTERM only set the event that ``work`` gets, so that the program can publish its
+    last messages before the context is shut down. Afterwards both are ignored: while Python ends,
+    a second Ctrl-C would otherwise kill the process and change its exit status.
 
     Args:
-        name: of the program, before its messages.
-        work: gets the context and an event that Ctrl-C and SIGTERM set.
-        arguments: of the command line, ROS arguments included; those of the process without.
+        name: the program's name, which begins its messages.
+        work: what to do with the context until the event is set; returns the exit status.
+        arguments: command line, ROS arguments included; the process's own if not given.
     """
     given = [name, *(sys.argv[1:] if arguments is None else arguments)]
     use_large_images()
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, lambda *_: stop.set())
     context = Context()
     try:
         leftover = remove_ros_args(given)[1:]
         if leftover:
-            raise CamsegError(f"unknown argument {leftover[0]!r}; parameters follow --ros-args -p")
+            raise CamsegError(
+                f"unknown argument {leftover[0]!r}; usage: {name} --ros-args "
+                "[--params-file FILE] [-p NAME:=VALUE ...]"
+            )
+        # rclpy's own handlers would shut the context down before the last messages are published.
         rclpy.init(args=given, context=context, signal_handler_options=SignalHandlerOptions.NO)
         return work(context, stop)
-    except CamsegError as error:
+    except USER_ERRORS as error:
         print(f"{name}: {error}", file=sys.stderr)
         return BAD_INPUT
-    except Exception as error:
-        if type(error).__module__.startswith("rclpy") and not context.ok():
-            print(f"{name}: {str(error).partition(', at ')[0]}", file=sys.stderr)
-            return BAD_INPUT
-        raise
+    except (RCLError, UnknownROSArgsError) as error:
+        if context.ok():  # the arguments were fine: this is no error of the user's
+            raise
+        print(f"{name}: {str(error).partition(', at ')[0]}", file=sys.stderr)
+        return BAD_INPUT
     finally:
         rclpy.try_shutdown(context=context)
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def declared(node: Node, defaults: Defaults) -> Defaults:
-    """Declare parameters by their defaults; gives their values, of the defaults' types.
+    """Declare parameters by their defaults, and return their values, of the defaults' types.
+
+    A whole number is accepted for a number with decimals.
 
     Raises:
-        CamsegError: a value of another type. A whole number is a real one, too.
+        CamsegError: a value is of another type.
     """
     free = ParameterDescriptor(dynamic_typing=True)
     return {

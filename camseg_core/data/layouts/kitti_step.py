@@ -14,14 +14,14 @@ import re
 from pathlib import Path
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layouts.layout import Entry, Layout, OfficialCount, subfolders
+from camseg_core.data.layouts.layout import Layout, LayoutImage, OfficialCount, subfolders
 from camseg_core.labels import CITYSCAPES
 
 VAL_SEQUENCES = frozenset(f"{number:04d}" for number in (2, 6, 7, 8, 10, 13, 14, 16, 18))
 TRAIN_SEQUENCES = frozenset(f"{number:04d}" for number in range(21)) - VAL_SEQUENCES
 
 _IMAGE = re.compile(r"training/image_02/(\d{4})/(\d{6})\.png")
-_FORMAT = LabelFormat(
+_LABELS = LabelFormat(
     owner="kitti-step",
     ids=frozenset(range(19)),
     classes=CITYSCAPES,
@@ -51,17 +51,13 @@ def _split_of(home: Path, sequence: str) -> str:
     return holders[0] if holders else official
 
 
-def label_format(label: Path) -> LabelFormat:
-    """Tell how label files hold classes: all of them alike."""
-    return _FORMAT
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     found = _IMAGE.fullmatch(name)
     if not found:
         return None
     sequence, frame = found.groups()
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / name,
         label=_maps(home) / (split or _split_of(home, sequence)) / sequence / f"{frame}.png",
@@ -89,8 +85,7 @@ LAYOUT = Layout(
     image_folders=_image_folders,
     label_folders=lambda home, split: [_maps(home) / split],
     recognize=_recognize,
-    label_format=label_format,
-    classes=CITYSCAPES,
+    labels=_LABELS,
     official=(OfficialCount("train", 5027), OfficialCount("val", 2981)),
     official_sequences={"train": TRAIN_SEQUENCES, "val": VAL_SEQUENCES},
 )

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import UInt8
+from camseg_core.images.arrays import Int64, UInt8
 from camseg_core.labels import MAX_CLASSES, UNLABELED
 
-Int64 = NDArray[np.int64]
 ClassIds = NDArray[np.integer[Any]]
 
 

@@ -8,11 +8,15 @@ not explain. Shapes: H, W = image size.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED
+
+NEXT_FRAME_NS = 10**9
+"""Frames of one camera that lie farther apart are not consecutive: nothing is compared."""
 
 
 @dataclass(frozen=True)
@@ -51,3 +55,46 @@ def flicker_counts(
     stable = (earlier_truth == truth) & (truth != UNLABELED)
     flickered = stable & (earlier_prediction != prediction)
     return FlickerCounts(int(stable.sum()), int(flickered.sum()))
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    stamp_ns: int
+    ground_truth: UInt8 | None
+    prediction: UInt8
+
+
+class FlickerTracker:
+    """Compares each prediction with that of the frame before, in each stream of frames."""
+
+    def __init__(self) -> None:
+        """Start without any frame."""
+        self._earlier: dict[Hashable, _Earlier] = {}
+
+    def compare(
+        self, stream: Hashable, stamp_ns: int, ground_truth: UInt8 | None, prediction: UInt8
+    ) -> tuple[float | None, FlickerCounts]:
+        """Take the next frame of a stream, and compare it with the one before.
+
+        Args:
+            stream: what the frames belong to, e.g. a bag and a camera.
+            stamp_ns: time of the frame, in nanoseconds.
+            ground_truth: class ids uint8 [H, W]; None without.
+            prediction: class ids uint8 [H, W].
+
+        Returns:
+            The share of pixels that changed their class, None if the frames are not consecutive or
+            differ in size, and the flicker, zero if one of them has no ground truth.
+        """
+        earlier = self._earlier.get(stream)
+        self._earlier[stream] = _Earlier(stamp_ns, ground_truth, prediction)
+        if earlier is None or earlier.prediction.shape != prediction.shape:
+            return None, FlickerCounts()
+        if not 0 < stamp_ns - earlier.stamp_ns <= NEXT_FRAME_NS:
+            return None, FlickerCounts()
+        changed = float((earlier.prediction != prediction).mean())
+        if ground_truth is None or earlier.ground_truth is None:
+            return changed, FlickerCounts()
+        return changed, flicker_counts(
+            earlier.ground_truth, ground_truth, earlier.prediction, prediction
+        )

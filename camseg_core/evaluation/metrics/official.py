@@ -8,19 +8,22 @@ a labeled pixel is an error. Shapes: N = images; C = number of classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.ratios import Float64, finite_or_none, mean_of_defined, ratio
-
-Int64 = NDArray[np.int64]
+from camseg_core.evaluation.metrics.ratios import (
+    Float64,
+    PlainData,
+    mean_of_defined,
+    ratio,
+)
+from camseg_core.images.arrays import Int64
 
 
 @dataclass(frozen=True)
-class OfficialScores:
+class OfficialScores(PlainData):
     """Scores by the official protocol, 0..1; NaN where undefined.
 
     Attributes:
@@ -42,19 +45,6 @@ class OfficialScores:
     pixel_accuracy: float
     frequency_weighted_iou: float
     pixel_count: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; undefined scores are None."""
-        return {
-            "protocol": self.protocol,
-            "iou": [finite_or_none(value) for value in self.iou],
-            "precision": [finite_or_none(value) for value in self.precision],
-            "recall": [finite_or_none(value) for value in self.recall],
-            "mean_iou": finite_or_none(self.mean_iou),
-            "pixel_accuracy": finite_or_none(self.pixel_accuracy),
-            "frequency_weighted_iou": finite_or_none(self.frequency_weighted_iou),
-            "pixel_count": self.pixel_count,
-        }
 
 
 def official_scores(counts: Int64) -> OfficialScores:

@@ -14,17 +14,18 @@ from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
 from camseg_core.evaluation.metrics.calibration_counts import TEMPERATURES
 from camseg_core.evaluation.metrics.published import PROTOCOLS
+from camseg_core.evaluation.metrics.registry import metrics_of
 from camseg_core.evaluation.records import find_runs, iterate_records, record_files
-from camseg_core.evaluation.report.figures import (
-    SCORE_NAMES,
+from camseg_core.evaluation.report.numbers import (
     UNLABELED_NAME,
-    FrameFigures,
-    PartFigures,
-    RunFigures,
-    figures_to_json,
+    PartNumbers,
+    RunNumbers,
+    SamplingTable,
+    numbers_to_json,
+    run_numbers,
+    sampling_tables,
 )
 from camseg_core.evaluation.report.page import data_uri, page_environment
-from camseg_core.evaluation.report.run_figures import run_figures
 from camseg_core.evaluation.summary import summarize
 from camseg_core.images.drawing import encode_png
 from camseg_core.images.reading import read_image
@@ -38,7 +39,7 @@ LARGEST_SHOWN_MATRIX = 40
 
 
 @dataclass(frozen=True)
-class Picture:
+class InlinePicture:
     """A picture in the page: ``uri`` holds it; width and height in pixels."""
 
     uri: str
@@ -50,15 +51,15 @@ class Picture:
 class FrameView:
     """A frame and its pictures by kind; None for one that cannot be shown."""
 
-    figures: FrameFigures
-    pictures: dict[str, Picture | None]
+    score: FrameScore
+    pictures: dict[str, InlinePicture | None]
 
 
 @dataclass(frozen=True)
 class PartView:
-    """A part's figures and plots: SVG elements by name, ``curves`` one per corruption."""
+    """A part's numbers and plots: SVG elements by name, ``curves`` one per corruption."""
 
-    figures: PartFigures
+    numbers: PartNumbers
     plots: dict[str, str]
     curves: tuple[str, ...]
 
@@ -67,26 +68,34 @@ class PartView:
 class RunView:
     """What the page shows of one run: ``anchor`` is its place in the page.
 
-    ``colors`` are those of the classes and of unlabeled pixels; ``plots`` are against the steps.
+    ``colors`` are those of the classes and of unlabeled pixels.
     """
 
     anchor: str
     title: str
-    figures: RunFigures
+    numbers: RunNumbers
     colors: tuple[tuple[str, tuple[int, int, int]], ...]
-    plots: tuple[str, ...]
     parts: tuple[PartView, ...]
     worst: tuple[FrameView, ...]
     best: tuple[FrameView, ...]
     notes: tuple[str, ...]
 
 
-def write_report(folder: Path, out: Path) -> Path:
+@dataclass(frozen=True)
+class SamplingView:
+    """A comparison of ways to sample: its numbers, and SVG elements against steps and time."""
+
+    numbers: SamplingTable
+    plots: tuple[str, str]
+
+
+def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Path:
     """Write a page of all runs in a folder, and ``figures.json`` with its numbers beside it.
 
     Args:
         folder: of runs, or of one.
         out: the page's file.
+        budget_ms: time of an image that the best way to sample must keep; any without.
 
     Returns:
         ``out``.
@@ -107,43 +116,38 @@ def write_report(folder: Path, out: Path) -> Path:
     views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
     if len(views) > 1:
         views = [replace(view, title=f"{n}. {view.title}") for n, view in enumerate(views, start=1)]
+    runs = [view.numbers for view in views]
+    tables = sampling_tables(runs, budget_ms)
     page = environment.get_template(TEMPLATE).render(
         runs=views,
         tables=[
-            (protocol, SCORE_NAMES[protocol], found)
+            (protocol, metrics_of(protocol), found)
             for protocol in PROTOCOLS
-            if (found := [view for view in views if view.figures.protocol == protocol])
+            if (found := [view for view in views if view.numbers.protocol == protocol])
         ],
+        sampling=[_sampling_view(table, f"sampling-{n}") for n, table in enumerate(tables)],
         empty=empty,
+        metrics_of=metrics_of,
         unlabeled=UNLABELED_NAME,
         largest_shown_matrix=LARGEST_SHOWN_MATRIX,
     )
-    write_bytes(out.with_name(FIGURES_FILE), figures_to_json([view.figures for view in views]))
+    write_bytes(out.with_name(FIGURES_FILE), numbers_to_json(runs, tables))
     write_bytes(out, page.encode("utf-8", "replace"))  # names may hold lone surrogates
     return out
 
 
 def _view(folder: Path, anchor: str) -> RunView:
-    from camseg_core.evaluation.report import plots
-
     summary = summarize(folder)
-    run = run_figures(summary)
+    run = run_numbers(summary)
     worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
     missing = sum(list(view.pictures.values()).count(None) for view in (*worst, *best))
     label_set = summary.run.classes
     colors = [*zip(label_set.names, label_set.palette, strict=True)]
-    several_steps = len(run.steps) > 1
     return RunView(
         anchor=anchor,
         title=f"{run.dataset} {run.split}",
-        figures=run,
+        numbers=run,
         colors=(*colors, (UNLABELED_NAME, label_set.void_color)),
-        plots=(
-            plots.accuracy_against_steps(run, name=f"{anchor}-steps"),
-            plots.accuracy_against_time(run, name=f"{anchor}-time"),
-        )
-        if several_steps
-        else (),
         parts=tuple(
             _part_view(run, part, f"{anchor}-part-{place}") for place, part in enumerate(run.parts)
         ),
@@ -153,11 +157,23 @@ def _view(folder: Path, anchor: str) -> RunView:
     )
 
 
-def _part_view(run: RunFigures, part: PartFigures, name: str) -> PartView:
+def _sampling_view(table: SamplingTable, name: str) -> SamplingView:
+    from camseg_core.evaluation.report import plots
+
+    return SamplingView(
+        table,
+        (
+            plots.score_against(table, "steps", name=f"{name}-steps"),
+            plots.score_against(table, "time", name=f"{name}-time"),
+        ),
+    )
+
+
+def _part_view(run: RunNumbers, part: PartNumbers, name: str) -> PartView:
     from camseg_core.evaluation.report import plots
 
     return PartView(
-        figures=part,
+        numbers=part,
         plots={
             "class_bars": plots.class_bars(part, run.protocol, name=f"{name}-classes"),
             "confusion_matrix": plots.confusion_matrix(part, name=f"{name}-confusion"),
@@ -171,16 +187,15 @@ def _part_view(run: RunFigures, part: PartFigures, name: str) -> PartView:
     )
 
 
-def _frame_views(folder: Path, frames: Iterable[FrameFigures]) -> tuple[FrameView, ...]:
+def _frame_views(folder: Path, frames: Iterable[FrameScore]) -> tuple[FrameView, ...]:
     views = []
-    for frame in frames:
-        score = FrameScore(frame.score, frame.sample, frame.steps)
+    for score in frames:
         pictures = {kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES}
-        views.append(FrameView(frame, pictures))
+        views.append(FrameView(score, pictures))
     return tuple(views)
 
 
-def _picture(path: Path, kind: str) -> Picture | None:
+def _picture(path: Path, kind: str) -> InlinePicture | None:
     """Read a picture for the page; None if it is absent or damaged."""
     try:
         image = read_image(path)  # [H, W, 3]
@@ -188,26 +203,26 @@ def _picture(path: Path, kind: str) -> Picture | None:
         return None
     height, width = image.shape[:2]
     if kind in {"truth", "prediction"}:
-        return Picture(data_uri("png", encode_png(image)), width, height)
+        return InlinePicture(data_uri("png", encode_png(image)), width, height)
     content = io.BytesIO()
     picture = Image.fromarray(image)
     if kind == "confidence":
         picture = picture.convert("L")
     picture.save(content, "JPEG", quality=JPEG_QUALITY)
-    return Picture(data_uri("jpeg", content.getvalue()), width, height)
+    return InlinePicture(data_uri("jpeg", content.getvalue()), width, height)
 
 
-def report_notes(run: RunFigures, missing_pictures: int) -> list[str]:
+def report_notes(run: RunNumbers, missing_pictures: int) -> list[str]:
     """Return one sentence or two for each thing to know.
 
     Args:
-        run: the figures.
+        run: the numbers.
         missing_pictures: pictures of frames that could not be shown.
     """
     return [*_scores(run), *_unfinished(run), *_left_out(run, missing_pictures)]
 
 
-def _scores(run: RunFigures) -> Iterator[str]:
+def _scores(run: RunNumbers) -> Iterator[str]:
     if run.is_random:
         yield "The weights are random: nothing was trained, and the scores mean nothing."
     if run.protocol == "published":
@@ -226,7 +241,7 @@ def _scores(run: RunFigures) -> Iterator[str]:
         yield "Times are means over different machines or settings."
 
 
-def _unfinished(run: RunFigures) -> Iterator[str]:
+def _unfinished(run: RunNumbers) -> Iterator[str]:
     """Name rows that do not cover the same images."""
     whole = {(row.part, row.condition): 0 for row in run.rows}
     for row in run.rows:
@@ -259,9 +274,7 @@ def _unfinished(run: RunFigures) -> Iterator[str]:
         )
 
 
-def _left_out(run: RunFigures, missing_pictures: int) -> Iterator[str]:
-    if len(run.steps) == 1:
-        yield "Accuracy against steps is left out: one number of steps was evaluated (--steps)."
+def _left_out(run: RunNumbers, missing_pictures: int) -> Iterator[str]:
     if not run.corrupted_rows:
         yield "Robustness is left out: no corruption was evaluated (--corruption)."
     if any(row.temperature is None for row in run.rows):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ros2 run camseg_ros evaluate_node``: scores a node that somebody else plays a bag to.
+"""``ros2 run camseg_ros evaluate_node``: score a node that somebody else plays a bag to.
 
     evaluate_node --ros-args -p cameras:=[camera_color_left] \\
         -p truth_topics:=[/kitti/camera_color_left/semantic_gt/image] -p out:=output/live
 
-It ends on Ctrl-C, or ``idle_limit_s`` after the last mask, and writes the page then.
+It ends on Ctrl-C, or ``idle_limit_s`` after the last mask, and then writes the page.
 """
 
 from __future__ import annotations
@@ -23,13 +23,10 @@ from camseg_ros.bag.camera_topics import KITTI_CAMERA, TRUTH
 from camseg_ros.remote.node_client import NodeClient
 from camseg_ros.remote.program import declared, run_program
 from camseg_ros.replay.live.evaluator import Evaluator, output_bag
-from camseg_ros.replay.live.live import counts_of, live_result
-from camseg_ros.replay.results.conclude import conclude_live
-from camseg_ros.replay.results.drive_result import DriveResult
+from camseg_ros.replay.live.live import drive_result, live_facts, live_result
+from camseg_ros.replay.results.conclude import conclude
+from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
 from camseg_ros.replay.results.gates import check_class_gates, read_gates
-from camseg_ros.replay.results.live_result import LiveReplay
-from camseg_ros.replay.results.out_folder import check_folder, prepare_folder
-from camseg_ros.replay.results.output_bag import BAGS_FOLDER
 
 PROGRAM = "evaluate_node"
 PERIOD_S = 0.05
@@ -44,12 +41,13 @@ DEFAULTS = {
     "best_effort_truth": False,
     "idle_limit_s": 10.0,
 }
-"""``truth_topics``: one for each camera, empty for none; ``best_effort_truth`` where the player
-offers no more. ``idle_limit_s`` 0: until Ctrl-C."""
+"""The program's parameters. ``truth_topics`` has one for each camera, empty for none;
+``best_effort_truth`` is for players that offer no more; with ``idle_limit_s`` 0 it listens until
+Ctrl-C."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; gives the exit status: 0, 1 if a gate fails or the node breaks a promise, 2."""
+    """Run the program; return 0, 1 if a gate fails or the node breaks a promise, or 2."""
     return run_program(PROGRAM, _evaluate, arguments)
 
 
@@ -68,14 +66,14 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
         gates = read_gates(Path(values["gates"])) if values["gates"] else []
         out = Path(values["out"])
         check_folder(out)
-        client.camera_values = {name: {} for name in cameras}
+        client.watch(cameras)
         topics = dict(zip(cameras, (topic or None for topic in truth), strict=True))
         reliability = (
             ReliabilityPolicy.BEST_EFFORT
             if values["best_effort_truth"]
-            else (ReliabilityPolicy.RELIABLE)
+            else ReliabilityPolicy.RELIABLE
         )
-        evaluator = Evaluator(client.node, topics, reliability)
+        evaluator = Evaluator(client.node, topics, truth_reliability=reliability)
         client.start()
         log = client.node.get_logger()
         log.info(f"waiting for the node; the report goes to {out}")
@@ -93,37 +91,23 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
         evaluator.finish()
     finally:
         client.close()
-    found = LiveReplay(
-        drive=DriveResult(
-            name=values["name"],
-            dataset=about.dataset,
-            split=about.split,
-            part=about.part,
-            condition=about.condition,
-            sequence=about.sequence,
-            run="",
-            loss="",
-            counts=counts_of(evaluator),
-            frames=[frame for scores in evaluator.scores.values() for frame in scores.frames],
-        ),
-        live=live_result(client, evaluator),
-        label_set=evaluator.label_set,
-        weights_sha256=evaluator.weights_sha256,
-    )
-    found.drive.write(out)
-    return conclude_live(out, found, "as the node was started", "as the node was started", gates)
+    live = live_result(client, evaluator)
+    drive_result(values["name"], evaluator, about).write(out)
+    started = "as the node was started"
+    return conclude(out, live_facts(evaluator, live, started, started), gates, live)
 
 
 def _listen(evaluator: Evaluator, idle_limit_s: float, stop: threading.Event) -> None:
     """Wait until Ctrl-C, or until no mask has come for a while.
 
     Raises:
-        CamsegError: the truth is of other classes than the node's.
+        CamsegError: the ground truth is of other classes than the node's.
     """
     while not stop.wait(PERIOD_S):
         evaluator.check_truth()
-        idle_s = (time.monotonic_ns() - evaluator.last_ns) / 1e9
-        if idle_limit_s > 0 and evaluator.last_ns and idle_s > idle_limit_s:
+        last_ns = max(traffic.last_ns for traffic in evaluator.traffic.values())
+        idle_s = (time.monotonic_ns() - last_ns) / 1e9
+        if idle_limit_s > 0 and last_ns and idle_s > idle_limit_s:
             return
 
 

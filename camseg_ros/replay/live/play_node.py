@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ros2 run camseg_ros play_node``: plays a bag's cameras with ``/clock``, where there is no
-``ros2 bag play``.
+"""``ros2 run camseg_ros play_node``: play a bag's cameras with ``/clock``.
 
     play_node --ros-args -p bag:=bags/0002 -p rate:=0.5
 
-Service ``~/pause`` (std_srvs/SetBool) stops time and lets it go on. It waits for a listener first.
+It stands in where there is no ``ros2 bag play``, and waits for a listener before it begins. The
+service ``~/pause`` (std_srvs/SetBool) stops time and lets it go on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from camseg_ros.bag.camera_topics import cameras_of, loss_line
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.remote.node_client import NodeClient
 from camseg_ros.remote.program import declared, run_program
-from camseg_ros.replay.live.player import BagPlayer, PlaySettings
+from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
 
 PROGRAM = "play_node"
 PERIOD_S = 0.05
@@ -37,12 +37,13 @@ DEFAULTS = {
     "wait_for_truth": False,
     "image_topics": [""],
 }
-"""``loops`` 0: until Ctrl-C. ``wait_for_truth``: begin when somebody listens to the truth, too.
-``image_topics`` empty: all cameras that are found."""
+"""The program's parameters. With ``loops`` 0 it plays until Ctrl-C; with ``wait_for_truth`` it
+begins when somebody listens to the ground truth, too; without ``image_topics`` it plays all cameras
+that are found."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; gives the exit status: 0, or 2 for a bag that is not readable or damaged."""
+    """Run the program; return 0, or 2 for a bag that is not readable or damaged."""
     return run_program(PROGRAM, _play, arguments)
 
 
@@ -81,7 +82,7 @@ def _play(context: Context, stop: threading.Event) -> int:
                 if stop.wait(PERIOD_S):
                     return 0
             log.info(f"playing {bag.path}")
-            player.play(bag, settings)
+            player.play_bag(bag, settings)
             player.wait_until_sent(Duration(seconds=5.0))
             if bag.loss is not None:
                 raise CamsegError(f"{bag.path} is {loss_line(bag, cameras, topics)}")

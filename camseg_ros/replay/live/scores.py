@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of what a node publishes: masks and confidence, paired with truth by stamp. No rclpy."""
+"""Scores of the masks and confidence that a node publishes, paired with ground truth by stamp."""
 
 from __future__ import annotations
 
@@ -7,33 +7,29 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.calibration import reliability_of
 from camseg_core.evaluation.metrics.calibration_counts import RELIABILITY_BINS, UNITS_PER_ONE
 from camseg_core.evaluation.metrics.confusion import confusion_counts
-from camseg_core.evaluation.metrics.official import mean_iou_per_image, official_scores
+from camseg_core.evaluation.metrics.official import mean_iou_per_image
 from camseg_core.evaluation.metrics.ratios import finite_or_none
+from camseg_core.evaluation.metrics.registry import Measured
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED, LabelSet
-from camseg_ros.replay.bag_frames import CameraCounts
-from camseg_ros.replay.results.drive_result import FrameResult
-from camseg_ros.replay.results.live_result import LiveAccuracy
-from camseg_ros.replay.truth import TruthStore
+from camseg_ros.bag.dataset import CameraCounts
+from camseg_ros.bag.ground_truth import TruthStore
+from camseg_ros.messages.images import stamp_ns
+from camseg_ros.replay.results.drives import FrameResult
+from camseg_ros.replay.results.kept_frames import OutputBag
 
+OUTPUTS_HEARD = ("mask", "confidence")
 MOST_PENDING = 128
-"""Masks that wait for their confidence or truth; the oldest is then taken as it is."""
+"""Number of masks that wait for their confidence or ground truth; the oldest is then scored."""
 
 _LEVELS = np.arange(256)
 _LEVEL_BINS = np.minimum(_LEVELS * RELIABILITY_BINS // 255, RELIABILITY_BINS - 1)
-
-
-@dataclass
-class _Parts:
-    """What has come of one stamp: uint8 [H, W] each."""
-
-    mask: UInt8 | None = None
-    confidence: UInt8 | None = None
 
 
 @dataclass
@@ -41,13 +37,13 @@ class LiveScores:
     """One camera's scores; each stamp counts once, however often it comes.
 
     Attributes:
-        name: of the camera.
+        name: name of the camera.
         label_set: the node's classes.
-        truth: by stamp, the first of each; None where there is none.
-        truth_comes: true if more of it comes while masks do: a mask waits for it.
-        frames: of every mask that came, in the order of completion.
-        masks: number of masks that came, repeats included.
-        problems: what could not be compared, the first few.
+        truth: ground truth by stamp; None where there is none.
+        truth_comes: true if more ground truth comes while masks do, so that a mask waits for it.
+        frames: results of every mask that came, in the order of completion.
+        counts: what became of the ground truth.
+        bag: bag that masks and confidence are written into; None for none.
     """
 
     name: str
@@ -55,8 +51,8 @@ class LiveScores:
     truth: TruthStore | None
     truth_comes: bool = False
     frames: list[FrameResult] = field(default_factory=list)
-    masks: int = 0
     counts: CameraCounts = field(default_factory=CameraCounts)
+    bag: OutputBag | None = None
 
     def __post_init__(self) -> None:
         """Start from zero."""
@@ -64,83 +60,74 @@ class LiveScores:
         self._confusion = np.zeros((classes, classes + 1), np.int64)
         self._level_count = np.zeros(256, np.int64)  # labeled pixels by confidence byte
         self._level_correct = np.zeros(256, np.int64)
-        self._pending: dict[int, _Parts] = {}
+        self._pending: dict[int, dict[str, UInt8]] = {}
         self._done: set[int] = set()
 
-    def on_mask(self, stamp_ns: int, class_ids: UInt8) -> None:
-        """Take a mask [H, W]."""
-        self.masks += 1
-        self._take(stamp_ns, "mask", class_ids)
-
-    def on_confidence(self, stamp_ns: int, confidence: UInt8) -> None:
-        """Take a confidence image [H, W]."""
-        self._take(stamp_ns, "confidence", confidence)
-
-    def on_truth(self, stamp_ns: int, class_ids: UInt8) -> None:
-        """Take a truth image [H, W]; it may come long before its mask."""
-        if self.truth is not None:
-            self.truth.add(stamp_ns, class_ids)
-            self._conclude_if_whole(stamp_ns)
-
-    def finish(self) -> None:
-        """Count what came without its truth; the store can be closed then."""
-        for stamp_ns in sorted(self._pending):
-            self._conclude(stamp_ns)
-        if self.truth is not None:
-            self.counts.take_truth(self.truth)
-
-    def accuracy(self) -> LiveAccuracy:
-        """Score the frames that came with truth, by the official protocol."""
-        scores = official_scores(self._confusion)
-        names = self.label_set.names
-        return LiveAccuracy(
-            frames=self.counts.with_truth,
-            mean_iou=finite_or_none(scores.mean_iou),
-            pixel_accuracy=finite_or_none(scores.pixel_accuracy),
-            calibration_error=self._calibration_error(),
-            class_iou={
-                name: finite_or_none(iou) for name, iou in zip(names, scores.iou, strict=True)
-            },
-        )
-
-    def _take(self, stamp_ns: int, part: str, picture: UInt8) -> None:
-        if stamp_ns in self._done:
+    def on_output(self, output: str, header: Header, picture: UInt8) -> None:
+        """Take a mask or a confidence image [H, W]; a frame's two are recorded once both came."""
+        stamp = stamp_ns(header)
+        if stamp in self._done:
             return
-        parts = self._pending.setdefault(stamp_ns, _Parts())
-        if getattr(parts, part) is None:
-            setattr(parts, part, picture)
-        self._conclude_if_whole(stamp_ns)
+        parts = self._pending.setdefault(stamp, {})
+        if output not in parts:
+            parts[output] = picture
+            if len(parts) == len(OUTPUTS_HEARD) and self.bag is not None:
+                self.bag.write(self.name, header, parts["mask"], parts["confidence"])
+        self._conclude_if_whole(stamp)
         if len(self._pending) > MOST_PENDING:
             self._conclude(min(self._pending))
 
-    def _conclude_if_whole(self, stamp_ns: int) -> None:
-        parts = self._pending.get(stamp_ns)
-        if parts is None or parts.mask is None or parts.confidence is None:
-            return
-        if not self.truth_comes or (self.truth is not None and stamp_ns in self.truth):
-            self._conclude(stamp_ns)
+    def on_truth(self, stamp: int, class_ids: UInt8) -> None:
+        """Take ground truth [H, W], which may come long before its mask."""
+        if self.truth is not None:
+            self.truth.add(stamp, class_ids)
+            self._conclude_if_whole(stamp)
 
-    def _conclude(self, stamp_ns: int) -> None:
+    def finish(self) -> None:
+        """Count what came without its ground truth; the store can be closed then."""
+        for stamp in sorted(self._pending):
+            self._conclude(stamp)
+        if self.truth is not None:
+            self.counts.take_truth(self.truth)
+
+    def measured(self) -> Measured:
+        """Return what metrics of the frames that came with ground truth are computed from."""
+
+        def binned(values: NDArray[np.int64]) -> NDArray[np.int64]:
+            return np.bincount(_LEVEL_BINS, values, RELIABILITY_BINS).astype(np.int64)
+
+        units = self._level_count * np.rint(_LEVELS * UNITS_PER_ONE / 255).astype(np.int64)
+        reliability = reliability_of(
+            binned(self._level_count), binned(self._level_correct), binned(units)
+        )
+        return Measured(self._confusion, known_reliability=reliability)
+
+    def _conclude_if_whole(self, stamp: int) -> None:
+        is_whole = len(self._pending.get(stamp, {})) == len(OUTPUTS_HEARD)
+        has_truth = self.truth is not None and stamp in self.truth
+        if is_whole and (has_truth or not self.truth_comes):
+            self._conclude(stamp)
+
+    def _conclude(self, stamp: int) -> None:
         """Score what has come of a stamp, and forget it."""
-        parts = self._pending.pop(stamp_ns)
-        if parts.mask is None:  # its mask came too late, or never
+        parts = self._pending.pop(stamp)
+        if "mask" not in parts:  # it came too late, or never
             return
-        self._done.add(stamp_ns)
-        truth = self.truth.get(stamp_ns) if self.truth is not None else None
-        mean_iou = None
-        if truth is not None:
-            mean_iou = self._score(stamp_ns, parts.mask, truth, parts.confidence)
-        confidence = 0.0 if parts.confidence is None else float(parts.confidence.mean()) / 255.0
-        self.frames.append(FrameResult(self.name, stamp_ns, confidence, mean_iou, None))
+        self._done.add(stamp)
+        confidence = parts.get("confidence")
+        truth = self.truth.get(stamp) if self.truth is not None else None
+        mean_iou = None if truth is None else self._score(stamp, parts["mask"], truth, confidence)
+        mean = 0.0 if confidence is None else float(confidence.mean()) / 255.0
+        self.frames.append(FrameResult(self.name, stamp, mean, mean_iou, None))
 
     def _score(
-        self, stamp_ns: int, mask: UInt8, truth: UInt8, confidence: UInt8 | None
+        self, stamp: int, mask: UInt8, truth: UInt8, confidence: UInt8 | None
     ) -> float | None:
         try:
             counts = confusion_counts(truth, mask, self.label_set.num_classes)
         except CamsegError as error:
             self.counts.truth_refused += 1
-            self.counts.problem(f"{stamp_ns} ns: {error}")
+            self.counts.problem(f"{stamp} ns: {error}")
             return None
         self.counts.with_truth += 1
         self._confusion += counts
@@ -150,13 +137,3 @@ class LiveScores:
             right = labeled & (truth == mask)
             self._level_correct += np.bincount(confidence[right], minlength=256)
         return finite_or_none(float(mean_iou_per_image(counts[None])[0]))
-
-    def _calibration_error(self) -> float | None:
-        def binned(values: NDArray[np.int64]) -> NDArray[np.int64]:
-            return np.bincount(_LEVEL_BINS, values, RELIABILITY_BINS).astype(np.int64)
-
-        units = self._level_count * np.rint(_LEVELS * UNITS_PER_ONE / 255).astype(np.int64)
-        reliability = reliability_of(
-            binned(self._level_count), binned(self._level_correct), binned(units)
-        )
-        return finite_or_none(reliability.expected_calibration_error)

@@ -1,54 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of an offline replay: per data set, condition and sequence, by the official protocol."""
+"""Scores of an offline replay: by data set, condition and bag, under the official protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from camseg_core.evaluation.metrics.flicker import FlickerCounts
-from camseg_core.evaluation.metrics.official import OfficialScores
 from camseg_core.evaluation.metrics.ratios import finite_or_none
-from camseg_core.evaluation.summary import Summary, summarize
-from camseg_ros.replay.results.drive_result import DriveResult
+from camseg_core.evaluation.metrics.registry import metrics_of
+from camseg_core.evaluation.summary import Scores, Summary, summarize
+from camseg_ros.replay.results.drives import DriveResult
+
+METRIC_COLUMNS = {
+    name: (metric.label, metric.meaning)
+    for name, metric in metrics_of("official").items()
+    if metric.is_brief
+}
+"""Metrics that stand in the tables: name -> heading and meaning."""
+
+COLUMNS = METRIC_COLUMNS | {
+    "flicker": (
+        "flicker",
+        "Share of pixels whose predicted class changes from one frame to the next though the true "
+        "class does not.",
+    )
+}
+"""The same with what only an offline replay measures."""
 
 
 @dataclass(frozen=True)
 class AccuracyRow:
-    """Scores of some frames, 0..1; None where undefined.
+    """Scores of some frames.
 
     Attributes:
-        dataset: name and split.
-        part: portion that is scored apart, or empty.
-        condition: of the frames; None for all.
-        sequence: the bag; None for all.
-        frames: with truth.
-        mean_iou, pixel_accuracy: by the official protocol.
-        calibration_error: expected, of the largest class probability.
-        flicker: share of pixels that change their class though the truth stands still.
+        condition: condition of the frames; None for all.
+        sequence: bag of the frames; None for all.
+        frames: number of frames with ground truth.
+        metrics: every metric by name, and the flicker; None where undefined.
     """
 
-    dataset: str
-    part: str
     condition: str | None
     sequence: str | None
     frames: int
-    mean_iou: float | None
-    pixel_accuracy: float | None
-    calibration_error: float | None
-    flicker: float | None
+    metrics: dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class DatasetAccuracy:
-    """Scores of one data set's bags.
+    """Scores of one part of a data set's bags.
 
     Attributes:
         dataset: name and split.
-        part: see `AccuracyRow`.
-        rows: all frames first, then by condition and by sequence, where there are several.
-        class_iou: IoU by class name; None for a class in neither truth nor prediction.
+        part: portion that is scored apart, or empty.
+        rows: all frames first, then by condition and by bag, where there are several.
+        class_iou: IoU by class name; None for a class in neither ground truth nor prediction.
     """
 
     dataset: str
@@ -57,75 +64,103 @@ class DatasetAccuracy:
     class_iou: dict[str, float | None]
 
     @property
+    def subject(self) -> str:
+        """What is scored, in words."""
+        return f"{self.dataset} {self.part}".strip()
+
+    @property
     def whole(self) -> AccuracyRow:
         """The row of all frames."""
         return self.rows[0]
 
+    def figures(self) -> dict[str, float | None]:
+        """Return the figures that gates know."""
+        return {
+            **self.whole.metrics,
+            **{f"class_iou.{label}": iou for label, iou in self.class_iou.items()},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        shared = {"dataset": self.dataset, "part": self.part}
+        rows = [
+            {
+                **shared,
+                "condition": row.condition,
+                "sequence": row.sequence,
+                "frames": row.frames,
+                **row.metrics,
+            }
+            for row in self.rows
+        ]
+        return {**shared, "rows": rows, "class_iou": self.class_iou}
+
 
 def score_drives(out: Path, drives: Sequence[DriveResult]) -> list[DatasetAccuracy]:
     """Score what `replay_offline` wrote below ``out``; parts of a data set are never mixed.
+
+    Each record is read once.
 
     Raises:
         CamsegError: a record is damaged.
     """
     scored = []
     for folder in dict.fromkeys(drive.run for drive in drives if drive.run):
-        members = [drive for drive in drives if drive.run == folder]
-        for part in sorted({drive.part for drive in members}):
-            of_part = [drive for drive in members if drive.part == part]
-            scored.append(_score(summarize(out / folder), part, of_part))
+        summary = summarize(out / folder)
+        for part in summary.parts():
+            names = [drive.name for drive in drives if (drive.run, drive.part) == (folder, part)]
+            scored.append(_score(summary, part, names))
     return scored
 
 
-def _score(summary: Summary, part: str, drives: Sequence[DriveResult]) -> DatasetAccuracy:
-    dataset = f"{summary.run.dataset} {summary.run.split}"
+def _score(summary: Summary, part: str, bags: Sequence[str]) -> DatasetAccuracy:
     (steps,) = summary.steps()
-    rows = [_row(summary, dataset, part, steps, None, None, drives)]
+    choices: list[Mapping[str, str]] = [{}]
     conditions = summary.conditions(part)
-    for condition in conditions if len(conditions) > 1 else ():
-        members = [drive for drive in drives if (drive.condition or "clear") == condition]
-        rows.append(_row(summary, dataset, part, steps, condition, None, members))
-    for drive in drives if len(drives) > 1 else ():
-        alone = summarize(summary.folder, _samples(drive))
-        rows.append(_row(alone, dataset, part, steps, None, drive.name, [drive]))
+    if len(conditions) > 1:
+        choices += [{"condition": condition} for condition in conditions]
+    if len(bags) > 1:
+        choices += [{"sequence": bag} for bag in bags]
+    rows = [_row(choice, summary.scores(steps=steps, part=part, **choice)) for choice in choices]
     whole = summary.scores(steps=steps, part=part)
-    iou = whole.accuracy.iou if whole and isinstance(whole.accuracy, OfficialScores) else ()
+    iou = whole.measured.official.iou if whole else ()
     names = summary.run.classes.names
-    class_iou = {name: finite_or_none(value) for name, value in zip(names, iou, strict=True)}
-    return DatasetAccuracy(dataset, part, tuple(rows), class_iou)
-
-
-def _row(
-    summary: Summary,
-    dataset: str,
-    part: str,
-    steps: int,
-    condition: str | None,
-    sequence: str | None,
-    drives: Iterable[DriveResult],
-) -> AccuracyRow:
-    scores = summary.scores(steps=steps, part=part, condition=condition)
-    flicker = sum((drive.flicker for drive in drives), FlickerCounts()).share
-    if scores is None or not isinstance(scores.accuracy, OfficialScores):
-        return AccuracyRow(dataset, part, condition, sequence, 0, None, None, None, flicker)
-    reliability = scores.calibration.reliability
-    return AccuracyRow(
-        dataset=dataset,
+    return DatasetAccuracy(
+        dataset=f"{summary.run.dataset} {summary.run.split}",
         part=part,
-        condition=condition,
-        sequence=sequence,
-        frames=scores.images,
-        mean_iou=finite_or_none(scores.accuracy.mean_iou),
-        pixel_accuracy=finite_or_none(scores.accuracy.pixel_accuracy),
-        calibration_error=finite_or_none(reliability.expected_calibration_error),
-        flicker=flicker,
+        rows=tuple(rows),
+        class_iou={name: finite_or_none(value) for name, value in zip(names, iou, strict=True)},
     )
 
 
-def _samples(drive: DriveResult) -> Collection[str]:
-    return {sample_name(drive.name, frame.camera, frame.stamp_ns) for frame in drive.frames}
+def _row(choice: Mapping[str, str], scores: Scores | None) -> AccuracyRow:
+    condition, sequence = choice.get("condition"), choice.get("sequence")
+    if scores is None:  # no frame of the bag could be scored
+        return AccuracyRow(condition, sequence, 0, {})
+    metrics = {**scores.metrics, "flicker": scores.flicker.share}
+    return AccuracyRow(condition, sequence, scores.images, metrics)
 
 
-def sample_name(bag: str, camera: str, stamp_ns: int) -> str:
-    """Name a frame in the records."""
-    return f"{bag}/{camera}/{stamp_ns}"
+def accuracy_lines(
+    drives: Sequence[DriveResult], accuracies: Sequence[DatasetAccuracy]
+) -> Iterator[str]:
+    """Return a table of the scores."""
+    frames = sum(len(drive.frames) for drive in drives)
+    yield f"{len(drives)} bags, {frames} frames"
+    if not accuracies:
+        return
+    headings = [heading for heading, _ in COLUMNS.values()]
+    yield " ".join([f"{'frames of':<28} {'frames':>6}", *(f"{text:>7}" for text in headings)])
+    for accuracy in accuracies:
+        for row in accuracy.rows:
+            cells = [
+                f"{shown(row.metrics.get(name)):>{max(7, len(heading))}}"
+                for name, (heading, _) in COLUMNS.items()
+            ]
+            name = row.sequence or row.condition or accuracy.subject
+            yield " ".join([f"{name:<28} {row.frames:>6}", *cells])
+
+
+def shown(share: float | None) -> str:
+    """Return a share in percent; a dash for None."""
+    return "-" if share is None else f"{100 * share:.2f}"

@@ -1,158 +1,138 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a live replay to its page, figures, gates and exit status."""
+"""From the results of a replay, offline or live, to its page, figures, gates and exit status."""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK
-from camseg_ros.replay.results.gates import Gate, check_gates, write_junit
-from camseg_ros.replay.results.live_result import LiveReplay, LiveResult
-from camseg_ros.replay.results.out_folder import JUNIT_FILE
+from camseg_core.system.files import write_bytes
+from camseg_ros.replay.results.accuracy import (
+    METRIC_COLUMNS,
+    DatasetAccuracy,
+    accuracy_lines,
+    score_drives,
+    shown,
+)
+from camseg_ros.replay.results.drives import DriveResult, read_drives
+from camseg_ros.replay.results.folder import JUNIT_FILE, RESULT_FILE
+from camseg_ros.replay.results.gates import Gate, GateOutcome, check_gates, write_junit
+from camseg_ros.replay.results.live_result import LiveResult
 from camseg_ros.replay.results.page import ReplayFacts, replay_notes, write_report
-from camseg_ros.replay.results.summary_file import write_summary
-
-if TYPE_CHECKING:
-    from camseg_core.diffusion.options import SamplingOptions
-    from camseg_core.weights.loading import LoadedModel
-    from camseg_ros.replay.results.accuracy import DatasetAccuracy
-    from camseg_ros.replay.results.drive_result import DriveResult
-    from camseg_ros.replay.results.gates import Gate
-    from camseg_ros.replay.results.page import ReplayFacts
 
 
-RANDOM = "random:"
-
-
-def conclude_live(
-    out: Path, found: LiveReplay, weights: str, sampling: str, gates: Sequence[Gate]
+def conclude(
+    out: Path, facts: ReplayFacts, gates: Sequence[Gate] = (), live: LiveResult | None = None
 ) -> int:
-    """Write page and figures below ``out``, say the main ones; gives the exit status.
+    """Score, check gates, write page and figures, print the main ones; return the exit status.
 
     Args:
-        out: the folder.
-        found: what came of the replay.
-        weights: as they were named.
-        sampling: parameters of the node, in words.
-        gates: to check, of classes that the node knows.
+        out: folder that holds the results of the bags.
+        facts: what they were replayed with.
+        gates: gates to check, of classes that the weights know.
+        live: what a live replay measured; None for an offline one.
 
     Raises:
-        CamsegError: a file cannot be written.
+        CamsegError: a result is damaged, or a file cannot be written.
     """
-    facts = ReplayFacts(
-        mode="live",
-        weights=weights if weights.startswith(RANDOM) else Path(weights).name,
-        weights_sha256=found.weights_sha256 or None,
-        is_random=not found.weights_sha256,
-        label_set=found.label_set,
-        sampling=sampling,
-        steps=found.live.steps,
-    )
-    outcomes = check_gates(gates, found.live.figures())
-    if outcomes:
-        write_junit(outcomes, out / JUNIT_FILE)
-    write_summary(out, facts, [found.drive], [], outcomes, found.live)
-    report = write_report(out, facts, [found.drive], [], outcomes, found.live)
-    for line in live_lines(found.live):
-        print(line)
-    for note in replay_notes([found.drive]):
-        print(f"camseg: note: {note}", file=sys.stderr)
-    for outcome in outcomes:
-        print(outcome.line, file=sys.stdout if outcome.passed else sys.stderr)
-    for problem in found.live.problems:
-        print(f"camseg: {problem}", file=sys.stderr)
-    print(report)
-    if found.drive.loss:
-        return BAD_INPUT
-    is_fine = all(outcome.passed for outcome in outcomes) and not found.live.problems
-    return 0 if is_fine else FAILED_CHECK
-
-
-def live_lines(live: LiveResult) -> Iterator[str]:
-    """Say per camera what came out, how well and how fast."""
-    for name, camera in live.cameras.items():
-        counts, latency = camera.counts, camera.latency_ms or live.node_ms.get("latency", {})
-        played = f"played {camera.played}, " if camera.played else ""
-        lost = f" ({camera.lost_in_dds} lost in DDS before it)" if camera.lost_in_dds else ""
-        refused = f"{counts['refused']}{lost}"
-        times = ", ".join(f"{key} {value:.0f} ms" for key, value in latency.items())
-        yield (
-            f"{name}: {played}in {counts['in']} = out {counts['out']} + dropped "
-            f"{counts['dropped']} + refused {refused}; latency {times or 'not measured'}"
-        )
-        accuracy = camera.accuracy
-        if accuracy.frames:
-            is_all = accuracy.frames == camera.frames
-            of = f"{accuracy.frames}" if is_all else f"{accuracy.frames} of the {camera.frames}"
-            shares = (accuracy.mean_iou, accuracy.pixel_accuracy, accuracy.calibration_error)
-            cells = ["-" if share is None else f"{100 * share:.2f}" for share in shares]
-            yield (
-                f"{name}: on {of} frames that came out: mIoU {cells[0]}, pixel "
-                f"accuracy {cells[1]}, calibration error {cells[2]}"
-            )
-
-
-def _facts(mode: str, loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
-    from camseg_ros.replay.results.page import ReplayFacts
-
-    return ReplayFacts(
-        mode=mode,
-        weights=" + ".join(Path(part).name for part in loaded.source.split(" + ")),
-        weights_sha256=loaded.weights_sha256,
-        is_random=loaded.is_random,
-        label_set=loaded.label_set,
-        sampling=", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in sorted(asdict(options).items())
-        ),
-        steps=options.steps,
-    )
-
-
-def _conclude(out: Path, facts: ReplayFacts, gates: Sequence[Gate]) -> int:
-    """Score, write the page, say the main figures; gives the exit status."""
-    from camseg_ros.replay.results.accuracy import score_drives
-    from camseg_ros.replay.results.drive_result import read_drives
-    from camseg_ros.replay.results.gates import check_gates, write_junit
-    from camseg_ros.replay.results.out_folder import JUNIT_FILE
-    from camseg_ros.replay.results.page import replay_notes, write_report
-    from camseg_ros.replay.results.summary_file import offline_figures, write_summary
-
     drives = read_drives(out)
     accuracies = score_drives(out, drives)
-    outcomes = check_gates(gates, offline_figures(accuracies))
+    if live is None:
+        figures = {accuracy.subject: accuracy.figures() for accuracy in accuracies}
+        lines, problems = accuracy_lines(drives, accuracies), list[str]()
+    else:
+        figures, lines, problems = live.figures(), live_lines(live), live.problems
+    outcomes = check_gates(gates, figures)
     if outcomes:
         write_junit(outcomes, out / JUNIT_FILE)
-    write_summary(out, facts, drives, accuracies, outcomes)
-    report = write_report(out, facts, drives, accuracies, outcomes)
-    for line in _lines(drives, accuracies):
+    write_summary(out, facts, drives, accuracies, outcomes, live)
+    report = write_report(out, facts, drives, accuracies, outcomes, live)
+    for line in lines:
         print(line)
     for note in replay_notes(drives):
         print(f"camseg: note: {note}", file=sys.stderr)
     for outcome in outcomes:
         print(outcome.line, file=sys.stdout if outcome.passed else sys.stderr)
+    for problem in problems:
+        print(f"camseg: {problem}", file=sys.stderr)
     print(report)
     if any(drive.loss for drive in drives):
         return BAD_INPUT
-    return 0 if all(outcome.passed for outcome in outcomes) else FAILED_CHECK
+    return 0 if all(outcome.passed for outcome in outcomes) and not problems else FAILED_CHECK
 
 
-def _lines(drives: Sequence[DriveResult], accuracies: Sequence[DatasetAccuracy]) -> Iterator[str]:
-    """Return a table of the scores."""
-    frames = sum(len(drive.frames) for drive in drives)
-    yield f"{len(drives)} bags, {frames} frames"
-    if not accuracies:
-        return
-    yield f"{'frames of':<28} {'frames':>6} {'mIoU':>6} {'accuracy':>8} {'ECE':>6} {'flicker':>7}"
-    for accuracy in accuracies:
-        for row in accuracy.rows:
-            name = row.sequence or row.condition or f"{row.dataset} {row.part}".strip()
-            shares = (row.mean_iou, row.pixel_accuracy, row.calibration_error, row.flicker)
-            cells = ["-" if share is None else f"{100 * share:.2f}" for share in shares]
-            yield (
-                f"{name:<28} {row.frames:>6} {cells[0]:>6} {cells[1]:>8} {cells[2]:>6} "
-                f"{cells[3]:>7}"
-            )
+def write_summary(
+    out: Path,
+    facts: ReplayFacts,
+    drives: Sequence[DriveResult],
+    accuracies: Sequence[DatasetAccuracy] = (),
+    outcomes: Sequence[GateOutcome] = (),
+    live: LiveResult | None = None,
+) -> Path:
+    """Write the figures for programs to ``replay.json`` below ``out``, and return its path.
+
+    Raises:
+        CamsegError: the file cannot be written.
+    """
+    content: dict[str, Any] = {
+        "mode": facts.mode,
+        "weights": facts.weights,
+        "weights_sha256": facts.weights_sha256,
+        "is_random": facts.is_random,
+        "label_set": facts.label_set.name,
+        "sampling": facts.sampling,
+        "accuracy": [accuracy.to_dict() for accuracy in accuracies],
+        "live": live.to_dict() if live else None,
+        "drives": [
+            {
+                "name": drive.name,
+                "frames": len(drive.frames),
+                "loss": drive.loss,
+                "flicker": drive.flicker.share,
+                "counts": {name: asdict(counts) for name, counts in drive.counts.items()},
+            }
+            for drive in drives
+        ],
+        "gates": [
+            {
+                "subject": outcome.subject,
+                "figure": outcome.gate.figure,
+                **asdict(outcome.gate.bounds),
+                "value": outcome.value,
+                "passed": outcome.passed,
+            }
+            for outcome in outcomes
+        ],
+    }
+    path = out / RESULT_FILE
+    write_bytes(path, json.dumps(content, indent=1).encode() + b"\n")
+    return path
+
+
+def live_lines(live: LiveResult) -> Iterator[str]:
+    """Return lines that say for each camera what came out, how well and how fast."""
+    for camera_name, camera in live.cameras.items():
+        counts = camera.counts
+        played = f"played {camera.played}, " if camera.played else ""
+        lost = f" ({camera.lost_in_dds} lost in DDS before it)" if camera.lost_in_dds else ""
+        refused = f"{counts['refused']}{lost}"
+        times = ", ".join(
+            f"{key} {value:.0f} ms" for key, value in live.latency_ms(camera_name).items()
+        )
+        yield (
+            f"{camera_name}: {played}in {counts['in']} = out {counts['out']} + dropped "
+            f"{counts['dropped']} + refused {refused}; latency {times or 'not measured'}"
+        )
+        if camera.scored:
+            is_all = camera.scored == camera.frames
+            of = f"{camera.scored}" if is_all else f"{camera.scored} of the {camera.frames}"
+            cells = [
+                f"{heading} {shown(camera.accuracy.get(name))}"
+                for name, (heading, _) in METRIC_COLUMNS.items()
+            ]
+            yield f"{camera_name}: on {of} frames that came out: {', '.join(cells)}"

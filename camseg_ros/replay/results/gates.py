@@ -10,64 +10,77 @@ latency_p99_ms: {max: 150}
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.registry import metrics_of
 from camseg_core.labels import LabelSet
 from camseg_core.system.files import atomic_path, read_yaml
+from camseg_core.system.validation import parse
 
 CLASS_IOU = "class_iou"
-FIGURES = (
-    "mean_iou", "pixel_accuracy", CLASS_IOU, "calibration_error", "flicker", "drop_rate",
-    "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "age_p99_ms",
+OF_REPLAYS = (
+    "flicker", "drop_rate", "latency_p50_ms", "latency_p95_ms", "latency_p99_ms", "age_p99_ms",
 )  # fmt: skip
-"""Drops, latency and age are known of a live replay only, flicker of an offline one."""
+"""Figures of replays only: flicker of an offline one, drops, latency and age of a live one."""
 
 MILLISECONDS = "_ms"
-"""How the names of figures end that are times; the others are shares, 0..1."""
+"""End of the names of figures that are times."""
 
 LARGEST = 1e9
-"""Of bounds."""
+"""The largest bound."""
+
+EXAMPLE = "mean_iou: {min: 0.6}"
 
 NOTHING_SCORED: Mapping[str, Mapping[str, float | None]] = {"bags without truth": {}}
 """Figures of a replay that scored nothing: no gate holds."""
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One threshold.
+class Bounds:
+    """The bounds of a figure, as the file has them; one of the two may be left out."""
 
-    Attributes:
-        figure: one of `FIGURES`; of a class, ``class_iou.person``.
-        least, most: what it may be; None for no bound.
-    """
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        given = [bound for bound in (self.min, self.max) if bound is not None]
+        if not given or not all(0 <= bound <= LARGEST for bound in given):
+            raise CamsegError("min, max or both, numbers from 0, are needed")
+        if given[0] > given[-1]:
+            raise CamsegError(f"min {given[0]:g} is above max {given[-1]:g}")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One threshold: a figure, ``class_iou.person`` for that of a class, and its bounds."""
 
     figure: str
-    least: float | None
-    most: float | None
+    bounds: Bounds
 
     def holds(self, value: float | None) -> bool:
-        """Return whether a value is within the bounds; what was not measured is not."""
+        """Return whether a value is within the bounds; one that was not measured is not."""
+        least, most = self.bounds.min, self.bounds.max
         if value is None or math.isnan(value):
             return False
-        return (self.least is None or value >= self.least) and (
-            self.most is None or value <= self.most
-        )
+        return (least is None or value >= least) and (most is None or value <= most)
 
     @property
     def rule(self) -> str:
         """The bounds in words."""
-        bounds = (("at least", self.least), ("at most", self.most))
-        return " and ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+        words = (("at least", self.bounds.min), ("at most", self.bounds.max))
+        return " and ".join(f"{word} {bound:g}" for word, bound in words if bound is not None)
 
 
 @dataclass(frozen=True)
 class GateOutcome:
-    """What became of a gate on one subject (a data set, a camera)."""
+    """The outcome of a gate for one subject, which is a data set or a camera."""
 
     gate: Gate
     subject: str
@@ -80,7 +93,7 @@ class GateOutcome:
 
     @property
     def line(self) -> str:
-        """Say it in one line."""
+        """The outcome in one line."""
         found = "was not measured" if self.value is None else f"is {self.value:.6g}"
         verdict = "passed" if self.passed else "FAILED"
         asked = f"{self.gate.rule} is asked for"
@@ -91,19 +104,43 @@ def read_gates(path: Path) -> list[Gate]:
     """Read a file of gates.
 
     Raises:
-        CamsegError: not readable, no gate, an unknown figure, or bounds that are none.
+        CamsegError: the file is not readable, has no gate, an unknown figure or bad bounds.
     """
     content = read_yaml(path)
     if not isinstance(content, dict) or not content:
-        raise CamsegError(f"{path} has no gates; e.g. mean_iou: {{min: 0.6}} is needed")
-    return list(_gates(content, path))
+        raise CamsegError(f"{path} has no gates; e.g. {EXAMPLE} is needed")
+    known = known_figures()
+    flat: dict[str, Any] = {}
+    for name, bounds in content.items():
+        if name not in known:
+            raise CamsegError(f"{path}: unknown gate {name!r}; known are {', '.join(known)}")
+        if name == CLASS_IOU and isinstance(bounds, dict) and bounds:
+            flat |= {f"{CLASS_IOU}.{label}": bound for label, bound in bounds.items()}
+        elif name == CLASS_IOU:
+            raise CamsegError(f"{path}: {name} names no class; e.g. person: {{min: 0.3}} is needed")
+        else:
+            flat[name] = bounds
+    gates = parse(dict[str, Bounds], flat, str(path))
+    for name, bounds in gates.items():
+        if known[name.partition(".")[0]] and max(bounds.min or 0, bounds.max or 0) > 1:
+            raise CamsegError(
+                f"{path}: gate {name} has a bound above 1; it is a share, from 0 to 1"
+            )
+    return list(itertools.starmap(Gate, gates.items()))
+
+
+def known_figures() -> dict[str, bool]:
+    """Return the names of the figures that gates know; true for shares, 0..1."""
+    metrics = {name: metric.is_share for name, metric in metrics_of("official").items()}
+    of_replays = {name: not name.endswith(MILLISECONDS) for name in OF_REPLAYS}
+    return {**metrics, CLASS_IOU: True, **of_replays}
 
 
 def check_class_gates(gates: Sequence[Gate], label_set: LabelSet) -> None:
     """Refuse gates of classes that the weights do not know.
 
     Raises:
-        CamsegError: such a gate.
+        CamsegError: a gate is of an unknown class.
     """
     for gate in gates:
         figure, _, label = gate.figure.partition(".")
@@ -117,7 +154,7 @@ def check_class_gates(gates: Sequence[Gate], label_set: LabelSet) -> None:
 def check_gates(
     gates: Sequence[Gate], figures: Mapping[str, Mapping[str, float | None]]
 ) -> list[GateOutcome]:
-    """Compare gates with figures: subject -> figure -> value; without any, all gates fail."""
+    """Compare gates with the figures of each subject; without any subject, all gates fail."""
     return [
         GateOutcome(gate, subject, values.get(gate.figure))
         for subject, values in (figures or NOTHING_SCORED).items()
@@ -129,7 +166,7 @@ def write_junit(outcomes: Sequence[GateOutcome], path: Path) -> None:
     """Write outcomes as JUnit XML, one test case each.
 
     Raises:
-        CamsegError: it cannot be written, or junitparser is not installed.
+        CamsegError: the file cannot be written, or junitparser is not installed.
     """
     try:
         from junitparser import Failure, JUnitXml, TestCase, TestSuite
@@ -149,31 +186,3 @@ def write_junit(outcomes: Sequence[GateOutcome], path: Path) -> None:
         xml.add_testsuite(suite)
     with atomic_path(path) as temporary:
         xml.write(str(temporary))
-
-
-def _gates(content: Mapping[Any, Any], path: Path) -> Iterator[Gate]:
-    for name, bounds in content.items():
-        if name not in FIGURES:
-            raise CamsegError(f"{path}: unknown gate {name!r}; known are {', '.join(FIGURES)}")
-        if name != CLASS_IOU:
-            yield _gate(str(name), bounds, path)
-            continue
-        if not isinstance(bounds, dict) or not bounds:
-            raise CamsegError(f"{path}: {name} is {bounds!r}; e.g. person: {{min: 0.3}} is needed")
-        for label, bound in bounds.items():
-            yield _gate(f"{CLASS_IOU}.{label}", bound, path)
-
-
-def _gate(name: str, bounds: Any, path: Path) -> Gate:
-    rule = f"{path}: gate {name} is {bounds!r:.80}; min, max or both, numbers from 0, are needed"
-    if not isinstance(bounds, dict) or not bounds or not set(bounds) <= {"min", "max"}:
-        raise CamsegError(rule)
-    for value in bounds.values():
-        if type(value) not in (int, float) or not 0 <= value <= LARGEST:
-            raise CamsegError(rule)
-        if not name.endswith(MILLISECONDS) and value > 1:
-            raise CamsegError(f"{path}: gate {name} is {bounds!r}; it is a share, from 0 to 1")
-    least, most = bounds.get("min"), bounds.get("max")
-    if least is not None and most is not None and least > most:
-        raise CamsegError(f"{path}: gate {name} has min {least:g} above max {most:g}")
-    return Gate(name, least, most)

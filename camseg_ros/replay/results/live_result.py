@@ -1,24 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a live replay measured: per camera what came out and how fast. Plain data."""
+"""What a live replay measured: for each camera what came out and how fast. Plain data."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
-
-from camseg_core.labels import LabelSet
-from camseg_ros.replay.results.drive_result import DriveResult
-
-
-@dataclass(frozen=True)
-class LiveAccuracy:
-    """Scores of the frames that came out with truth, 0..1; None where undefined."""
-
-    frames: int
-    mean_iou: float | None
-    pixel_accuracy: float | None
-    calibration_error: float | None
-    class_iou: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -26,21 +13,25 @@ class LiveCamera:
     """One camera.
 
     Attributes:
-        played: frames published by the player; 0 where another player plays.
-        counts: the node's own: frames in, out, dropped, refused.
-        masks: masks that arrived here.
-        frames: different frames among them.
-        latency_ms: from publishing a frame to the arrival of its mask, percentiles by name; empty
-            where another player plays.
-        accuracy: of the frames that came out.
+        played: number of frames that the player published; 0 where another player plays.
+        counts: the node's own counts of frames in, out, dropped and refused.
+        masks: number of masks that arrived here.
+        frames: number of different frames among them.
+        scored: number of frames among them that have ground truth.
+        latency_ms: percentiles by name of the time from publishing a frame to the arrival of its
+            mask; empty where another player plays.
+        accuracy: every metric of the frames that came out, by name; None where undefined.
+        class_iou: IoU of the same frames by class.
     """
 
     played: int
     counts: dict[str, int]
     masks: int
     frames: int
+    scored: int
     latency_ms: dict[str, float]
-    accuracy: LiveAccuracy
+    accuracy: dict[str, float | None]
+    class_iou: dict[str, float | None]
 
     @property
     def drop_rate(self) -> float | None:
@@ -50,7 +41,7 @@ class LiveCamera:
 
     @property
     def lost_in_dds(self) -> int:
-        """Frames that were played and never entered the node."""
+        """Number of frames that were played and never entered the node."""
         return max(0, self.played - self.counts.get("in", 0)) if self.played else 0
 
 
@@ -59,11 +50,11 @@ class LiveResult:
     """All cameras, and the node's own figures.
 
     Attributes:
-        cameras: by name.
-        node_ms: the node's percentiles of latency, age, and stages by name.
-        steps: used for the last frame.
-        rate: of playing, 1 = as recorded; None where another player plays.
-        machine: on which.
+        cameras: the cameras by name.
+        node_ms: the node's percentiles of latency, age and stages, by name.
+        steps: number of diffusion steps of the last frame.
+        rate: speed of playing, 1 = as recorded; None where another player plays.
+        machine: the machine, in words.
         problems: promises that the node broke.
     """
 
@@ -74,29 +65,27 @@ class LiveResult:
     machine: str
     problems: list[str] = field(default_factory=list)
 
+    def latency_ms(self, camera: str) -> Mapping[str, float]:
+        """Return a camera's latency as measured here, or else as the node measured it."""
+        return self.cameras[camera].latency_ms or self.node_ms.get("latency", {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        content = asdict(self)
+        for camera in content["cameras"].values():
+            scored, class_iou = camera.pop("scored"), camera.pop("class_iou")
+            camera["accuracy"] |= {"frames": scored, "class_iou": class_iou}
+        return content
+
     def figures(self) -> dict[str, dict[str, Any]]:
-        """Return what gates know, by camera."""
-        found: dict[str, dict[str, Any]] = {}
-        for name, camera in self.cameras.items():
-            accuracy = camera.accuracy
-            latency = camera.latency_ms or self.node_ms.get("latency", {})
-            found[name] = {
-                "mean_iou": accuracy.mean_iou,
-                "pixel_accuracy": accuracy.pixel_accuracy,
-                "calibration_error": accuracy.calibration_error,
+        """Return the figures that gates know, by camera."""
+        return {
+            name: {
+                **camera.accuracy,
                 "drop_rate": camera.drop_rate,
-                **{f"latency_{key}_ms": value for key, value in latency.items()},
+                **{f"latency_{key}_ms": value for key, value in self.latency_ms(name).items()},
                 "age_p99_ms": self.node_ms.get("age", {}).get("p99"),
-                **{f"class_iou.{label}": iou for label, iou in accuracy.class_iou.items()},
+                **{f"class_iou.{label}": iou for label, iou in camera.class_iou.items()},
             }
-        return found
-
-
-@dataclass(frozen=True)
-class LiveReplay:
-    """What came of a live replay; ``weights_sha256`` is empty where nothing was trained."""
-
-    drive: DriveResult
-    live: LiveResult
-    label_set: LabelSet
-    weights_sha256: str
+            for name, camera in self.cameras.items()
+        }

@@ -6,33 +6,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from camseg_core.evaluation.frames import KEPT_FRAMES, FrameScore, picture_path
 from camseg_core.evaluation.report.page import data_uri, page_environment
 from camseg_core.labels import LabelSet
 from camseg_core.system.files import write_bytes
-from camseg_ros.replay.results.accuracy import DatasetAccuracy, sample_name
-from camseg_ros.replay.results.drive_result import DriveResult
+from camseg_ros.replay.results.accuracy import COLUMNS, METRIC_COLUMNS, DatasetAccuracy
+from camseg_ros.replay.results.drives import DriveResult
+from camseg_ros.replay.results.folder import PAGE_FILE, PICTURES_FOLDER
 from camseg_ros.replay.results.gates import GateOutcome
 from camseg_ros.replay.results.live_result import LiveResult
-from camseg_ros.replay.results.out_folder import PAGE_FILE
-from camseg_ros.replay.results.snapshots import PICTURES_FOLDER
 
 TEMPLATE = "page.html.j2"
 
 
 @dataclass(frozen=True)
 class ReplayFacts:
-    """What was replayed with what.
+    """What the bags were replayed with.
 
     Attributes:
         mode: offline or live.
-        weights: what was loaded, without folders.
-        weights_sha256: None where nothing was trained.
+        weights: the weights, without folders.
+        weights_sha256: hash of the weights; None where nothing was trained.
         is_random: true if nothing was trained.
-        label_set: the classes.
-        sampling: how was sampled, in words.
-        steps: diffusion steps, of the profile.
+        label_set: the classes of the weights.
+        sampling: how masks were sampled, in words.
+        steps: number of diffusion steps.
     """
 
     mode: str
@@ -44,24 +44,6 @@ class ReplayFacts:
     steps: int
 
 
-@dataclass(frozen=True)
-class DriveView:
-    """A drive and what is drawn of it: SVG elements by camera, pictures as URIs."""
-
-    result: DriveResult
-    timelines: tuple[tuple[str, str], ...]
-    pictures: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class WorstFrame:
-    """One of the frames with the least mean IoU, and its pictures as URIs by kind."""
-
-    score: float
-    name: str
-    pictures: tuple[tuple[str, str], ...]
-
-
 def write_report(
     out: Path,
     facts: ReplayFacts,
@@ -70,10 +52,10 @@ def write_report(
     outcomes: Sequence[GateOutcome] = (),
     live: LiveResult | None = None,
 ) -> Path:
-    """Write ``replay.html`` below ``out``; gives its path.
+    """Write ``replay.html`` below ``out``, and return its path.
 
     Raises:
-        CamsegError: a library of the report is not installed, or it cannot be written.
+        CamsegError: a library of the report is not installed, or the page cannot be written.
     """
     environment = page_environment(__package__, TEMPLATE)
     label_set = facts.label_set
@@ -81,12 +63,13 @@ def write_report(
         facts=facts,
         drives=[_drive_view(out, drive, index) for index, drive in enumerate(drives)],
         accuracies=accuracies,
+        columns=COLUMNS,
+        live_columns=METRIC_COLUMNS,
         classes=list(zip(label_set.names, label_set.palette, strict=True)),
         worst=list(_worst_frames(out, drives, facts.steps)),
         outcomes=outcomes,
         live=live,
         notes=list(replay_notes(drives)),
-        name=sample_name,
     )
     path = out / PAGE_FILE
     write_bytes(path, page.encode("utf-8", "replace"))
@@ -94,9 +77,7 @@ def write_report(
 
 
 def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
-    """Return one sentence for each thing a reader must know: damage, refusals, repeats, no
-    truth.
-    """
+    """Return one sentence for each thing that a reader must know, such as damage or refusals."""
     for drive in drives:
         if drive.loss:
             yield f"{drive.name} is {drive.loss}."
@@ -112,14 +93,15 @@ def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
             if number:
                 yield f"{drive.name}: {number} {text}."
         for reason in dict.fromkeys(
-            reason for counts in drive.counts.values() for reason in counts["problems"]
+            reason for counts in drive.counts.values() for reason in counts.problems
         ):
             yield f"{drive.name}: {reason}."
         if not drive.total("with_truth"):
             yield f"{drive.name} has no truth: nothing of it is scored."
 
 
-def _drive_view(out: Path, drive: DriveResult, index: int) -> DriveView:
+def _drive_view(out: Path, drive: DriveResult, index: int) -> dict[str, Any]:
+    """Return a drive, a plot as SVG for each camera, and pictures as URIs."""
     from camseg_core.evaluation.report.plots import timeline
 
     timelines = []
@@ -147,13 +129,13 @@ def _drive_view(out: Path, drive: DriveResult, index: int) -> DriveView:
         shown = {name: points for name, points in series.items() if points}
         timelines.append((camera, timeline(shown, f"drive-{index}-{place}")))
     pictures = tuple(_uri(out / PICTURES_FOLDER / name) for name in drive.pictures)
-    return DriveView(drive, tuple(timelines), tuple(filter(None, pictures)))
+    return {"result": drive, "timelines": timelines, "pictures": list(filter(None, pictures))}
 
 
-def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[WorstFrame]:
-    """Return the frames with the least mean IoU of all bags, the worst first."""
+def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[dict[str, Any]]:
+    """Return the frames with the least mean IoU, the worst first, with their pictures as URIs."""
     scored = sorted(
-        (frame.mean_iou, sample_name(drive.name, frame.camera, frame.stamp_ns), drive.run)
+        (frame.mean_iou, f"{drive.name}/{frame.camera}/{frame.stamp_ns}", drive.run)
         for drive in drives
         for frame in drive.frames
         if frame.mean_iou is not None and drive.run
@@ -164,7 +146,7 @@ def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Itera
             kind: picture_path(out / run, FrameScore(score, name, steps), kind) for kind in kinds
         }
         pictures = tuple((kind, _uri(path)) for kind, path in paths.items())
-        yield WorstFrame(score, name, tuple(p for p in pictures if p[1]))
+        yield {"score": score, "name": name, "pictures": [p for p in pictures if p[1]]}
 
 
 def _uri(path: Path) -> str:

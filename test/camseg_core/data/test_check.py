@@ -277,7 +277,7 @@ def test_what_leaves_nothing_to_check(home: Path, run: Callable[..., object]) ->
     for arguments, message in (
         (("cityscape", home), "unknown data set 'cityscape'; did you mean 'cityscapes'"),
         (("cityscapes", home / "none"), "no such folder"),
-        (("cityscapes", home, "vall"), "has no split 'vall'; it has val"),
+        (("cityscapes", home, "vall"), "has no split 'vall'; did you mean 'val'\\? known are val"),
         (("acdc", home), "no acdc data in"),
         (("list", home), "data set 'list' needs a list"),
         (("list", home, "none.txt"), "no list none.txt"),

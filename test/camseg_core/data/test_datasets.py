@@ -48,7 +48,7 @@ def test_one_contract(tmp_path: Path, name: str) -> None:
         assert metadata.dataset == name
         assert metadata.split == "val"
         assert metadata.condition in CONDITIONS
-        assert metadata.image_path == dataset.root / metadata.name
+        assert dataset.files[index].image == dataset.root / metadata.name
         sample = dataset.read(index)
         assert sample.metadata is metadata
         assert (sample.image.dtype, sample.image.shape) == (np.uint8, (6, 40, 3))

@@ -53,9 +53,7 @@ def test_the_root_may_lie_in_the_tree(
     dataset = open_dataset(name, root / place, "val", list_file=path)
     assert dataset.split == "val"
     assert [one.name for one in dataset.samples] == [one.name for one in expected.samples]
-    assert [one.image_path for one in dataset.samples] == [
-        one.image_path for one in expected.samples
-    ]
+    assert [file.image for file in dataset.files] == [file.image for file in expected.files]
     monkeypatch.chdir(root / place)
     assert len(open_dataset(name, ".", str(path))) == 4
 
@@ -95,11 +93,11 @@ def test_plain_folders_and_camvid(tmp_path: Path) -> None:
     two = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
     trees.write_list(tmp_path / "own.txt", ["own/images/train/a.jpg"])
     own = open_dataset("list", tmp_path, "own.txt", label_set=two)
-    assert own.samples[0].label_path == tmp_path / "own/labels/train/a.png"
+    assert own.files[0].label == tmp_path / "own/labels/train/a.png"
     assert own.samples[0].dataset == "folder"
     trees.write_list(tmp_path / "camvid.txt", ["CamVid/train/0001TP_006690.png"])
     camvid = open_dataset("list", tmp_path, "camvid.txt")
-    assert camvid.samples[0].label_path == tmp_path / "CamVid/trainannot/0001TP_006690.png"
+    assert camvid.files[0].label == tmp_path / "CamVid/trainannot/0001TP_006690.png"
     assert camvid.label_set is CAMVID
     trees.write_list(
         tmp_path / "both.txt", ["own/images/train/a.jpg", "CamVid/train/0001TP_006690.png"]
@@ -121,7 +119,7 @@ def test_lines_of_different_classes_need_a_label_set(tmp_path: Path) -> None:
 def test_a_root_of_that_name_that_holds_the_tree(tmp_path: Path) -> None:
     root = trees.original_project(tmp_path / "dataset")
     dataset = open_dataset("cityscapes", root, "dataset/CityScapes/vallist.txt")
-    assert dataset.samples[0].image_path.is_relative_to(root / "dataset")
+    assert dataset.files[0].image.is_relative_to(root / "dataset")
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,9 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 
 CITY = cityscapes.LABEL_IDS
-KITTI = kitti_step.label_format(Path())
-CAMVID_FORMAT = camvid.label_format(Path())
-FOLDER = folder_pair.label_format(Path())
+KITTI = kitti_step.LAYOUT.labels
+CAMVID_FORMAT = camvid.LAYOUT.labels
+FOLDER = folder_pair.LAYOUT.labels
 TRAIN_IDS = find_label_set("cityscapes-train-ids")
 
 TWO = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
@@ -61,7 +61,7 @@ def test_grey_values_are_ids(tmp_path: Path) -> None:
     ids = read_ids(path, CITY)
     assert ids.dtype == np.uint8
     assert ids.tolist() == IDS.tolist()
-    class_ids = read_class_ids(lambda label: CITY, path, CITYSCAPES)
+    class_ids = read_class_ids(CITY, path, CITYSCAPES)
     assert class_ids.dtype == np.uint8
     assert class_ids.tolist() == [[0, 1, 255], [18, 13, 255]]
 
@@ -71,7 +71,7 @@ def test_only_red_counts_in_panoptic_maps(tmp_path: Path) -> None:
     red = np.array([[0, 18, 255]], np.uint8)
     other = np.array([[7, 255, 3]], np.uint8)
     Image.fromarray(np.stack([red, other, other[:, ::-1]], axis=-1)).save(path)
-    class_ids = read_class_ids(lambda label: KITTI, path, CITYSCAPES)
+    class_ids = read_class_ids(KITTI, path, CITYSCAPES)
     assert class_ids.tolist() == [[0, 18, 255]]
     assert class_ids.flags.c_contiguous
 
@@ -171,7 +171,7 @@ def test_an_id_outside_the_table_names_file_id_and_count(tmp_path: Path) -> None
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[7, 34, 34, 200, 255]], np.uint8)).save(path)
     with pytest.raises(CamsegError) as caught:
-        read_class_ids(lambda label: CITY, path, CITYSCAPES)
+        read_class_ids(CITY, path, CITYSCAPES)
     assert str(caught.value) == (
         f"{path} holds id 34 (2 pixels), 200 (1 pixel); "
         "ids of cityscapes label files are 0..33, 255"
@@ -182,7 +182,7 @@ def test_many_unknown_ids_are_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.arange(100, 110, dtype=np.uint8)[None]).save(path)
     with pytest.raises(CamsegError, match=r"100 \(1 pixel\), .* 104 \(1 pixel\) and 5 more; ids"):
-        read_class_ids(lambda label: CITY, path, CITYSCAPES)
+        read_class_ids(CITY, path, CITYSCAPES)
 
 
 @pytest.mark.parametrize("label_set", [CITYSCAPES, TRAIN_IDS, replace(CITYSCAPES, name="other")])
@@ -218,8 +218,16 @@ def test_what_the_layout_leaves_unlabeled_is_no_oversight() -> None:
     ("label_format", "label_set", "message"),
     [
         (CITY, TWO, "label set 'two' has no source_ids for cityscapes label files; write a YAML f"),
-        (CITY, CAMVID, r"'camvid' is of other label files than cityscapes's; .* ids \(0..33\) to"),
-        (CAMVID_FORMAT, CITYSCAPES, "'cityscapes' is of other label files than camvid's; write a"),
+        (
+            CITY,
+            CAMVID,
+            r"'camvid' is made for other label files than cityscapes's; .* ids \(0..33\) to",
+        ),
+        (
+            CAMVID_FORMAT,
+            CITYSCAPES,
+            "'cityscapes' is made for other label files than camvid's; write a",
+        ),
         (
             KITTI,
             replace(TWO, source_ids={0: 0, 26: 1}),
@@ -237,7 +245,7 @@ def test_a_label_set_of_other_files_is_refused(
 def test_a_folder_takes_ids_as_they_are_or_by_the_table(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[0, 1, 255]], np.uint8)).save(path)
-    read = partial(read_class_ids, folder_pair.label_format)
+    read = partial(read_class_ids, FOLDER)
     assert read(path, TWO).tolist() == [[0, 1, 255]]
     by_table = replace(TWO, source_ids={1: 0, 0: 1})
     assert read(path, by_table).tolist() == [[1, 0, 255]]
@@ -264,10 +272,8 @@ def test_class_ids_survive_a_file(
     for label_format, ids in written.items():
         path = trees.write_ids(tmp_path / "a.png", ids)
         label_set = CITYSCAPES if label_format is CITY else TRAIN_IDS
-        read = read_class_ids(lambda label, chosen=label_format: chosen, path, label_set)
+        read = read_class_ids(label_format, path, label_set)
         np.testing.assert_array_equal(read, class_ids)
     noise = np.full((height, width, 2), 77, np.uint8)
     path = trees.write_ids(tmp_path / "b.png", np.dstack([class_ids, noise]))
-    np.testing.assert_array_equal(
-        read_class_ids(kitti_step.label_format, path, CITYSCAPES), class_ids
-    )
+    np.testing.assert_array_equal(read_class_ids(KITTI, path, CITYSCAPES), class_ids)

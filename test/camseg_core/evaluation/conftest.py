@@ -119,6 +119,7 @@ def simulate(
     is_random: bool = False,
     dataset: str = "drawn",
     weights: str = "weights.safetensors",
+    sampling: dict[str, object] | None = None,
 ) -> Path:
     """Write a run: predictions are the truth with soft borders, noise and too much confidence."""
     run = Run(
@@ -130,7 +131,7 @@ def simulate(
         weights_sha256=None if is_random else "0123456789abcdef" * 4,
         is_random=is_random,
         model={"name": "demo"},
-        sampling={"sampler": "ddpm", "temperature": 1.0, "seed": 0, "rounds": 1},
+        sampling=sampling or {"sampler": "ddpm", "temperature": 1.0, "seed": 0, "rounds": 1},
         corruption_seed=0,
     )
     folder = open_run(out, run)

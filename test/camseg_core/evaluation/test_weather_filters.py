@@ -4,14 +4,10 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 
-import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import corrupt
@@ -109,19 +105,6 @@ def test_snow_draws_flakes_under_a_veil(severity: int) -> None:
 
 
 @pytest.mark.parametrize("name", WEATHER_FILTERS)
-def test_a_higher_severity_is_farther_from_the_clean_image(name: str) -> None:
-    rows, columns = np.indices((96, 128))
-    image = np.dstack([60 + rows, 30 + columns, 150 - rows]).astype(np.uint8)
-    image[48:, 10:40] = (180, 40, 30)
-    distances = [
-        np.abs(corrupt(image, name, severity, generator()).astype(float) - image).mean()
-        for severity in SEVERITIES
-    ]
-    assert distances[0] > 2
-    assert (np.diff(distances) > 0).all(), distances
-
-
-@pytest.mark.parametrize("name", WEATHER_FILTERS)
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_a_severity_means_the_same_for_small_and_large_images(name: str, severity: int) -> None:
     means = [
@@ -130,52 +113,3 @@ def test_a_severity_means_the_same_for_small_and_large_images(name: str, severit
         for k in (1, 4)
     ]  # fmt: skip
     assert means[0] == pytest.approx(means[1], rel=0.06)
-
-
-@pytest.mark.parametrize("name", WEATHER_FILTERS)
-def test_the_generator_is_the_only_randomness(name: str) -> None:
-    image = noise_image(40, 60)
-    results = []
-    for seed in (1, 2):
-        random.seed(seed)
-        np.random.seed(seed)
-        cv2.setRNGSeed(seed)
-        results.append(corrupt(image, name, 3, generator(7)))
-        drawn = random.random(), np.random.random(), cv2.randu(np.zeros((2, 2)), 0, 1).tolist()
-        random.seed(seed)
-        np.random.seed(seed)
-        cv2.setRNGSeed(seed)
-        assert drawn == (
-            random.random(),
-            np.random.random(),
-            cv2.randu(np.zeros((2, 2)), 0, 1).tolist(),
-        )
-    np.testing.assert_array_equal(results[0], results[1])
-    assert (corrupt(image, name, 3, generator(8)) != results[0]).any()
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    st.sampled_from(sorted(WEATHER_FILTERS)),
-    st.integers(1, MAX_SEVERITY),
-    st.integers(1, 90),
-    st.integers(1, 90),
-)
-def test_any_size_works_and_the_input_stays(
-    name: str, severity: int, height: int, width: int
-) -> None:
-    image = noise_image(height, width)
-    before = image.copy()
-    weather = corrupt(image, name, severity, generator())
-    assert weather.shape == image.shape
-    assert weather.dtype == np.uint8
-    assert not np.shares_memory(weather, image)
-    np.testing.assert_array_equal(image, before)
-
-
-@pytest.mark.parametrize("name", WEATHER_FILTERS)
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3000), (3000, 1), (2, 5)])
-def test_narrow_images_work(name: str, height: int, width: int) -> None:
-    for severity in SEVERITIES:
-        image = corrupt(plain(90, height, width), name, severity, generator())
-        assert image.shape == (height, width, 3)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
+from camseg_core.system.validation import parse
 from camseg_core.training.augmentation import (
     LUMA,
     MAX_SIDE,
@@ -382,12 +383,12 @@ def test_a_bad_setting_is_refused(changes: dict[str, Any], message: str) -> None
 
 
 def test_plain_data_becomes_a_configuration() -> None:
-    config = AugmentationConfig.from_dict({"scale_range": [0.5, 2], "crop_size": [256, 512]})
+    config = parse(AugmentationConfig, {"scale_range": [0.5, 2], "crop_size": [256, 512]}, "file")
     assert config == AugmentationConfig(scale_range=(0.5, 2), crop_size=(256, 512))
-    with pytest.raises(CamsegError, match=r"^augmentation: 'zoom' is not known; known are flip_"):
-        AugmentationConfig.from_dict({"zoom": 1})
-    with pytest.raises(CamsegError, match=r"hue_range 'blue'; \(least, most\) with -0.5 <= least"):
-        AugmentationConfig.from_dict({"hue_range": "blue"})
+    with pytest.raises(CamsegError, match=r"^file: zoom is not known; known are flip_"):
+        parse(AugmentationConfig, {"zoom": 1}, "file")
+    with pytest.raises(CamsegError, match=r'^file: hue_range is "blue": '):
+        parse(AugmentationConfig, {"hue_range": "blue"}, "file")
 
 
 @pytest.mark.parametrize(

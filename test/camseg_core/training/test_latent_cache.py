@@ -38,7 +38,7 @@ from camseg_core.system import files
 from camseg_core.training import latent_cache
 from camseg_core.training.__main__ import main
 from camseg_core.training.augmentation import AugmentationConfig
-from camseg_core.training.configuration import TrainingConfig
+from camseg_core.training.configuration import parse_settings
 from camseg_core.training.latent_cache import (
     LatentCache,
     cache_key,
@@ -382,7 +382,7 @@ def key_of(
     change: Callable[[Dataset], Dataset] = lambda dataset: dataset,
 ) -> str:
     loaded = loaded or random_model("tiny")
-    config = TrainingConfig.from_dict({"stage": "transformer", **(content or {})})
+    config = parse_settings({"stage": "transformer", **(content or {})})
     stage = make_stage("transformer", loaded.model, loaded.label_set, config.loss)
     label_set = find_label_set("cityscapes-train-ids")
     dataset = change(open_dataset("folder", root, "all", label_set=label_set))

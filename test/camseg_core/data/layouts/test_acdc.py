@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from camseg_core.data.datasets import DatasetWarning, open_dataset
-from camseg_core.data.layouts import acdc
 from camseg_core.data.layouts.acdc import LAYOUT
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
@@ -41,7 +40,7 @@ def test_adverse_is_what_is_read(home: Path) -> None:
     first = dataset.samples[0]
     assert first.name == "rgb_anon/fog/val/GOPR0475/GOPR0475_frame_000000_rgb_anon.png"
     label = "gt/fog/val/GOPR0475/GOPR0475_frame_000000_gt_labelIds.png"
-    assert first.label_path == dataset.root / label
+    assert dataset.files[0].label == dataset.root / label
     assert (first.condition, first.sequence, first.frame_index) == ("fog", "GOPR0475", 0)
     class_ids = dataset.read(0).class_ids.reshape(-1)
     assert class_ids[[7, 33, 34]].tolist() == [0, 18, 255]
@@ -57,7 +56,7 @@ def test_references_are_clear(home: Path) -> None:
     first = dataset.samples[0]
     assert first.name == "rgb_anon/fog/val_ref/GOPR0475/GOPR0475_frame_000000_rgb_ref_anon.png"
     label = "gt/fog/val_ref/GOPR0475/GOPR0475_frame_000000_gt_ref_labelIds.png"
-    assert first.label_path == dataset.root / label
+    assert dataset.files[0].label == dataset.root / label
     assert dataset.read(0).class_ids.shape == (6, 40)
 
 
@@ -114,9 +113,9 @@ def test_an_adverse_selection_never_holds_a_reference(home: Path, data: st.DataO
             assert list_file is not None  # a list may hold references alone
             assert "images of acdc is of part adverse" in str(error)
             return
-    for sample in dataset.samples:
+    for sample, files in zip(dataset.samples, dataset.files, strict=True):
         assert "_ref" not in sample.name
-        assert "_ref" not in sample.label_path.name
+        assert "_ref" not in files.label.name
         assert (sample.part, sample.condition) == (
             "adverse",
             sample.name.split("rgb_anon/")[1].split("/")[0],
@@ -187,7 +186,6 @@ def test_official_numbers() -> None:
 
 
 def test_labels_are_the_34_ids(home: Path) -> None:
-    ids = acdc.label_format(Path()).ids
-    assert ids == frozenset(range(34))
+    assert LAYOUT.labels.ids == frozenset(range(34))
     sample = open_dataset("acdc", home, "val").read(3)
     assert np.unique(sample.class_ids).tolist() == [*range(19), 255]

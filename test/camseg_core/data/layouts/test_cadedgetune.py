@@ -44,7 +44,7 @@ def test_a_sample(tmp_path: Path) -> None:
     dataset = open_dataset("cadedgetune", home, "val")
     first = dataset.samples[0]
     assert first.name == "SEQ1/Images/frame0001.jpg"
-    assert first.label_path == home / "SEQ1/LabelMasks/frame0001_label_mask.png"
+    assert dataset.files[0].label == home / "SEQ1/LabelMasks/frame0001_label_mask.png"
     assert (first.sequence, first.frame_index) == ("SEQ1", 1)
     assert dataset.read(0).class_ids.reshape(-1)[[7, 11, 34]].tolist() == [0, 2, 255]
 

@@ -26,7 +26,7 @@ def test_samples_tell_drive_and_frame(tmp_path: Path, suffix: str) -> None:
         (f"val/0006R0_f00930{suffix}", "0006R0", 930),
         (f"val/Seq05VD_f00000{suffix}", "Seq05VD", 0),
     ]
-    assert dataset.samples[0].label_path == home / "valannot" / "0001TP_006690.png"
+    assert dataset.files[0].label == home / "valannot" / "0001TP_006690.png"
 
 
 def test_eleven_is_unlabeled(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_eleven_is_unlabeled(tmp_path: Path) -> None:
 def test_cityscapes_classes_need_a_table(tmp_path: Path) -> None:
     home = trees.camvid(tmp_path)
     with pytest.raises(
-        CamsegError, match="'cityscapes' is of other label files than camvid's; wri"
+        CamsegError, match="'cityscapes' is made for other label files than camvid's"
     ):
         open_dataset("camvid", home, "val", label_set=CITYSCAPES)
     table = {0: 10, 1: 2, 2: 5, 3: 0, 4: 1, 5: 8, 6: 7, 7: 4, 8: 13, 9: 11, 10: 12}

@@ -24,9 +24,9 @@ def test_samples_have_official_names(tmp_path: Path) -> None:
     assert len(dataset) == 4
     first = dataset.samples[0]
     assert first.name == "leftImg8bit/val/aachen/aachen_000000_000019_leftImg8bit.png"
-    assert first.image_path == home / first.name
+    assert dataset.files[0].image == home / first.name
     label = "gtFine/val/aachen/aachen_000000_000019_gtFine_labelIds.png"
-    assert first.label_path == home / label
+    assert dataset.files[0].label == home / label
     assert (first.dataset, first.split, first.part, first.condition) == (
         *("cityscapes", "val", "", "clear"),
     )
@@ -37,7 +37,7 @@ def test_a_sample_is_rgb_and_19_classes(tmp_path: Path) -> None:
     dataset = open_dataset("cityscapes", trees.cityscapes(tmp_path), "val")
     sample = dataset.read(1)
     assert sample.metadata is dataset.samples[1]
-    np.testing.assert_array_equal(sample.image, read_image(sample.metadata.image_path))
+    np.testing.assert_array_equal(sample.image, read_image(dataset.files[1].image))
     assert sample.class_ids.dtype == np.uint8
     # cityscapesScripts, labels.py: trainId of ids 0..33, 255 where it is ignored, then id 255.
     expected = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11]
@@ -60,9 +60,7 @@ def test_train_ids_are_read_where_label_ids_are_missing(tmp_path: Path) -> None:
         trees.write_ids(folder / name, trees.cycle([3, 255]))
     (folder / "aachen_000001_000019_gtFine_labelIds.png").unlink()
     dataset = open_dataset("cityscapes", home, "val")
-    assert [
-        sample.label_path.name[len("aachen_00000x_000019_gtFine_") :] for sample in dataset.samples
-    ] == [
+    assert [file.label.name[len("aachen_00000x_000019_gtFine_") :] for file in dataset.files] == [
         *("labelIds.png", "labelTrainIds.png"),
     ]
     assert dataset.read(0).class_ids.reshape(-1)[7] == 0  # road, by label ids

@@ -22,7 +22,7 @@ def test_labels_have_the_same_path(tmp_path: Path) -> None:
     assert [sample.name for sample in dataset.samples] == [
         *("images/a.jpg", "images/val/b.png", "images/val/deep/c.JPG"),
     ]
-    assert [sample.label_path for sample in dataset.samples] == [
+    assert [file.label for file in dataset.files] == [
         *(home / "labels" / name for name in ("a.png", "val/b.png", "val/deep/c.png")),
     ]
     assert [(one.sequence, one.frame_index) for one in dataset.samples] == [
@@ -37,7 +37,7 @@ def test_a_split_is_a_folder(tmp_path: Path) -> None:
     assert [sample.name for sample in dataset.samples] == [
         *("images/val/b.png", "images/val/deep/c.JPG"),
     ]
-    with pytest.raises(CamsegError, match="has no split 'train'; it has all, val$"):
+    with pytest.raises(CamsegError, match="has no split 'train'; known are all, val$"):
         open_dataset("folder", home, "train", label_set=TWO)
 
 

@@ -32,7 +32,7 @@ def test_samples_follow_the_split(tmp_path: Path, nested: bool) -> None:
     first = val.samples[0]
     assert first.name == "training/image_02/0002/000000.png"
     maps = "kitti-step/panoptic_maps" if nested else "panoptic_maps"
-    assert first.label_path == home / maps / "val" / "0002" / "000000.png"
+    assert val.files[0].label == home / maps / "val" / "0002" / "000000.png"
     assert val.label_set is CITYSCAPES
 
 
@@ -47,7 +47,7 @@ def test_a_class_outside_the_table(tmp_path: Path) -> None:
     dataset = open_dataset("kitti-step", home, "val")
     panoptic = np.zeros((6, 40, 3), np.uint8)
     panoptic[0, :2, 0] = 19
-    trees.write_ids(dataset.samples[0].label_path, panoptic)
+    trees.write_ids(dataset.files[0].label, panoptic)
     with pytest.raises(
         CamsegError,
         match=r"0002/000000.png holds id 19 \(2 pixels\); ids of kitti-step label files are 0..18, "
@@ -61,7 +61,7 @@ def test_labels_of_one_split_alone(tmp_path: Path) -> None:
     home = trees.kitti_step(tmp_path)
     (home / "kitti-step/panoptic_maps/train").rename(tmp_path / "away")
     assert len(open_dataset("kitti-step", home, "val")) == 4
-    with pytest.raises(CamsegError, match="has no split 'train'; it has val$"):
+    with pytest.raises(CamsegError, match="has no split 'train'; known are val$"):
         open_dataset("kitti-step", home, "train")
 
 
@@ -88,7 +88,7 @@ def test_ones_own_sequences_are_where_their_labels_are(tmp_path: Path) -> None:
     line = home / "one.txt"
     line.write_text("training/image_02/0001/000000.png")
     listed = open_dataset("list", home, "one.txt")
-    assert listed.samples[0].label_path == maps / "val/0001/000000.png"
+    assert listed.files[0].label == maps / "val/0001/000000.png"
 
 
 def test_a_sequence_with_labels_of_both_splits_is_read_from_each(tmp_path: Path) -> None:
@@ -98,7 +98,11 @@ def test_a_sequence_with_labels_of_both_splits_is_read_from_each(tmp_path: Path)
         label = maps / f"train/0002/{frame:06d}.png"
         trees.write_ids(label, np.full((6, 40, 3), 5, np.uint8))
     train = open_dataset("kitti-step", home, "train")
-    labels = [one.label_path for one in train.samples if one.sequence == "0002"]
+    labels = [
+        file.label
+        for file, one in zip(train.files, train.samples, strict=True)
+        if one.sequence == "0002"
+    ]
     assert labels == [maps / "train/0002/000000.png", maps / "train/0002/000001.png"]
     assert np.unique(train.read(4).class_ids).tolist() == [5]
 

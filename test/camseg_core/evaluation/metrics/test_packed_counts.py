@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from camseg_core.evaluation.metrics.packed_counts import pack_counts, unpack_counts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.packed_counts import pack_counts, unpack_counts
 
 
 def test_runs_of_zeros_become_one_number() -> None:

@@ -1,0 +1,393 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag as a data set: its images in order, each converted as in the node, with ground truth."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from camseg_core.data.datasets import DatasetWarning
+from camseg_core.data.sample import Sample, SampleMetadata, UnusableSampleError
+from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
+from camseg_core.labels import UNLABELED, LabelSet
+from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
+from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
+from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.ground_truth import TruthStore, read_stored_truth
+from camseg_ros.bag.reader import Bag, open_bag
+from camseg_ros.bag.serialization import UnreadableMessageError
+from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image, stamp_ns
+
+NAMED_PROBLEMS = 5
+"""Number of problems of a camera that are told one by one; the others are counted."""
+
+UNNAMED_DATASET, UNNAMED_SPLIT = "bag", "all"
+"""Data set and split of a bag that does not say where its images come from."""
+
+
+@dataclass
+class CameraCounts:
+    """What became of a camera's messages.
+
+    Attributes:
+        images: number of images in the bag.
+        repeated: images left out, as an earlier image has their stamp.
+        unordered: images older than one before them; they are taken all the same.
+        refused: images that cannot be read.
+        with_truth: images whose ground truth was found.
+        truth: ground truth messages that hold class ids.
+        truth_repeated: ground truth left out, as an earlier one has its stamp.
+        truth_without_image: ground truth whose image is not in the bag.
+        truth_refused: ground truth that holds no class ids or ids of no class, or that differs in
+            size from its image.
+        problems: the first few reasons for refusals.
+    """
+
+    images: int = 0
+    repeated: int = 0
+    unordered: int = 0
+    refused: int = 0
+    with_truth: int = 0
+    truth: int = 0
+    truth_repeated: int = 0
+    truth_without_image: int = 0
+    truth_refused: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def take_truth(self, store: TruthStore) -> None:
+        """Count what a store holds, and what it refused."""
+        self.truth = len(store)
+        self.truth_repeated = store.repeated
+        self.truth_refused += len(store.refused)
+        for reason in store.refused:
+            self.problem(reason)
+
+    def problem(self, text: str) -> None:
+        """Keep a reason, if it is among the first few."""
+        if len(self.problems) < NAMED_PROBLEMS:
+            self.problems.append(text)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """One image of a bag: its place among all images, its camera and what its header says."""
+
+    place: int
+    camera: CameraTopics
+    stamp_ns: int
+    frame_id: str
+
+
+class BagDataset:
+    """A `Dataset` of one bag; a context manager, which closes the bag.
+
+    Each stamp of a camera is one sample. Samples are read fastest in their order.
+
+    Attributes:
+        root: path of the bag.
+        bag_name: name of the bag, for results.
+        name, split: data set and split, as the bag says.
+        label_set: the classes of the ground truth.
+        about: what else the bag says about its ground truth.
+        cameras: the cameras that are read.
+        expected: number of images that the bag counts, or the most that are read.
+        identity: text that tells bags apart.
+        identities: the identities of all bags that are scored together.
+        counts: what became of the messages so far, by camera.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        label_set: LabelSet | None = None,
+        *,
+        image_topics: Sequence[str] = (),
+        truth_topics: Sequence[str] = (),
+        most_frames: int | None = None,
+    ) -> None:
+        """Look into a bag, and close it until samples are asked for.
+
+        Args:
+            path: folder or file of the bag.
+            label_set: the classes to expect; those that the bag names if not given.
+            image_topics: topics of the cameras, see `find_cameras`.
+            truth_topics: topics of their ground truth.
+            most_frames: number of images to read at most, from the first one on; None for all.
+
+        Raises:
+            CamsegError: the bag cannot be read, or its ground truth is of other classes.
+        """
+        self.root = path
+        self._image_topics, self._most_frames = image_topics, most_frames
+        with open_bag(path) as bag:
+            self.bag_name = bag.name
+            self.cameras = cameras_of(bag, image_topics, truth_topics)
+            abouts = read_abouts(bag, self.cameras)
+            counts = {name: topic.count for name, topic in bag.topics.items()}
+            count = sum(counts[camera.image] for camera in self.cameras)
+            self.identity = json.dumps([bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True)
+        self.about: AboutDrive = abouts[0]
+        self.label_set = _classes(abouts, label_set, path)
+        self.name = self.about.dataset or UNNAMED_DATASET
+        self.split = self.about.split or UNNAMED_SPLIT
+        self.expected = min(count, most_frames or count)
+        self.identities = [self.identity]
+        self.counts = {camera.name: CameraCounts() for camera in self.cameras}
+        self._files = ExitStack()
+        self._stream: Iterator[tuple[int, BagMessage]] | None = None
+        self._last_place = -1
+        self._read: set[int] = set()
+
+    def __enter__(self) -> BagDataset:
+        """Return the data set."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the bag."""
+        self.close()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples)
+
+    @cached_property
+    def samples(self) -> tuple[SampleMetadata, ...]:
+        """What is known of each sample before its pixels are read."""
+        indices = dict.fromkeys(self.counts, 0)
+        found = []
+        for one in self._listed:
+            name = one.camera.name
+            found.append(
+                SampleMetadata(
+                    name=f"{self.bag_name}/{name}/{one.stamp_ns}",
+                    dataset=self.name,
+                    split=self.split,
+                    part=self.about.part,
+                    condition=self.about.condition or "clear",
+                    sequence=self.bag_name,
+                    frame_index=indices[name],
+                    camera=name,
+                    stamp_ns=one.stamp_ns,
+                )
+            )
+            indices[name] += 1
+        return tuple(found)
+
+    def read(self, index: int) -> Sample:
+        """Read one sample; ground truth that cannot be used is left out and counted.
+
+        Raises:
+            UnusableSampleError: the image cannot be read.
+            CamsegError: the bag has changed meanwhile.
+        """
+        listed = self._listed[index]
+        counts = self.counts[listed.camera.name]
+        is_first_time = index not in self._read
+        self._read.add(index)
+        try:
+            _, image = read_rgb(self._message(listed.place), listed.camera)
+        except (UnreadableMessageError, BadFrameError) as error:
+            text = f"{listed.camera.image}: {error}"
+            if is_first_time:
+                counts.refused += 1
+                counts.problem(text)
+            raise UnusableSampleError(text) from error
+        class_ids = self._stores[listed.camera.name].get(listed.stamp_ns)
+        if class_ids is not None:
+            problem = self._problem_of(class_ids, image, listed.stamp_ns)
+            if is_first_time:
+                counts.with_truth += not problem
+                counts.truth_refused += bool(problem)
+                if problem:
+                    counts.problem(problem)
+            if problem:
+                class_ids = None
+        return Sample(image, class_ids, self.samples[index])
+
+    def header(self, index: int) -> Header:
+        """Return the header of a sample's image."""
+        made = Header(frame_id=self._listed[index].frame_id)
+        made.stamp.sec, made.stamp.nanosec = divmod(self._listed[index].stamp_ns, 10**9)
+        return made
+
+    def fingerprint(self) -> str:
+        """Return a hash over what tells the bags apart that are scored together."""
+        return hashlib.sha256("\n".join(sorted(self.identities)).encode()).hexdigest()
+
+    @property
+    def loss(self) -> str:
+        """What of the bag is damaged, as far as it was read; empty for a whole one."""
+        return loss_line(self._bag, self.cameras, self._image_topics)
+
+    def close(self) -> None:
+        """Close the bag."""
+        self._files.close()
+
+    @cached_property
+    def _bag(self) -> Bag:
+        return self._files.enter_context(open_bag(self.root))
+
+    @cached_property
+    def _by_topic(self) -> dict[str, CameraTopics]:
+        return {camera.image: camera for camera in self.cameras}
+
+    @cached_property
+    def _listed(self) -> list[_Listed]:
+        """Go once through the bag's images, whose pixels are left alone."""
+        stores, found = self._stores, list[_Listed]()
+        seen: dict[str, set[int]] = {name: set() for name in self.counts}
+        newest = dict.fromkeys(self.counts, -1)
+        for place, message in enumerate(self._bag.messages(self._by_topic)):
+            camera = self._by_topic[message.topic]
+            counts = self.counts[camera.name]
+            counts.images += 1
+            try:
+                header = _image_of(message).header
+            except (UnreadableMessageError, BadFrameError) as error:
+                counts.refused += 1
+                counts.problem(f"{message.topic}: {error}")
+                continue
+            stamp = stamp_ns(header)
+            if stamp in seen[camera.name]:
+                counts.repeated += 1
+                continue
+            seen[camera.name].add(stamp)
+            counts.unordered += stamp < newest[camera.name]
+            newest[camera.name] = max(stamp, newest[camera.name])
+            found.append(_Listed(place, camera, stamp, header.frame_id))
+            if len(found) == self._most_frames:
+                return found
+        for name, store in stores.items():
+            self.counts[name].truth_without_image = sum(s not in seen[name] for s in store)
+        return found
+
+    @cached_property
+    def _stores(self) -> dict[str, TruthStore]:
+        """All ground truth by camera, which a bag may hold before or after the images."""
+        found = {}
+        for camera in self.cameras:
+            found[camera.name] = read_stored_truth(self._bag, camera, self._files)
+            self.counts[camera.name].take_truth(found[camera.name])
+        return found
+
+    def _message(self, wanted: int) -> BagMessage:
+        """Go on to one of the bag's images, or begin anew where it lies behind."""
+        if self._stream is None or wanted <= self._last_place:
+            self._stream = enumerate(self._bag.messages(self._by_topic))
+        for place, message in self._stream:
+            self._last_place = place
+            if place == wanted:
+                return message
+        raise CamsegError(f"{self.root} lost messages while it was read; was it written to?")
+
+    def _problem_of(self, class_ids: UInt8, image: UInt8, stamp: int) -> str:
+        """Say why ground truth cannot be used; empty where it can."""
+        if class_ids.shape != image.shape[:2]:
+            return (
+                f"truth of {stamp} ns is {class_ids.shape[1]} x {class_ids.shape[0]}, its image "
+                f"{image.shape[1]} x {image.shape[0]}; they are of one size"
+            )
+        classes = self.label_set.num_classes
+        unknown = class_ids[(class_ids >= classes) & (class_ids != UNLABELED)]
+        if unknown.size:
+            return (
+                f"truth of {stamp} ns holds id {unknown[0]}; the classes are 0 to {classes - 1}, "
+                f"and {UNLABELED} is unlabeled"
+            )
+        return ""
+
+
+def open_bag_dataset(
+    name: str,
+    root: str | Path,
+    split: str,
+    *,
+    part: str = "",
+    conditions: Sequence[str] = (),
+    list_file: str | Path | None = None,
+    label_set: LabelSet | None = None,
+) -> BagDataset:
+    """Open a bag as `open_dataset` opens a data set.
+
+    Args:
+        name: the name under which bags were asked for.
+        root: folder or file of the bag.
+        split: the split that the bag names, or ``all``.
+        part: the part that the bag names, or empty.
+        conditions: conditions, one of which the bag names; empty for any.
+        list_file: not possible with a bag.
+        label_set: the classes to expect; those that the bag names if not given.
+
+    Raises:
+        CamsegError: the bag cannot be read, or is of another split, part, condition or classes.
+
+    Warns:
+        DatasetWarning: the bag is damaged.
+    """
+    if list_file is not None:
+        raise CamsegError(f"{list_file}: a list chooses image files, and {name} has none")
+    dataset = BagDataset(Path(root), label_set)
+    about = dataset.about
+    for what, asked, found in (
+        ("split", [] if split == UNNAMED_SPLIT else [split], about.split),
+        ("part", [part] if part else [], about.part),
+        ("condition", conditions, about.condition),
+    ):
+        if asked and found not in asked:
+            raise CamsegError(
+                f"{root} is of {what} {found or 'unknown'}, not {' or '.join(asked)}; leave the "
+                f"{what} out to take the whole bag"
+            )
+    if not len(dataset):
+        raise CamsegError(f"{root}: no image can be read")
+    if dataset.loss:
+        warnings.warn(f"{root} is {dataset.loss}", DatasetWarning, stacklevel=3)
+    return dataset
+
+
+def read_rgb(message: BagMessage, camera: CameraTopics) -> tuple[int, UInt8]:
+    """Return stamp in nanoseconds and RGB uint8 [H, W, 3] of a camera's message.
+
+    The conversion is the node's, which subscribes to one type of image.
+
+    Raises:
+        UnreadableMessageError: the bytes are no message of their type.
+        BadFrameError: the message holds no image, or not the camera's type of image.
+    """
+    image = _image_of(message)
+    if camera.is_compressed and isinstance(image, CompressedImage):
+        return stamp_ns(image.header), rgb_from_compressed(image)
+    if not camera.is_compressed and isinstance(image, Image):
+        return stamp_ns(image.header), rgb_from_image(image)
+    raise BadFrameError(f"a message of {message.message_type} among the images")
+
+
+def _image_of(message: BagMessage) -> Any:
+    decoded = message.decode()
+    if isinstance(decoded, Image | CompressedImage):
+        return decoded
+    raise BadFrameError(f"a message of {message.message_type} among the images")
+
+
+def _classes(abouts: Sequence[AboutDrive], label_set: LabelSet | None, path: Path) -> LabelSet:
+    """Choose the classes of the ground truth; every camera's has to be of them."""
+    named = [about.label_set for about in abouts if about.label_set is not None]
+    if label_set is None and not named:
+        raise CamsegError(
+            f"{path} does not say what its ground truth means; --label-set names the classes"
+        )
+    classes = label_set or named[0]
+    for about in abouts:
+        check_classes(about, classes, path)
+    return classes

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is kept of the frames: a bag of masks and confidence, and pictures of a few frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+from std_msgs.msg import Header, String
+
+from camseg_core.images.arrays import UInt8
+from camseg_core.images.drawing import encode_jpeg, overlay_image
+from camseg_core.labels import LabelSet
+from camseg_core.system.files import write_bytes
+from camseg_ros.bag.writer import BagWriter
+from camseg_ros.messages.images import image_message, stamp_ns
+from camseg_ros.messages.labels import labels_json
+from camseg_ros.node.parameters import NODE_NAME
+from camseg_ros.replay.results.folder import PICTURES_FOLDER
+
+LABELS = f"/{NODE_NAME}/labels"
+SNAPSHOTS = 4
+TILE_WIDTH_PIXELS = 420
+MOST_TILE_HEIGHT_PIXELS = 1000
+"""Height of a picture that is far higher than wide; it becomes narrower."""
+
+
+class OutputBag:
+    """A bag of what the node publishes; a context manager.
+
+    Topics have the node's names, and log times are the stamps.
+    """
+
+    def __init__(self, path: Path, label_set: LabelSet, weights_sha256: str) -> None:
+        """Prepare to write the bag's folder ``path``; see `BagWriter`."""
+        self._writer = BagWriter(path)
+        self._labels = labels_json(label_set, weights_sha256)
+        self._begun = False
+
+    def __enter__(self) -> OutputBag:
+        """Open the bag."""
+        self._writer.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Bring the bag to its place, or remove it after an error."""
+        self._writer.__exit__(kind, error, trace)
+
+    def write(self, camera: str, header: Header, class_ids: UInt8, confidence: UInt8) -> None:
+        """Append the outputs of one frame, uint8 [H, W] each.
+
+        Raises:
+            CamsegError: the disk is full.
+        """
+        time_ns = stamp_ns(header)
+        if not self._begun:
+            self._writer.write(LABELS, String(data=self._labels), time_ns, latched=True)
+            self._begun = True
+        for topic, picture in (("mask", class_ids), ("confidence", confidence)):
+            message = image_message(picture, "mono8", header)
+            self._writer.write(f"/{NODE_NAME}/{camera}/{topic}", message, time_ns)
+
+
+class Snapshots:
+    """Pictures of `SNAPSHOTS` frames of a drive, spread evenly.
+
+    Attributes:
+        names: file names of the pictures so far.
+    """
+
+    def __init__(self, out: Path, name: str, expected: int, label_set: LabelSet) -> None:
+        """Prepare to write pictures.
+
+        Args:
+            out: folder of the replay.
+            name: name of the drive, which begins the names of the files.
+            expected: number of frames that will be offered.
+            label_set: the classes of the masks.
+        """
+        self.names: list[str] = []
+        self._out, self._name, self._label_set = out, name, label_set
+        self._kept = set(spread(max(1, expected)))
+
+    def offer(self, index: int, image: UInt8, class_ids: UInt8, confidence: UInt8) -> None:
+        """Write the picture of a frame, if it is one of those to keep.
+
+        Args:
+            index: number of the frame, from 0.
+            image: RGB uint8 [H, W, 3].
+            class_ids: uint8 [H, W].
+            confidence: uint8 [H, W].
+
+        Raises:
+            CamsegError: the picture cannot be written.
+        """
+        if index not in self._kept:
+            return
+        name = f"{self._name}_{index:06d}.jpg"
+        write_bytes(
+            self._out / PICTURES_FOLDER / name,
+            encode_jpeg(strip(image, class_ids, confidence, self._label_set)),
+        )
+        self.names.append(name)
+
+
+def spread(count: int) -> list[int]:
+    """Return the indices of the frames to keep out of ``count``."""
+    return [round(place) for place in np.linspace(0, count - 1, min(SNAPSHOTS, count))]
+
+
+def strip(image: UInt8, class_ids: UInt8, confidence: UInt8, label_set: LabelSet) -> UInt8:
+    """Return image, overlay and confidence beside each other, RGB uint8 [H, W, 3]."""
+    overlay = overlay_image(image, class_ids, label_set)
+    gray = np.dstack([confidence] * 3)
+    return np.hstack([_tile(picture) for picture in (image, overlay, gray)])
+
+
+def _tile(picture: UInt8) -> UInt8:
+    height, width = picture.shape[:2]
+    scale = min(TILE_WIDTH_PIXELS / width, MOST_TILE_HEIGHT_PIXELS / height)
+    size = (max(1, round(scale * width)), max(1, round(scale * height)))
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
