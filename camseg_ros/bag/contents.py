@@ -98,40 +98,6 @@ class BagLoss:
         return f"damaged: {self.reason}; lost: {lost} frames, {seconds}"
 
 
-LARGEST_RECORD_BYTES = 2**30
-"""A longer record of a file that is read record by record is damage, not data."""
-
-
-@dataclass(frozen=True)
-class FileScan:
-    """Counts and times of the messages of a file whose own index is lost or not used.
-
-    Attributes:
-        counts: Number of messages per topic.
-        start_ns, end_ns: Least and largest log time; None without messages.
-    """
-
-    counts: Counter[str]
-    start_ns: int | None
-    end_ns: int | None
-
-    @classmethod
-    def of(cls, messages: Iterable[BagMessage]) -> FileScan:
-        """Return the counts and times of all messages."""
-        counts: Counter[str] = Counter()
-        start_ns = end_ns = None
-        for message in messages:
-            time_ns = message.log_ns
-            start_ns = time_ns if start_ns is None else min(start_ns, time_ns)
-            end_ns = time_ns if end_ns is None else max(end_ns, time_ns)
-            counts[message.topic] += 1
-        return cls(counts, start_ns, end_ns)
-
-    def topics(self, types: Iterable[tuple[str, str]]) -> dict[str, BagTopic]:
-        """Return the topics by name, from pairs of name and message type; some have no message."""
-        return {name: BagTopic(name, kind, self.counts.get(name, 0)) for name, kind in types}
-
-
 class BagFile(Protocol):
     """One file of a bag, or several that are read as one.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -18,7 +17,6 @@ from types import TracebackType
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic
-from camseg_ros.bag.damaged_sqlite import recover_hint
 from camseg_ros.bag.metadata_file import BagMetadata
 from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage
 

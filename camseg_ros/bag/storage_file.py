@@ -14,7 +14,6 @@ from typing import Any
 import zstandard
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.rosbag2 import ReaderError
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic
@@ -33,8 +32,6 @@ from camseg_ros.bag.serialization import Wire, decompressed
 MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
 ROS1_SUFFIXES = (".bag", ".active")
 """How ROS 1 bags end; a recorder names its file ``.bag.active`` before it is done."""
-
-ROS1_MAGIC = b"#ROSBAG V2"
 
 URI_CHARACTERS = "#?%"
 """Characters that the library does not escape in the path of a SQLite file."""

@@ -44,12 +44,6 @@ CHECKSUM_OFFSET_BYTES = 24
 """Where a chunk's checksum stands, after two times and a size:
 https://mcap.dev/spec#chunk-op0x06."""
 
-RECORD_HEAD_BYTES = 9
-"""Kind and length, before the content of an mcap record."""
-
-CHECKSUM_OFFSET_BYTES = 24
-"""Place of the CRC within a chunk, after two times and a size: https://mcap.dev/spec#chunk-op0x06."""
-
 UNSET = QosTime(0, 0)
 DEPTH = 10
 
@@ -118,7 +112,7 @@ class BagWriter:
             self._writer.close()
             for file in (self._home / self.path.name).iterdir():
                 if file.suffix == ".mcap":
-                    _add_checksums(file)
+                    add_checksums(file)
                 with file.open("rb+") as written:
                     os.fsync(written.fileno())
             (self._home / self.path.name).rename(self.path)
