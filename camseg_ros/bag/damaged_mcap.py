@@ -38,11 +38,11 @@ RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 def has_full_index(path: Path) -> bool:
     """Return whether a file's index names every channel, its type, and each chunk's messages.
 
-    All of it is optional in the format, and a reader by index finds fewer messages without.
+    All of this is optional in the format, and a reader by index finds fewer messages without it.
 
     Raises:
-        OSError: the file cannot be read.
-        Exception: the `mcap` package raises many types on damaged bytes.
+        OSError: The file cannot be read.
+        Exception: The `mcap` package raises many types on damaged bytes.
     """
     with path.open("rb") as file:
         summary = make_reader(file).get_summary()

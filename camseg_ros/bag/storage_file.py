@@ -33,6 +33,8 @@ MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
 ROS1_SUFFIXES = (".bag", ".active")
 """How ROS 1 bags end; a recorder names its file ``.bag.active`` before it is done."""
 
+ROS1_MAGIC = b"#ROSBAG V2.0"
+
 URI_CHARACTERS = "#?%"
 """Characters that the library does not escape in the path of a SQLite file."""
 
@@ -189,9 +191,12 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
     except OSError:
         raise
     except Exception as error:  # libraries raise many types on damaged bytes
+        with path.open("rb") as file:
+            if file.read(len(ROS1_MAGIC)) != ROS1_MAGIC:
+                raise CamsegError(f"{path} is no ROS 1 bag: it does not begin as one") from error
         raise CamsegError(
-            f"{path} is no ROS 1 bag with an index: it was cut off or never closed "
-            f"({in_one_line(error)[:100]}); `rosbag reindex` gives it one"
+            f"{path} is a ROS 1 bag without a whole index: it was cut off or never closed "
+            f"({in_one_line(error)[:100]}); `rosbag reindex {path.name}` makes one"
         ) from error
 
 

@@ -127,7 +127,7 @@ def test_an_empty_bag_has_no_time(tmp_path: Path) -> None:
         ("folder", r"folder is no bag: no file in it ends in \.mcap or \.db3$"),
         ("noise.mcap", r"^nothing can be read of .*noise\.mcap: noise\.mcap is cut off or torn"),
         ("noise.db3", r"^nothing can be read of .*noise\.db3: noise\.db3 is cut off or torn"),
-        ("noise.bag", r"noise\.bag is no ROS 1 bag with an index: it was cut off or never closed"),
+        ("noise.bag", r"noise\.bag is no ROS 1 bag: it does not begin as one$"),
         ("noise.zstd", r"noise\.zstd is no bag: a folder, or a file that ends in"),
     ],
 )
