@@ -76,26 +76,26 @@ def write_rosbag1(
         }
         for index in range(frames):
             stamp_ns = (index + 1) * STEP_NS
-            pictures = (noise_image(index), truth_image(index))
-            for connection, picture in zip(connections.values(), pictures, strict=True):
-                writer.write(connection, stamp_ns, _ros1_bytes(store, picture, index))
+            images = (noise_image(index), truth_image(index))
+            for connection, image in zip(connections.values(), images, strict=True):
+                writer.write(connection, stamp_ns, _ros1_bytes(store, image, index))
     return path
 
 
-def _ros1_bytes(store: Typestore, picture: Image, sequence: int) -> bytes:
-    stamp = picture.header.stamp
+def _ros1_bytes(store: Typestore, image: Image, sequence: int) -> bytes:
+    stamp = image.header.stamp
     content = store.types["sensor_msgs/msg/Image"](
         header=store.types["std_msgs/msg/Header"](
             seq=sequence,
             stamp=store.types["builtin_interfaces/msg/Time"](sec=stamp.sec, nanosec=stamp.nanosec),
-            frame_id=picture.header.frame_id,
+            frame_id=image.header.frame_id,
         ),
-        height=picture.height,
-        width=picture.width,
-        encoding=picture.encoding,
+        height=image.height,
+        width=image.width,
+        encoding=image.encoding,
         is_bigendian=0,
-        step=picture.step,
-        data=np.frombuffer(picture.data, np.uint8),
+        step=image.step,
+        data=np.frombuffer(image.data, np.uint8),
     )
     return bytes(store.serialize_ros1(content, "sensor_msgs/msg/Image"))
 
