@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small bags for tests: images of noise with truth beside them."""
+"""Small bags for tests: images of noise with ground truth beside them."""
 
 from __future__ import annotations
 
@@ -60,13 +60,10 @@ def write_bag(
     return path
 
 
-def write_rosbag1(
-    path: Path, frames: int = 6, compression: Any = None, *, chunk_bytes: int = 1 << 20
-) -> Path:
-    """Write the same images and truth as ROS 1 does; compression is "bz2", "lz4" or None."""
+def write_rosbag1(path: Path, frames: int = 6, compression: Any = None) -> Path:
+    """Write the same images and ground truth as ROS 1 does; compression is "bz2", "lz4" or None."""
     store = get_typestore(Stores.ROS1_NOETIC)
     writer = Rosbag1Writer(path)
-    writer.chunk_threshold = chunk_bytes
     if compression:
         writer.set_compression(Rosbag1Writer.CompressionFormat[compression.upper()])
     with writer:
