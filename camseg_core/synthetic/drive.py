@@ -40,11 +40,11 @@ from camseg_core.synthetic.render.weather import (
     develop,
 )
 from camseg_core.synthetic.textures.atlas import TextureAtlas
-from camseg_core.synthetic.textures.buildings import building_pictures
-from camseg_core.synthetic.textures.figures import figure_pictures
-from camseg_core.synthetic.textures.street import street_pictures
-from camseg_core.synthetic.textures.surfaces import surface_pictures
-from camseg_core.synthetic.textures.vehicles import vehicle_pictures
+from camseg_core.synthetic.textures.buildings import building_textures
+from camseg_core.synthetic.textures.people import people_textures
+from camseg_core.synthetic.textures.street import street_textures
+from camseg_core.synthetic.textures.surfaces import surface_textures
+from camseg_core.synthetic.textures.vehicles import vehicle_textures
 from camseg_core.synthetic.world.road import LANE_PARKING, MATERIALS, PAVING
 from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, World, make_world
 
@@ -239,11 +239,11 @@ class SyntheticDrive:
 def _atlas(seed: int) -> TextureAtlas:
     return TextureAtlas(
         {
-            **surface_pictures(seed),
-            **building_pictures(seed),
-            **vehicle_pictures(seed),
-            **figure_pictures(seed),
-            **street_pictures(seed),
+            **surface_textures(seed),
+            **building_textures(seed),
+            **vehicle_textures(seed),
+            **people_textures(seed),
+            **street_textures(seed),
         }
     )
 

@@ -77,14 +77,14 @@ def _encode_16_bit(values: NDArray[np.uint16]) -> bytes:
     return encode_png(cast(UInt8, values))  # the encoder takes both depths
 
 
-def disparity_picture(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.uint16]:
+def disparity_image(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.uint16]:
     """Turn depth [H, W] into Cityscapes' disparity; 0 where it is infinite."""
     disparity = np.float32(focal_px * BASELINE_M) / depth_m
     values = np.clip(np.round(disparity * 256) + 1, 1, 65535)
     return np.where(np.isfinite(depth_m), values, 0).astype(np.uint16)
 
 
-def depth_picture(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+def depth_image(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Turn depth [H, W] into KITTI's: 1/256 metre, 0 where it does not fit."""
     fits = depth_m < 65535 / 256
     return np.where(fits, np.round(np.where(fits, depth_m, 0) * 256), 0).astype(np.uint16)
@@ -110,7 +110,7 @@ def camera_json(camera: Camera) -> bytes:
     return json.dumps(content, indent=2).encode() + b"\n"
 
 
-def instance_picture(frame: SyntheticFrame) -> NDArray[np.uint16]:
+def instance_image(frame: SyntheticFrame) -> NDArray[np.uint16]:
     """Return Cityscapes' instance ids [H, W]: label id * 1000 + instance, or the label id alone."""
     label_ids = LABEL_IDS[frame.class_ids].astype(np.uint16)
     instance = frame.instance_ids % 1000
@@ -126,9 +126,9 @@ def _cityscapes_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, byt
     return {
         f"leftImg8bit/{folder}_leftImg8bit.png": encode_png(frame.image),
         f"gtFine/{folder}_gtFine_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),
-        f"gtFine/{folder}_gtFine_instanceIds.png": _encode_16_bit(instance_picture(frame)),
+        f"gtFine/{folder}_gtFine_instanceIds.png": _encode_16_bit(instance_image(frame)),
         f"disparity/{folder}_disparity.png": _encode_16_bit(
-            disparity_picture(frame.depth_m, frame.camera.focal_px)
+            disparity_image(frame.depth_m, frame.camera.focal_px)
         ),
         f"camera/{folder}_camera.json": camera_json(frame.camera),
     }
@@ -150,7 +150,7 @@ def _kitti_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
     return {
         f"training/image_02/{name}": encode_png(frame.image),
         f"panoptic_maps/{place.split}/{name}": encode_png(panoptic),
-        f"training/depth_02/{name}": _encode_16_bit(depth_picture(frame.depth_m)),
+        f"training/depth_02/{name}": _encode_16_bit(depth_image(frame.depth_m)),
     }
 
 
@@ -192,7 +192,7 @@ def _acdc_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
     return {
         f"rgb_anon/{folder}_rgb{ref}_anon.png": encode_png(frame.image),
         f"gt/{folder}_gt{ref}_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),
-        f"depth/{folder}_depth{ref}.png": _encode_16_bit(depth_picture(frame.depth_m)),
+        f"depth/{folder}_depth{ref}.png": _encode_16_bit(depth_image(frame.depth_m)),
         f"camera/{folder}_camera{ref}.json": camera_json(frame.camera),
     }
 

@@ -9,7 +9,7 @@ from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw
 from camseg_core.synthetic.world.road import Junction, Lane, Road
 from camseg_core.synthetic.world.scene import Motion, Pose
-from camseg_core.synthetic.world.vehicles import Workshop
+from camseg_core.synthetic.world.vehicles import VehicleBuilder
 
 HALF_TURN = 3.14159265
 QUARTER_TURN = 1.57079633
@@ -25,7 +25,7 @@ class Traffic:
     """
 
     road: Road
-    workshop: Workshop
+    vehicles: VehicleBuilder
     draw: Draw
     cast: frozenset[str]
     speed_m_s: float
@@ -101,7 +101,7 @@ class Traffic:
         # Its near end is a few car lengths ahead; opposite ones are still further on.
         start = draw.uniform(12, 26) + (self.drive_m if lane.direction < 0 else 0) + parts * 4.6
         speed = draw.pick([0.0, 1.0]) * self._lane_speed(lane) * 0.8
-        self.workshop.add_train(
+        self.vehicles.add_train(
             self.along(start, lateral, speed, backward=lane.direction < 0), parts
         )
         self.taken.setdefault(lateral, []).append((-60.0, start + parts * 5.5 + 4))
@@ -112,12 +112,12 @@ class Traffic:
         parts = draw.pick([3, 4, 5])
         speed = draw.pick([0.0, -8.0, 9.0])
         start = draw.uniform(18, 45) + (self.drive_m * 0.5 if speed else 0.0)
-        self.workshop.add_train(self.along(start, lateral, speed, backward=speed < 0), parts)
+        self.vehicles.add_train(self.along(start, lateral, speed, backward=speed < 0), parts)
 
     def _place_large(self, kind: str, length: float) -> None:
         """Place a bus or truck ahead in a lane, oncoming, or parked."""
         draw, road = self.draw, self.road
-        add = self.workshop.add_bus if kind == "bus" else self.workshop.add_truck
+        add = self.vehicles.add_bus if kind == "bus" else self.vehicles.add_truck
         for _ in range(12):
             lane = draw.pick(road.lanes)
             near = draw.uniform(11, 24) + length / 2
@@ -151,11 +151,11 @@ class Traffic:
                     motion = self.along(y, lane.lateral + wobble, speed, lane.direction < 0)
                     roll = draw.uniform()
                     if roll < 0.82:
-                        self.workshop.add_car(motion, True)
+                        self.vehicles.add_car(motion, True)
                     elif roll < 0.9:
-                        self.workshop.add_two_wheeler(motion, motor=True, ridden=True)
+                        self.vehicles.add_two_wheeler(motion, motor=True, ridden=True)
                     elif self.free(lane, y + 6, 6.0):
-                        self.workshop.add_truck(motion, True)
+                        self.vehicles.add_truck(motion, True)
                 y += draw.uniform(9, 26)
 
     def _park(self) -> None:
@@ -172,7 +172,7 @@ class Traffic:
                 if clear and draw.chance(density) and self.free(lane, y, 1.2):
                     turn = 0.0 if same or draw.chance(0.25) else HALF_TURN
                     pose = self.still(y, lane.lateral + draw.uniform(-0.15, 0.15), turn)
-                    self.workshop.add_car(pose, draw.chance(0.1))
+                    self.vehicles.add_car(pose, draw.chance(0.1))
                 y += draw.uniform(5.4, 7.0)
 
     def _crossing_traffic(self, junction: Junction) -> None:
@@ -186,16 +186,16 @@ class Traffic:
                 motion = self.across(junction, sign * distance, side, 0.0)
                 pose = motion(0.0)
                 turned = pose._replace(heading=pose.heading + (HALF_TURN if sign > 0 else 0.0))
-                self.workshop.add_car(turned, True)
+                self.vehicles.add_car(turned, True)
         if junction.y - self.drive_m > 12 and draw.chance(0.7):
             start = -speed * draw.uniform(0.3, 2.5)
             side = (-1 if speed > 0 else 1) * min(junction.half_width - 1.2, 1.8)
             motion = self.across(junction, start, side, speed)
             roll = draw.uniform()
             if roll < 0.6:
-                self.workshop.add_car(motion, True)
+                self.vehicles.add_car(motion, True)
             else:
-                self.workshop.add_two_wheeler(motion, motor=roll < 0.8, ridden=True)
+                self.vehicles.add_two_wheeler(motion, motor=roll < 0.8, ridden=True)
 
     def _two_wheelers(self) -> None:
         draw, road = self.draw, self.road
@@ -213,7 +213,7 @@ class Traffic:
                     speed = -draw.uniform(3, 7)
                 if self.free(Lane(lateral, 1, 1), y, 2.0):
                     motion = self.along(y, lateral, speed, lane.direction < 0)
-                    self.workshop.add_two_wheeler(motion, motor, ridden=True)
+                    self.vehicles.add_two_wheeler(motion, motor, ridden=True)
         for kind, motor in (("bicycle", False), ("motorcycle", True)):
             count = 2 + draw.integer(6) if kind in self.cast else draw.pick([0, 0, 1, 2])
             sign = draw.sign()
@@ -223,7 +223,7 @@ class Traffic:
             for _ in range(count):
                 if not road.near_junction(y, 0.5):
                     pose = self.still(y, lateral, turn + draw.uniform(-0.15, 0.15))
-                    self.workshop.add_two_wheeler(pose, motor, ridden=False)
+                    self.vehicles.add_two_wheeler(pose, motor, ridden=False)
                 y += draw.uniform(0.9, 2.4)
 
     def _people(self) -> None:
@@ -259,10 +259,10 @@ class Traffic:
             beside = lateral + draw.uniform(-spread, spread)
             child = draw.chance(0.12)
             if walking:
-                self.workshop.add_person(self.along(place, beside, speed, speed < 0), child)
+                self.vehicles.add_person(self.along(place, beside, speed, speed < 0), child)
             else:
                 pose = self.still(place, beside, turn + draw.uniform(-1, 1))
-                self.workshop.add_person(pose, child)
+                self.vehicles.add_person(pose, child)
 
     def _cross_road(self, junction: Junction) -> None:
         """Let somebody walk over the road in front of a junction."""
@@ -277,4 +277,4 @@ class Traffic:
             lateral = start + speed * time_s
             return Pose(x + lateral, y, road.height(y, lateral), heading)
 
-        self.workshop.add_person(motion)
+        self.vehicles.add_person(motion)

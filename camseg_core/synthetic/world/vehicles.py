@@ -9,13 +9,13 @@ from itertools import pairwise
 from camseg_core.synthetic.classes import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from camseg_core.synthetic.randomness import Color, Draw
 from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, TextureAtlas
-from camseg_core.synthetic.textures.figures import (
+from camseg_core.synthetic.textures.people import (
     BAG,
     BOTTOM,
-    FIGURE_SIZE_M,
-    FIGURES,
     FRONT_SIZE_M,
     HAIR,
+    PEOPLE,
+    PERSON_SIZE_M,
     PHASES,
     SKIN,
     TOP,
@@ -31,7 +31,7 @@ CABIN_GLOW: Color = (0.55, 0.5, 0.36)
 
 
 @dataclass(frozen=True)
-class Workshop:
+class VehicleBuilder:
     """What builds vehicles: the scene, the textures and the draws."""
 
     builder: SceneBuilder
@@ -229,8 +229,8 @@ class Workshop:
         """Add a person; one that moves walks."""
         draw, builder = self.draw, self.builder
         size = draw.uniform(0.6, 0.75) if child else draw.uniform(0.88, 1.06)
-        width, height = FIGURE_SIZE_M[0] * size, FIGURE_SIZE_M[1] * size
-        figure = self.atlas.ids("person")[draw.integer(FIGURES) * 2 * PHASES]
+        width, height = PERSON_SIZE_M[0] * size, PERSON_SIZE_M[1] * size
+        figure = self.atlas.ids("person")[draw.integer(PEOPLE) * 2 * PHASES]
         owner = builder.add_object(motion, Footprint(0.45, 0.45, 1.75 * size))
         builder.add_sprite(
             owner, (0.0, 0.0, 0.0), (width, height),

@@ -16,7 +16,7 @@ from camseg_core.synthetic.world.road import GRASS, GRAVEL, Road, Section, Side,
 from camseg_core.synthetic.world.roadside import Roadside
 from camseg_core.synthetic.world.scene import Scene, SceneBuilder
 from camseg_core.synthetic.world.traffic import Traffic
-from camseg_core.synthetic.world.vehicles import Workshop
+from camseg_core.synthetic.world.vehicles import VehicleBuilder
 
 FRAME_INTERVAL_S = 0.1
 
@@ -91,8 +91,8 @@ def make_world(
     if rail_side and near.get(rail_side):
         near = {-sign: kind for sign, kind in near.items()} if len(near) == 1 else near
     population = Population(road, roadside, Draw(seed, sequence, "population"), cast, drive_m, near)
-    workshop = Workshop(builder, atlas, Draw(seed, sequence, "vehicles"))
-    traffic = Traffic(road, workshop, Draw(seed, sequence, "traffic"), cast, speed, drive_m)
+    vehicles = VehicleBuilder(builder, atlas, Draw(seed, sequence, "vehicles"))
+    traffic = Traffic(road, vehicles, Draw(seed, sequence, "traffic"), cast, speed, drive_m)
     traffic.populate()
     track = road.tram
     if rail_side:

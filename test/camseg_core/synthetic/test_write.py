@@ -20,8 +20,8 @@ from camseg_core.synthetic.layouts import (
     DRIVE_LAYOUTS,
     LABEL_IDS,
     FramePlace,
-    depth_picture,
-    disparity_picture,
+    depth_image,
+    disparity_image,
     kitti_sequence,
 )
 from camseg_core.synthetic.write import MANIFEST, labels_sha256, write_drive
@@ -199,11 +199,11 @@ def test_label_ids_are_the_inverse_of_the_readers_table() -> None:
     assert LABEL_IDS[255] == 0
 
 
-def test_depth_pictures_keep_their_units() -> None:
+def test_depth_images_keep_their_units() -> None:
     depth = np.array([[1.0, 10.25, 255.99, 256.0, np.inf]], np.float32)
-    np.testing.assert_array_equal(depth_picture(depth), [[256, 2624, 65533, 0, 0]])
+    np.testing.assert_array_equal(depth_image(depth), [[256, 2624, 65533, 0, 0]])
     expected = [[round(100 * 0.5 / d * 256) + 1 for d in (1.0, 10.25, 255.99, 256.0)] + [0]]
-    np.testing.assert_array_equal(disparity_picture(depth, 100.0), expected)
+    np.testing.assert_array_equal(disparity_image(depth, 100.0), expected)
 
 
 def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Picture, Point, noise
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Point, Texture, noise
 from camseg_core.synthetic.textures.surfaces import FAR_COVER
 
 PHASES = 4
 """Pictures of one step."""
-FIGURES = 8
-FIGURE_SIZE_M = (1.0, 1.9)
+PEOPLE = 8
+PERSON_SIZE_M = (1.0, 1.9)
 TWO_WHEELER_SIZE_M = (2.2, 1.9)
 FRONT_SIZE_M = (0.9, 1.9)
 SKIN, TOP, BOTTOM, HAIR, BAG = 1, 2, 3, 4, 5
@@ -37,14 +37,14 @@ class _Build:
     hat: bool
 
 
-def figure_pictures(seed: int) -> dict[str, Sequence[Picture]]:
+def people_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint the figures of a drive.
 
     ``person`` holds, per figure, PHASES side views and PHASES front views; ``cyclist`` and
     ``motorcyclist`` one side view and one front view each, like ``bicycle`` and ``motorcycle``.
     """
-    people: list[Picture] = []
-    for index in range(FIGURES):
+    people: list[Texture] = []
+    for index in range(PEOPLE):
         people += [_person_side(seed, index, phase) for phase in range(PHASES)]
         people += [_person_front(seed, index, phase) for phase in range(PHASES)]
     return {
@@ -68,10 +68,10 @@ def _build(seed: int, index: int) -> _Build:
     )  # fmt: skip
 
 
-def _finish(canvas: Canvas, seed: int, cover: float = 0.45) -> Picture:
+def _finish(canvas: Canvas, seed: int, cover: float = 0.45) -> Texture:
     height, width = canvas.slots.shape
     random = generator(seed, "cloth")
-    return canvas.picture(0.97 + 0.16 * noise(random, height, width, 8, 3, 0.7), cover=cover)
+    return canvas.texture(0.97 + 0.16 * noise(random, height, width, 8, 3, 0.7), cover=cover)
 
 
 def _head(canvas: Canvas, center: Point, build: _Build, facing: float) -> None:
@@ -98,9 +98,9 @@ def _limb(root: Point, length: float, angle: float, bend: float) -> list[Point]:
     return [root, joint, (joint[0] + length / 2 * sine, joint[1] - length / 2 * cosine)]
 
 
-def _person_side(seed: int, index: int, phase: int) -> Picture:
+def _person_side(seed: int, index: int, phase: int) -> Texture:
     build = _build(seed, index)
-    canvas = Canvas(64, 128, *FIGURE_SIZE_M)
+    canvas = Canvas(64, 128, *PERSON_SIZE_M)
     swing = (0.5, 0.12, -0.5, -0.12)[phase]
     width = 0.13 * build.stout
     far, near = _limb((0.5, 0.92), 0.88, -swing, 0.35), _limb((0.5, 0.92), 0.88, swing, 0.1)
@@ -128,9 +128,9 @@ def _person_side(seed: int, index: int, phase: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _person_front(seed: int, index: int, phase: int) -> Picture:
+def _person_front(seed: int, index: int, phase: int) -> Texture:
     build = _build(seed, index)
-    canvas = Canvas(64, 128, *FIGURE_SIZE_M)
+    canvas = Canvas(64, 128, *PERSON_SIZE_M)
     lift = (0.07, 0.0, -0.07, 0.0)[phase]
     width = 0.14 * build.stout
     hip, chest = 0.17 * build.stout, 0.2 * build.stout
@@ -160,7 +160,7 @@ def _person_front(seed: int, index: int, phase: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _cyclist_side(seed: int, index: int) -> Picture:
+def _cyclist_side(seed: int, index: int) -> Texture:
     build = _build(seed, index + 20)
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     lean = (0.18, 0.32, 0.45)[index]
@@ -183,7 +183,7 @@ def _cyclist_side(seed: int, index: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _rider_front(seed: int, index: int) -> Picture:
+def _rider_front(seed: int, index: int) -> Texture:
     build = _build(seed, index + 20)
     canvas = Canvas(64, 128, *FRONT_SIZE_M)
     for side in (-1, 1):
@@ -199,7 +199,7 @@ def _rider_front(seed: int, index: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _bicycle_side(seed: int, index: int) -> Picture:
+def _bicycle_side(seed: int, index: int) -> Texture:
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     for x in (0.55, 1.62):
         for spoke in range(6):
@@ -228,7 +228,7 @@ def _bicycle_side(seed: int, index: int) -> Picture:
     return _finish(canvas, seed, FAR_COVER)
 
 
-def _bicycle_front(seed: int) -> Picture:
+def _bicycle_front(seed: int) -> Texture:
     canvas = Canvas(64, 128, *FRONT_SIZE_M)
     canvas.box(0.41, 0.0, 0.49, 0.7, 45)
     canvas.box(0.415, 0.4, 0.485, 1.0, 220, 1)
@@ -238,7 +238,7 @@ def _bicycle_front(seed: int) -> Picture:
     return _finish(canvas, seed, FAR_COVER)
 
 
-def _motorcycle_side(seed: int, index: int) -> Picture:
+def _motorcycle_side(seed: int, index: int) -> Texture:
     """A naked bike, a scooter, a tourer with a case."""
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     radius = 0.24 if index == 1 else 0.31
@@ -269,7 +269,7 @@ def _motorcycle_side(seed: int, index: int) -> Picture:
     return _finish(canvas, seed, 0.4)
 
 
-def _motorcycle_front(seed: int) -> Picture:
+def _motorcycle_front(seed: int) -> Texture:
     canvas = Canvas(64, 128, *FRONT_SIZE_M)
     canvas.box(0.36, 0.0, 0.54, 0.62, 34)
     canvas.polygon([(0.24, 0.3), (0.66, 0.3), (0.7, 0.8), (0.58, 1.05), (0.32, 1.05), (0.2, 0.8)],
@@ -282,7 +282,7 @@ def _motorcycle_front(seed: int) -> Picture:
     return _finish(canvas, seed, 0.4)
 
 
-def _motorcyclist_side(seed: int, index: int) -> Picture:
+def _motorcyclist_side(seed: int, index: int) -> Texture:
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     lean = (0.35, 0.08, 0.22)[index]
     hip, shoulder = (0.72, 0.95), (0.74 + lean, 1.42)
