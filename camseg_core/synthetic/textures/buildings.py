@@ -69,7 +69,7 @@ def _facade(seed: int, style: str) -> Texture:
 
 
 def _ground_floor(seed: int, index: int) -> Texture:
-    """Shops with signs and awnings, entrances, garage doors, windows."""
+    """Paint shops with signs and awnings, entrances, garage doors, windows."""
     draw = Draw(seed, "ground floor", index)
     random = generator(seed, "ground floor noise", index)
     canvas = Canvas(128, 32, BAYS, 1.0, 215, 1)
@@ -103,7 +103,7 @@ def _ground_floor(seed: int, index: int) -> Texture:
 
 
 def _hall(seed: int, index: int) -> Texture:
-    """A large plain front of sheet metal or concrete with a band of windows."""
+    """Paint a large plain front of sheet metal or concrete with a band of windows."""
     draw = Draw(seed, "hall", index)
     random = generator(seed, "hall noise", index)
     canvas = Canvas(128, 64, 8.0, 1.0, 220, 1)

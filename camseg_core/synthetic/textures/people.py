@@ -8,7 +8,6 @@ Sides face right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camseg_core.synthetic.camera import cos_sin
@@ -17,7 +16,7 @@ from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Point,
 from camseg_core.synthetic.textures.surfaces import FAR_COVER
 
 PHASES = 4
-"""Pictures of one step."""
+"""Textures of one person's step, from each side."""
 PEOPLE = 8
 PERSON_SIZE_M = (1.0, 1.9)
 TWO_WHEELER_SIZE_M = (2.2, 1.9)
@@ -27,7 +26,7 @@ SKIN, TOP, BOTTOM, HAIR, BAG = 1, 2, 3, 4, 5
 
 @dataclass(frozen=True)
 class _Build:
-    """How one figure is built: shares of the usual width, and what it wears."""
+    """How one person is built, ``stout`` as a share of the usual width, and what they wear."""
 
     stout: float
     skirt: bool
@@ -37,27 +36,25 @@ class _Build:
     hat: bool
 
 
-def people_textures(seed: int) -> dict[str, Sequence[Texture]]:
-    """Paint the figures of a drive.
+def people_textures(seed: int) -> dict[str, list[Texture]]:
+    """Paint the people and two-wheelers of a drive.
 
-    ``person`` holds, per figure, PHASES side views and PHASES front views; ``cyclist`` and
+    ``person`` holds, for each person, PHASES side views and PHASES front views; ``cyclist`` and
     ``motorcyclist`` one side view and one front view each, like ``bicycle`` and ``motorcycle``.
     """
     people: list[Texture] = []
     for index in range(PEOPLE):
         people += [_person_side(seed, index, phase) for phase in range(PHASES)]
         people += [_person_front(seed, index, phase) for phase in range(PHASES)]
-    return {
-        "person": people,
-        "cyclist": [v for i in range(3) for v in (_cyclist_side(seed, i), _rider_front(seed, i))],
-        "bicycle": [v for i in range(3) for v in (_bicycle_side(seed, i), _bicycle_front(seed))],
-        "motorcyclist": [
-            v for i in range(3) for v in (_motorcyclist_side(seed, i), _rider_front(seed, i + 3))
-        ],
-        "motorcycle": [
-            v for i in range(3) for v in (_motorcycle_side(seed, i), _motorcycle_front(seed))
-        ],
-    }
+    textures: dict[str, list[Texture]] = {
+        "person": people, "cyclist": [], "bicycle": [], "motorcyclist": [], "motorcycle": []
+    }  # fmt: skip
+    for index in range(3):
+        textures["cyclist"] += [_cyclist_side(seed, index), _rider_front(seed, index)]
+        textures["bicycle"] += [_bicycle_side(seed, index), _bicycle_front(seed)]
+        textures["motorcyclist"] += [_motorcyclist_side(seed, index), _rider_front(seed, index + 3)]
+        textures["motorcycle"] += [_motorcycle_side(seed, index), _motorcycle_front(seed)]
+    return textures
 
 
 def _build(seed: int, index: int) -> _Build:

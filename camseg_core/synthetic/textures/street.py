@@ -15,18 +15,17 @@ LIGHT_STATES = ("red", "yellow", "green")
 
 def street_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint signs of every shape, their backs, direction boards, and traffic lights."""
-    pictures: dict[str, Sequence[Texture]] = {
+    return {
         "sign": [_sign(seed, index, shape) for index, shape in enumerate(SIGN_SHAPES)],
         "sign back": [_sign_back(shape) for shape in SIGN_SHAPES],
         "direction board": [_board(seed, index) for index in range(3)],
         "traffic light": [_light(state) for state in range(3)],
         "traffic light back": [_light(None)],
     }
-    return pictures
 
 
 def _outline(shape: str, size: float) -> list[Point]:
-    """Corners of a sign of half-width ``size`` around (0.5, 0.5)."""
+    """Return the corners of a sign of half-width ``size`` around (0.5, 0.5)."""
     if shape == "triangle":
         points = [(-1.0, -0.85), (1.0, -0.85), (0.0, 0.95)]
     elif shape == "yield":
@@ -81,7 +80,7 @@ def _sign_back(shape: str) -> Texture:
 
 
 def _board(seed: int, index: int) -> Texture:
-    """A direction board with places and arrows."""
+    """Paint a direction board with places and arrows."""
     draw = Draw(seed, "direction board", index)
     canvas = Canvas(128, 64, 2.0, 1.0, 225, 2)
     canvas.box(0.05, 0.06, 1.95, 0.94, 235, 1)
@@ -99,7 +98,7 @@ def _board(seed: int, index: int) -> Texture:
 
 
 def _light(lit: int | None) -> Texture:
-    """A case with three lamps, red on top; ``lit`` is the burning one, None the back."""
+    """Paint a case with three lamps, red on top, of which ``lit`` burns; None paints the back."""
     canvas = Canvas(32, 64, 0.5, 1.0, 200, 1)
     canvas.box(0, 0, 0.5, 0.03, 120, 1)
     if lit is None:

@@ -54,9 +54,13 @@ def surface_textures(seed: int) -> dict[str, Sequence[Texture]]:
 CROWNS = ("round", "cone", "poplar", "wide")
 
 
-def _tinted(brightness: Float32) -> Texture:
+def _tinted(brightness: Float32, tint: Float32 | None = None) -> Texture:
+    """Return a texture of slot 1 of this brightness [h, w], about 1, times ``tint`` [h, w, 3]."""
     grey = np.clip(brightness * 225, 0, 255).astype(np.uint8)
-    return Texture(np.dstack([grey, grey, grey]), np.ones(grey.shape, np.uint8))
+    rgb = np.dstack([grey, grey, grey])
+    if tint is not None:
+        rgb = np.clip(rgb * tint, 0, 255).astype(np.uint8)
+    return Texture(rgb, np.ones(grey.shape, np.uint8))
 
 
 def _asphalt(random: np.random.Generator, roughness: float) -> Texture:
@@ -83,7 +87,7 @@ def _slabs(
 
 
 def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> Texture:
-    """Cells around random points: distance to the nearest, as cv2's distance transform gives it."""
+    """Paint cells around random points, shaded by the distance to the nearest point."""
     seeds = np.full((side, side), 255, np.uint8)
     rows = int(math.sqrt(count))
     step = side / rows
@@ -104,10 +108,8 @@ def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> T
 def _growth(random: np.random.Generator, patches: float) -> Texture:
     fine = noise(random, 256, 256, 64, 3, 0.9)
     brightness = 0.75 + 0.45 * fine + patches * 0.4 * noise(random, 256, 256, 4, 3)
-    picture = _tinted(brightness)
     dry = noise(random, 256, 256, 4, 5, 0.7)
-    tint = np.dstack([1 + 0.25 * dry, 1 + 0.05 * dry, 1 - 0.25 * dry])
-    return Texture(np.clip(picture.rgb * tint, 0, 255).astype(np.uint8), picture.slots)
+    return _tinted(brightness, np.dstack([1 + 0.25 * dry, 1 + 0.05 * dry, 1 - 0.25 * dry]))
 
 
 def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) -> Texture:
@@ -184,14 +186,13 @@ def _foliage(random: np.random.Generator, side: int) -> Texture:
     leaves = noise(random, side, side, side // 4, 2, 0.8)
     clumps = noise(random, side, side, 4, 3)
     brightness = 0.62 + 0.42 * leaves + 0.4 * clumps
-    picture = _tinted(np.clip(brightness, 0.08, 1.2))
     warm = noise(random, side, side, 8, 3)
     tint = np.dstack([1 + 0.18 * warm, 1 + 0.05 * warm, 1 - 0.2 * warm])
-    return Texture(np.clip(picture.rgb * tint, 0, 255).astype(np.uint8), picture.slots)
+    return _tinted(np.clip(brightness, 0.08, 1.2), tint)
 
 
 def _crown(seed: int, kind: str, index: int) -> Texture:
-    """A tree with its trunk, or a bush: many leaf clumps, lit from above, ragged at the edge."""
+    """Paint a tree with its trunk, or a bush: many leaf clumps lit from above, ragged at the edge."""
     draw = Draw(seed, "crown", kind, index)
     random = generator(seed, "crown noise", kind, index)
     canvas = Canvas(128, 128, 1.0, 1.0)
@@ -226,7 +227,7 @@ def _crown(seed: int, kind: str, index: int) -> Texture:
 
 
 def _crown_half_width(kind: str, height: float) -> float:
-    """Half the width of a crown of width and height 1 at ``height``, 0 to 1."""
+    """Return half the width of a crown of width and height 1 at ``height``, 0 to 1."""
     height = min(1.0, max(0.0, height))
     arch = math.sqrt(max(0.0, 1 - (2 * height - 1) ** 2))
     if kind == "cone":
@@ -247,7 +248,7 @@ def _cylinder() -> Texture:
 
 
 def _hill(seed: int, index: int) -> Texture:
-    """A far slope with grass: solid below an uneven line."""
+    """Paint a far grassy slope, solid below an uneven line."""
     draw = Draw(seed, "hill", index)
     random = generator(seed, "hill noise", index)
     canvas = Canvas(128, 64, 1.0, 1.0)
