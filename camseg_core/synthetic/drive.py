@@ -140,7 +140,7 @@ class SyntheticDrive:
             raise CamsegError(f"frame {index}: frames are counted from 0")
         number, step = divmod(index, self.frames_per_sequence)
         sequence = _sequence(self, number)
-        world, light, atlas = sequence.world, sequence.light, _atlas(self.seed)
+        world, light, atlas = sequence.world, sequence.light, drive_textures(self.seed)
         camera = world.camera(step)
         poses = world.scene.poses(step * FRAME_INTERVAL_S)
         surfaces = world.scene.surfaces(poses, camera)
@@ -200,7 +200,8 @@ class SyntheticDrive:
 
 
 @lru_cache(maxsize=2)
-def _atlas(seed: int) -> TextureAtlas:
+def drive_textures(seed: int) -> TextureAtlas:
+    """Return all textures of the drives of a seed."""
     return TextureAtlas(
         {
             **surface_textures(seed),
@@ -227,7 +228,7 @@ def _jitter(seed: int, count: int) -> Float32:
 
 @lru_cache(maxsize=2)
 def _sequence(drive: SyntheticDrive, number: int) -> _Sequence:
-    seed, atlas = drive.seed, _atlas(drive.seed)
+    seed, atlas = drive.seed, drive_textures(drive.seed)
     world = make_world(seed, number, drive.width, drive.height, drive.frames_per_sequence, atlas)
     light = make_light(seed, number, drive.condition)
     light_map = LightMap(world.road)

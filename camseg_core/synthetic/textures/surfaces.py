@@ -192,7 +192,7 @@ def _foliage(random: np.random.Generator, side: int) -> Texture:
 
 
 def _crown(seed: int, kind: str, index: int) -> Texture:
-    """Paint a tree with its trunk, or a bush: many leaf clumps lit from above, ragged at the edge."""
+    """Paint a tree with its trunk, or a bush: leaf clumps lit from above, ragged at the edge."""
     draw = Draw(seed, "crown", kind, index)
     random = generator(seed, "crown noise", kind, index)
     canvas = Canvas(128, 128, 1.0, 1.0)

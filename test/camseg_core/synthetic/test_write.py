@@ -160,6 +160,7 @@ def test_kitti_sequences_are_the_splits_own() -> None:
         "0018",
         "5000",
     ]
+    assert val[:4] == ["0002", "0006", "0007", "0008"]
     assert train[:4] == ["0000", "0001", "0003", "0004"]
     assert len({*val, *train}) == 80
 

@@ -77,7 +77,7 @@ coordinate = st.floats(-0.2, 1.2)
 
 
 @given(st.lists(st.tuples(coordinate, coordinate), min_size=3, max_size=3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_triangles_cover_exactly_their_centres(triangle: list[tuple[float, float]]) -> None:
     plane = ((-1.6, -1.2, 2.0), (3.2, 0.0, 0.0), (0.0, 2.4, 0.0))  # the whole image
     padded = [*triangle, triangle[-1]]
