@@ -98,7 +98,7 @@ def _texel_colors(texels: NDArray[np.uint32]) -> tuple[Float32, NDArray[np.uint8
 
 
 def _exponent(values: Float32) -> NDArray[np.int32]:
-    """Floor of the binary logarithm of positive numbers."""
+    """Return the floor of the binary logarithm of positive numbers."""
     return (values.view(np.int32) >> 23) - 127
 
 

@@ -236,7 +236,7 @@ def _bicycle_front(seed: int) -> Texture:
 
 
 def _motorcycle_side(seed: int, index: int) -> Texture:
-    """A naked bike, a scooter, a tourer with a case."""
+    """Paint a naked bike, a scooter or a tourer with a case."""
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     radius = 0.24 if index == 1 else 0.31
     for x in (0.45, 1.75):

@@ -86,7 +86,7 @@ class Junction:
 
     @property
     def reach(self) -> float:
-        """Half of the width with footways."""
+        """Return half of the width with footways, metres."""
         return self.half_width + self.footway
 
 
