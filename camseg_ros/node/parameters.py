@@ -229,9 +229,9 @@ SET_HELP = "parameters of the node, e.g. profile=fast torch_threads=2; " + ", ".
 
 def find_parameter(name: str) -> ParameterSpec | None:
     """Find the parameter that a params file may set by ``name``; None if there is none."""
-    owner, _, of_camera = name.rpartition(".")
-    specs = CAMERA_PARAMETERS if owner else (*PARAMETERS, USE_SIM_TIME)
-    return next((spec for spec in specs if spec.name == of_camera), None)
+    _camera, dot, of_camera = name.partition(".")
+    specs = CAMERA_PARAMETERS if dot else (*PARAMETERS, USE_SIM_TIME)
+    return next((spec for spec in specs if spec.name == (of_camera or name)), None)
 
 
 def camera_overrides(cameras: str, image_topics: str) -> dict[str, str | list[str]]:
