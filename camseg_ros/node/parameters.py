@@ -52,6 +52,11 @@ class ParameterSpec:
         word = "Any" if isinstance(self.default, list) else "One"
         return f"{word} of {', '.join(self.choices)}." if self.choices else ""
 
+    @property
+    def help(self) -> str:
+        """Description and rule together."""
+        return f"{self.description} {self.rule}".rstrip()
+
 
 _live = partial(ParameterSpec, live=True)
 
@@ -264,7 +269,7 @@ def markdown_tables() -> list[str]:
     cameras, *others = PARAMETERS
     parameters = [
         (f"`{prefix}{spec.name}`", _shown(spec.default), _range(spec), "yes" if spec.live else "",
-         f"{spec.description} {spec.rule}".rstrip().replace("<", "\\<"))
+         spec.help.replace("<", "\\<"))
         for prefix, specs in (("", [cameras]), ("<camera>.", CAMERA_PARAMETERS), ("", others))
         for spec in specs
     ]  # fmt: skip
