@@ -9,10 +9,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from camseg_core.diffusion.samplers import sampler
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS, Prediction
 
+SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 Decoder = Literal["auto", "mask", "palette"]
 Precision = Literal["float32", "bfloat16"]
 MAX_SAMPLES = 64
@@ -54,7 +55,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         """Check every range, so that a bad value is refused before any work."""
-        sampler(self.sampler)
+        check_sampler(self.sampler)
         for name, lowest, highest in (("steps", 1, TRAIN_TIMESTEPS), ("seed", 0, 2**63 - 1)):
             _require_whole(name, getattr(self, name), lowest, highest)
         _require_whole("rounds", self.rounds, 1, 2**31)
@@ -68,6 +69,16 @@ class SamplingOptions:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0.0):
                 raise CamsegError(f"{name} is {value!r}; a finite number of at least 0 is needed")
+
+
+def check_sampler(name: str) -> None:
+    """Raise an error that lists the samplers if none is called ``name``.
+
+    Raises:
+        CamsegError: there is no such sampler.
+    """
+    if name not in SAMPLERS:
+        raise CamsegError(f"unknown sampler {name!r}; the samplers are {', '.join(SAMPLERS)}")
 
 
 def _require_whole(name: str, value: object, lowest: int, highest: int) -> None:

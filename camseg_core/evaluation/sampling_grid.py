@@ -9,13 +9,13 @@ from itertools import product
 
 from camseg_core.diffusion.options import (
     DEFAULT_PROFILE,
+    SAMPLERS,
     V_PROFILES,
     Decoder,
     Precision,
     SamplingOptions,
     find_profile,
 )
-from camseg_core.diffusion.samplers import SAMPLERS
 from camseg_core.errors import CamsegError
 from camseg_core.weights.loading import LoadedModel
 

@@ -13,8 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import get_args
 
-from camseg_core.diffusion.options import DEFAULT_PROFILE, MAX_SAMPLES, PROFILE_NAMES, Precision
-from camseg_core.diffusion.samplers import SAMPLERS
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    MAX_SAMPLES,
+    PROFILE_NAMES,
+    SAMPLERS,
+    Precision,
+)
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS

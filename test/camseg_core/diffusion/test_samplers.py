@@ -19,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from camseg_core.diffusion.options import SAMPLERS
 from camseg_core.diffusion.process import Denoise, Schedule, cosine_alphas_cumprod
-from camseg_core.diffusion.samplers import SAMPLERS, TokenNoise, sampler
+from camseg_core.diffusion.samplers import TokenNoise, sampler
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import Prediction
 

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from camseg_core.diffusion.options import V_PROFILES, SamplingOptions
-from camseg_core.diffusion.samplers import SAMPLERS
+from camseg_core.diffusion.options import SAMPLERS, V_PROFILES, SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.sampling_grid import Sweep, simplest
 from camseg_core.segmenter import Segmenter
