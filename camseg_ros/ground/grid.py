@@ -9,7 +9,7 @@ there. What follows from the one assumption, a flat ground:
   occupied, although nobody has seen what is there. That is the careful answer.
 - Ground that rises or falls is shown nearer or farther than it is, and so is all ground while the
   vehicle pitches: at a distance d and a camera height h by about d^2 / h metres per radian.
-- The vehicle's own bonnet is occupied wherever it is in the picture.
+- The vehicle's own bonnet is occupied wherever it is in the image.
 
 Frames and pixels are those of `camseg_ros.ground.camera_model`.
 """
@@ -36,7 +36,7 @@ Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
 FREE, OCCUPIED, UNKNOWN = 0, 100, -1
-"""As nav_msgs/OccupancyGrid has them."""
+"""Values of a cell, as nav_msgs/OccupancyGrid has them."""
 
 NEVER_GROUND = ("sky",)
 """Where one of these shows instead of the ground, nothing is known of the ground."""
@@ -49,10 +49,10 @@ class GridGeometry:
     """Which part of the ground the grid shows: square cells; a corner is the vehicle's origin.
 
     Attributes:
-        resolution_m: side of a cell, metres.
-        forward_m: how far it reaches ahead of the vehicle's origin; rounded up to whole cells.
-        sideways_m: how far it reaches to each side; rounded up.
-        backward_m: how far it reaches behind; rounded up.
+        resolution_m: Side of a cell, metres.
+        forward_m: Length ahead of the vehicle's origin, rounded up to whole cells.
+        sideways_m: Length to each side, rounded up.
+        backward_m: Length behind, rounded up.
 
     Raises:
         CamsegError: a length that is negative or not finite, no cell, or more than `MAX_CELLS`.
@@ -101,7 +101,7 @@ class GridGeometry:
         return -behind * self.resolution_m, -right * self.resolution_m
 
     def points(self, samples_per_side: int = 1) -> Float64:
-        """Spread points over each cell, n x n of them: float64 [rows, columns, n * n, 2].
+        """Return n x n points spread over each cell: float64 [rows, columns, n * n, 2].
 
         The points are (x, y) in the vehicle frame, metres; a single one is the cell's centre.
         """
@@ -124,7 +124,7 @@ class GridGeometry:
 
 
 def occupancy_table(label_set: LabelSet, free_classes: Collection[str] = ("road",)) -> Int8:
-    """Say what each class means for a cell: int8 [256] by class id.
+    """Return what each class means for a cell: int8 [256] by class id.
 
     ``free_classes`` are `FREE`, `NEVER_GROUND` and ids without a class (255, unlabeled, too) are
     `UNKNOWN`, all others are `OCCUPIED`.
@@ -147,11 +147,11 @@ class GroundProjection:
     """Where each cell of a grid is in the mask of a fixed camera, computed once.
 
     Args:
-        camera: of the mask.
-        mounting: of the camera.
-        geometry: of the grid.
-        samples_per_side: n; each cell is looked up at n x n points of its area, and the worst one
-            counts: occupied before unknown before free. 1 looks at the cell's centre.
+        camera: Camera that made the mask.
+        mounting: Mounting of the camera.
+        geometry: Geometry of the grid.
+        samples_per_side: Number n; each cell is looked up at n x n points of its area, and the
+            worst one counts: occupied before unknown before free. 1 looks at the cell's centre.
     """
 
     def __init__(
@@ -178,26 +178,26 @@ class GroundProjection:
     def occupancy(
         self, class_ids: UInt8, confidence: UInt8, table: Int8, least_confidence: int = 0
     ) -> Int8:
-        """Look up a frame.
+        """Return what a frame says of each cell.
 
         Args:
-            class_ids: uint8 [H, W], 255 = unlabeled.
-            confidence: uint8 [H, W], 0..255.
-            table: int8 [256], what `occupancy_table` gives.
-            least_confidence: 0..255; pixels below it are unknown.
+            class_ids: Mask, uint8 [H, W], 255 = unlabeled.
+            confidence: Confidence of each pixel, uint8 [H, W], 0..255.
+            table: Meaning of each class id, int8 [256], as `occupancy_table` returns it.
+            least_confidence: Least confidence 0..255; pixels below it are unknown.
 
         Returns:
             `FREE`, `OCCUPIED` or `UNKNOWN`, int8 [rows, columns]; rows by rising y (to the left),
             columns by rising x (forward), as nav_msgs/OccupancyGrid has them.
 
         Raises:
-            ValueError: a picture is not uint8 or not of the camera model's size.
+            ValueError: an array is not uint8 or not of the camera model's size.
         """
         size = (self.camera.height, self.camera.width)
-        for name, picture in (("class ids", class_ids), ("confidence", confidence)):
-            if picture.shape != size or picture.dtype != np.uint8:
+        for name, array in (("class ids", class_ids), ("confidence", confidence)):
+            if array.shape != size or array.dtype != np.uint8:
                 raise ValueError(
-                    f"{name} of {picture.dtype} {list(picture.shape)}: the projection was made for "
+                    f"{name} of {array.dtype} {list(array.shape)}: the projection was made for "
                     f"uint8 {list(size)}"
                 )
         known = self._seen & (confidence.reshape(-1)[self._pixel] >= least_confidence)

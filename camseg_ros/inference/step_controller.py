@@ -30,10 +30,10 @@ class BatchTimes:
     """What one batch took, on the steady clock.
 
     Attributes:
-        batch_size: frames in it.
-        steps: diffusion steps.
-        fixed_ns: from the entry of its first frame to its publication, but for the steps.
-        steps_ns: of all steps, for all samples together.
+        batch_size: Number of its frames.
+        steps: Number of diffusion steps.
+        fixed_ns: Time from the entry of its first frame to its publication, without the steps.
+        steps_ns: Time of all steps, for all samples together.
     """
 
     batch_size: int
@@ -44,7 +44,7 @@ class BatchTimes:
 
 @dataclass(frozen=True)
 class _Model:
-    """Latency of one batch size: ``fixed_ns + steps x step_ns``."""
+    """The latency of one batch size: ``fixed_ns + steps x step_ns``."""
 
     fixed_ns: float
     step_ns: float
