@@ -108,13 +108,9 @@ class Mounting:
         return cls(position.x, position.y, position.z, roll, pitch, yaw)
 
     def rotation(self) -> Float64:
-        """Return what turns directions of the camera frame into the vehicle frame: float64 [3, 3]."""
-        cos_r, sin_r = math.cos(self.roll_rad), math.sin(self.roll_rad)
-        cos_p, sin_p = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
-        cos_y, sin_y = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
-        about_x = np.array([[1.0, 0.0, 0.0], [0.0, cos_r, -sin_r], [0.0, sin_r, cos_r]])
-        about_y = np.array([[cos_p, 0.0, sin_p], [0.0, 1.0, 0.0], [-sin_p, 0.0, cos_p]])
-        about_z = np.array([[cos_y, -sin_y, 0.0], [sin_y, cos_y, 0.0], [0.0, 0.0, 1.0]])
+        """Return the rotation from the camera frame to the vehicle frame: float64 [3, 3]."""
+        angles = np.diag([self.roll_rad, self.pitch_rad, self.yaw_rad])
+        about_x, about_y, about_z = (cv2.Rodrigues(turn)[0] for turn in angles)
         return np.asarray(about_z @ about_y @ about_x @ _OPTICAL_AXES)
 
     def camera_points(self, points_m: Float64) -> Float64:

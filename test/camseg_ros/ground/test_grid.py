@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from array import array as byte_array
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,27 +35,12 @@ GEOMETRY = GridGeometry(resolution_m=0.5, forward_m=20.0, sideways_m=8.0)
 TABLE = occupancy_table(CITYSCAPES)
 
 
-def pixel(point: tuple[float, float, float], mounting: Mounting, camera: CameraModel = CAMERA):
-    pixels, seen = camera.project(mounting.camera_points(np.array([point])))
-    return (pixels[0, 0], pixels[0, 1]) if seen[0] else None
-
-
 def painted(class_id: int, camera: CameraModel = CAMERA) -> np.ndarray:
     return np.full((camera.height, camera.width), class_id, np.uint8)
 
 
 def sure(camera: CameraModel = CAMERA) -> np.ndarray:
     return painted(255, camera)
-
-
-def camera_info(**fields: object) -> CameraInfo:
-    info = CameraInfo(height=480, width=640, distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k = [400.0, 0.0, 310.0, 0.0, 500.0, 230.0, 0.0, 0.0, 1.0]
-    info.r = np.eye(3).ravel()
-    info.p = [390.0, 0.0, 300.0, -40.0, 0.0, 480.0, 220.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    for name, value in fields.items():
-        setattr(info, name, value)
-    return info
 
 
 # Projection
@@ -67,7 +52,10 @@ def test_a_mask_of_twice_the_size_gives_the_same_grid():
     class_ids = random.choice(np.array([ROAD, CAR], np.uint8), (480, 640))
     grids = []
     for scale in (1, 2):
-        info = scaled_camera_info(camera_info(), 480 * scale, 640 * scale, Header())
+        k = [400.0, 0.0, 310.0, 0.0, 500.0, 230.0, 0.0, 0.0, 1.0]
+        info = scaled_camera_info(
+            CameraInfo(height=480, width=640, k=k), 480 * scale, 640 * scale, Header()
+        )
         camera = CameraModel.from_camera_info(info, rectified=False)
         projection = GroundProjection(camera, LEVEL, GEOMETRY)
         mask = class_ids.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -220,7 +208,7 @@ def test_the_worst_point_of_a_cell_counts():
         assert (grid[others] == FREE).all()
 
 
-def test_pictures_in_any_memory_layout_are_read():
+def test_arrays_in_any_memory_layout_are_read():
     random = np.random.default_rng(0)
     class_ids = random.integers(0, 19, (480, 640), np.uint8)
     projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
@@ -238,7 +226,7 @@ def test_pictures_in_any_memory_layout_are_read():
         (painted(0), sure()[:-1], r"confidence of uint8 \[479, 640\]"),
     ],
 )
-def test_a_picture_of_another_camera_is_refused(class_ids, confidence, message):
+def test_an_array_of_another_camera_is_refused(class_ids, confidence, message):
     with pytest.raises(ValueError, match=message):
         GroundProjection(CAMERA, LEVEL, GEOMETRY).occupancy(class_ids, confidence, TABLE)
 
@@ -282,39 +270,6 @@ GROUND_M = 0.25
 0.1 to 0.17 m, which the projection takes for lower and farther than they are."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Cells within WITHIN_M whose ground the frame's depth shows."""
-
-    grid: np.ndarray
-    is_road: np.ndarray
-
-    @classmethod
-    def together(cls, parts: list[Comparison]) -> Comparison:
-        return cls(
-            np.concatenate([part.grid for part in parts]),
-            np.concatenate([part.is_road for part in parts]),
-        )
-
-    @property
-    def known(self) -> float:
-        return float((self.grid != UNKNOWN).mean())
-
-    @property
-    def agreement(self) -> float:
-        known = self.grid != UNKNOWN
-        return float(((self.grid == FREE) == self.is_road)[known].mean())
-
-    @property
-    def free_is_road(self) -> float:
-        return float(self.is_road[self.grid == FREE].mean())
-
-    @property
-    def road_is_free(self) -> float:
-        known = self.grid != UNKNOWN
-        return float((self.grid == FREE)[known & self.is_road].mean())
-
-
 def drive_mounting(frame: SyntheticFrame) -> Mounting:
     height_m, pitch = frame.camera.position_m[2], frame.camera.pitch_rad
     return Mounting(MOUNTED_X_M, MOUNTED_Y_M, height_m, 0.0, pitch, MOUNTED_YAW)
@@ -344,8 +299,11 @@ def points_by_depth(frame: SyntheticFrame) -> tuple[np.ndarray, np.ndarray]:
     return points, frame.class_ids[rows, columns]
 
 
-def compare(frame: SyntheticFrame, samples_per_side: int = 1) -> Comparison:
-    """Let the points that lie near the road's plane vote for the cell they lie in."""
+def compare(frame: SyntheticFrame, samples_per_side: int = 1) -> np.ndarray:
+    """Return the grid, and by depth whether it is road, of each cell whose ground a frame shows.
+
+    The points that lie near the road's plane and within `WITHIN_M` vote for the cell they lie in.
+    """
     points, classes = points_by_depth(frame)
     cells = np.floor((points[:, :2] - [0.0, -12.0]) / 0.2).astype(int)  # column, row
     kept = np.abs(points[:, 2]) < GROUND_M
@@ -359,7 +317,11 @@ def compare(frame: SyntheticFrame, samples_per_side: int = 1) -> Comparison:
     grid = projection.occupancy(
         frame.class_ids, np.full_like(frame.class_ids, 255), occupancy_table(CITYSCAPES)
     )
-    return Comparison(grid[voted], (votes[1] > votes[0])[voted])
+    return np.stack([grid[voted], (votes[1] > votes[0])[voted]])
+
+
+def share(of: np.ndarray, among: np.ndarray) -> float:
+    return float(of[among].mean())
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +329,7 @@ def frames() -> list[SyntheticFrame]:
     return [
         SyntheticDrive(seed, 512, 256).frame(index)
         for seed in (0, 1, 9000, 9001)
-        for index in (0, 10, 27, 45)
+        for index in (0, 27)
     ]
 
 
@@ -383,18 +345,20 @@ def test_every_pixel_of_the_drive_projects_onto_itself(frames):
 
 def test_the_grid_agrees_with_the_ground_that_depth_shows(frames):
     parts = [compare(frame) for frame in frames]
-    whole = Comparison.together(parts)
-    assert len(whole.grid) > 40_000
-    assert 0.2 < 1.0 - whole.is_road.mean() < 0.8  # other ground counts too
-    assert whole.known >= 0.97
-    assert whole.agreement >= 0.95
-    assert whole.free_is_road >= 0.97
-    assert whole.road_is_free >= 0.97
+    grid, is_road = np.concatenate(parts, axis=1)
+    known, free = grid != UNKNOWN, grid == FREE
+    assert len(grid) > 20_000
+    assert 0.2 < 1.0 - is_road.mean() < 0.8  # other ground counts too
+    assert known.mean() >= 0.97
+    assert share(free == is_road, known) >= 0.95
+    assert share(is_road, free) >= 0.97
+    assert share(free, known & (is_road == 1)) >= 0.97
     # Where most of the road is behind traffic, a cell of which a corner shows is occupied.
-    assert min(part.agreement for part in parts) >= 0.90
+    assert min(share((cells == FREE) == road, cells != UNKNOWN) for cells, road in parts) >= 0.90
 
 
 def test_the_worst_of_several_points_leaves_less_that_is_free_in_error(frames):
-    careful = Comparison.together([compare(frame, samples_per_side=3) for frame in frames])
-    assert careful.free_is_road >= 0.985
-    assert careful.agreement >= 0.95
+    parts = [compare(frame, samples_per_side=3) for frame in frames]
+    grid, is_road = np.concatenate(parts, axis=1)
+    assert share(is_road, grid == FREE) >= 0.985
+    assert share((grid == FREE) == is_road, grid != UNKNOWN) >= 0.95
