@@ -231,7 +231,7 @@ class SpinningThread:
     def stop(self) -> None:
         """End the thread, if it was started, and shut the executor down."""
         self._is_over.set()
-        self._executor.create_task(lambda: None)  # a wake alone does not end spin_once
+        self._executor.wake()
         if self._thread.ident is not None:
             self._thread.join()
         self._executor.shutdown()
