@@ -21,7 +21,12 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["camseg_core", "camseg_core.*", "camseg_ros", "camseg_ros.*"]),
     package_data={
-        "camseg_core": ["py.typed", "weights/*.*", "evaluation/report/*.j2"],
+        "camseg_core": [
+            "py.typed",
+            "weights/*.*",
+            "evaluation/report/*.j2",
+            "evaluation/report/*.css",
+        ],
         "camseg_ros": ["py.typed", "replay/results/*.j2"],
     },
     data_files=[

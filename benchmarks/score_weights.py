@@ -27,8 +27,9 @@ from camseg_core.data.datasets import open_dataset
 from camseg_core.diffusion.options import find_profile
 from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_core.evaluation.corruptions import select_corruptions
-from camseg_core.evaluation.evaluate import Plan, evaluate
-from camseg_core.evaluation.metrics.official import OfficialScores
+from camseg_core.evaluation.evaluate import Candidate, Plan, evaluate
+from camseg_core.evaluation.metrics.ratios import finite_or_none
+from camseg_core.evaluation.report.page import number, percent
 from camseg_core.evaluation.summary import Scores, Summary, summarize
 from camseg_core.segmenter import Segmenter
 from camseg_core.system.devices import describe_machine
@@ -43,7 +44,7 @@ def main() -> int:
     parser.add_argument("--weights", nargs="+", required=True, metavar="[NAME=]WEIGHTS")
     parser.add_argument("--clear", type=Path, required=True, help="cityscapes layout, split val")
     parser.add_argument("--adverse", type=Path, help="acdc layout, split val")
-    parser.add_argument("--corruption-images", type=int, default=40, help="of --clear; 0 for none")
+    parser.add_argument("--corruption-images", type=int, default=40, help="number, 0 for none")
     parser.add_argument("--profile", default="balanced")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
@@ -71,75 +72,56 @@ def score(entry: str, parsed: argparse.Namespace) -> dict[str, Any]:
     """Evaluate one weights file on all that was given."""
     name, _, weights = entry.rpartition("=")
     loaded = load_model(weights)
-    segmenter = Segmenter(loaded)
     options = find_profile(loaded.profiles, parsed.profile)
-    clear = open_dataset("cityscapes", parsed.clear, "val")
-    plan = Plan(clear, steps=(options.steps,), sampling=options)
+    candidate = Candidate(Segmenter(loaded), (options.steps,), options)
+    clear = Plan(open_dataset("cityscapes", parsed.clear, "val"))
     out = parsed.out / (name or weights)
 
     def run(plan: Plan, folder: str) -> Summary:
-        return summarize(evaluate(segmenter, plan, out / folder))
+        return summarize(evaluate([candidate], plan, out / folder)[0])
 
-    summary = run(plan, "clear")
-    scores = require(summary.scores(part="", steps=options.steps))
+    def scores_of(summary: Summary, part: str = "", **what: Any) -> Scores:
+        scores = summary.scores(part=part, steps=options.steps, **what)
+        if scores is None:
+            raise CamsegError("an evaluated group has no record; remove --out and start again")
+        return scores
+
+    summary = run(clear, "clear")
+    scores = scores_of(summary)
+    iou = map(finite_or_none, scores.measured.official.iou)
     result: dict[str, Any] = {
         "name": name or weights,
         "sha256": loaded.weights_sha256,
         "options": str(options),
-        "conditions": {"clear": figures(scores)},
-        "classes": dict(zip(summary.run.classes.names, official(scores).iou, strict=True)),
+        "conditions": {"clear": numbers_of(scores)},
+        "classes": dict(zip(summary.run.classes.names, iou, strict=True)),
     }
     if parsed.adverse is not None:
-        adverse = open_dataset("acdc", parsed.adverse, "val")
-        summary = run(replace(plan, dataset=adverse), "adverse")
+        summary = run(Plan(open_dataset("acdc", parsed.adverse, "val")), "adverse")
         for condition in summary.conditions("adverse"):
-            adverse_scores = summary.scores(
-                part="adverse", steps=options.steps, condition=condition
-            )
-            result["conditions"][condition] = figures(require(adverse_scores))
+            adverse = scores_of(summary, "adverse", condition=condition)
+            result["conditions"][condition] = numbers_of(adverse)
     if parsed.corruption_images:
         corrupted = replace(
-            plan, corruptions=select_corruptions("all"), max_images=parsed.corruption_images
+            clear, corruptions=select_corruptions("all"), max_images=parsed.corruption_images
         )
         summary = run(corrupted, "corruptions")
-        clean = require(summary.scores(part="", steps=options.steps)).headline
-        result["clean_mean_iou"] = clean
+        result["clean_mean_iou"] = scores_of(summary).main
         result["corruptions"] = {
-            f"{corruption}:{level:g}": require(
-                summary.scores(part="", steps=options.steps, corruption=corruption, level=level)
-            ).headline
+            f"{corruption}:{level:g}": scores_of(summary, corruption=corruption, level=level).main
             for corruption, level in summary.corruptions()
         }
     return result
 
 
-def require(scores: Scores | None) -> Scores:
-    """Refuse a group without records."""
-    if scores is None:
-        raise CamsegError("no record of a group that was evaluated; remove --out and start again")
-    return scores
-
-
-def official(scores: Scores) -> OfficialScores:
-    """Return the scores of the official protocol, the one that is evaluated here."""
-    if not isinstance(scores.accuracy, OfficialScores):
-        raise CamsegError("the official protocol is needed")
-    return scores.accuracy
-
-
-def figures(scores: Scores) -> dict[str, float]:
-    """Return the figures of a condition."""
-    accuracy, scaled = official(scores), scores.scaled
+def numbers_of(scores: Scores) -> dict[str, float | None]:
+    """Return the numbers of a condition."""
     return {
         "images": scores.images,
-        "mean_iou": accuracy.mean_iou,
-        "pixel_accuracy": accuracy.pixel_accuracy,
-        "ece": scores.calibration.reliability.expected_calibration_error,
-        "ece_after_temperature": float("nan")
-        if scaled is None
-        else scaled.reliability.expected_calibration_error,
-        "temperature": float("nan") if scores.temperature is None else scores.temperature,
-        "aurc": scores.risk_coverage.area,
+        **scores.metrics,
+        "scaled_calibration_error": scores.scaled
+        and finite_or_none(scores.scaled.reliability.expected_calibration_error),
+        "temperature": scores.temperature,
         "milliseconds": 1000.0 * scores.seconds_per_image,
     }
 
@@ -153,10 +135,11 @@ def markdown(content: dict[str, Any]) -> Iterator[str]:
     for result in content["weights"]:
         for condition, row in result["conditions"].items():
             yield (
-                f"| {result['name']} | {condition} | {row['images']} | {100 * row['mean_iou']:.1f} "
-                f"| {100 * row['pixel_accuracy']:.1f} | {row['ece']:.3f} "
-                f"| {row['ece_after_temperature']:.3f} (T {row['temperature']:.2f}) "
-                f"| {row['aurc']:.4f} |"
+                f"| {result['name']} | {condition} | {row['images']} "
+                f"| {percent(row['mean_iou'], 1)} | {percent(row['pixel_accuracy'], 1)} "
+                f"| {number(row['calibration_error'])} "
+                f"| {number(row['scaled_calibration_error'])} (T {number(row['temperature'], 2)}) "
+                f"| {number(row['risk_coverage_area'], 4)} |"
             )
     for result in content["weights"]:
         yield ""
@@ -164,7 +147,7 @@ def markdown(content: dict[str, Any]) -> Iterator[str]:
         yield ""
         yield "| " + " | ".join(result["classes"]) + " |"
         yield "|" + "---|" * len(result["classes"])
-        yield "| " + " | ".join(f"{100 * iou:.0f}" for iou in result["classes"].values()) + " |"
+        yield "| " + " | ".join(percent(iou, 0) for iou in result["classes"].values()) + " |"
     for result in content["weights"]:
         if "corruptions" in result:
             yield ""

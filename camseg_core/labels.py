@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
+from camseg_core.system.validation import parse
 
 UNLABELED = 255
 """The class id of a pixel that has no class."""
@@ -128,27 +129,17 @@ class LabelSet:
         }
 
     @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> LabelSet:
-        """Build a label set from what `to_dict` gave.
+    def from_dict(cls, content: Any, source: str = "label set") -> LabelSet:
+        """Build a label set from what `to_dict` returned.
+
+        Args:
+            content: Dictionary of plain values.
+            source: What the content is, for messages: usually the path of its file.
 
         Raises:
-            CamsegError: a field is missing or breaks a rule of the label set.
+            CamsegError: a field is missing, unknown, or breaks a rule of the label set.
         """
-        try:
-            return cls(
-                name=str(content["name"]),
-                names=tuple(str(name) for name in content["names"]),
-                palette=tuple(tuple(color) for color in content["palette"]),
-                void_color=tuple(content["void_color"]),
-                source_ids={
-                    int(source): int(target)
-                    for source, target in content.get("source_ids", {}).items()
-                },
-            )
-        except CamsegError:
-            raise
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise CamsegError(f"label set is not readable: {error!r}") from error
+        return parse(cls, content, source)
 
 
 def _is_byte(channel: object) -> bool:

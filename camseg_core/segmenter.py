@@ -23,7 +23,7 @@ from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.diffusion.process import Schedule
 from camseg_core.diffusion.samplers import TokenNoise, round_masks, sampler
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import UInt8
+from camseg_core.images.arrays import UInt8, confidence_of
 from camseg_core.images.fit import Fit, check_image
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.models.image_encoder import Features
@@ -322,7 +322,7 @@ class Segmenter:
         self, class_ids: Tensor, probabilities: Tensor, fit: Fit, seconds: dict[Stage, float]
     ) -> Segmentation:
         """Bring class ids [H', W'] and probabilities [C, H', W'] to the image's size."""
-        confidence = as_uint8(probabilities.amax(dim=0))  # [H', W']
+        confidence = as_uint8(confidence_of(probabilities))  # [H', W']
         return Segmentation(
             class_ids=fit.from_input(class_ids.cpu().numpy()),
             confidence=fit.from_input(confidence),

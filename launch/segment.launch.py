@@ -18,57 +18,29 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from camseg_ros.node.parameters import LAUNCH_ARGUMENTS, NODE_NAME, camera_overrides
+
 PACKAGE = "camseg_ros"
-EXECUTABLE = "segment_node"
 RESPAWN_DELAY_S = 1.0
 # A lifecycle shutdown, and bad arguments, which another start would not mend.
 ENDS_FOR_GOOD = (0, 2)
-# Override the params file when they are given: type of the parameter, description.
-OVERRIDES: dict[str, tuple[type, str]] = {
-    "weights": (str, "demo, a .safetensors file, a folder with weights, or random:PRESET."),
-    "device": (str, "Where to compute: cpu, cuda or cuda:N."),
-    "profile": (str, "The weights' own settings: accurate, balanced or fast."),
-    "steps": (int, "Diffusion steps per frame; 0 is as in the profile."),
-    "sampler": (str, "How to sample: ddpm, ddim or dpm-solver++."),
-    "latency_budget_ms": (float, "Above 0 the node chooses the steps to keep this latency."),
-    "use_sim_time": (bool, "true takes the time from /clock."),
-    "autostart": (bool, "false leaves configure and activate to a lifecycle manager."),
-}
-
-
-def camera_parameters(cameras: str, image_topics: str) -> dict[str, object]:
-    """Read both comma-separated lists; a list that is empty says nothing."""
-    names, topics = (
-        [part.strip() for part in text.split(",") if part.strip()]
-        for text in (cameras, image_topics)
-    )
-    owners = names or ["camera"]
-    if topics and len(topics) != len(owners):
-        raise ValueError(
-            f"image_topics has {len(topics)} entries for the cameras {', '.join(owners)}; "
-            "one each is needed"
-        )
-    return {
-        **({"cameras": names} if names else {}),
-        **{f"{name}.image_topic": topic for name, topic in zip(owners, topics, strict=False)},
-    }
 
 
 def start_node(context: LaunchContext) -> list[object]:
     given = context.launch_configurations
     overrides = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=value_type)
-        for name, (value_type, _) in OVERRIDES.items()
-        if given[name]
+        spec.name: ParameterValue(LaunchConfiguration(spec.name), value_type=type(spec.default))
+        for spec in LAUNCH_ARGUMENTS
+        if given[spec.name]
     }
     node = LifecycleNode(
         package=PACKAGE,
-        executable=EXECUTABLE,
-        name=EXECUTABLE,
+        executable=NODE_NAME,
+        name=NODE_NAME,
         namespace=given["namespace"],
         # Of a params file named in `parameters` that is missing, launch only warns.
         ros_arguments=["--params-file", given["params_file"], "--log-level", given["log_level"]],
-        parameters=[{**camera_parameters(given["cameras"], given["image_topics"]), **overrides}],
+        parameters=[{**camera_overrides(given["cameras"], given["image_topics"]), **overrides}],
         output="screen",
     )
 
@@ -85,7 +57,7 @@ def start_node(context: LaunchContext) -> list[object]:
 
 def generate_launch_description() -> LaunchDescription:
     params_file = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "segment.yaml"])
-    own_arguments = {
+    arguments = {
         "params_file": (params_file, "Parameters of the node."),
         "cameras": (
             "",
@@ -102,18 +74,16 @@ def generate_launch_description() -> LaunchDescription:
             "Start the node again when it ends, but for a shutdown or bad arguments.",
         ),
         "log_level": ("info", "debug, info, warn, error or fatal."),
+        **{
+            spec.name: ("", f"{spec.description} {spec.rule} Not given: as in params_file.")
+            for spec in LAUNCH_ARGUMENTS
+        },
     }
     return LaunchDescription(
         [
             *(
                 DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in own_arguments.items()
-            ),
-            *(
-                DeclareLaunchArgument(
-                    name, default_value="", description=f"{description} Empty: as in params_file."
-                )
-                for name, (_, description) in OVERRIDES.items()
+                for name, (default, description) in arguments.items()
             ),
             OpaqueFunction(function=start_node),
         ]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``camseg data check`` and ``camseg synth``: labelled data, found or made."""
+"""``camseg data check`` and ``camseg synth``: labelled data, checked or made."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+from camseg_core.data.datasets import DATASETS
+from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import FAILED_CHECK, CamsegError
-
-CONDITIONS = ("clear", "fog", "rain", "snow", "night")
-LAYOUTS = ("cityscapes", "kitti-step", "acdc")
+from camseg_core.synthetic.layouts import DRIVE_LAYOUTS
 
 
 def add_commands(commands: Any) -> None:
     """Add ``data`` and ``synth`` to the subparsers ``commands``."""
-    data = commands.add_parser("data", help="look into a labelled data set")
+    data = commands.add_parser("data", help="check a labelled data set")
     actions = data.add_subparsers(required=True, metavar="ACTION")
     check = actions.add_parser(
         "check",
@@ -27,16 +27,12 @@ def add_commands(commands: Any) -> None:
     )
     check.set_defaults(command=_check)
     check.add_argument("root", type=Path, help="folder of the data set, or the folder above it")
-    check.add_argument(
-        "--dataset",
-        required=True,
-        help="cityscapes, acdc, kitti-step, cadedgetune, camvid, folder or list",
-    )
-    check.add_argument("--split", help="one split; all of them without")
+    check.add_argument("--dataset", required=True, help=f"one of {', '.join(DATASETS)}")
+    check.add_argument("--split", help="one split; if not given, all of them")
     check.add_argument("--list", type=Path, help="a text file of image paths to check instead")
-    check.add_argument("--label-set", help="name or YAML file; the data set's own without")
+    check.add_argument("--label-set", help="name or YAML file; if not given, the data set's own")
     check.add_argument(
-        "--names-only", action="store_true", help="do not open images and labels: quick"
+        "--names-only", action="store_true", help="be quick: do not open images and labels"
     )
 
     synth = commands.add_parser(
@@ -52,18 +48,18 @@ def add_commands(commands: Any) -> None:
     synth.add_argument("--seed", type=int, default=0, help="9000 and above are held out")
     synth.add_argument("--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
     synth.add_argument("--condition", choices=CONDITIONS, default="clear")
-    synth.add_argument("--layout", choices=LAYOUTS, default="cityscapes")
+    synth.add_argument("--layout", choices=list(DRIVE_LAYOUTS), default="cityscapes")
     synth.add_argument("--split", choices=["train", "val"], default="val")
     synth.add_argument(
         "--frames-per-sequence", type=int, default=20, help="frames of one world, 0.1 s apart"
     )
     synth.add_argument(
-        "--contact-sheet", type=Path, help="write one picture of all conditions instead"
+        "--contact-sheet", type=Path, help="write one image that shows all conditions instead"
     )
 
 
 def image_size(text: str) -> tuple[int, int]:
-    """Read ``512x256``, width first."""
+    """Read a size such as ``512x256``, width first."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256, width first")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camseg_core.commands.options import (
-    DEFAULT_PROFILE,
     WEIGHTS_HELP,
     add_dataset_options,
     add_published_options,
@@ -22,6 +21,7 @@ from camseg_core.commands.options import (
     open_chosen_dataset,
     variant,
 )
+from camseg_core.diffusion.options import DEFAULT_PROFILE
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:

@@ -4,16 +4,27 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    MAX_SAMPLES,
+    PROFILE_NAMES,
+    SAMPLERS,
+    V_PROFILES,
+    Decoder,
+    Precision,
+    Profiles,
+    SamplingOptions,
+    find_profile,
+)
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
     from camseg_core.data.sample import Dataset
-    from camseg_core.diffusion.options import Profiles, SamplingOptions
     from camseg_core.labels import LabelSet
     from camseg_core.weights.published_format import Variant
 
@@ -21,7 +32,6 @@ WEIGHTS_HELP = (
     "demo (ships with the package), a .safetensors file, a folder with one or with the two "
     "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
-DEFAULT_PROFILE = "balanced"
 MOST_THREADS = 1024
 
 
@@ -40,10 +50,10 @@ def add_sampling_options(
     parser.add_argument(
         "--profile",
         default=argparse.SUPPRESS,
-        help="accurate, balanced or fast: the weights' own settings for what follows and for "
-        f"--steps; {DEFAULT_PROFILE} without",
+        help=f"{one_of(PROFILE_NAMES)}: the weights' own settings for what follows and for "
+        f"--steps; {DEFAULT_PROFILE} if not given",
     )
-    add("--sampler", str, "ddpm, ddim or dpm-solver++")
+    add("--sampler", str, one_of(SAMPLERS))
     add("--temperature", float, "scales ddpm's step noise")
     add(
         "--initial-noise-scale",
@@ -52,9 +62,18 @@ def add_sampling_options(
     )
     add("--seed", int, "of the noise")
     add("--rounds", int, "generation rounds")
-    add("--samples", int, "average probabilities over this many noises")
-    add("--decoder", str, "mask, palette, or auto: mask where the model has one")
-    add("--precision", str, "float32 or bfloat16")
+    add("--samples", int, f"average probabilities over this many noises, at most {MAX_SAMPLES}")
+    add(
+        "--decoder",
+        str,
+        f"{one_of(get_args(Decoder))}; auto: mask where the model has one",
+    )
+    add("--precision", str, one_of(get_args(Precision)))
+
+
+def one_of(choices: Sequence[str]) -> str:
+    """Return choices for a help text: ``a, b or c``."""
+    return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 def list_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
@@ -103,8 +122,6 @@ def check_sampling_options(parsed: argparse.Namespace) -> None:
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
     """
-    from camseg_core.diffusion.options import V_PROFILES
-
     profile_options(parsed, V_PROFILES)
 
 
@@ -114,8 +131,6 @@ def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingO
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
     """
-    from camseg_core.diffusion.options import find_profile
-
     base = find_profile(profiles, getattr(parsed, "profile", DEFAULT_PROFILE))
     return sampling_options(parsed, base)
 

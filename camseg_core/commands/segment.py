@@ -17,6 +17,7 @@ from camseg_core.commands.options import (
     variant,
 )
 from camseg_core.errors import BAD_INPUT, CamsegError
+from camseg_core.models.configs import TRAIN_TIMESTEPS
 
 
 def add_commands(commands: Any) -> None:
@@ -32,7 +33,10 @@ def add_commands(commands: Any) -> None:
     segment.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     segment.add_argument("--out", type=Path, required=True, help="folder for the results")
     segment.add_argument(
-        "--steps", type=int, default=argparse.SUPPRESS, help="diffusion steps, 1 to 1000"
+        "--steps",
+        type=int,
+        default=argparse.SUPPRESS,
+        help=f"diffusion steps, 1 to {TRAIN_TIMESTEPS}",
     )
     add_sampling_options(segment)
     segment.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")

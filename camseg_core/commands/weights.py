@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from camseg_core.commands.options import add_published_options, variant
-from camseg_core.errors import FAILED_CHECK, CamsegError
+from camseg_core.errors import FAILED_CHECK
 
 
 def add_commands(commands: Any) -> None:
@@ -51,14 +51,6 @@ def add_commands(commands: Any) -> None:
     )
     fetch.set_defaults(command=_fetch)
     fetch.add_argument("--out", type=Path, default=Path("pretrained_models"), help="folder")
-    fetch.add_argument(
-        "--sha256",
-        action="extend",
-        nargs="+",
-        default=[],
-        metavar="NAME=HEX",
-        help="expected hash of city768.16.pth or modelf16.ckpt, instead of the server's word",
-    )
 
 
 def _verify(parsed: argparse.Namespace) -> int:
@@ -95,12 +87,6 @@ def _inspect(parsed: argparse.Namespace) -> int:
 def _fetch(parsed: argparse.Namespace) -> int:
     from camseg_core.weights.download import fetch_published_weights
 
-    hashes = {}
-    for entry in parsed.sha256:
-        name, separator, value = entry.partition("=")
-        if not separator:
-            raise CamsegError(f"--sha256 {entry!r}: NAME=HEX is needed")
-        hashes[name] = value
-    for path in fetch_published_weights(parsed.out, sha256=hashes):
+    for path in fetch_published_weights(parsed.out):
         print(path)
     return 0

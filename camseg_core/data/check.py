@@ -3,22 +3,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from camseg_core.data.datasets import DATASETS, LAYOUTS, LIST, list_layouts, locate_list, suggest
-from camseg_core.data.image_list import ListedImage, read_list
+from camseg_core.data.datasets import DATASETS, LAYOUTS, LIST, list_layouts, locate_list
+from camseg_core.data.image_list import read_list
 from camseg_core.data.label_images import class_table, counts_of, read_ids, unknown_ids
 from camseg_core.data.layouts.layout import (
     Layout,
+    LayoutImage,
     check_split,
-    find_entries,
     find_home,
+    find_images,
     find_label_files,
     same_label,
+    suggest,
 )
 from camseg_core.errors import CamsegError
 from camseg_core.images.reading import read_image
@@ -33,10 +34,10 @@ class Finding:
     """One thing that a user of the tree should know.
 
     Attributes:
-        severity: ``error``: a file cannot be used; ``warning``: it can, but the tree is not the
-            published one; ``note``: nothing to act on.
+        severity: ``error`` if a file cannot be used; ``warning`` if it can, but the tree is not
+            the published one; ``note`` if there is nothing to act on.
         path: the file or folder.
-        message: what is the matter with it.
+        message: what is the matter with the file or folder.
     """
 
     severity: Severity
@@ -58,8 +59,8 @@ class SplitCount:
         condition: the condition folder or empty.
         sequences: number of drives.
         frames: number of images.
-        labelled: number of them that have a label.
-        official: how many labelled ones were published; None if that is not known.
+        labelled: number of images that have a label.
+        official: number of labelled images that were published; None if it is not known.
     """
 
     split: str
@@ -80,16 +81,16 @@ def check_tree(
     label_set: LabelSet | None = None,
     read_files: bool = True,
 ) -> list[Finding]:
-    """Check the names, the numbers and the files of a data set; never stops at the first finding.
+    """Return what is wrong with the names, the numbers and the files of a data set, all of it.
 
     Args:
         name: one of `camseg_core.data.datasets.DATASETS`.
-        root: as for `open_dataset`.
+        root: the root as `open_dataset` takes it.
         split: one of the splits that are there; None checks all of them.
         list_file: check the lines of this list instead.
         label_set: the classes that labels are to become; None takes the data set's own, and where
             it has none ids are not checked.
-        read_files: also decode every image and every label; off, only names are looked at.
+        read_files: whether to decode every image and every label; if not, only names are checked.
 
     Returns:
         Findings without repetition: on names and numbers, split by split, then on files.
@@ -99,12 +100,12 @@ def check_tree(
             label set that does not fit the data set.
     """
     findings: list[Finding] = []
-    images: list[ListedImage] = []
+    images: list[LayoutImage] = []
     for found in _find(name, Path(root), split, list_file):
         images += found.images
         findings += found.findings
     if read_files:
-        unique = {image.entry.image: image for image in images}
+        unique = {image.image: image for image in images}
         findings += _check_files(list(unique.values()), label_set)
     return list(dict.fromkeys(findings))
 
@@ -116,12 +117,12 @@ def count_frames(
     *,
     list_file: str | Path | None = None,
 ) -> list[SplitCount]:
-    """Count what the splits hold, per part and condition; arguments and errors as `check_tree`."""
+    """Return what the splits hold, by part and condition; arguments and errors: `check_tree`."""
     counts = []
     for found in _find(name, Path(root), split, list_file):
-        groups: dict[tuple[str, str], list[ListedImage]] = {}
+        groups: dict[tuple[str, str], list[LayoutImage]] = {}
         for image in found.images:
-            groups.setdefault((image.entry.part, image.entry.filed_under), []).append(image)
+            groups.setdefault((image.part, image.filed_under), []).append(image)
         for (part, condition), images in sorted(groups.items()):
             official = [
                 count.frames
@@ -133,9 +134,9 @@ def count_frames(
                     split=found.split,
                     part=part,
                     condition=condition,
-                    sequences=len({image.entry.sequence for image in images} - {""}),
+                    sequences=len({image.sequence for image in images} - {""}),
                     frames=len(images),
-                    labelled=sum(os.path.isfile(image.entry.label) for image in images),
+                    labelled=sum(image.has_label for image in images),
                     official=official[0] if official else None,
                 )
             )
@@ -143,7 +144,7 @@ def count_frames(
 
 
 def count_lines(counts: Iterable[SplitCount]) -> Iterator[str]:
-    """Write counts as the lines of a table, header first."""
+    """Yield the lines of a table of counts, header first."""
     header = ("split", "part", "condition", "sequences", "frames", "labelled", "official")
     rows = [
         (
@@ -166,11 +167,11 @@ def count_lines(counts: Iterable[SplitCount]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Found:
-    """One split or list: its images, and what names and numbers alone tell."""
+    """One split or list: its images, and the findings on names and numbers."""
 
     split: str
-    layout: Layout | None  # None: a list of any
-    images: list[ListedImage]
+    layout: Layout | None  # None for a list
+    images: list[LayoutImage]
     findings: list[Finding]
 
 
@@ -206,48 +207,43 @@ def _find(
 
 
 def _find_split(layout: Layout, home: Path, split: str) -> _Found:
-    entries, strangers = find_entries(layout, home, split)
-    label_files, label_strangers = find_label_files(layout, home, split)
-    images = [ListedImage(layout, entry) for entry in entries]
-    findings: list[Finding] = []
-    lacking = [entry for entry in entries if not os.path.isfile(entry.label)]
-    excused = [entry for entry in lacking if entry.part in layout.labels_may_lack]
-    findings += [
-        Finding("error", entry.image, f"has no label: no file {entry.label}")
-        for entry in lacking
-        if entry.part not in layout.labels_may_lack
+    images, strangers = find_images(layout, home, split)
+    labels, label_strangers = find_label_files(layout, home, split)
+    lacking = [image for image in images if not image.has_label]
+    findings = [
+        Finding("error", image.image, f"has no label: no file {image.label}")
+        for image in lacking
+        if not image.may_lack_label
     ]
+    excused = [image for image in lacking if image.may_lack_label]
     if excused:
         text = (
             f"{len(excused)} {excused[0].part} images such as this have no label and are not used"
         )
         findings.append(Finding("note", excused[0].image, text))
-    for first, second in same_label(entries):
+    for first, second in same_label(images):
         text = f"shares its label with {first.image}; they differ in the suffix only"
         findings.append(Finding("error", second.image, text))
-    owned = {entry.label for entry in entries}
-    for label in label_files:
-        if label not in owned:
-            text = f"is a label without an image ({layout.image_form})"
-            findings.append(Finding("warning", label, text))
-    findings += [
-        Finding("note", path, "has no name of this layout and is not read")
-        for path in (*strangers, *label_strangers)
-    ]
+    owned = {image.label for image in images}
+    text = f"is a label without an image ({layout.image_form})"
+    findings += [Finding("warning", label, text) for label in labels if label not in owned]
+    text = "has no name of this layout and is not read"
+    others = [path for path in (*strangers, *label_strangers) if path not in owned]
+    findings += [Finding("note", path, text) for path in others]
     findings += _check_numbers(layout, home, split, images)
     return _Found(split, layout, images, findings)
 
 
 def _check_numbers(
-    layout: Layout, home: Path, split: str, images: Sequence[ListedImage]
+    layout: Layout, home: Path, split: str, images: Sequence[LayoutImage]
 ) -> Iterator[Finding]:
-    labelled = [image.entry for image in images if os.path.isfile(image.entry.label)]
+    labelled = [image for image in images if image.has_label]
     if not images:
         text = f"split {split!r} has no image; {layout.image_form} is looked for"
         yield Finding("warning", home, text)
         return
     for count in layout.official:
-        frames = sum(count.covers(entry) for entry in labelled)
+        frames = sum(count.covers(image) for image in labelled)
         if count.split != split or frames == count.frames:
             continue
         what = " ".join(filter(None, (count.part, count.filed_under, "frames with a label")))
@@ -255,7 +251,7 @@ def _check_numbers(
         yield Finding("warning" if frames else "note", home, text)
     expected = layout.official_sequences.get(split)
     if expected is not None:
-        sequences = {image.entry.sequence for image in images}
+        sequences = {image.sequence for image in images}
         for text, names in (
             ("has sequences that were not published in it", sequences - expected),
             ("lacks sequences", expected - sequences),
@@ -267,7 +263,7 @@ def _check_numbers(
         yield Finding("warning", home, f"split {split!r}: {layout.cautions[split]}")
 
 
-def _check_files(images: Sequence[ListedImage], label_set: LabelSet | None) -> Iterator[Finding]:
+def _check_files(images: Sequence[LayoutImage], label_set: LabelSet | None) -> Iterator[Finding]:
     blank: list[Path] = []
     with progress_bar(len(images), "frame", "check") as bar:
         for image in images:
@@ -279,18 +275,17 @@ def _check_files(images: Sequence[ListedImage], label_set: LabelSet | None) -> I
 
 
 def _check_image(
-    image: ListedImage, label_set: LabelSet | None, blank: list[Path]
+    image: LayoutImage, label_set: LabelSet | None, blank: list[Path]
 ) -> Iterator[Finding]:
-    label = image.entry.label
-    label_format = image.layout.label_format(label)
+    label, label_format = image.label, image.label_format
     classes = label_set or image.layout.classes
     table = class_table(label_format, classes) if classes else None
     size: tuple[int, ...] | None = None
     try:
-        size = read_image(image.entry.image).shape[:2]
+        size = read_image(image.image).shape[:2]
     except CamsegError as error:
-        yield _from_error(image.entry.image, error)
-    if not os.path.isfile(label):
+        yield _from_error(image.image, error)
+    if not image.has_label:
         return
     try:
         ids = read_ids(label, label_format)

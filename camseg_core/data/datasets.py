@@ -3,17 +3,15 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from camseg_core.data.image_list import ListedImage, find_list, read_list
+from camseg_core.data.image_list import find_list, read_list
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids
 from camseg_core.data.label_set_files import LABEL_SETS
 from camseg_core.data.layouts import acdc, cadedgetune, camvid, cityscapes, folder_pair, kitti_step
@@ -21,14 +19,17 @@ from camseg_core.data.layouts.layout import (
     ALL_PARTS,
     PARTS,
     Layout,
+    LayoutImage,
     check_split,
-    find_entries,
     find_home,
+    find_images,
     home_candidates,
     same_label,
+    suggest,
 )
 from camseg_core.data.sample import Dataset, FileDataset, SampleFiles, SampleMetadata
 from camseg_core.errors import CamsegError, CamsegWarning
+from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
 
 LIST = "list"
@@ -46,7 +47,7 @@ LAYOUTS: Mapping[str, Layout] = {
 }
 
 DATASETS = (*LAYOUTS, LIST)
-"""What `open_dataset` knows of its own."""
+"""The names that `open_dataset` knows of its own."""
 
 PLUGINS = "camseg.datasets"
 """Entry points of other packages: name of a data set -> function that opens it as `open_dataset`
@@ -74,21 +75,21 @@ def open_dataset(
         root: the data set's own folder, or the folder above it, or the folder that holds
             ``dataset/`` as the original project has it.
         split: e.g. ``val``; a path that ends in ``.txt`` is taken as ``list_file``.
-        part: of ACDC: ``adverse`` (what empty means), ``reference`` or ``both``.
-        conditions: of ACDC: only images filed under these (fog, rain, snow, night); references of
-            fog are filed under fog. Empty takes all.
+        part: part of ACDC: ``adverse`` (what empty means), ``reference`` or ``both``.
+        conditions: condition folders of ACDC (fog, rain, snow, night) whose images are taken;
+            references of fog are filed under fog. Empty takes all.
         list_file: a text file of image paths; only these are taken, in its order. With the name
-            ``list`` they may be of any layout.
-        label_set: the classes to turn labels into, by its ``source_ids`` of the data set's own
-            ids. None takes the data set's classes; ``folder`` has none.
+            ``list`` they may have any layout.
+        label_set: the classes to turn labels into; its ``source_ids`` are the data set's own ids.
+            None takes the data set's classes; ``folder`` has none.
 
     Returns:
         The samples, sorted by name, or in the order of the list. ``Dataset.root`` is the data
         set's own folder, and for a list ``root``.
 
     Raises:
-        CamsegError: an unknown name, split, part or condition, nothing found, an image without a
-            label, a line of the list that cannot be used, or a label set that does not fit.
+        CamsegError: a name, split, part or condition is unknown, nothing is found, an image has
+            no label, a line of the list cannot be used, or the label set does not fit.
 
     Warns:
         DatasetWarning: images were left out, or the split is one to be careful with.
@@ -113,7 +114,7 @@ def open_dataset(
     layout = LAYOUTS[name]
     home = find_home(layout, root)
     check_split(layout, home, split)
-    found, _ = find_entries(layout, home, split)
+    found, _ = find_images(layout, home, split)
     if not found:
         raise CamsegError(
             f"split {split!r} of {name} in {home} has no image; {layout.image_form} is looked for"
@@ -123,21 +124,9 @@ def open_dataset(
             f"{first.image} and {second.image} differ in their suffix only, so that they share "
             f"one label, {first.label}; remove one of them"
         )
-    images = select([ListedImage(layout, entry) for entry in found], part, conditions)
-    images = _labelled(images)
+    images = _labelled(select(found, part, conditions))
     _warn_of_overlap(images, split)
-    classes = label_set or _own_classes(images)
-    for label_format in set(map(_format_of, images)):
-        class_table(label_format, classes)  # what does not fit is said before anything is read
-    return FileDataset(
-        name=name,
-        root=home,
-        split=split,
-        label_set=classes,
-        samples=_metadata(images, split),
-        files=_files(images),
-        read_labels=partial(read_class_ids, layout.label_format),
-    )
+    return _dataset(name, home, split, images, label_set)
 
 
 def default_split(name: str) -> str:
@@ -155,23 +144,16 @@ def _open_added(name: str, root: Path, split: str, **options: Any) -> Dataset:
     return dataset
 
 
-def suggest(word: str, known: Sequence[str]) -> str:
-    """Say what could have been meant instead of an unknown word."""
-    close = get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known are {', '.join(known)}"
-
-
 def list_layouts(name: str) -> tuple[Layout, ...]:
     """Return the layouts that the lines of a list may have when it is opened as ``name``."""
     return tuple(LAYOUTS.values()) if name == LIST else (LAYOUTS[name],)
 
 
 def locate_list(name: str, root: Path, list_file: str | Path) -> Path:
-    """Find a list: as given, below ``root``, or in the data set's own folder.
+    """Return the path of a list: as given, below ``root``, or in the data set's own folder.
 
     Raises:
-        CamsegError: it is in none of these places.
+        CamsegError: the list is in none of these places.
     """
     folders = [root]
     for layout in list_layouts(name):
@@ -180,20 +162,20 @@ def locate_list(name: str, root: Path, list_file: str | Path) -> Path:
 
 
 def select(
-    images: Sequence[ListedImage], part: str, conditions: Sequence[str]
-) -> list[ListedImage]:
-    """Take the images of a part and of some condition folders.
+    images: Sequence[LayoutImage], part: str, conditions: Sequence[str]
+) -> list[LayoutImage]:
+    """Return the images of a part and of some condition folders.
 
     Images that have no part stay. An empty ``part`` is ``adverse``: references are never taken
     unless asked for.
 
     Raises:
-        CamsegError: a part or a condition that these images do not have, or none is left.
+        CamsegError: these images do not have the part or a condition, or no image is left.
     """
     layouts = _layouts(images)
     names = ", ".join(layout.name for layout in layouts)
     known = [condition for layout in layouts for condition in layout.conditions]
-    if part and not any(image.entry.part for image in images):
+    if part and not any(image.part for image in images):
         raise CamsegError(f"part {part!r} is of no use with {names}, which has no parts")
     for condition in conditions:
         if condition not in known:
@@ -203,8 +185,7 @@ def select(
     taken = [
         image
         for image in images
-        if image.entry.part in ("", *wanted_parts)
-        and (not conditions or image.entry.filed_under in conditions)
+        if image.part in ("", *wanted_parts) and (not conditions or image.filed_under in conditions)
     ]
     if not taken:
         raise CamsegError(
@@ -238,56 +219,57 @@ def _open_list(
         )
     own_split = path.stem if split.endswith(".txt") else split
     _warn_of_overlap(images, own_split.removesuffix("list"))
+    return _dataset(name, root, own_split, images, label_set)
+
+
+def _dataset(
+    name: str, root: Path, split: str, images: Sequence[LayoutImage], label_set: LabelSet | None
+) -> FileDataset:
     classes = label_set or _own_classes(images)
-    formats = {image.entry.label: _format_of(image) for image in images}
+    formats = {image.label: image.label_format for image in images}
     for label_format in set(formats.values()):
-        class_table(label_format, classes)
+        class_table(label_format, classes)  # what does not fit is said before anything is read
     return FileDataset(
         name=name,
         root=root,
-        split=own_split,
+        split=split,
         label_set=classes,
-        samples=_metadata(images, own_split),
-        files=_files(images),
-        read_labels=partial(read_class_ids, partial(_look_up, formats)),
+        samples=_metadata(images, split),
+        files=tuple(SampleFiles(image.image, image.label) for image in images),
+        read_labels=partial(_read_labels, formats),
     )
 
 
-def _look_up(formats: Mapping[Path, LabelFormat], label: Path) -> LabelFormat:
-    return formats[label]
+def _read_labels(formats: Mapping[Path, LabelFormat], label: Path, label_set: LabelSet) -> UInt8:
+    return read_class_ids(formats[label], label, label_set)
 
 
-def _format_of(image: ListedImage) -> LabelFormat:
-    return image.layout.label_format(image.entry.label)
-
-
-def _layouts(images: Iterable[ListedImage]) -> list[Layout]:
+def _layouts(images: Iterable[LayoutImage]) -> list[Layout]:
     return list({image.layout.name: image.layout for image in images}.values())
 
 
-def _labelled(images: Sequence[ListedImage]) -> list[ListedImage]:
+def _labelled(images: Sequence[LayoutImage]) -> list[LayoutImage]:
     """Leave out images whose label the published data lacks; refuse others without a label."""
-    lacking = [image for image in images if not os.path.isfile(image.entry.label)]
-    refused = [image for image in lacking if image.entry.part not in image.layout.labels_may_lack]
+    lacking = [image for image in images if not image.has_label]
+    refused = [image for image in lacking if not image.may_lack_label]
     if refused:
-        entry = refused[0].entry
         more = f" (and {len(refused) - 1} more of {len(images)})" if len(refused) > 1 else ""
-        raise CamsegError(f"{entry.image} has no label{more}: no file {entry.label}")
+        raise CamsegError(f"{refused[0].image} has no label{more}: no file {refused[0].label}")
     if len(lacking) == len(images):
         raise CamsegError(
-            f"none of {len(images)} {images[0].entry.part} images has a label; "
-            f"the first would be {images[0].entry.label}"
+            f"none of {len(images)} {images[0].part} images has a label; "
+            f"the first would be {images[0].label}"
         )
     if lacking:
         _warn(
-            f"{len(lacking)} {lacking[0].entry.part} images have no label and are left out, "
-            f"such as {lacking[0].entry.image}"
+            f"{len(lacking)} {lacking[0].part} images have no label and are left out, "
+            f"such as {lacking[0].image}"
         )
-    return [image for image in images if os.path.isfile(image.entry.label)]
+    return [image for image in images if image.has_label]
 
 
-def _own_classes(images: Sequence[ListedImage]) -> LabelSet:
-    """Return the classes that the layouts have of their own, if they are the same."""
+def _own_classes(images: Sequence[LayoutImage]) -> LabelSet:
+    """Return the layouts' own classes, which must be the same."""
     layouts = _layouts(images)
     owned = {layout.name: layout.classes for layout in layouts}
     first = layouts[0].classes
@@ -300,36 +282,31 @@ def _own_classes(images: Sequence[ListedImage]) -> LabelSet:
     return first
 
 
-def _metadata(images: Iterable[ListedImage], split: str) -> tuple[SampleMetadata, ...]:
+def _metadata(images: Iterable[LayoutImage], split: str) -> tuple[SampleMetadata, ...]:
     counted: Counter[str] = Counter()  # per sequence, for names that tell no frame
     samples = []
     for image in images:
-        entry = image.entry
-        index = counted[entry.sequence] if entry.frame_index is None else entry.frame_index
-        counted[entry.sequence] += 1
+        index = image.frame_index
         samples.append(
             SampleMetadata(
-                name=entry.name,
+                name=image.name,
                 dataset=image.layout.name,
                 split=split,
-                part=entry.part,
-                condition=entry.condition,
-                sequence=entry.sequence,
-                frame_index=index,
+                part=image.part,
+                condition=image.condition,
+                sequence=image.sequence,
+                frame_index=counted[image.sequence] if index is None else index,
             )
         )
+        counted[image.sequence] += 1
     return tuple(samples)
 
 
-def _files(images: Iterable[ListedImage]) -> tuple[SampleFiles, ...]:
-    return tuple(SampleFiles(image.entry.image, image.entry.label) for image in images)
-
-
-def _warn_of_overlap(images: Sequence[ListedImage], split: str) -> None:
-    """Say what is to be known of a split that holds frames of val."""
+def _warn_of_overlap(images: Sequence[LayoutImage], split: str) -> None:
+    """Warn of a split that holds frames of val."""
     for layout in _layouts(images):
         val = layout.official_sequences.get("val", frozenset())
-        if split in layout.cautions and any(image.entry.sequence in val for image in images):
+        if split in layout.cautions and any(image.sequence in val for image in images):
             _warn(f"{layout.name}, split {split}: {layout.cautions[split]}")
 
 

@@ -10,33 +10,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from camseg_core.data.layouts.layout import Entry, Layout
+from camseg_core.data.layouts.layout import Layout, LayoutImage
 from camseg_core.errors import CamsegError
 
 DATASET_FOLDER = "dataset"
 
 
-@dataclass(frozen=True)
-class ListedImage:
-    """One line of a list.
-
-    Attributes:
-        layout: whose names the path has.
-        entry: the image and its label, both there.
-    """
-
-    layout: Layout
-    entry: Entry
-
-
 def find_list(list_file: str | Path, folders: Sequence[Path]) -> Path:
-    """Find a list: as given, or else below one of ``folders``.
+    """Return the path of a list: as given, or else below one of ``folders``.
 
     Raises:
-        CamsegError: it is in none of these places.
+        CamsegError: the list is in none of these places.
     """
     places = [Path(list_file), *(folder / list_file for folder in folders)]
     for place in places:
@@ -47,20 +34,20 @@ def find_list(list_file: str | Path, folders: Sequence[Path]) -> Path:
 
 def read_list(
     list_file: Path, root: Path, layouts: Sequence[Layout]
-) -> tuple[list[ListedImage], list[str]]:
+) -> tuple[list[LayoutImage], list[str]]:
     """Read a list.
 
     Args:
         list_file: the list.
         root: the folder above ``dataset/``; that folder itself or one in it will do.
-        layouts: those that are known, tried in this order.
+        layouts: the layouts that lines may have, tried in this order.
 
     Returns:
-        The images in the order of the list; and for each line that cannot be used, in one text,
-        its number, its path and the reason.
+        The images in the order of the list; and for each line that cannot be used a text with its
+        number, its path and the reason.
 
     Raises:
-        CamsegError: the list is unreadable, no text, or has no line.
+        CamsegError: the list is unreadable, is no text, or has no line.
     """
     try:
         content = list_file.read_bytes().decode("utf-8-sig")
@@ -73,7 +60,7 @@ def read_list(
         ) from error
     if not os.path.isdir(root):
         raise CamsegError(f"no such folder: {root}; the paths in {list_file} are relative to it")
-    images: list[ListedImage] = []
+    images: list[LayoutImage] = []
     problems: list[str] = []
     number_of: dict[str, int] = {}
     # Not splitlines(), which also splits at form feeds and the like.
@@ -83,7 +70,7 @@ def read_list(
             continue
         try:
             image = _recognize(text, root, layouts)
-            earlier = number_of.setdefault(image.entry.name, number)
+            earlier = number_of.setdefault(image.name, number)
             if earlier != number:
                 raise CamsegError(f"stands in line {earlier} already")
             images.append(image)
@@ -94,7 +81,7 @@ def read_list(
     return images, problems
 
 
-def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> ListedImage:
+def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> LayoutImage:
     path = PurePosixPath(text)  # drops ./ and doubled slashes
     if path.is_absolute() or ".." in path.parts:
         raise CamsegError(f"leaves the root {root}; paths below it are needed")
@@ -103,14 +90,14 @@ def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> ListedImage:
         # The longest rest of the path that has the layout's form; before it is the data set.
         for start in range(len(path.parts)):
             home = base.joinpath(*path.parts[:start])
-            entry = layout.recognize(home, "/".join(path.parts[start:]), "")
-            if entry is None:
+            image = layout.recognize(home, "/".join(path.parts[start:]), "")
+            if image is None:
                 continue
-            if not os.path.isfile(entry.image):
-                raise CamsegError(f"is not there: no file {entry.image}")
-            if not os.path.isfile(entry.label):
-                raise CamsegError(f"has no label: no file {entry.label}")
-            return ListedImage(layout, replace(entry, name=path.as_posix()))
+            if not os.path.isfile(image.image):
+                raise CamsegError(f"is not there: no file {image.image}")
+            if not image.has_label:
+                raise CamsegError(f"has no label: no file {image.label}")
+            return replace(image, name=path.as_posix())
     forms = ", ".join(layout.image_form for layout in layouts)
     raise CamsegError(f"has the form of no data set; known forms are {forms}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -32,17 +32,17 @@ COLOR_TYPES = {
     6: "RGB with alpha",
 }
 MAX_PIXELS = 2**26
-"""A label that states more (8192 x 8192) is refused undecoded; PIL would warn at a third more."""
+"""A label that states more pixels (8192 x 8192) is refused before it is decoded."""
 
 
 @dataclass(frozen=True)
 class LabelFormat:
-    """How the label files of one layout hold classes.
+    """How label files hold classes.
 
     Attributes:
-        owner: whose files, for messages, e.g. ``cityscapes``.
+        owner: what messages call the files, e.g. ``cityscapes``.
         ids: the ids that may stand in a file, 255 aside; empty if the label set decides.
-        classes: the layout's own label set; None if it has none.
+        classes: the data set's own label set; None if it has none.
         source_ids: id in a file -> class id of ``classes``; ids not listed are unlabeled.
         channel: ``grey``: 8-bit grey, the grey value is the id; ``red``: 8-bit RGB, R is the id.
     """
@@ -61,7 +61,8 @@ class ClassTable:
     Attributes:
         class_ids: uint8 [256], the class id of each id.
         known: bool [256], false for ids that may not occur.
-        listed: bool [256], false for ids that become unlabeled because the user lists them not.
+        listed: bool [256], false for ids that become unlabeled because the user's label set does
+            not list them.
     """
 
     class_ids: UInt8
@@ -72,12 +73,12 @@ class ClassTable:
 def class_table(label_format: LabelFormat, label_set: LabelSet) -> ClassTable:
     """Decide what each id in a file is in ``label_set``.
 
-    The layout's own classes are read by the layout's own table. Other label sets are read by
-    their ``source_ids``, which are ids of these files. A layout without classes (a folder pair)
-    takes a label set without ``source_ids`` as the class ids themselves.
+    The data set's own classes are read by its own table. Other label sets are read by their
+    ``source_ids``, which are ids of these files. If a data set has no classes of its own (a folder
+    pair) and the label set has no ``source_ids``, ids in files are class ids.
 
     Raises:
-        CamsegError: the label set has no table for these files, or one of other files.
+        CamsegError: the label set has no table for these files, or a table for others.
     """
     own = label_format.classes
     source_ids: Mapping[int, int]
@@ -99,25 +100,17 @@ def class_table(label_format: LabelFormat, label_set: LabelSet) -> ClassTable:
     else:
         known = listed
     if source_ids is label_format.source_ids:
-        listed = known  # the layout's own table leaves out what it means to
+        listed = known  # what the data set's own table leaves out is meant to be unlabeled
     return ClassTable(class_ids, known, listed)
 
 
-def read_class_ids(
-    find_format: Callable[[Path], LabelFormat], path: Path, label_set: LabelSet
-) -> UInt8:
+def read_class_ids(label_format: LabelFormat, path: Path, label_set: LabelSet) -> UInt8:
     """Read a label file as class ids uint8 [H, W] of ``label_set``.
 
-    Args:
-        find_format: tells a label file's format by its name.
-        path: the file.
-        label_set: the classes that are wanted.
-
     Raises:
-        CamsegError: unreadable, of another pixel type than the layout has, an id outside its
-            table, or a label set that does not fit these files.
+        CamsegError: the file is unreadable, has another pixel type than its format, or holds an id
+            outside its table; or the label set does not fit such files.
     """
-    label_format = find_format(path)
     table = class_table(label_format, label_set)
     ids = read_ids(path, label_format)
     if not table.known[ids].all():
@@ -130,7 +123,8 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
     """Read the ids that a label file holds: uint8 [H, W].
 
     Raises:
-        CamsegError: unreadable, no whole PNG, or of another pixel type than the layout has.
+        CamsegError: the file is unreadable, is no whole PNG, or has another pixel type than its
+            format.
     """
     try:
         content = path.read_bytes()
@@ -138,20 +132,20 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
     _check_header(path, content, label_format)
     try:
-        picture = Image.open(io.BytesIO(content), formats=("PNG",))
-        picture.load()
+        decoded = Image.open(io.BytesIO(content), formats=("PNG",))
+        decoded.load()
     except Exception as error:  # PIL raises almost anything on damaged bytes
         raise CamsegError(
             f"{path} is damaged: its {len(content)} bytes are no whole PNG file"
         ) from error
-    pixels = np.asarray(picture)
+    pixels = np.asarray(decoded)
     return np.ascontiguousarray(pixels if label_format.channel == "grey" else pixels[..., 0])
 
 
 def unknown_ids(
     path: Path, ids: UInt8, label_format: LabelFormat, table: ClassTable, most: int = 5
 ) -> str:
-    """Say which ids of a file no table knows, with their number of pixels, in one line."""
+    """Return one line with the ids of a file that its table does not know, and their pixels."""
     found = counts_of(ids, ~table.known)
     text = ", ".join(
         f"{unknown} ({pixels} pixel{'s' if pixels > 1 else ''})"
@@ -171,7 +165,7 @@ def counts_of(ids: UInt8, wanted: NDArray[np.bool_]) -> dict[int, int]:
 
 
 def _is_own(label_format: LabelFormat, label_set: LabelSet) -> bool:
-    """Return whether ``label_set`` is the layout's own classes, by whichever table it brings."""
+    """Return whether ``label_set`` has the data set's own classes, whichever table it brings."""
     own = label_format.classes
     return (
         own is not None
@@ -192,7 +186,7 @@ def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
         for known in LABEL_SETS.values()
     ):
         raise CamsegError(
-            f"label set {label_set.name!r} is of other label files than {owner}'s; {advice}"
+            f"label set {label_set.name!r} is made for other label files than {owner}'s; {advice}"
         )
     # -1 is what Cityscapes calls a licence plate; no file holds it.
     outside = set(label_set.source_ids) - label_format.ids - {-1, UNLABELED}
@@ -204,7 +198,7 @@ def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
 
 
 def _check_header(path: Path, content: bytes, label_format: LabelFormat) -> None:
-    """Refuse by the PNG header: PIL would scale 4-bit grey and cut 16-bit RGB off in silence."""
+    """Refuse other pixel types: PIL would scale 4-bit grey and cut 16-bit RGB without a word."""
     if len(content) < 33 or content[:8] != b"\x89PNG\r\n\x1a\n" or content[12:16] != b"IHDR":
         raise CamsegError(
             f"{path} is not a PNG file, which labels are (a format with loss would change ids)"
@@ -234,7 +228,7 @@ def _check_header(path: Path, content: bytes, label_format: LabelFormat) -> None
 
 
 def _ranges(ids: list[int]) -> str:
-    """Write sorted ids in short: [0, 1, 2, 255] -> ``0..2, 255``."""
+    """Return sorted ids in short: [0, 1, 2, 255] -> ``0..2, 255``."""
     groups: list[list[Any]] = []
     for number in ids:
         if groups and number == groups[-1][1] + 1:

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from camseg_core.diffusion.samplers import sampler
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS, Prediction
+from camseg_core.system.validation import parse
+
+SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+"""Names of samplers; `camseg_core.diffusion.samplers` has the function of each."""
 
 Decoder = Literal["auto", "mask", "palette"]
 Precision = Literal["float32", "bfloat16"]
@@ -54,7 +58,7 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         """Check every range, so that a bad value is refused before any work."""
-        sampler(self.sampler)
+        check_sampler(self.sampler)
         for name, lowest, highest in (("steps", 1, TRAIN_TIMESTEPS), ("seed", 0, 2**63 - 1)):
             _require_whole(name, getattr(self, name), lowest, highest)
         _require_whole("rounds", self.rounds, 1, 2**31)
@@ -68,6 +72,16 @@ class SamplingOptions:
             value = getattr(self, name)
             if not (np.isfinite(value) and value >= 0.0):
                 raise CamsegError(f"{name} is {value!r}; a finite number of at least 0 is needed")
+
+
+def check_sampler(name: str) -> None:
+    """Raise an error that lists the samplers if none is called ``name``.
+
+    Raises:
+        CamsegError: there is no such sampler.
+    """
+    if name not in SAMPLERS:
+        raise CamsegError(f"unknown sampler {name!r}; the samplers are {', '.join(SAMPLERS)}")
 
 
 def _require_whole(name: str, value: object, lowest: int, highest: int) -> None:
@@ -129,28 +143,19 @@ def profiles_to_dict(profiles: Profiles) -> dict[str, dict[str, Any]]:
 
 
 def profiles_from_dict(content: object, source: str) -> Profiles:
-    """Read profiles from plain data; what an entry leaves out has its default.
+    """Read profiles from plain data; what a profile leaves out has its default.
 
     Args:
-        content: options by profile name, as in a weights file or a training recipe.
-        source: where it comes from, for messages.
+        content: Options by profile name, as in a weights file or a training recipe.
+        source: Where it comes from, for messages.
 
     Raises:
-        CamsegError: a profile is missing or unknown, or an option is unknown or out of its range.
+        CamsegError: A profile is missing or unknown, or an option is unknown or out of its range.
     """
-    if not isinstance(content, dict) or sorted(content) != sorted(PROFILE_NAMES):
-        found = ", ".join(map(str, content)) if isinstance(content, dict) else repr(content)
+    profiles = parse(dict[str, SamplingOptions], content, source)
+    if sorted(profiles) != sorted(PROFILE_NAMES):
         raise CamsegError(
-            f"{source}: profiles are {found or 'none'}; {', '.join(PROFILE_NAMES)} are needed"
+            f"{source}: profiles are {', '.join(profiles) or 'none'}; "
+            f"{', '.join(PROFILE_NAMES)} are needed"
         )
-    return {name: _options(content[name], f"{source}, profile {name}") for name in PROFILE_NAMES}
-
-
-def _options(content: object, source: str) -> SamplingOptions:
-    known = [entry.name for entry in fields(SamplingOptions)]
-    if not isinstance(content, dict) or not set(content) <= set(known):
-        raise CamsegError(f"{source}: {content!r}; a table of {', '.join(known)} is needed")
-    try:
-        return SamplingOptions(**content)
-    except (CamsegError, TypeError) as error:
-        raise CamsegError(f"{source}: {error}") from error
+    return {name: profiles[name] for name in PROFILE_NAMES}

@@ -12,12 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from camseg_core.diffusion.options import check_sampler
 from camseg_core.diffusion.process import (
     Denoise,
     Schedule,
@@ -66,9 +67,6 @@ def round_masks(length: int, rounds: int, seed: int) -> Iterator[tuple[Tensor, T
         yield hidden, hidden & ~still_hidden
         hidden, hidden_count = still_hidden, remaining
 
-
-SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
-SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 
 StepNoise = Callable[[int], Tensor]
 """Number of the step, 0 = the noisiest -> standard normal noise that broadcasts to x."""
@@ -199,8 +197,7 @@ def sampler(name: str) -> Sampler:
     Raises:
         CamsegError: there is no such sampler; the text lists them.
     """
-    if name not in _SAMPLERS:
-        raise CamsegError(f"unknown sampler {name!r}; the samplers are {', '.join(SAMPLERS)}")
+    check_sampler(name)
     return _SAMPLERS[name]
 
 

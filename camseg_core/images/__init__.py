@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures and videos: reading, drawing, fitting to the model."""
+"""Images and videos: reading, drawing, fitting to the model."""

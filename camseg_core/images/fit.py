@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image sizes: from any camera's to the model's input and back, by the checkpoint's resize policy.
+"""Resizing images from any camera to the model's input, and results back to the image's size.
 
 Shapes: H, W = the image's size; H', W' = the model input's, multiples of the stride.
 """
@@ -27,9 +27,10 @@ class Fit:
     """How one image size maps to the model's input, in pixels.
 
     Attributes:
-        height, width: the image.
-        scaled_height, scaled_width: the image inside the model's input, at its top left.
-        input_height, input_width: the model's input; the rest is padding.
+        height, width: size of the image.
+        scaled_height, scaled_width: size of the resized image, which lies at the top left of
+            the model's input.
+        input_height, input_width: size of the model's input; the rest of it is padding.
     """
 
     height: int
@@ -41,7 +42,7 @@ class Fit:
 
     @classmethod
     def of(cls, height: int, width: int, config: InputConfig, stride: int) -> Fit:
-        """Fit an image of ``height`` x ``width`` pixels by the policy of ``config``."""
+        """Return how the policy of ``config`` fits an image of ``height`` x ``width`` pixels."""
         if config.resize == "squash":
             return cls(height, width, config.height, config.width, config.height, config.width)
         scale = min(config.height / height, config.width / width)
@@ -56,10 +57,18 @@ class Fit:
             -(-scaled_width // stride) * stride,
         )
 
+    @property
+    def _padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns of padding before and after the resized image."""
+        return (
+            (0, self.input_height - self.scaled_height),
+            (0, self.input_width - self.scaled_width),
+        )
+
     def to_input(self, image: UInt8) -> UInt8:
         """Resize and pad an image uint8 [H, W, 3] to [H', W', 3].
 
-        Resizing is PIL's antialiased bilinear on uint8, as the published protocol does it; padding
+        Resizing is PIL's antialiased bilinear on uint8, as in the published protocol; padding
         repeats the border, so that it looks like more of the scene.
         """
         if (self.height, self.width) != (self.scaled_height, self.scaled_width):
@@ -67,11 +76,7 @@ class Fit:
                 (self.scaled_width, self.scaled_height), Image.Resampling.BILINEAR
             )
             image = np.asarray(resized)
-        padding = (
-            (0, self.input_height - self.scaled_height),
-            (0, self.input_width - self.scaled_width),
-            (0, 0),
-        )
+        padding = (*self._padding, (0, 0))
         return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
 
     def to_input_ids(self, class_ids: UInt8) -> UInt8:
@@ -81,16 +86,12 @@ class Fit:
             (self.scaled_width, self.scaled_height),
             interpolation=cv2.INTER_NEAREST_EXACT,
         )
-        padding = (
-            (0, self.input_height - self.scaled_height),
-            (0, self.input_width - self.scaled_width),
-        )
-        return np.pad(np.asarray(resized, np.uint8), padding, constant_values=UNLABELED)
+        return np.pad(np.asarray(resized, np.uint8), self._padding, constant_values=UNLABELED)
 
     def from_input(self, result: NDArray[Value]) -> NDArray[Value]:
         """Crop and resize a result [H', W'] (uint8 or float32) to [H, W], nearest neighbour.
 
-        Nearest, because neither ids nor palette colours can be blended.
+        Neither ids nor palette colours can be blended.
         """
         inside = np.ascontiguousarray(result[: self.scaled_height, : self.scaled_width])
         if inside.shape == (self.height, self.width):
@@ -105,7 +106,7 @@ def check_image(image: object) -> UInt8:
     """Return ``image`` as uint8 [H, W, 3], RGB, or refuse it.
 
     Raises:
-        CamsegError: it is no array, or of another dtype or shape, or has no pixels.
+        CamsegError: ``image`` is no array, has another dtype or shape, or has no pixels.
     """
     if not isinstance(image, np.ndarray):
         raise CamsegError(f"an image is a {type(image).__name__}; a numpy array is needed")

@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images from files: a picture, a video, or a folder of pictures, one frame at a time."""
+"""Images from files: an image, a video, or a folder of images, one frame at a time."""
 
 from __future__ import annotations
 
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.video import VideoFrame
+from natsort import natsorted, ns
 from PIL import Image
 
 from camseg_core.errors import CamsegError
@@ -20,14 +26,20 @@ from camseg_core.images.arrays import UInt8
 IMAGE_SUFFIXES = (
     ".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-ENOUGH_FRAMES = 0.9
-"""Share of a video's stated frames from which on it counts as whole."""
-
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
 
-# OpenCV and FFmpeg print notes of their own on damaged files; ours is the one line there is to be.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.setLogLevel(0)
+VIDEO_FORMATS = (
+    "asf,avi,flv,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,ogg,"
+    "bmp_pipe,jpeg_pipe,pgm_pipe,png_pipe,ppm_pipe,tiff_pipe,webp_pipe"
+)
+"""FFmpeg's names of the formats that are read; the last ones are images under a video's name. Some
+of FFmpeg's others take any text for a video, and playlists open further files."""
+
+ENOUGH = 0.9
+"""A video counts as whole if it has this share of the frames that it states or, if it states no
+number, of its duration. Some containers state a little too much."""
+
+cv2.setLogLevel(0)  # OpenCV would print its own notes on damaged files, beside our one line
 
 
 @dataclass(frozen=True)
@@ -35,10 +47,11 @@ class Source:
     """One file to read frames from.
 
     Attributes:
-        path: the picture or the video.
+        path: the image or the video.
         stem: name of its results, relative to the output folder, without suffix.
         is_video: true if it may have several frames.
-        frame_count: frames it states to have; 1 for a picture, 0 if a video does not say.
+        frame_count: number of frames: 1 for an image; for a video what it states, else what its
+            duration and rate make, else 0.
     """
 
     path: Path
@@ -49,12 +62,13 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image.
+    """One image of a source.
 
     Attributes:
-        stem: names its results.
+        stem: name of its results, relative to the output folder, without suffix.
         image: RGB uint8 [H, W, 3].
-        time_ns: of a video, nanoseconds since its begin as the file states them.
+        time_ns: nanoseconds since the begin of the video, as its file states them; None for an
+            image, and where a video states none.
     """
 
     stem: Path
@@ -62,44 +76,47 @@ class Frame:
     time_ns: int | None = None
 
 
+def in_natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort paths by folder and name, numbers by their value: ``2.png`` comes before ``10.png``."""
+    return natsorted(sorted(paths), alg=ns.PATH)
+
+
 def find_sources(path: Path) -> list[Source]:
-    """List what ``path`` holds: itself, or the pictures in and below a folder, sorted.
+    """List what ``path`` holds: itself, or the images in and below a folder, in natural order.
 
     Raises:
-        CamsegError: nothing there, no picture in the folder, or two pictures would have results
-            of one name.
+        CamsegError: nothing is there, the folder has no image, or the results of two images would
+            have the same name.
     """
     if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(f"no such file or folder: {path}")
     if not path.is_dir():
         return [_source(path, Path(path.stem))]
-    pictures = sorted(
-        entry
-        for entry in path.rglob("*")
-        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file()
+    images = in_natural_order(
+        file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
     )
-    if not pictures:
+    if not images:
         raise CamsegError(
-            f"folder {path} has no picture; "
+            f"folder {path} has no image; "
             f"files that end in {', '.join(IMAGE_SUFFIXES)} are looked for"
         )
     by_stem: dict[Path, Path] = {}
-    for picture in pictures:
-        stem = picture.relative_to(path).with_suffix("")
+    for image in images:
+        stem = image.relative_to(path).with_suffix("")
         if stem in by_stem:
             raise CamsegError(
-                f"{by_stem[stem]} and {picture} differ in their suffix only, so that their results "
-                "would have one name; rename one of them"
+                f"{by_stem[stem]} and {image} differ in their suffix only, so that their results "
+                "would have the same name; rename one of them"
             )
-        by_stem[stem] = picture
-    return [Source(picture, stem, False, 1) for stem, picture in by_stem.items()]
+        by_stem[stem] = image
+    return [Source(image, stem, False, 1) for stem, image in by_stem.items()]
 
 
 def read_image(path: Path) -> UInt8:
-    """Read a picture as RGB uint8 [H, W, 3]; a rotation note in the file is ignored.
+    """Read an image as RGB uint8 [H, W, 3]; a rotation note in the file is ignored.
 
     Raises:
-        CamsegError: unreadable, empty, or not a picture.
+        CamsegError: unreadable, empty, or not an image.
     """
     content = _read(path)
     image = _decode(content)
@@ -112,55 +129,91 @@ def read_image(path: Path) -> UInt8:
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
-    """Return the frames of ``source`` in order; those of a video are numbered from 0.
+    """Yield the frames of ``source`` in order; those of a video are numbered from 0.
+
+    A rotation note in the file is ignored.
 
     Raises:
-        CamsegError: unreadable, or a video that ends before its stated number of frames (after
-            the frames that could be read).
+        CamsegError: the file is unreadable, or a video is damaged or ends early, after the frames
+            that come before the damage.
     """
     if not source.is_video:
         yield Frame(source.stem, read_image(source.path))
         return
-    capture = cv2.VideoCapture(str(source.path), cv2.CAP_FFMPEG)
     index = 0
-    try:
-        while True:
-            found, image = capture.read()
-            if not found:
-                break
+    is_whole = False
+    with suppress(av.FFmpegError), _open_video(source.path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        tick = stream.time_base or Fraction(0)
+        end = Fraction(0)
+        for frame in _video_frames(container):
             stem = source.stem.with_name(f"{source.stem.name}_{index:06d}")
-            time_ns = round(1e6 * capture.get(cv2.CAP_PROP_POS_MSEC))
-            yield Frame(stem, _rgb(image), time_ns)
+            shown = frame.dts if frame.pts is None else frame.pts
+            time_ns = None
+            if shown is not None:
+                time_ns = round((shown - (stream.start_time or 0)) * tick * 10**9)
+                end = (shown + frame.duration) * tick
+            yield Frame(stem, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), time_ns)
             index += 1
-    finally:
-        capture.release()
-    # Some containers state no count, and OpenCV estimates one from duration and rate.
-    if index == 0 or index < ENOUGH_FRAMES * source.frame_count:
-        raise CamsegError(
-            f"{source.path} ends after {index} of {source.frame_count} frames: truncated or damaged"
-        )
+        if stream.frames:
+            is_whole = index >= ENOUGH * stream.frames
+        else:
+            is_whole = end >= ENOUGH * (container.duration or 0) / av.time_base
+    if not is_whole or index == 0:
+        stated = f" of {source.frame_count}" if source.frame_count else ""
+        raise CamsegError(f"{source.path} ends after {index}{stated} frames: truncated or damaged")
 
 
 def _source(path: Path, stem: Path) -> Source:
-    """Look at one file; suffixes are hints, what it decodes to decides."""
-    if path.suffix.lower() not in VIDEO_SUFFIXES:
+    """Look at one file: what it decodes to decides, its suffix is only a hint."""
+    suffix = path.suffix.lower()
+    if suffix not in VIDEO_SUFFIXES:
         image = _decode(_read(path)) if path.is_file() else None
         if image is not None:
             return Source(path, stem, False, 1)
-    # FFmpeg would take the readable part of a damaged picture for a video of one frame.
-    is_image = path.suffix.lower() in IMAGE_SUFFIXES
-    capture = cv2.VideoCapture("" if is_image else str(path), cv2.CAP_FFMPEG)
-    try:
-        is_video = capture.isOpened() and capture.get(cv2.CAP_PROP_FRAME_WIDTH) > 0
-        frame_count = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-    finally:
-        capture.release()
-    if not is_video:
-        size = path.stat().st_size
-        raise CamsegError(
-            f"{path} is neither an image nor a video: its {size} bytes cannot be decoded"
-        )
-    return Source(path, stem, True, frame_count)
+    # FFmpeg would take the readable part of a damaged image for a video of one frame.
+    if suffix not in IMAGE_SUFFIXES:
+        with suppress(av.FFmpegError), _open_video(path) as container:
+            for _ in _video_frames(container):
+                return Source(path, stem, True, _stated_count(container))
+    size = path.stat().st_size
+    raise CamsegError(f"{path} is neither an image nor a video: its {size} bytes cannot be decoded")
+
+
+def _open_video(path: Path) -> InputContainer:
+    return av.open(f"file:{path}", options={"format_whitelist": VIDEO_FORMATS})
+
+
+def _stated_count(container: InputContainer) -> int:
+    """Return the number of frames that a video states or that its duration makes; 0 if none."""
+    stream = container.streams.video[0]
+    if not stream.frames and container.duration and stream.average_rate:
+        return round(container.duration * stream.average_rate / av.time_base)
+    return stream.frames
+
+
+def _video_frames(container: InputContainer) -> Iterator[VideoFrame]:
+    """Decode a video up to the first damage behind its first frame.
+
+    What comes before the first frame may be cut off: some recordings begin between key frames.
+
+    Raises:
+        av.FFmpegError: at the damage.
+    """
+    has_begun = False
+    if not container.streams.video:
+        return
+    for packet in container.demux(container.streams.video[0]):
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            if has_begun:
+                raise
+            continue
+        for frame in frames:
+            has_begun = True
+            yield frame
 
 
 def _read(path: Path) -> bytes:
@@ -171,20 +224,18 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(content: bytes) -> UInt8 | None:
-    """Decode a picture to RGB uint8 [H, W, 3]; None if it is none, or not whole."""
+    """Decode an image to RGB uint8 [H, W, 3]; None if it is none, or not whole."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PIL's notes on odd files
-            picture = Image.open(io.BytesIO(content))
-            picture.load()
+            image = Image.open(io.BytesIO(content))
+            image.load()
     except Exception:  # PIL raises almost anything on damaged bytes
         return None
-    if picture.mode.startswith(("I", "F")):  # more than 8 bits, which PIL would cut off
+    if image.mode.startswith(("I", "F")):  # more than 8 bits, which PIL would cut off
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-        return None if decoded is None else _rgb(decoded)
-    return np.array(picture.convert("RGB"))
-
-
-def _rgb(image: object) -> UInt8:
-    return np.ascontiguousarray(np.asarray(image, np.uint8)[..., ::-1])
+        if decoded is None:
+            return None
+        return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
+    return np.array(image.convert("RGB"))

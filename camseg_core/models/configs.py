@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, asdict, dataclass, fields
-from typing import Any, Literal, cast, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
 
 from camseg_core.errors import CamsegError
 from camseg_core.models.part_configs import (
@@ -163,51 +163,5 @@ class ModelConfig:
         return self.autoencoder.stride * self.patch_size
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; `from_dict` reads it back."""
+        """Return plain data for JSON; `camseg_core.system.validation.parse` reads it back."""
         return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> ModelConfig:
-        """Build a configuration from what `to_dict` gave.
-
-        Raises:
-            CamsegError: a field is missing, unknown, or breaks a rule.
-        """
-        if not isinstance(content, dict):
-            raise CamsegError("the configuration is not a table of fields")
-        parts = {
-            "autoencoder": AutoencoderConfig,
-            "transformer": TransformerConfig,
-            "denoiser": DenoiserConfig,
-            "diffusion": DiffusionConfig,
-            "input": InputConfig,
-            "image_encoder": ImageEncoderConfig,
-            "mask_decoder": MaskDecoderConfig,
-        }
-        built = {
-            key: value
-            if key not in parts or (value is None and key in {"image_encoder", "mask_decoder"})
-            else _from_dict(parts[key], key, value)
-            for key, value in content.items()
-        }
-        return cast(ModelConfig, _from_dict(cls, "model", built))
-
-
-def _from_dict(kind: Any, section: str, content: Any) -> Any:
-    if not isinstance(content, dict):
-        raise CamsegError(f"configuration section {section!r} is not a table of fields")
-    known = {field.name: field.default is MISSING for field in fields(kind)}
-    missing = sorted(name for name, needed in known.items() if needed and name not in content)
-    unknown = sorted(set(content) - set(known))
-    if missing or unknown:
-        raise CamsegError(
-            f"configuration section {section!r}: "
-            f"missing fields {missing or 'none'}, unknown fields {unknown or 'none'}"
-        )
-    as_tuples = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in content.items()
-    }
-    try:
-        return kind(**as_tuples)
-    except TypeError as error:  # a value of a type that the checks cannot compare
-        raise CamsegError(f"configuration section {section!r}: {error}") from error

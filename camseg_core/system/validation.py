@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Hashable, Sequence
+from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, cast
+from types import UnionType
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -47,7 +49,7 @@ def parse_json(kind: type[T], text: str | bytes, source: str) -> T:
         checked: T = _adapter(cast(Hashable, kind)).validate_json(_wrapped(text))[0]
         return checked
     except ValidationError as error:
-        raise CamsegError(f"{source}: {_first_problem(error)}") from error
+        raise CamsegError(f"{source}: {_first_problem(kind, error)}") from error
 
 
 @cache
@@ -61,7 +63,7 @@ def _wrapped(text: str | bytes) -> bytes:
     return b"[" + encoded + b"]"
 
 
-def _first_problem(error: ValidationError) -> str:
+def _first_problem(kind: Any, error: ValidationError) -> str:
     problems = error.errors(include_url=False)
     problem = problems[0]
     where = _path(problem["loc"][1:])
@@ -71,7 +73,7 @@ def _first_problem(error: ValidationError) -> str:
     elif isinstance(cause, CamsegError):
         text = f"{where}: {cause}" if where else str(cause)
     elif problem["type"] == "unexpected_keyword_argument":
-        text = f"{where} is not known"
+        text = f"{where} is not known; known are {', '.join(_known(kind, problem['loc'][1:-1]))}"
     elif problem["type"] == "missing":
         text = f"{where} is missing"
     else:
@@ -81,6 +83,15 @@ def _first_problem(error: ValidationError) -> str:
         text = f"{where or 'the content'} is {shown}: {rule}"
     more = len(problems) - 1
     return " ".join(text.split()) + (f" (and {more} more)" if more else "")
+
+
+def _known(kind: Any, location: Sequence[int | str]) -> list[str]:
+    """Return the names of the fields that the dataclass at a location within ``kind`` has."""
+    for part in location:
+        inner = get_type_hints(kind)[str(part)] if is_dataclass(kind) else get_args(kind)[-1]
+        choices = [choice for choice in get_args(inner) if is_dataclass(choice)]
+        kind = choices[0] if choices and isinstance(inner, UnionType) else inner
+    return [entry.name for entry in fields(kind)] if is_dataclass(kind) else []
 
 
 def _path(location: Sequence[int | str]) -> str:

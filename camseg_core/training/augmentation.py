@@ -11,7 +11,7 @@ Shapes: H, W = the source; H', W' = the output. Pixel centres are whole numbers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -112,25 +112,6 @@ class AugmentationConfig:
             blur_sigma_range=(0.0, 0.0),
             noise_sigma_range=(0.0, 0.0),
         )
-
-    @classmethod
-    def from_dict(cls, content: dict[str, object]) -> AugmentationConfig:
-        """Build a configuration from plain data (YAML, JSON), lists in place of tuples.
-
-        Raises:
-            CamsegError: an unknown name, or a value that breaks a rule.
-        """
-        known = [field.name for field in fields(cls)]
-        for name in content:
-            if name not in known:
-                raise CamsegError(
-                    f"augmentation: {name!r} is not known; known are {', '.join(known)}"
-                )
-        values = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in content.items()
-        }
-        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks every type
 
 
 @dataclass(frozen=True)

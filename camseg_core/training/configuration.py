@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 import yaml
 
 from camseg_core.errors import CamsegError
 from camseg_core.system.files import parse_yaml, read_yaml
+from camseg_core.system.validation import parse
 from camseg_core.training.augmentation import AugmentationConfig
 
 StageName = Literal["autoencoder", "transformer", "mask-decoder", "finetune"]
@@ -186,20 +187,18 @@ class TrainingConfig:
             raise CamsegError(f"optimizer.ema_decay is {self.optimizer.ema_decay}; 0..1 is needed")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for YAML; `from_dict` reads it back."""
+        """Return plain data for YAML; `parse_settings` reads it back."""
         plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
         return plain
 
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> TrainingConfig:
-        """Build a configuration from nested plain data; what is missing has its default.
 
-        Raises:
-            CamsegError: an unknown name, a value of the wrong kind or out of range.
-        """
-        built = _build(cls, content, "")
-        assert isinstance(built, TrainingConfig)  # by construction
-        return built
+def parse_settings(content: dict[str, Any]) -> TrainingConfig:
+    """Make a configuration of nested plain data; what is missing has its default.
+
+    Raises:
+        CamsegError: A name is unknown, or a value is of the wrong kind or out of range.
+    """
+    return parse(TrainingConfig, content, "setting")
 
 
 def read_configuration(file: Path | None, overrides: Sequence[str]) -> TrainingConfig:
@@ -215,7 +214,7 @@ def read_configuration(file: Path | None, overrides: Sequence[str]) -> TrainingC
     content = read_table(file) if file is not None else {}
     for override in overrides:
         apply_override(content, override)
-    return TrainingConfig.from_dict(content)
+    return parse_settings(content)
 
 
 def read_table(file: Path) -> dict[str, Any]:
@@ -251,51 +250,6 @@ def apply_override(content: dict[str, Any], override: str) -> None:
     content[name] = value
 
 
-def _build(kind: Any, content: Any, path: str) -> Any:
-    """Build a dataclass from nested plain data."""
-    if not isinstance(content, dict):
-        raise CamsegError(f"setting {path.rstrip('.')!r} is {content!r}; a table is needed")
-    hints = get_type_hints(kind)
-    unknown = sorted(set(map(str, content)) - set(hints))
-    if unknown:
-        raise CamsegError(
-            f"unknown setting {path}{unknown[0]}; there are "
-            f"{', '.join(entry.name for entry in fields(kind))}"
-        )
-    if kind is AugmentationConfig:
-        return AugmentationConfig.from_dict(content)
-    values = {}
-    for entry in fields(kind):
-        name, hint = entry.name, hints[entry.name]
-        if name not in content:
-            if entry.default is MISSING and entry.default_factory is MISSING:
-                raise CamsegError(f"setting {path}{name} is missing: {_rule(hint)} is needed")
-            continue
-        value = content[name]
-        if is_dataclass(hint):
-            values[name] = _build(hint, value, f"{path}{name}.")
-        elif not _fits(value, hint):
-            raise CamsegError(f"setting {path}{name} is {value!r}; {_rule(hint)} is needed")
-        else:
-            values[name] = float(value) if hint is float else value
-    return kind(**values)
-
-
-def _fits(value: object, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    kinds = get_args(hint) or (hint,)
-    return type(value) in kinds or (float in kinds and type(value) is int)
-
-
-def _rule(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(str, get_args(hint)))}"
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    kinds = get_args(hint) or (hint,)
-    return " or ".join("null" if kind is type(None) else names[kind] for kind in kinds)
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items()}
@@ -304,4 +258,4 @@ def _plain(value: Any) -> Any:
 
 def _require_at_least(name: str, value: float, least: int) -> None:
     if not value >= least:
-        raise CamsegError(f"setting {name} is {value!r}; at least {least} is needed")
+        raise CamsegError(f"{name} is {value!r}; at least {least} is needed")

@@ -26,7 +26,12 @@ from typing import Any
 
 from camseg_core.errors import CamsegError
 from camseg_core.system.processes import Place, agreed, process_group
-from camseg_core.training.configuration import TrainingConfig, apply_override, read_table
+from camseg_core.training.configuration import (
+    TrainingConfig,
+    apply_override,
+    parse_settings,
+    read_table,
+)
 from camseg_core.training.run_folder import CONFIGURATION_FILE, read_run_configuration
 from camseg_core.training.start import device_and_backend, model_of_run, train
 from camseg_core.training.train_state import last_checkpoint, read_manifest
@@ -78,7 +83,7 @@ def read_recipe(file: Path, overrides: Sequence[str]) -> tuple[RecipeStage, ...]
             raise CamsegError(f"{file}, stage {number + 1}: the name {name!r} is taken or unusable")
         for override in overrides:
             apply_override(settings, override)
-        stages.append(RecipeStage(name, init_from, TrainingConfig.from_dict(settings)))
+        stages.append(RecipeStage(name, init_from, parse_settings(settings)))
     return tuple(stages)
 
 
@@ -139,7 +144,7 @@ def _check_settings(run: Path, config: TrainingConfig) -> None:
     if not (run / CONFIGURATION_FILE).is_file():
         return
     # A run begun by an earlier release has no settings that are new since; their defaults hold.
-    begun = TrainingConfig.from_dict(read_run_configuration(run)).to_dict()
+    begun = parse_settings(read_run_configuration(run)).to_dict()
     now = config.to_dict()
     for name in now:
         if name not in OF_THE_MACHINE and begun[name] != now[name]:

@@ -22,9 +22,11 @@ from camseg_core.models.configs import ModelConfig
 from camseg_core.models.presets import preset
 from camseg_core.system.devices import find_device
 from camseg_core.system.processes import Place, agreed, process_group
+from camseg_core.system.validation import parse
 from camseg_core.training.configuration import (
     TrainingConfig,
     apply_override,
+    parse_settings,
     read_configuration,
     read_table,
 )
@@ -67,7 +69,7 @@ def start_or_resume(
         content = read_run_configuration(earlier)
         for override in overrides:
             apply_override(content, override)
-        config = TrainingConfig.from_dict(content)
+        config = parse_settings(content)
     else:
         config = read_configuration(file, overrides)
         if output_dir is not None:
@@ -153,7 +155,7 @@ def model_of_run(run: Path, which: str = "best") -> LoadedModel:
         for key, tensor in state.tensors.items()
         if key.startswith("average/")
     )
-    config = ModelConfig.from_dict(state.facts["model"])
+    config = parse(ModelConfig, state.facts["model"], f"{folder}, model")
     return LoadedModel(
         model=build_model(config, tensors, str(folder)),
         label_set=LabelSet.from_dict(state.facts["label_set"]),
@@ -198,7 +200,7 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
     folder = None if run is None else last_checkpoint(run)
     if folder is not None:
         facts = read_manifest(folder).facts
-        model_config = ModelConfig.from_dict(facts["model"])
+        model_config = parse(ModelConfig, facts["model"], f"{folder}, model")
         loaded = new_model(model_config, label_set, str(folder), config.seed)
         return replace(loaded, provenance=facts["provenance_before"])
     if config.init_from:

@@ -8,7 +8,7 @@ configuration, the label set, how to sample and where the weights came from.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
 from camseg_core.system.files import sha256_of_file
+from camseg_core.system.validation import parse, parse_json
 
 FORMAT_VERSION = 1
 METADATA_KEY = "camseg"
@@ -32,21 +33,21 @@ class Description:
     """What a weights file says about itself.
 
     Attributes:
-        config: the model's configuration.
-        label_set: its classes and the palette its latent space was trained on.
-        provenance: facts about where the weights come from.
-        is_random: true if nothing was trained.
-        profiles: how to sample, by profile name; None where the file does not say.
+        config: Configuration of the model.
+        label_set: Classes of the model, with the palette its latent space was trained on.
+        provenance: Facts about where the weights come from.
+        is_random: True if nothing was trained.
+        profiles: Sampling options by profile name; None where the file states none.
     """
 
     config: ModelConfig
     label_set: LabelSet
     provenance: dict[str, Any]
-    is_random: bool
-    profiles: Profiles | None
+    is_random: bool = False
+    profiles: Profiles | None = None
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the metadata of a safetensors file; `parse_description` reads it back."""
+        """Return the metadata of a safetensors file; `read_safetensors_header` reads it back."""
         content = {
             "format_version": FORMAT_VERSION,
             "config": self.config.to_dict(),
@@ -59,11 +60,12 @@ class Description:
         return {METADATA_KEY: json.dumps(content)}
 
 
-def read_safetensors_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """Return the description that `save_model` wrote and the shape of each tensor.
+def read_safetensors_header(path: Path) -> tuple[Description, dict[str, tuple[int, ...]]]:
+    """Return what a file says about its weights, and the shape of each tensor.
 
     Raises:
-        CamsegError: the file is no safetensors file, or not one of ours.
+        CamsegError: the file is no safetensors file, is not one of ours, or a part of its
+            description is missing or breaks its rule.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -79,36 +81,16 @@ def read_safetensors_header(path: Path) -> tuple[dict[str, Any], dict[str, tuple
             f"{path} is a safetensors file of another model: its metadata has no "
             f"{METADATA_KEY!r} entry"
         )
-    try:
-        description = json.loads(metadata[METADATA_KEY])
-    except json.JSONDecodeError as error:
-        raise CamsegError(f"{path} has metadata that is no JSON: {error}") from error
-    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+    content = parse_json(dict[str, Any], metadata[METADATA_KEY], f"{path}, metadata")
+    if content.pop("format_version", None) != FORMAT_VERSION:
         raise CamsegError(
             f"{path} is not of format version {FORMAT_VERSION}, the one this release reads"
         )
+    profiles = content.pop("profiles", None)
+    description = parse(Description, content, f"{path}, metadata")
+    if profiles is not None:
+        description = replace(description, profiles=profiles_from_dict(profiles, str(path)))
     return description, shapes
-
-
-def parse_description(description: dict[str, Any], path: Path) -> Description:
-    """Read what a file says about its weights.
-
-    Raises:
-        CamsegError: a part is missing or breaks its rule.
-    """
-    try:
-        config = ModelConfig.from_dict(description["config"])
-        label_set = LabelSet.from_dict(description["label_set"])
-        provenance = description["provenance"]
-    except KeyError as error:
-        raise CamsegError(f"{path} lacks {error} in its metadata") from error
-    if not isinstance(provenance, dict):
-        raise CamsegError(f"{path} has a provenance that is no table in its metadata")
-    profiles = None
-    if "profiles" in description:
-        profiles = profiles_from_dict(description["profiles"], str(path))
-    is_random = bool(description.get("is_random", False))
-    return Description(config, label_set, provenance, is_random, profiles)
 
 
 def bundled_hashes() -> dict[str, str]:
@@ -119,9 +101,8 @@ def bundled_hashes() -> dict[str, str]:
     """
     path = BUNDLED_FOLDER / BUNDLED_HASHES
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {str(name): str(digest) for name, digest in content.items()}
-    except (OSError, ValueError, AttributeError) as error:
+        return parse_json(dict[str, str], path.read_bytes(), BUNDLED_HASHES)
+    except (OSError, CamsegError) as error:
         raise CamsegError(f"{path} is damaged ({error}); install the package again") from error
 
 

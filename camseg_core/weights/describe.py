@@ -18,9 +18,9 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.presets import PRESETS
 from camseg_core.system.files import sha256_of_file
 from camseg_core.weights.camseg_format import (
+    FORMAT_VERSION,
     bundled_hashes,
     bundled_path,
-    parse_description,
     read_safetensors_header,
 )
 from camseg_core.weights.loading import load_model, published_pair, random_model
@@ -40,37 +40,19 @@ def describe_weights(source: str) -> Iterator[str]:
     Raises:
         CamsegError: there is none, or it cannot be read.
     """
-    if source in bundled_hashes():
-        yield from describe_weights(str(bundled_path(source)))
-        return
-    if source in PRESETS:
+    path = bundled_path(source) if source in bundled_hashes() else Path(source)
+    if source in PRESETS and source not in bundled_hashes():
         yield f"{source}: a preset"
         yield from _config_lines(PRESETS[source].to_dict())
-        return
-    path = Path(source)
-    if not os.path.exists(path):  # pathlib's raises where a name is too long
+    elif os.path.isdir(path):
+        yield from _folder_lines(path)
+    elif os.path.exists(path):  # pathlib's raises where a name is too long
+        yield f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of_file(path)}"
+        yield from (_torch_lines if is_torch_file(path) else _safetensors_lines)(path)
+    else:
         raise CamsegError(
             f"no such file, folder or preset: {source}; the presets are {', '.join(PRESETS)}"
         )
-    if path.is_dir():
-        pair = published_pair(path)
-        try:
-            loaded = load_model(path)
-        except CamsegError:  # no tensor tells the number of heads: each file is told for itself
-            if pair is None:
-                raise
-            for file in pair:
-                yield from describe_weights(str(file))
-            return
-        yield f"{loaded.source}: a whole model"
-        yield f"weights sha256: {loaded.weights_sha256}"
-        yield from _config_lines(loaded.config.to_dict())
-        return
-    yield f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of_file(path)}"
-    if is_torch_file(path):
-        yield from _torch_lines(path)
-    else:
-        yield from _safetensors_lines(path)
 
 
 def published_keys(source: str) -> Iterator[str]:
@@ -85,25 +67,39 @@ def published_keys(source: str) -> Iterator[str]:
         yield "\t".join([*published_name(key), "x".join(map(str, tensor.shape))])
 
 
+def _folder_lines(folder: Path) -> Iterator[str]:
+    try:
+        loaded = load_model(folder)
+    except CamsegError:  # no tensor tells the number of heads: each file is described by itself
+        pair = published_pair(folder)
+        if pair is None:
+            raise
+        for file in pair:
+            yield from describe_weights(str(file))
+        return
+    yield f"{loaded.source}: a whole model"
+    yield f"weights sha256: {loaded.weights_sha256}"
+    yield from _config_lines(loaded.config.to_dict())
+
+
 def _safetensors_lines(path: Path) -> Iterator[str]:
     description, shapes = read_safetensors_header(path)
-    parsed = parse_description(description, path)
-    yield f"a camseg model, format version {description['format_version']}"
+    yield f"a camseg model, format version {FORMAT_VERSION}"
     parameters = sum(math.prod(shape) for shape in shapes.values())
     yield f"{len(shapes)} tensors, {parameters / 1e6:.1f} M parameters"
-    if parsed.is_random:
+    if description.is_random:
         yield "the weights are RANDOM: nothing was trained"
-    yield f"label set: {parsed.label_set.name}, {parsed.label_set.num_classes} classes"
-    if parsed.profiles is not None:
-        for name, options in parsed.profiles.items():
+    yield f"label set: {description.label_set.name}, {description.label_set.num_classes} classes"
+    if description.profiles is not None:
+        for name, options in description.profiles.items():
             yield f"profile {name}: {_fields(asdict(options))}"
-    yield f"provenance: {json.dumps(parsed.provenance)}"
-    yield from _config_lines(parsed.config.to_dict())
+    yield f"provenance: {json.dumps(description.provenance)}"
+    yield from _config_lines(description.config.to_dict())
 
 
 def _torch_lines(path: Path) -> Iterator[str]:
     content = load_without_code(path)
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise CamsegError(f"{path} holds a {type(content).__name__}, not a table of tensors")
     for key, value in content.items():
         yield f"  {key}: {_summary(value)}"

@@ -34,7 +34,6 @@ from camseg_core.weights.camseg_format import (
     Description,
     bundled_hashes,
     bundled_path,
-    parse_description,
     read_safetensors_header,
 )
 from camseg_core.weights.published_format import (
@@ -255,17 +254,16 @@ def save_model(loaded: LoadedModel, path: Path) -> None:
 
 def _load_safetensors(path: Path) -> LoadedModel:
     description, _ = read_safetensors_header(path)
-    parsed = parse_description(description, path)
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
     return LoadedModel(
-        model=build_model(parsed.config, tensors, str(path)),
-        label_set=parsed.label_set,
+        model=build_model(description.config, tensors, str(path)),
+        label_set=description.label_set,
         source=str(path),
         weights_sha256=sha256_of_file(path),
-        provenance=parsed.provenance,
-        is_random=parsed.is_random,
-        stated_profiles=parsed.profiles,
+        provenance=description.provenance,
+        is_random=description.is_random,
+        stated_profiles=description.profiles,
     )
 
 

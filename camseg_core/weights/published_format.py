@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published file formats: which tensors are weights, what they are called, what size they say.
 
-``transformer.pth`` holds ``model`` and ``model_ema`` (with a ``module.`` prefix where torchrun
-wrote it) with the denoiser under ``diffloss.net.``; ``vae.ckpt`` is Lightning's, with the
-autoencoder in ``state_dict`` beside training losses under ``loss.``.
+``transformer.pth`` holds ``model`` and ``model_ema``, with the denoiser under ``diffloss.net.``;
+``vae.ckpt`` is Lightning's, with the autoencoder in ``state_dict`` beside training losses under
+``loss.``. Parts of names that torch's wrappers put in, such as ``module.``, are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 
@@ -29,6 +29,10 @@ Variant = Literal["model", "model_ema"]
 DENOISER_PREFIX = "diffloss.net."
 LATENT_SCALE = 0.2325
 AUTOENCODER_RESOLUTION = 256
+WRAPPER = re.compile(
+    r"(?<![^.])(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+"""Part of a parameter's name that a wrapper of torch puts in, at any depth."""
 
 
 def read_transformer(path: Path, variant: Variant = "model") -> Tensors:
@@ -37,16 +41,8 @@ def read_transformer(path: Path, variant: Variant = "model") -> Tensors:
     Raises:
         CamsegError: unreadable, or not of this format.
     """
-    content = load_without_code(path)
-    if not isinstance(content, Mapping) or not isinstance(content.get(variant), Mapping):
-        raise CamsegError(
-            f"{path} is no CAM-Seg transformer file: it has no {variant!r} table of tensors; "
-            f"at its top level are {_some(_keys(content))}"
-        )
-    tensors = _tensors(content[variant], path)
     named = {}
-    for stored_key, tensor in tensors.items():
-        key = stored_key.removeprefix("module.")
+    for key, tensor in _read_table(path, variant, "transformer").items():
         if key.startswith(DENOISER_PREFIX):
             named[f"denoiser.{key.removeprefix(DENOISER_PREFIX)}"] = tensor
         else:
@@ -61,15 +57,9 @@ def read_autoencoder(path: Path) -> Tensors:
     Raises:
         CamsegError: unreadable, or not of this format.
     """
-    content = load_without_code(path)
-    if not isinstance(content, Mapping) or not isinstance(content.get("state_dict"), Mapping):
-        raise CamsegError(
-            f"{path} is no CAM-Seg autoencoder file: it has no 'state_dict' table of tensors; "
-            f"at its top level are {_some(_keys(content))}"
-        )
     named = {
         f"autoencoder.{key}": tensor
-        for key, tensor in _tensors(content["state_dict"], path).items()
+        for key, tensor in _read_table(path, "state_dict", "autoencoder").items()
         if not key.startswith("loss.")
     }
     _require(named, ("autoencoder.encoder.conv_in.weight",), path)
@@ -199,12 +189,23 @@ def infer_transformer(tensors: Mapping[str, Tensor], num_heads: int | None) -> T
     )
 
 
-def _tensors(table: Mapping[Any, Any], path: Path) -> Tensors:
-    wrong = [key for key, value in table.items() if not isinstance(value, Tensor)]
+def _read_table(path: Path, name: str, part: str) -> Tensors:
+    """Read the table ``name`` of the file of a ``part``: tensors by name, wrappers left out."""
+    content = load_without_code(path)
+    table = content.get(name) if isinstance(content, dict) else None
+    if not isinstance(table, dict):
+        found = map(str, content) if isinstance(content, dict) else [f"a {type(content).__name__}"]
+        raise CamsegError(
+            f"{path} is no CAM-Seg {part} file: it has no {name!r} table of tensors; "
+            f"at its top level are {_some(found)}"
+        )
+    wrong = [str(key) for key, value in table.items() if not isinstance(value, Tensor)]
     if wrong:
-        raise CamsegError(f"{path} has entries that are no tensors: {_some(map(str, wrong))}")
-    # Not value.detach(): a stored Parameter may carry attributes that hide its methods.
-    return {str(key): Tensor.detach(value) for key, value in table.items()}
+        raise CamsegError(f"{path} has entries that are no tensors: {_some(wrong)}")
+    tensors = {WRAPPER.sub("", str(key)): tensor for key, tensor in table.items()}
+    if len(tensors) < len(table):
+        raise CamsegError(f"{path} has tensors whose names differ by torch's wrappers alone")
+    return tensors
 
 
 def _require(tensors: Mapping[str, Tensor], keys: tuple[str, ...], path: Path) -> None:
@@ -235,10 +236,6 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
             f"the weights have no tensor named like {pattern}, which tells a size of the model"
         )
     return max(numbers) + 1
-
-
-def _keys(content: Any) -> Iterable[str]:
-    return map(str, content) if isinstance(content, Mapping) else [f"a {type(content).__name__}"]
 
 
 def _some(keys: Iterable[str], most: int = 5) -> str:

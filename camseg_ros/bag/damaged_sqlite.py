@@ -1,87 +1,139 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sqlite3 bag file that was cut off: the messages whose rows are whole.
+"""A sqlite3 bag file that was cut off, is torn, or was left by a recorder that was killed.
 
-SQLite itself would read what is missing of a page as zeros, and an image with black rows be taken
-for whole.
+SQLite itself reads it, and the user's file is never written. Two dangers are kept from SQLite: the
+last page of a cut file may be there in part, and the rest would be read as zeros; and the newest
+pages of a ``-wal`` would be put behind the hole that a cut left.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
-from collections.abc import Collection, Iterator
+import struct
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from camseg_ros.bag.contents import BagMessage
-from camseg_ros.bag.file_scan import FileScan
+from camseg_ros.bag.contents import BagMessage, ScannedFile
 from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
-from camseg_ros.bag.sqlite_pages import SqlitePages, read_layout
 
-MESSAGE_COLUMNS = (None, int, int, bytes)
-"""Of table messages: its number, which stands elsewhere; topic, log time, data."""
+MAGIC = b"SQLite format 3\x00"
+FILE_HEADER = struct.Struct(">16x H 6x I I 60x I 4x")
+"""Page size, number of changes, number of pages, and for which change that number was written:
+https://sqlite.org/fileformat2.html, section 1.3."""
+
+JOURNAL_SUFFIXES = ("-wal", "-journal")
 
 
-class DamagedSqlite:
-    """Reads the whole rows of a sqlite3 bag file, by their number; a `BagFile`."""
+class DamagedSqlite(ScannedFile):
+    """Reads the messages of a sqlite3 bag file, as they were written, up to SQLite's first error.
+
+    The file is opened so that SQLite neither writes to it nor looks for journals beside it.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Look at all of the file once, to know what is in it.
+        """Read the file once, to know what is in it.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: The file cannot be read.
         """
-        layout = read_layout(path)
-        is_readable = layout is not None and path.stat().st_size >= layout.page_bytes
-        self._pages = SqlitePages(path, layout) if layout and is_readable else None
-        self._names = _read_topics(path) if self._pages else {}
-        self._places = [*self._pages.rows(MESSAGE_COLUMNS).values()] if self._pages else []
-        scan = FileScan.of(self._everything())
-        self.topics = scan.topics(self._names.values())
-        self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
-
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Return the messages of some topics, in the order in which they were written."""
-        return (message for message in self._everything() if message.topic in topics)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._pages is not None:
-            self._pages.close()
+        path.open("rb").close()
+        self._path = path
+        super().__init__()
 
     def _everything(self) -> Iterator[BagMessage]:
-        if self._pages is None:
-            return
-        for place in self._places:
-            _, topic_id, log_ns, data = self._pages.read(place)
-            if topic_id in self._names and isinstance(log_ns, int) and isinstance(data, bytes):
-                with suppress(UnreadableMessageError):
-                    content = decompressed(data)
-                    yield BagMessage(*self._names[topic_id], log_ns, content, "cdr")
+        address = f"{self._path.resolve().as_uri()}?immutable=1"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
+            # Without it, SQLite refuses a file that is shorter than its header says.
+            connection.execute("PRAGMA writable_schema=ON")
+            for number, name, message_type in connection.execute(
+                "SELECT id, CAST(name AS TEXT), CAST(type AS TEXT) FROM topics"
+            ):
+                self._channels[number] = (name, message_type, "cdr")
+            # The index by time may be damaged where the rows themselves are not.
+            for number, log_ns, data in connection.execute(
+                "SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY id"
+            ):
+                if number in self._channels and isinstance(log_ns, int) and isinstance(data, bytes):
+                    topic, message_type, wire = self._channels[number]
+                    with suppress(UnreadableMessageError):
+                        yield BagMessage(topic, message_type, log_ns, decompressed(data), wire)
+
+
+def recovery_advice(name: str) -> str:
+    """Return how more may be got out of a damaged file, for the end of a message."""
+    return f"`sqlite3 {name} .recover` may find more"
 
 
 def is_cut_off(path: Path) -> bool:
     """Return whether a SQLite file is shorter than its header says.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: The file cannot be read.
     """
-    layout, size = read_layout(path), path.stat().st_size
+    layout, size = _read_layout(path), path.stat().st_size
     if layout is None:
         return False
-    if layout.pages:
-        return size < layout.pages * layout.page_bytes
-    return size % layout.page_bytes != 0
+    page_bytes, pages = layout
+    return size < pages * page_bytes if pages else size % page_bytes != 0
 
 
-def _read_topics(path: Path) -> dict[int | bytes | None, tuple[str, str]]:
-    """Read name and type of the topics, which stand at the file's begin."""
-    names: dict[int | bytes | None, tuple[str, str]] = {}
-    with (
-        suppress(sqlite3.Error),
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?immutable=1", uri=True)) as connection,
-    ):
-        # Without it, SQLite refuses a file that is shorter than its header says.
-        connection.execute("PRAGMA writable_schema=ON")
-        for topic_id, name, message_type in connection.execute("SELECT id, name, type FROM topics"):
-            names[topic_id] = (str(name), str(message_type))
-    return names
+def copy_whole_pages(path: Path, folder: Path) -> Path:
+    """Copy a SQLite file that was cut off into a folder, without journals; return the copy.
+
+    Raises:
+        OSError: The file cannot be copied.
+    """
+    copy = Path(shutil.copyfile(path, folder / "bag.db3"))
+    layout = _read_layout(path)
+    if layout is not None:
+        with copy.open("rb+") as file:
+            file.truncate(copy.stat().st_size // layout[0] * layout[0])
+    return copy
+
+
+def find_journals(path: Path) -> list[Path]:
+    """Return the journals beside a SQLite file that hold something.
+
+    They stand beside the file that a link leads to, not beside the link.
+    """
+    path = path.resolve()
+    beside = (path.with_name(path.name + suffix) for suffix in JOURNAL_SUFFIXES)
+    return [journal for journal in beside if journal.is_file() and journal.stat().st_size]
+
+
+def copy_with_journals(path: Path, folder: Path) -> Path:
+    """Copy a SQLite file and its journals into a folder; return the copy.
+
+    Raises:
+        OSError: The files cannot be copied.
+    """
+    path = path.resolve()
+    for file in (path, *find_journals(path)):
+        shutil.copyfile(file, folder / f"bag.db3{file.name.removeprefix(path.name)}")
+    return folder / "bag.db3"
+
+
+def merge_journals(copy: Path) -> None:
+    """Let SQLite bring a file and its journals together, so that no journal is needed.
+
+    Raises:
+        sqlite3.Error: SQLite refuses them.
+    """
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+
+
+def _read_layout(path: Path) -> tuple[int, int] | None:
+    """Return the size of a page and the number of pages, 0 if unknown; None if not SQLite's."""
+    with path.open("rb") as file:
+        header = file.read(FILE_HEADER.size)
+    if len(header) < FILE_HEADER.size or not header.startswith(MAGIC):
+        return None
+    page_bytes, changes, pages, changes_at_pages = FILE_HEADER.unpack(header)
+    page_bytes = 65536 if page_bytes == 1 else page_bytes
+    if page_bytes < 512:
+        return None
+    return page_bytes, pages if changes == changes_at_pages else 0

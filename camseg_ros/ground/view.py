@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
@@ -89,54 +88,3 @@ def fixed_mounting(numbers: Sequence[float]) -> FindMounting:
         )
     mounting = Mounting(*numbers)
     return lambda frame_id: mounting
-
-
-class TransformedMountings:
-    """Looks mountings up in tf, where tf2_ros is installed; it comes with a ROS 2 installation.
-
-    It listens from the first look-up to `close`.
-    """
-
-    def __init__(self, node: Any, vehicle_frame: str, latest: Any) -> None:
-        """Take what it needs; `GroundView` calls it as its `FindMounting`.
-
-        Args:
-            node: that listens to tf.
-            vehicle_frame: frame of the mounting.
-            latest: the time 0 (rclpy's), which stands for the newest transform.
-        """
-        self._node = node
-        self._vehicle_frame = vehicle_frame
-        self._latest = latest
-        self._buffer: Any = None
-        self._listener: Any = None
-
-    def __call__(self, frame_id: str) -> Mounting:
-        """Return the mounting of the camera whose frame is ``frame_id``.
-
-        Raises:
-            CamsegError: tf has none (yet), or tf2_ros is not installed.
-        """
-        try:
-            from tf2_ros import Buffer, TransformException, TransformListener
-        except ImportError:
-            raise CamsegError(
-                "the camera's mounting is not given and tf2_ros is not installed; set "
-                "<camera>.mounting"
-            ) from None
-        if self._listener is None:
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, self._node)
-        try:
-            stamped = self._buffer.lookup_transform(self._vehicle_frame, frame_id, self._latest)
-        except TransformException as error:
-            raise CamsegError(
-                f"the camera's mounting is not given, and tf has none: {error}"
-            ) from error
-        return Mounting.from_transform(stamped.transform)
-
-    def close(self) -> None:
-        """Stop listening: the node holds the listener's subscriptions, which hold the listener."""
-        if self._listener is not None:
-            self._listener.unregister()
-        self._buffer = self._listener = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.segmentation import Segmentation
 from camseg_ros.ground.view import GroundView
 from camseg_ros.messages.images import image_message
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 PNG_FORMAT = "mono8; png compressed mono8"
 """As image_transport's compressed plugin states the format of a mono8 image."""
@@ -200,39 +201,35 @@ class FrameOutputs:
         return np.asarray(resized, np.uint8)
 
 
-@dataclass(frozen=True)
-class OutputSpec:
-    """One topic below ``~/<camera>/``.
+class OutputSpec(NamedTuple):
+    """How one of the topics below ``~/<camera>/`` is made.
 
     Attributes:
-        topic: its name there.
-        message_type: of the topic.
-        encoding: of an image; empty for other messages.
-        build: gives the message, or None where something for it is missing.
+        topic: Name of the topic there.
+        message_type: Type of its messages.
+        build: Function that gives the message, or None where something for it is missing.
     """
 
     topic: str
     message_type: type
-    encoding: str
     build: Callable[[FrameOutputs], Any]
 
 
 # The methods are of this module, and nobody else's business.
-OUTPUTS: dict[str, OutputSpec] = {
-    "mask": OutputSpec("mask", Image, "mono8", FrameOutputs._mask),
-    "mask_compressed": OutputSpec(
-        "mask/compressed", CompressedImage, "", FrameOutputs._mask_compressed
-    ),
-    "confidence": OutputSpec("confidence", Image, "mono8", FrameOutputs._confidence),
-    "class_probabilities": OutputSpec(
-        "class_probabilities", Image, "8UC<C>", FrameOutputs._class_probabilities
-    ),
-    "class_summary": OutputSpec("class_summary", Image, "32FC2", FrameOutputs._class_summary),
-    "overlay": OutputSpec("overlay", Image, "rgb8", FrameOutputs._overlay),
-    "camera_info": OutputSpec("camera_info", CameraInfo, "", FrameOutputs._camera_info_message),
-    "drivable_grid": OutputSpec("drivable_grid", OccupancyGrid, "", FrameOutputs._drivable_grid),
+_BUILDERS: dict[str, tuple[type, Callable[[FrameOutputs], Any]]] = {
+    "mask": (Image, FrameOutputs._mask),
+    "mask_compressed": (CompressedImage, FrameOutputs._mask_compressed),
+    "confidence": (Image, FrameOutputs._confidence),
+    "class_probabilities": (Image, FrameOutputs._class_probabilities),
+    "class_summary": (Image, FrameOutputs._class_summary),
+    "overlay": (Image, FrameOutputs._overlay),
+    "camera_info": (CameraInfo, FrameOutputs._camera_info_message),
+    "drivable_grid": (OccupancyGrid, FrameOutputs._drivable_grid),
 }
-"""By the name that parameter ``outputs`` knows them by."""
+OUTPUTS: dict[str, OutputSpec] = {
+    name: OutputSpec(item.topic, *_BUILDERS[name]) for name, item in OUTPUT_TOPICS.items()
+}
+"""The outputs by the name that parameter ``outputs`` has for them."""
 
 
 def compressed_mask_message(class_ids: UInt8, header: Header) -> CompressedImage:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Declaration of the node's parameters in rclpy, and the values that are set."""
+"""The node's parameters in rclpy: their declaration, and the values that are set."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rclpy.exceptions import (
     InvalidParameterValueException,
     ParameterUninitializedException,
 )
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from camseg_core.errors import CamsegError
@@ -21,10 +22,10 @@ from camseg_ros.node.settings import camera_names
 
 
 class NodeParameters:
-    """Declares parameters on a node and reads them."""
+    """Declares the parameters on a node and reads them."""
 
-    def __init__(self, node: Any) -> None:
-        """Declare all, of the cameras that ``cameras`` names too.
+    def __init__(self, node: Node) -> None:
+        """Declare all parameters, those of the cameras that ``cameras`` names too.
 
         Raises:
             CamsegError: a value from the command line or the params file breaks its rule.
@@ -44,7 +45,7 @@ class NodeParameters:
         """
         for camera in names:
             for spec in CAMERA_PARAMETERS:
-                if not self._node.has_parameter(f"{camera}.{spec.name}"):
+                if f"{camera}.{spec.name}" not in self._specs:
                     self._declare(f"{camera}.{spec.name}", spec)
 
     def inform(self, label_set: LabelSet, weights_sha256: str) -> None:
@@ -88,17 +89,12 @@ class NodeParameters:
 
 
 def parameter_descriptor(spec: ParameterSpec) -> ParameterDescriptor:
-    """Describe a parameter."""
-    descriptor = ParameterDescriptor(
-        description=spec.description, additional_constraints=spec.constraint
-    )
+    """Describe a parameter as rclpy wants it."""
+    descriptor = ParameterDescriptor(description=spec.description, additional_constraints=spec.rule)
     if spec.lowest is not None and spec.highest is not None:
+        ends = {"from_value": spec.lowest, "to_value": spec.highest}
         if isinstance(spec.default, float):
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=spec.lowest, to_value=spec.highest)
-            ]
+            descriptor.floating_point_range = [FloatingPointRange(**ends)]
         else:
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(spec.lowest), to_value=int(spec.highest))
-            ]
+            descriptor.integer_range = [IntegerRange(**ends)]
     return descriptor

@@ -11,21 +11,20 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
-from typing import Protocol
+from typing import Any
 
 import numpy as np
-
-from camseg_ros.inference.frame_queue import FrameCounts
 
 WINDOW_FRAMES = 1000
 RATE_WINDOW_NS = 10 * 10**9
 SLOW_FRAMES = 5
 """Processing is slow when the median latency of so many frames is above a limit."""
 PERCENTILES = (50, 95, 99)
+WARNING_PERIOD_NS = 10 * 10**9
 
 
 class Level(IntEnum):
@@ -232,49 +231,11 @@ class RateMeter:
             self._times_ns.popleft()
 
 
-def count_values(counts: FrameCounts) -> dict[str, str]:
-    """Return counts as diagnostics name them."""
-    return {
-        "frames_in": str(counts.received),
-        "frames_out": str(counts.out),
-        "frames_dropped": str(counts.dropped),
-        "frames_refused": str(counts.refused),
-        "frames_waiting": str(counts.waiting),
-        "frames_in_progress": str(counts.in_progress),
-    }
-
-
-def duration_values(windows: Mapping[str, DurationWindow]) -> dict[str, str]:
-    """Return percentiles as diagnostics name them, ``NAME_p50_ms``; empty text without frames."""
-    values = {}
-    for name, window in windows.items():
-        found = window.percentiles_ms()
-        for place, percent in enumerate(PERCENTILES):
-            values[f"{name}_p{percent}_ms"] = "" if found is None else f"{found[place]:.1f}"
-    return values
-
-
-PERIOD_NS = 10 * 10**9
-
-
-class Log(Protocol):
-    """What a ROS logger offers."""
-
-    def info(self, message: str) -> object:
-        """Log what is usual."""
-
-    def warning(self, message: str) -> object:
-        """Log what is not."""
-
-    def error(self, message: str) -> object:
-        """Log what went wrong."""
-
-
 class RepeatedWarnings:
     """Tells a kind of warning once, and again every ten seconds while it repeats."""
 
-    def __init__(self, log: Log) -> None:
-        """Tell them to ``log``."""
+    def __init__(self, log: Any) -> None:
+        """Tell them to ``log``, a ROS logger."""
         self._log = log
         self._told_ns: dict[str, int] = {}
 
@@ -282,7 +243,7 @@ class RepeatedWarnings:
         """Warn, unless one of this kind was told lately: numbers differ from frame to frame."""
         kind = re.sub(r"\d+", "#", f"{what} {reason}")
         now_ns = time.monotonic_ns()
-        if now_ns - self._told_ns.get(kind, -PERIOD_NS) >= PERIOD_NS:
+        if now_ns - self._told_ns.get(kind, -WARNING_PERIOD_NS) >= WARNING_PERIOD_NS:
             self._told_ns[kind] = now_ns
             self._log.warning(f"{what}: {reason}")
 

@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's parameters: names, defaults, descriptions and ranges, as plain data.
+"""All that is said of the node's parameters: names, defaults, ranges, descriptions. Plain data.
 
-`segment_node` declares them; `config/segment.yaml` and docs list them; a test compares the three.
+The node's declaration, the launch arguments, the command line's help and the page about the node
+are made from it; no ROS and no torch is needed to read it. ``python -m camseg_ros.node.parameters``
+prints the tables of docs/node.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import get_args
 
-from camseg_core.diffusion.options import DEFAULT_PROFILE, MAX_SAMPLES, PROFILE_NAMES
-from camseg_core.diffusion.samplers import SAMPLERS
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    MAX_SAMPLES,
+    PROFILE_NAMES,
+    SAMPLERS,
+    Precision,
+)
+from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS
-from camseg_ros.messages.outputs import OUTPUTS
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 NODE_NAME = "segment_node"
 ALL_UNLABELED = "all_unlabeled"
-SAFE_STATES = ("publish_nothing", ALL_UNLABELED)
-TRANSPORTS = ("raw", "compressed")
 LARGEST_SIDE = 16384
+LARGEST_LIMIT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -25,12 +35,12 @@ class ParameterSpec:
     """One parameter.
 
     Attributes:
-        name: as in the params file.
-        default: its type is the parameter's type.
-        description: for ``ros2 param describe``.
-        lowest, highest: inclusive range of a number, or None.
-        live: true if it may change while the node is active.
-        constraint: what else holds, in words.
+        name: Name in the params file; of a camera's parameter, without ``<camera>.``.
+        default: Default value; its type is the parameter's type.
+        description: Full sentence about what it sets, for ``ros2 param describe`` and the docs.
+        lowest, highest: Inclusive range of a number, or None.
+        live: True if it may change while the node is active.
+        choices: Values that are allowed, or all that a list may hold; empty if any value is.
     """
 
     name: str
@@ -39,184 +49,256 @@ class ParameterSpec:
     lowest: float | None = None
     highest: float | None = None
     live: bool = False
-    constraint: str = ""
+    choices: tuple[str, ...] = ()
 
+    @property
+    def rule(self) -> str:
+        """What else holds for the value, in words; empty without choices."""
+        word = "Any" if isinstance(self.default, list) else "One"
+        return f"{word} of {', '.join(self.choices)}." if self.choices else ""
+
+
+_live = partial(ParameterSpec, live=True)
 
 PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
-        "cameras", ["camera"], "Names of the cameras; outputs are under ~/<camera>/.",
-        constraint="letters, digits and underscores, not starting with a digit; each once",
+        "cameras", ["camera"], "Names of the cameras, whose outputs are under ~/<camera>/: letters,"
+        " digits and underscores, not starting with a digit, each once.",
     ),
     ParameterSpec(
-        "weights", "demo",
-        "demo (ships with the package), a .safetensors file, a folder with weights, or "
-        "random:PRESET (nothing trained).",
+        "weights", "demo", "Weights: demo (they ship with the package), a .safetensors file, a "
+        "folder with weights, or random:PRESET (nothing trained).",
     ),
-    ParameterSpec("device", "cpu", "Where to compute: cpu, cuda or cuda:N."),
+    ParameterSpec("device", "cpu", "Device to compute on: cpu, cuda or cuda:N."),
     ParameterSpec(
-        "torch_threads", 0, "Threads of one operation on the CPU; 0 leaves torch's choice.",
-        lowest=0, highest=1024,
+        "torch_threads", 0, "Threads of one operation on the CPU; 0 leaves torch's choice.", 0, 1024
     ),
     ParameterSpec(
-        "max_batch_size", 0, "Frames inferred together at most; 0: one of each camera.",
-        lowest=0, highest=1024,
+        "max_batch_size", 0, "Most frames that are inferred together; 0: one of each camera.",
+        0, 1024,
     ),
     ParameterSpec(
         "autostart", True, "Configure and activate without waiting for a lifecycle manager."
     ),
     ParameterSpec(
         "warmup_height", 540, "Height of the image of the warm-up run in configure, pixels.",
-        lowest=1, highest=LARGEST_SIDE,
+        1, LARGEST_SIDE,
     ),
     ParameterSpec(
         "warmup_width", 960, "Width of the image of the warm-up run in configure, pixels.",
-        lowest=1, highest=LARGEST_SIDE,
+        1, LARGEST_SIDE,
     ),
-    ParameterSpec(
-        "profile", DEFAULT_PROFILE, "The weights' own settings for what is left open below.",
-        live=True, constraint=" or ".join(PROFILE_NAMES),
+    _live(
+        "profile", DEFAULT_PROFILE, "The weights' own settings for what the next four leave open.",
+        choices=PROFILE_NAMES,
     ),
-    ParameterSpec(
-        "steps", 0, "Diffusion steps per frame; 0: as in the profile.",
-        lowest=0, highest=TRAIN_TIMESTEPS, live=True,
+    _live("steps", 0, "Diffusion steps per frame; 0: as in the profile.", 0, TRAIN_TIMESTEPS),
+    _live("sampler", "", "How to sample; empty: as in the profile.", choices=SAMPLERS),
+    _live(
+        "samples", 0, "Number of noises over which class probabilities are averaged; 0: as in the "
+        "profile.", 0, MAX_SAMPLES,
     ),
-    ParameterSpec(
-        "sampler", "", "How to sample; empty: as in the profile.", live=True,
-        constraint=" or ".join(SAMPLERS),
+    _live(
+        "precision", "", "Precision of encoders, transformer and decoders; empty: as in the "
+        "profile.", choices=get_args(Precision),
     ),
-    ParameterSpec(
-        "samples", 0, "Class probabilities are the mean over this many noises; 0: as in the "
-        "profile.", lowest=0, highest=MAX_SAMPLES, live=True,
+    _live("seed", 0, "Seed of the noise, which is the same for every frame.", 0, 2**63 - 1),
+    _live(
+        "latency_budget_ms", 0.0, "Longest time from a frame's entry to its masks; above 0 the "
+        "node chooses the steps, and steps is not read.", 0.0, 600000.0,
     ),
-    ParameterSpec(
-        "precision", "", "Of encoders, transformer and decoders; empty: as in the profile.",
-        live=True, constraint="float32 or bfloat16",
-    ),
-    ParameterSpec(
-        "seed", 0, "Of the noise, which is the same for every frame.",
-        lowest=0, highest=2**63 - 1, live=True,
-    ),
-    ParameterSpec(
-        "latency_budget_ms", 0.0, "From a frame's entry to its masks; above 0 the node chooses the "
-        "steps, and steps is not read.", lowest=0.0, highest=600000.0, live=True,
-    ),
-    ParameterSpec(
-        "min_steps", 1, "Fewest steps with a latency budget.",
-        lowest=1, highest=TRAIN_TIMESTEPS, live=True,
-    ),
-    ParameterSpec(
+    _live("min_steps", 1, "Fewest steps with a latency budget.", 1, TRAIN_TIMESTEPS),
+    _live(
         "max_steps", 0, "Most steps with a latency budget; 0: as in profile accurate.",
-        lowest=0, highest=TRAIN_TIMESTEPS, live=True,
+        0, TRAIN_TIMESTEPS,
+    ),
+    _live(
+        "outputs", list(OUTPUT_TOPICS), "What is published, where somebody subscribes.",
+        choices=tuple(OUTPUT_TOPICS),
+    ),
+    _live(
+        "output_height", 0, "Height of mask, confidence and overlay, pixels; 0: by the width and "
+        "the input's aspect.", 0, LARGEST_SIDE,
+    ),
+    _live(
+        "output_width", 0, "Width of mask, confidence and overlay, pixels; 0: by the height; if "
+        "both are 0, the input's size.", 0, LARGEST_SIDE,
+    ),
+    _live(
+        "min_confidence", 0.0, "Least confidence of a pixel; below it the pixel becomes unlabeled "
+        "(255).", 0.0, 1.0,
+    ),
+    _live(
+        "class_min_confidence", "", "Least confidence for single classes, which goes before "
+        "min_confidence: CLASS=SHARE separated by commas, e.g. person=0.4, rider=0.4.",
+    ),
+    ParameterSpec("grid_frame", "base_link", "Frame of the drivable grid; its z = 0 is the road."),
+    ParameterSpec("grid_resolution_m", 0.2, "Side of a cell of the grid.", 0.01, 10.0),
+    ParameterSpec(
+        "grid_forward_m", 20.0, "How far the grid reaches ahead of grid_frame.", 0.0, 1000.0
     ),
     ParameterSpec(
-        "outputs", list(OUTPUTS), "What is published, where somebody subscribes.", live=True,
-        constraint=" or ".join(OUTPUTS),
+        "grid_sideways_m", 10.0, "How far the grid reaches to each side.", 0.0, 1000.0
     ),
-    ParameterSpec(
-        "output_height", 0, "Height of mask, confidence and overlay, pixels; 0: by the width, "
-        "or the input's.",
-        lowest=0, highest=LARGEST_SIDE, live=True,
+    _live("grid_free_classes", ["road"], "Classes that may be driven on."),
+    _live(
+        "grid_min_confidence", 0.5, "Least confidence of a cell; below it the cell is unknown.",
+        0.0, 1.0,
     ),
-    ParameterSpec(
-        "output_width", 0, "Width of mask, confidence and overlay, pixels; 0: by the height, "
-        "or the input's.",
-        lowest=0, highest=LARGEST_SIDE, live=True,
-    ),
-    ParameterSpec(
-        "min_confidence", 0.0, "Pixels with less confidence become unlabeled (255).",
-        lowest=0.0, highest=1.0, live=True,
-    ),
-    ParameterSpec(
-        "class_min_confidence", "", "The same for single classes, which go over min_confidence.",
-        live=True, constraint="CLASS=SHARE, separated by commas, e.g. person=0.4, rider=0.4",
-    ),
-    ParameterSpec(
-        "grid_frame", "base_link", "Frame of the drivable grid; its z = 0 is the road.",
-    ),
-    ParameterSpec(
-        "grid_resolution_m", 0.2, "Side of a cell.", lowest=0.01, highest=10.0,
-    ),
-    ParameterSpec(
-        "grid_forward_m", 20.0, "How far the grid reaches ahead of grid_frame.",
-        lowest=0.0, highest=1000.0,
-    ),
-    ParameterSpec(
-        "grid_sideways_m", 10.0, "How far the grid reaches to each side.",
-        lowest=0.0, highest=1000.0,
-    ),
-    ParameterSpec(
-        "grid_free_classes", ["road"], "Classes that may be driven on.", live=True,
-    ),
-    ParameterSpec(
-        "grid_min_confidence", 0.5, "Cells with less confidence are unknown.",
-        lowest=0.0, highest=1.0, live=True,
-    ),
-    ParameterSpec(
+    _live(
         "safe_state", "publish_nothing", "What a camera whose condition is ERROR gets.",
-        constraint=" or ".join(SAFE_STATES), live=True,
+        choices=("publish_nothing", ALL_UNLABELED),
     ),
-    ParameterSpec(
-        "no_input_warn_s", 1.0, "WARN after so long without a frame, or with every frame "
-        "refused; 0: never.",
-        lowest=0.0, highest=3600.0, live=True,
+    _live(
+        "no_input_warn_s", 1.0, "WARN after so long without a frame, or with every frame refused; "
+        "0: never.", 0.0, LARGEST_LIMIT_S,
     ),
-    ParameterSpec(
+    _live(
         "no_input_error_s", 3.0, "ERROR after so long without a frame, or with every frame "
-        "refused; 0: never.",
-        lowest=0.0, highest=3600.0, live=True,
+        "refused; 0: never.", 0.0, LARGEST_LIMIT_S,
     ),
-    ParameterSpec(
-        "input_age_warn_s", 1.0, "WARN if a frame's stamp is older on entry, or as far in the "
-        "future, by the node's clock; 0: never.", lowest=0.0, highest=3600.0, live=True,
+    _live(
+        "input_age_warn_s", 1.0, "WARN if a frame's stamp is older on entry by the node's clock, "
+        "or as far in the future; 0: never.", 0.0, LARGEST_LIMIT_S,
     ),
-    ParameterSpec(
+    _live(
         "input_age_error_s", 0.0, "ERROR, and no mask, if it is older, or as far in the future; 0: "
-        "never.",
-        lowest=0.0, highest=3600.0, live=True,
+        "never.", 0.0, LARGEST_LIMIT_S,
     ),
-    ParameterSpec(
-        "latency_warn_ms", 1000.0, "WARN if frames take longer, median of five; 0: never.",
-        lowest=0.0, highest=3600000.0, live=True,
+    _live(
+        "latency_warn_ms", 1000.0, "WARN if frames take longer in the node, median of five; 0: "
+        "never.", 0.0, 1e3 * LARGEST_LIMIT_S,
     ),
-    ParameterSpec(
+    _live(
         "latency_error_ms", 0.0, "ERROR, and no mask, if a frame takes longer; 0: never.",
-        lowest=0.0, highest=3600000.0, live=True,
+        0.0, 1e3 * LARGEST_LIMIT_S,
     ),
     ParameterSpec(
-        "inference_limit_s", 0.0, "A batch that takes longer hangs: the process ends with status "
-        "70; 0: ten times the slowest warm-up, more for more steps, samples or pixels than it had, "
-        "at least 10 s.", lowest=0.0, highest=86400.0,
+        "inference_limit_s", 0.0, "Longest time of a batch, beyond which the process ends with "
+        "status 70; 0: ten times the slowest warm-up, more for more steps, samples or pixels than "
+        "it had, at least 10 s.", 0.0, 86400.0,
     ),
 )  # fmt: skip
 
 CAMERA_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
-        "image_topic", "", "Input topic; empty: <camera>/image_raw, with /compressed after it for "
-        "that transport.",
+        "image_topic", "", "Topic of the images; empty: <camera>/image_raw, with /compressed after "
+        "it for that transport.",
     ),
     ParameterSpec(
-        "transport", "raw", "Type of the input: sensor_msgs/Image or CompressedImage.",
-        constraint=" or ".join(TRANSPORTS),
+        "transport", "raw", "Type of the images: sensor_msgs/Image or CompressedImage.",
+        choices=("raw", "compressed"),
     ),
     ParameterSpec(
-        "camera_info_topic", "", "sensor_msgs/CameraInfo of the camera; empty: camera_info beside "
-        "the image topic.",
+        "camera_info_topic", "", "Topic of the camera's sensor_msgs/CameraInfo; empty: camera_info "
+        "beside the image topic.",
     ),
     ParameterSpec(
-        "rectified", False, "True for a rectified image (image_rect): the grid then follows P "
-        "of camera_info, else K and D.",
+        "rectified", False, "True for a rectified image (image_rect): the grid then follows P of "
+        "camera_info, else K and D.",
     ),
     ParameterSpec(
-        "mounting", [0.0] * 6, "Of the camera in grid_frame, for the grid: x, y, z in metres, "
-        "roll, pitch, yaw in radians; all 0: from tf.",
+        "mounting", [0.0] * 6, "Where the camera is in grid_frame, for the grid: x, y, z in metres,"
+        " roll, pitch, yaw in radians; all 0: from tf.",
     ),
 )  # fmt: skip
-"""Of each camera; their names begin with ``<camera>.``"""
+"""Parameters of each camera; their names begin with ``<camera>.``"""
 
 INFORMATION: tuple[ParameterSpec, ...] = (
-    ParameterSpec("label_set", "", "Name of the weights' classes."),
-    ParameterSpec("class_names", [""], "Names of the classes; the place is the class id."),
+    ParameterSpec("label_set", "", "Name of the weights' set of classes."),
+    ParameterSpec("class_names", [""], "Names of the classes in the order of their ids."),
     ParameterSpec("class_colors", [""], "Colours of the classes, #rrggbb."),
     ParameterSpec("weights_sha256", "", "SHA-256 of the weights file."),
 )
-"""Read-only: the node sets them when it is configured."""
+"""Read-only parameters, which the node sets when it is configured."""
+
+USE_SIM_TIME = ParameterSpec("use_sim_time", False, "Take the time from /clock.")
+"""The parameter that every ROS node has."""
+
+LAUNCH_ARGUMENTS: tuple[ParameterSpec, ...] = tuple(
+    spec
+    for spec in (*PARAMETERS, USE_SIM_TIME)
+    if spec.name
+    in {
+        "weights", "device", "profile", "steps", "sampler", "latency_budget_ms", "autostart",
+        "use_sim_time",
+    }
+)  # fmt: skip
+"""Parameters that are arguments of the launch file, too, and go before the params file there."""
+
+SET_HELP = "parameters of the node, e.g. profile=fast torch_threads=2; " + ", ".join(
+    [*(spec.name for spec in PARAMETERS), *(f"<camera>.{spec.name}" for spec in CAMERA_PARAMETERS)]
+)
+"""Help of the option ``--set NAME=VALUE``."""
+
+
+def find_parameter(name: str) -> ParameterSpec | None:
+    """Find the parameter that a params file may set by ``name``; None if there is none."""
+    owner, _, of_camera = name.rpartition(".")
+    specs = CAMERA_PARAMETERS if owner else (*PARAMETERS, USE_SIM_TIME)
+    return next((spec for spec in specs if spec.name == of_camera), None)
+
+
+def camera_overrides(cameras: str, image_topics: str) -> dict[str, str | list[str]]:
+    """Make parameters of the launch file's comma-separated lists; an empty list sets none.
+
+    Raises:
+        CamsegError: there are topics, but not one for each camera.
+    """
+    names, topics = (
+        [part.strip() for part in text.split(",") if part.strip()]
+        for text in (cameras, image_topics)
+    )
+    owners = names or ["camera"]
+    if topics and len(topics) != len(owners):
+        raise CamsegError(
+            f"image_topics has {len(topics)} entries for the cameras {', '.join(owners)}; "
+            "one each is needed"
+        )
+    return {
+        **({"cameras": names} if names else {}),
+        **{f"{name}.image_topic": topic for name, topic in zip(owners, topics, strict=False)},
+    }
+
+
+def markdown_tables() -> list[str]:
+    """Return the tables of docs/node.md: topics, parameters, read-only parameters."""
+    topics = [
+        (f"`~/<camera>/{item.topic}`", item.kind, item.content) for item in OUTPUT_TOPICS.values()
+    ]
+    cameras, *others = PARAMETERS
+    parameters = [
+        (f"`{prefix}{spec.name}`", _shown(spec.default), _range(spec), "yes" if spec.live else "",
+         f"{spec.description} {spec.rule}".rstrip().replace("<", "\\<"))
+        for prefix, specs in (("", [cameras]), ("<camera>.", CAMERA_PARAMETERS), ("", others))
+        for spec in specs
+    ]  # fmt: skip
+    information = [(f"`{spec.name}`", spec.description) for spec in INFORMATION]
+    return [
+        _table(("topic", "type", "content"), topics),
+        _table(("name", "default", "range", "live", "meaning"), parameters),
+        _table(("name", "meaning"), information),
+    ]
+
+
+def _table(titles: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [titles, ("---",) * len(titles), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def _shown(value: object) -> str:
+    """Write a default value as a params file has it."""
+    if isinstance(value, list):
+        return "all" if value == list(OUTPUT_TOPICS) else f"[{', '.join(map(_shown, value))}]"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "empty"
+
+
+def _range(spec: ParameterSpec) -> str:
+    if spec.lowest is None or spec.highest is None:
+        return ""
+    form = ".10g" if isinstance(spec.default, float) else "d"
+    return f"{spec.lowest:{form}} to {spec.highest:{form}}"
+
+
+if __name__ == "__main__":
+    print("\n".join(markdown_tables()))

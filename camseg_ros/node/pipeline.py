@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between the cameras' topics and the model: what lives from configure to cleanup. No rclpy.
+"""Between the cameras' topics and the model: what lives from configure to cleanup.
 
-It owns the model, the queue, the worker and all measurements; the node gives it topics, a clock
-and a log, and asks it for its health.
+It owns the model, the cameras' topics, the queue, the worker and all measurements; the node gives
+it a clock and a log, and asks it for its health.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-import psutil
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
 
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.images.arrays import UInt8
-from camseg_core.segmentation import STAGES, Segmentation
+from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
-from camseg_core.system.devices import allocated_bytes
 from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.ground.view import FindMounting, GroundView, fixed_mounting
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
@@ -29,61 +28,41 @@ from camseg_ros.inference.step_controller import BatchTimes, StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
 from camseg_ros.inference.worker import BatchReport, InferenceWorker
 from camseg_ros.messages.outputs import FrameOutputs
-from camseg_ros.node.camera_port import CameraPort
-from camseg_ros.node.diagnostics import StatusEntry
-from camseg_ros.node.health import (
-    Condition,
-    DurationWindow,
-    Level,
-    Log,
-    RepeatedWarnings,
-    count_values,
-    duration_values,
-    worst,
-)
-from camseg_ros.node.parameters import ALL_UNLABELED
-from camseg_ros.node.settings import LiveSettings
+from camseg_ros.node.camera import Camera
+from camseg_ros.node.diagnostics import NodeMeasurements, diagnostic_status
+from camseg_ros.node.health import Condition, Level, RepeatedWarnings, worst
+from camseg_ros.node.settings import CameraSettings, LiveSettings
 
-SAFE_STATE_PERIOD_NS = 10**9
 LOCK_LIMIT_S = 0.2
-MEASURED = ("wait", "convert", *STAGES, "publish", "processing")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the node gives.
-
-    Attributes:
-        log: where to tell.
-        stamp: the node's clock as a message, which may be a bag's.
-        clock_ns: the same in nanoseconds.
-    """
-
-    log: Log
-    stamp: Callable[[], Any]
-    clock_ns: Callable[[], int]
 
 
 class SegmentationPipeline:
-    """One model, several cameras, one worker."""
+    """One model, several cameras, one worker.
+
+    Attributes:
+        segmenter: The model.
+        cameras: The cameras by name.
+        queue: Frames that wait, and all counts.
+        failure: Why the process cannot go on; None while it can.
+    """
 
     def __init__(
         self,
+        node: LifecycleNode,
         segmenter: Segmenter,
-        ports: Sequence[CameraPort],
+        cameras: Sequence[CameraSettings],
         live: LiveSettings,
-        surroundings: Surroundings,
         *,
         max_batch_size: int = 0,
         inference_limit_ns: int = 0,
     ) -> None:
-        """Take the parts; `warm_up` and `start` come next."""
+        """Create the cameras' publishers on ``node``; `warm_up` and `start` come next."""
         self.segmenter = segmenter
-        self.ports = {port.name: port for port in ports}
-        self.queue = FrameQueue(list(self.ports))
+        self.cameras = {settings.name: Camera(node, settings, live.limits) for settings in cameras}
+        self.queue = FrameQueue(list(self.cameras))
         self.failure: str | None = None
+        self._node = node
         self._live = live
-        self._around = surroundings
         self._limit = InferenceLimit(inference_limit_ns)
         self._batch_limit_ns = self._limit.for_batch_ns(live.sampling, 0)
         self._max_batch_size = max_batch_size
@@ -91,12 +70,8 @@ class SegmentationPipeline:
         self._controller: StepController | None = None
         self._asked: StepController | None = None  # for the steps of the batch in progress
         self._publish_lock = threading.Lock()
-        self._stages = {name: DurationWindow() for name in MEASURED}
-        self._latency, self._age = DurationWindow(), DurationWindow()
-        self._steps_used = live.sampling.steps
-        self._batch_size = 0
-        self._warnings = RepeatedWarnings(surroundings.log)
-        self._process = psutil.Process()
+        self._measured = NodeMeasurements(live.sampling.steps)
+        self._warnings = RepeatedWarnings(node.get_logger())
         self._renew_controller()
 
     # ---- from configure to cleanup -------------------------------------------------------------
@@ -113,7 +88,7 @@ class SegmentationPipeline:
         Raises:
             SegmentationCancelled: ``cancelled`` was true.
         """
-        most = min(self._max_batch_size or len(self.ports), len(self.ports))
+        most = min(self._max_batch_size or len(self.cameras), len(self.cameras))
         sampling, controller = self._live.sampling, self._controller
         choices = controller.ladder if controller else (sampling.steps,)
         self._limit = warm_up(
@@ -134,18 +109,15 @@ class SegmentationPipeline:
     def look_at_the_ground(
         self, geometry: GridGeometry, frame_id: str, from_tf: FindMounting
     ) -> None:
-        """Return each camera what its drivable grid needs; ``from_tf`` where no mounting is
-        given.
-        """
-        for port in self.ports.values():
-            mounting = port.settings.mounting
-            find_mounting = fixed_mounting(mounting) if mounting else from_tf
-            port.ground = GroundView(
+        """Give each camera what its drivable grid needs; ``from_tf`` where no mounting is given."""
+        for name, camera in self.cameras.items():
+            mounting = camera.settings.mounting
+            camera.ground = GroundView(
                 geometry,
                 frame_id,
-                find_mounting,
-                partial(self._warnings.warn, port.name),
-                rectified=port.settings.rectified,
+                fixed_mounting(mounting) if mounting else from_tf,
+                partial(self._warnings.warn, name),
+                rectified=camera.settings.rectified,
             )
 
     def start(self) -> None:
@@ -153,20 +125,21 @@ class SegmentationPipeline:
         self._worker.start()
 
     def open(self) -> list[str]:
-        """Listen to the cameras and accept frames; gives the image topics' full names."""
+        """Listen to the cameras and accept frames; returns the image topics' full names."""
         self.queue.open()
-        return [port.listen(self.accept, self._live.limits) for port in self.ports.values()]
+        limits = self._live.limits
+        return [camera.listen(self.accept, limits) for camera in self.cameras.values()]
 
     def accept(self, frame: QueuedFrame) -> None:
         """Queue a frame; nothing slow here, it is the executor's thread."""
-        age_ns = self._around.clock_ns() - frame.stamp_ns
-        self.ports[frame.camera].watch.entered(frame.received_ns, age_ns)
+        age_ns = self._clock_ns() - frame.stamp_ns
+        self.cameras[frame.camera].watch.entered(frame.received_ns, age_ns)
         self.queue.put(frame)
 
     def close(self) -> None:
         """Accept no more frames; what is not out yet is dropped."""
-        for port in self.ports.values():
-            port.stop_listening()
+        for camera in self.cameras.values():
+            camera.stop_listening()
         with self._publish_lock:  # a frame is published whole before, or not at all
             self.queue.close()
 
@@ -177,35 +150,39 @@ class SegmentationPipeline:
         limit_s = self._batch_limit_ns / 1e9
         if not self._worker.join(limit_s) and self.failure is None:
             self.failure = f"inference hangs: it did not end within {limit_s:.1f} s"
-        for port in self.ports.values():
-            port.close()
+        for camera in self.cameras.values():
+            camera.port.close()
+
+    def announce(self) -> None:
+        """Publish on each camera's latched topic what the class ids mean."""
+        for camera in self.cameras.values():
+            camera.port.announce(
+                self.segmenter.label_set,
+                self._live.threshold,
+                camera.safe_state.frame_id,
+                self._node.get_clock().now().to_msg(),
+            )
 
     def apply(self, live: LiveSettings) -> None:
         """Take other settings, from the next batch on."""
         before, self._live = self._live, live
-        for port in self.ports.values():
-            port.watch.limits = live.limits
-            if live.threshold != before.threshold:
-                port.announce(self.segmenter.label_set, live.threshold, self._around.stamp())
+        for camera in self.cameras.values():
+            camera.watch.limits = live.limits
+        if live.threshold != before.threshold:
+            self.announce()
         # What was measured holds for the way of sampling it was measured with.
-        same_cost = replace(live.sampling, steps=1, seed=0) == replace(
-            before.sampling, steps=1, seed=0
-        )
-        budget_changed = (live.budget_ns, live.steps_range) != (
-            before.budget_ns,
-            before.steps_range,
-        )
-        if budget_changed or not same_cost:
+        costs = [replace(settings.sampling, steps=1, seed=0) for settings in (before, live)]
+        budgets = [(settings.budget_ns, settings.steps_range) for settings in (before, live)]
+        if costs[0] != costs[1] or budgets[0] != budgets[1]:
             self._renew_controller()
 
     def reset(self) -> None:
         """Drop what is under way, and forget what was measured and warned of."""
         with self._publish_lock:
             self.queue.clear()
-        for window in [*self._stages.values(), self._latency, self._age]:
-            window.clear()
-        for port in self.ports.values():
-            port.forget()
+        self._measured.clear()
+        for camera in self.cameras.values():
+            camera.clear()
         self._warnings.clear()
         self._renew_controller()
 
@@ -215,6 +192,10 @@ class SegmentationPipeline:
             StepController(live.budget_ns, *live.steps_range) if live.budget_ns else None
         )
 
+    def _clock_ns(self) -> int:
+        """Return the time of the node's clock, which may be a bag's."""
+        return int(self._node.get_clock().now().nanoseconds)
+
     # ---- the worker's questions ----------------------------------------------------------------
 
     def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
@@ -223,68 +204,53 @@ class SegmentationPipeline:
         if self._asked is not None:
             options = replace(options, steps=self._asked.choose(batch_size))
         self._batch_limit_ns = self._limit.for_batch_ns(options, pixels)
-        self._steps_used, self._batch_size = options.steps, batch_size
+        self._measured.steps, self._measured.batch_size = options.steps, batch_size
         return options
 
     def publish(self, frame: QueuedFrame, image: UInt8, segmentation: Segmentation) -> Outcome:
         """Publish what somebody listens to, unless nobody should act on it any more."""
-        port, live = self.ports[frame.camera], self._live
+        camera, live = self.cameras[frame.camera], self._live
         outputs = FrameOutputs(
             image,
             segmentation,
             frame.message.header,
             live.output,
             self.segmenter.label_set,
-            port.camera_info,
-            port.ground,
+            camera.port.camera_info,
+            camera.ground,
         )
-        messages = port.messages(outputs, live.outputs)
-        age_ns = self._around.clock_ns() - frame.stamp_ns
+        messages = outputs.messages(camera.port.wanted(live.outputs))
+        age_ns = self._clock_ns() - frame.stamp_ns
         latency_ns = time.monotonic_ns() - frame.received_ns
-        port.watch.left(latency_ns)
-        if port.watch.breaks_error_limit(age_ns, latency_ns):
-            self._warnings.warn(
-                f"{port.name}: mask dropped",
+        camera.watch.left(latency_ns)
+        if camera.watch.breaks_error_limit(age_ns, latency_ns):
+            return self._drop(
+                frame,
                 f"it is beyond a limit: {latency_ns / 1e6:.0f} ms in the node, its stamp "
                 f"{abs(age_ns) / 1e9:.2f} s {'old' if age_ns >= 0 else 'in the future'}",
             )
-            return "dropped"
         with self._publish_lock:
             if not self.queue.may_publish:  # deactivated meanwhile: nobody expects it any more
                 return "dropped"
-            if self._is_behind_the_safe_state(port, frame):
-                self._warnings.warn(
-                    f"{port.name}: mask dropped", "the safe state is newer than its frame"
-                )
-                return "dropped"
-            port.publish(messages)
-            port.remember(outputs.shape, frame.message.header.frame_id)
+            now_ns = time.monotonic_ns()
+            is_silent = camera.watch.is_silent(now_ns)
+            if camera.safe_state.outdates(frame, live, now_ns, is_silent=is_silent):
+                return self._drop(frame, "the safe state is newer than its frame")
+            camera.port.publish(messages)
+            camera.safe_state.remember(outputs.shape, frame.message.header.frame_id)
         now_ns = time.monotonic_ns()
-        for latency, age in ((self._latency, self._age), (port.latency, port.age)):
-            latency.add(now_ns - frame.received_ns)
-            age.add(self._around.clock_ns() - frame.stamp_ns)
-        port.rate.count(now_ns)
+        for measured in (self._measured.frames, camera.measured):
+            measured.add(now_ns - frame.received_ns, self._clock_ns() - frame.stamp_ns)
+        camera.rate.count(now_ns)
         return "out"
 
-    def _is_behind_the_safe_state(self, port: CameraPort, frame: QueuedFrame) -> bool:
-        """Return whether a planner was, or is about to be, told of a newer time to trust nothing.
-
-        Stamps count only for a while after a safe mask: they may be by another clock.
-        """
-        now_ns = time.monotonic_ns()
-        is_declared = port.has_published and self._live.safe_state == ALL_UNLABELED
-        if is_declared and port.watch.is_silent(now_ns):
-            return True
-        if port.safe_masks == 0:
-            return False
-        is_recent = now_ns - port.last_safe_ns < SAFE_STATE_PERIOD_NS
-        return frame.received_ns <= port.last_safe_ns or (
-            is_recent and frame.stamp_ns < port.last_safe_stamp_ns
-        )
+    def _drop(self, frame: QueuedFrame, reason: str) -> Outcome:
+        self._warnings.warn(f"{frame.camera}: mask dropped", reason)
+        return "dropped"
 
     def refused(self, frame: QueuedFrame, reason: str) -> None:
         """Tell why a frame cannot be segmented."""
-        self.ports[frame.camera].watch.refused(time.monotonic_ns())
+        self.cameras[frame.camera].watch.refused(time.monotonic_ns())
         self._warnings.warn(f"{frame.camera}: frame refused", reason)
 
     def memory_was_short(self, reason: str) -> None:
@@ -297,10 +263,7 @@ class SegmentationPipeline:
 
     def measured(self, report: BatchReport) -> None:
         """Learn from a batch."""
-        for wait_ns in report.waits_ns:
-            self._stages["wait"].add(wait_ns)
-        for name, spent_ns in report.stages_ns.items():
-            self._stages[name].add(spent_ns)
+        self._measured.add_batch(report)
         # Not to a controller of other settings, which may have come meanwhile.
         if self._asked is not None:
             self._asked.record(report.times)
@@ -319,24 +282,27 @@ class SegmentationPipeline:
                 f"{limit_ns / 1e9:.1f} s is the limit"
             )
         changed = False
-        for port in self.ports.values():
-            before, port.condition = port.condition, port.watch.check(now_ns)
-            if port.condition.level != before.level:
+        for name, camera in self.cameras.items():
+            before, camera.condition = camera.condition, camera.watch.check(now_ns)
+            if camera.condition.level != before.level:
                 changed = True
-                line = f"{port.name}: {port.condition.level.name}, {port.condition.text}"
-                if port.condition.level:  # a logger has one severity for each place in the code
-                    self._around.log.warning(line)
-                else:
-                    self._around.log.info(line)
+                self._tell(name, camera.condition)
             # A worker that hangs in the middle of publishing keeps the lock.
-            if port.condition.level == Level.ERROR and self._publish_lock.acquire(
+            if camera.condition.level == Level.ERROR and self._publish_lock.acquire(
                 timeout=LOCK_LIMIT_S
             ):
                 try:
-                    self._keep_safe(port, now_ns)
+                    self._keep_safe(camera, now_ns)
                 finally:
                     self._publish_lock.release()
         return changed
+
+    def _tell(self, name: str, condition: Condition) -> None:
+        line = f"{name}: {condition.level.name}, {condition.text}"
+        if condition.level:  # a logger has one severity for each place in the code
+            self._node.get_logger().warning(line)
+        else:
+            self._node.get_logger().info(line)
 
     def enter_safe_state(self) -> None:
         """Bring all cameras into the safe state, for the end of the process.
@@ -345,20 +311,33 @@ class SegmentationPipeline:
         middle of publishing.
         """
         self._publish_lock.acquire(timeout=LOCK_LIMIT_S)
-        for port in self.ports.values():
-            self._keep_safe(port, port.last_safe_ns + SAFE_STATE_PERIOD_NS)
+        for camera in self.cameras.values():
+            self._keep_safe(camera, time.monotonic_ns(), at_once=True)
 
-    def _keep_safe(self, port: CameraPort, now_ns: int) -> None:
-        """Publish what the safe state demands, once a second."""
-        due = now_ns - port.last_safe_ns >= SAFE_STATE_PERIOD_NS
-        if self._live.safe_state == ALL_UNLABELED and due:
-            port.publish_safe_state(self._live.outputs, self._around.stamp(), now_ns)
+    def _keep_safe(self, camera: Camera, now_ns: int, *, at_once: bool = False) -> None:
+        stamp = self._node.get_clock().now().to_msg()
+        camera.safe_state.publish(self._live, stamp, now_ns, at_once=at_once)
 
-    def condition(self, active: bool) -> Condition:
+    def statuses(self, node_name: str, active: bool) -> list[DiagnosticStatus]:
+        """Return the diagnostics of the node and of each camera."""
+        counts, total, now_ns = self.queue.counts(), self.queue.total(), time.monotonic_ns()
+        rate_hz = sum(camera.rate.rate_hz(now_ns) for camera in self.cameras.values())
+        values = self._measured.values(total, rate_hz, self.segmenter, self._live)
+        return [
+            diagnostic_status(node_name, self._condition(active), values),
+            *(
+                diagnostic_status(
+                    f"{node_name}: {name}", camera.condition, camera.values(counts[name], now_ns)
+                )
+                for name, camera in self.cameras.items()
+            ),
+        ]
+
+    def _condition(self, active: bool) -> Condition:
         """Return the node's condition: the worst of its own and its cameras'."""
         conditions = [
-            Condition(port.condition.level, f"{port.name}: {port.condition.text}")
-            for port in self.ports.values()
+            Condition(camera.condition.level, f"{name}: {camera.condition.text}")
+            for name, camera in self.cameras.items()
         ]
         if self.segmenter.loaded.is_random:
             conditions.append(Condition(Level.WARN, "weights are random"))
@@ -370,47 +349,6 @@ class SegmentationPipeline:
         if self.failure is not None:
             conditions.append(Condition(Level.ERROR, self.failure))
         return worst(conditions, otherwise="active" if active else "not active")
-
-    def values(self) -> dict[str, str]:
-        """Return the node's figures as diagnostics name them."""
-        loaded, sampling = self.segmenter.loaded, self._live.sampling
-        memory = allocated_bytes(self.segmenter.device)
-        now_ns = time.monotonic_ns()
-        return {
-            **count_values(self.queue.total()),
-            "rate_out_hz": f"{sum(port.rate.rate_hz(now_ns) for port in self.ports.values()):.1f}",
-            **duration_values({"latency": self._latency, "age": self._age, **self._stages}),
-            "steps": str(self._steps_used),
-            "batch_size": str(self._batch_size),
-            "latency_budget_ms": f"{self._live.budget_ns / 1e6:g}",
-            "sampler": sampling.sampler,
-            "samples": str(sampling.samples),
-            "precision": sampling.precision,
-            "device": str(self.segmenter.device),
-            "device_memory_mib": "" if memory is None else f"{memory / 2**20:.0f}",
-            "process_memory_mib": f"{self._process.memory_info().rss / 2**20:.0f}",
-            "weights": loaded.source,
-            "weights_sha256": loaded.weights_sha256 or "",
-        }
-
-    def camera_entries(self, node_name: str) -> list[StatusEntry]:
-        """Return one diagnostics entry per camera."""
-        counts, now_ns = self.queue.counts(), time.monotonic_ns()
-        return [
-            StatusEntry(
-                f"{node_name}: {port.name}",
-                port.condition,
-                {
-                    **count_values(counts[port.name]),
-                    "rate_out_hz": f"{port.rate.rate_hz(now_ns):.1f}",
-                    **duration_values({"latency": port.latency, "age": port.age}),
-                    "frames_lost": "" if port.frames_lost is None else str(port.frames_lost),
-                    "safe_masks": str(port.safe_masks),
-                    **{f"subscribers_{name}": str(n) for name, n in port.subscribers().items()},
-                },
-            )
-            for port in self.ports.values()
-        ]
 
 
 def _forget(times: BatchTimes) -> None:

@@ -9,29 +9,22 @@ deactivate.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import rclpy
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
-from rclpy._rclpy_pybind11 import RCLError, UnknownROSArgsError
 from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
 from rclpy.duration import Duration
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
-from rclpy.time import Time
-from rclpy.utilities import remove_ros_args
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from camseg_core.diffusion.options import V_PROFILES, Profiles
@@ -39,15 +32,14 @@ from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
-from camseg_ros.ground.view import TransformedMountings
 from camseg_ros.messages.labels import labels_json
-from camseg_ros.node.camera_port import QUALITIES, CameraPort, subscribe
-from camseg_ros.node.dds_environment import use_large_images
+from camseg_ros.node.camera_port import LATCHED_QOS
 from camseg_ros.node.declaration import NodeParameters
-from camseg_ros.node.diagnostics import StatusEntry, diagnostics_message
+from camseg_ros.node.diagnostics import diagnostic_status
 from camseg_ros.node.health import Condition, Level
+from camseg_ros.node.mountings import TransformedMountings
 from camseg_ros.node.parameters import NODE_NAME
-from camseg_ros.node.pipeline import SegmentationPipeline, Surroundings
+from camseg_ros.node.pipeline import SegmentationPipeline
 from camseg_ros.node.settings import (
     LiveSettings,
     camera_names,
@@ -55,6 +47,7 @@ from camseg_ros.node.settings import (
     grid_geometry,
     live_settings,
 )
+from camseg_ros.remote.program import run_program
 
 DIAGNOSTICS_PERIOD_S = 1.0
 WATCHDOG_PERIOD_S = 0.1
@@ -63,19 +56,27 @@ LAST_WORDS_LIMIT_S = 0.5
 
 
 class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
-    """The cameras of one vehicle, one model, one worker."""
+    """The cameras of one vehicle, one model, one worker.
 
-    def __init__(self, stop_requested: threading.Event | None = None) -> None:
+    Attributes:
+        stop_requested: Set when the process is to end.
+        start_failure: Exit status of a process whose last transition failed.
+        pipeline: What works between topics and model, from configure to cleanup; else None.
+    """
+
+    def __init__(
+        self, stop_requested: threading.Event | None = None, context: Context | None = None
+    ) -> None:
         """Declare the parameters; ``stop_requested`` also ends a configure that is under way.
 
         Raises:
             CamsegError: a value from the command line or the params file breaks its rule.
             InvalidParameterTypeException: the same, of a parameter that is rclpy's own.
         """
-        super().__init__(NODE_NAME)
+        super().__init__(NODE_NAME, context=context)
         self.stop_requested = stop_requested or threading.Event()
         self.start_failure = BAD_INPUT
-        self._pipeline: SegmentationPipeline | None = None
+        self.pipeline: SegmentationPipeline | None = None
         self._failure: str | None = None
         self._labels: Any = None
         self._active = False
@@ -97,7 +98,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     @property
     def failure(self) -> str | None:
         """Why this process cannot go on, None while it can."""
-        return self._pipeline.failure if self._pipeline is not None else self._failure
+        return self.pipeline.failure if self.pipeline is not None else self._failure
 
     # ---- lifecycle -----------------------------------------------------------------------------
 
@@ -114,7 +115,6 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self, name: str, work: Callable[[], None], undo: Callable[[], None]
     ) -> TransitionCallbackReturn:
         """Do the work of a transition; tell why it fails, which rclpy would keep to itself."""
-        device_failure: str | None = None
         self.start_failure = BAD_INPUT
         try:
             work()
@@ -126,13 +126,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             self.get_logger().error(f"cannot {name}: {reason}")
             if is_device_failure(error):
-                device_failure = f"the device failed: {reason}"
+                self._failure = f"the device failed: {reason}"
             elif is_out_of_memory(error):
                 self.start_failure = DEVICE_LOST  # memory may be there for another process
         else:
             return TransitionCallbackReturn.SUCCESS
-        if device_failure is not None:
-            self._failure = device_failure
         undo()  # not within the handler, whose traceback holds what is to be freed
         return TransitionCallbackReturn.FAILURE
 
@@ -148,35 +146,26 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         if self.stop_requested.is_set():
             raise SegmentationCancelled
         live = self._live_settings(values)
-        surroundings = Surroundings(
-            log=self.get_logger(),
-            stamp=lambda: self.get_clock().now().to_msg(),
-            clock_ns=lambda: int(self.get_clock().now().nanoseconds),
-        )
-        ports = [
-            CameraPort(self, settings, live.limits, QUALITIES, partial(subscribe, self))
-            for settings in cameras
-        ]
-        self._pipeline = SegmentationPipeline(
+        self.pipeline = SegmentationPipeline(
+            self,
             segmenter,
-            ports,
+            cameras,
             live,
-            surroundings,
             max_batch_size=values["max_batch_size"],
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
-        self._mountings = TransformedMountings(self, values["grid_frame"], Time())
-        self._pipeline.look_at_the_ground(
+        self._mountings = TransformedMountings(self, values["grid_frame"])
+        self.pipeline.look_at_the_ground(
             grid_geometry(values), values["grid_frame"], self._mountings
         )
-        self._pipeline.warm_up(
+        self.pipeline.warm_up(
             values["warmup_height"],
             values["warmup_width"],
             cancelled=self.stop_requested.is_set,
             on_hang=self._end_at_once,
         )
-        self._pipeline.start()
-        self._announce(segmenter, ports, live)
+        self.pipeline.start()
+        self._announce(self.pipeline)
         if segmenter.loaded.is_random:
             self.get_logger().warning("the weights are RANDOM: the masks mean nothing")
         self.get_logger().info(
@@ -184,21 +173,19 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             f"loaded and warmed up in {time.monotonic() - started:.1f} s"
         )
 
-    def _announce(self, segmenter: Segmenter, ports: list[CameraPort], live: LiveSettings) -> None:
+    def _announce(self, pipeline: SegmentationPipeline) -> None:
         """Tell what the class ids mean: latched topics and read-only parameters."""
-        label_set = segmenter.label_set
-        weights_sha256 = segmenter.loaded.weights_sha256 or ""
-        self._labels = self.create_publisher(String, "~/labels", QUALITIES.latched)
+        label_set = pipeline.segmenter.label_set
+        weights_sha256 = pipeline.segmenter.loaded.weights_sha256 or ""
+        self._labels = self.create_publisher(String, "~/labels", LATCHED_QOS)
         self._labels.publish(String(data=labels_json(label_set, weights_sha256)))
-        stamp = self.get_clock().now().to_msg()
-        for port in ports:
-            port.announce(label_set, live.threshold, stamp)
+        pipeline.announce()
         self._declared.inform(label_set, weights_sha256)
 
     def _activate(self) -> None:
-        if self._pipeline is None:
+        if self.pipeline is None:
             raise CamsegError("the node is not configured; configure it first")
-        topics = self._pipeline.open()
+        topics = self.pipeline.open()
         self._active = True
         self.get_logger().info(f"active: listening to {', '.join(topics)}")
 
@@ -209,24 +196,24 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Return back the model, the worker and the publishers."""
+        """Give the model, the worker and the publishers back."""
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Return everything back and let the process end."""
+        """Give everything back and let the process end."""
         self.close()
         self.stop_requested.set()
         return TransitionCallbackReturn.SUCCESS
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Return everything back; the node can be configured again."""
+        """Give everything back; the node can be configured again."""
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
         """Stop, wait for the frame in progress, tell the final counts. May be called twice."""
-        pipeline = self._pipeline
+        pipeline = self.pipeline
         if pipeline is None:
             return
         self._stop_listening()
@@ -241,15 +228,15 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     def _stop_listening(self) -> None:
         self._active = False
-        if self._pipeline is not None:
-            self._pipeline.close()
+        if self.pipeline is not None:
+            self.pipeline.close()
 
     def _release(self) -> None:
         self._stop_listening()
-        if self._pipeline is not None:
-            self._pipeline.end()
-            self._failure = self._failure or self._pipeline.failure
-            self._pipeline = None
+        if self.pipeline is not None:
+            self.pipeline.end()
+            self._failure = self._failure or self.pipeline.failure
+            self.pipeline = None
         if self._mountings is not None:
             self._mountings.close()
             self._mountings = None
@@ -286,45 +273,46 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             self._declared.declare_cameras(names)
         except CamsegError as error:
             return SetParametersResult(successful=False, reason=str(error))
-        if self._pipeline is not None:
-            self._pipeline.apply(live)  # as a whole: the worker reads the old or the new
+        if self.pipeline is not None:
+            self.pipeline.apply(live)  # as a whole: the worker reads the old or the new
         return SetParametersResult(successful=True)
 
     # ---- health --------------------------------------------------------------------------------
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """Drop what is under way, and forget what was measured."""
-        if self._pipeline is not None:
-            self._pipeline.reset()
-        response.success = self._pipeline is not None
+        if self.pipeline is not None:
+            self.pipeline.reset()
+        response.success = self.pipeline is not None
         response.message = "reset" if response.success else "the node is not configured"
         return response
 
     def _watch(self) -> None:
-        if self._active and self._pipeline is not None and self._pipeline.check():
+        if self._active and self.pipeline is not None and self.pipeline.check():
             self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        name, pipeline = self.get_fully_qualified_name(), self._pipeline
+        name, pipeline = self.get_fully_qualified_name(), self.pipeline
         if pipeline is None:
-            entries = [StatusEntry(name, Condition(Level.OK, "not configured"), {})]
+            condition = Condition(Level.OK, "not configured")
+            statuses: list[DiagnosticStatus] = [diagnostic_status(name, condition, {})]
         else:
-            own = StatusEntry(name, pipeline.condition(self._active), pipeline.values())
-            entries = [own, *pipeline.camera_entries(name)]
-        stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(diagnostics_message(entries, stamp))
+            statuses = pipeline.statuses(name, self._active)
+        header = Header(stamp=self.get_clock().now().to_msg())
+        self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 
     def say_last_words(self) -> None:
         """Tell why the process ends and bring the cameras into the safe state, without waiting."""
         self.get_logger().error(f"{self.failure}; this process ends with status {DEVICE_LOST}")
-        if self._pipeline is None:
+        if self.pipeline is None:
             return
-        self._pipeline.enter_safe_state()
+        self.pipeline.enter_safe_state()
         self._publish_diagnostics()
-        limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(self._pipeline.ports)))
+        cameras = self.pipeline.cameras.values()
+        limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(cameras)))
         self._diagnostics.wait_for_all_acked(limit)
-        for port in self._pipeline.ports.values():
-            port.wait_until_sent(limit)
+        for camera in cameras:
+            camera.port.wait_until_sent(limit)
 
     def _end_at_once(self, reason: str) -> None:
         """End the process from another thread, while this one hangs."""
@@ -345,7 +333,7 @@ def _autostart(node: SegmentNode) -> bool:
 
 def _spin(node: SegmentNode) -> None:
     """Serve until the end."""
-    executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     while not node.stop_requested.is_set():
         executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
@@ -364,37 +352,12 @@ def _end_if_lost(node: SegmentNode) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; gives the exit status."""
-    arguments = sys.argv if arguments is None else [NODE_NAME, *arguments]
-    use_large_images()
-    try:
-        leftover = remove_ros_args(arguments)[1:]
-        # rclpy's own handlers would close the context before the last counts are published.
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    except (RCLError, UnknownROSArgsError) as error:
-        print(f"{NODE_NAME}: {str(error).partition(', at ')[0]}", file=sys.stderr)
-        return BAD_INPUT
-    if leftover:
-        print(
-            f"{NODE_NAME}: unknown argument {leftover[0]!r}; usage: {NODE_NAME} --ros-args "
-            "[--params-file FILE] [-p NAME:=VALUE ...]",
-            file=sys.stderr,
-        )
-        rclpy.shutdown()
-        return BAD_INPUT
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    try:
-        node = SegmentNode(stop)
-    except (
-        CamsegError,
-        InvalidParameterTypeException,
-        InvalidParameterValueException,
-    ) as error:
-        print(f"{NODE_NAME}: {error}", file=sys.stderr)
-        rclpy.shutdown()
-        return BAD_INPUT
+    """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; returns the exit status."""
+    return run_program(NODE_NAME, _run, arguments)
+
+
+def _run(context: Context, stop: threading.Event) -> int:
+    node = SegmentNode(stop, context)
     try:
         if node.get_parameter("autostart").value and not _autostart(node):
             _end_if_lost(node)
@@ -403,10 +366,6 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         node.close()
         node.destroy_node()
-        rclpy.shutdown()
-        # Python puts the default handlers back while it ends: a second Ctrl-C would then kill it.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
     return 0
 
 

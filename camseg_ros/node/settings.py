@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From parameter values to what the parts of the node read. No rclpy."""
+"""From parameter values to what the parts of the node read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_ros.ground.grid import GridGeometry, occupancy_table
 from camseg_ros.ground.view import fixed_mounting
-from camseg_ros.messages.outputs import OUTPUTS, OutputSettings, least_confidence_table
+from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
 from camseg_ros.node.health import WatchLimits
-from camseg_ros.node.parameters import SAFE_STATES, TRANSPORTS
+from camseg_ros.node.parameters import find_parameter
 
 Values = Mapping[str, Any]
 """Parameter values by name."""
@@ -29,11 +29,11 @@ class CameraSettings:
     """Where one camera's messages come from, and how it is mounted.
 
     Attributes:
-        name: of the camera.
-        image_topic, camera_info_topic: as given or by convention.
+        name: Name of the camera.
+        image_topic, camera_info_topic: Topics as given, or by convention.
         transport: ``raw`` or ``compressed``.
-        rectified: whether the image is rectified.
-        mounting: six numbers as the parameter has them, empty where tf is to be asked.
+        rectified: True for a rectified image.
+        mounting: Six numbers as the parameter has them; empty where tf is to be asked.
     """
 
     name: str
@@ -49,14 +49,14 @@ class LiveSettings:
     """All that may change while the node is active; replaced as a whole.
 
     Attributes:
-        sampling: how to sample; with a budget its steps are chosen per batch.
-        budget_ns: latency budget, 0 for none.
-        steps_range: fewest and most steps with a budget.
-        outputs: names of what is published.
-        output: how masks are finished.
-        limits: of the watchdog.
-        safe_state: one of `SAFE_STATES`.
-        threshold: the least confidence of a labeled pixel of any class, 0..1.
+        sampling: Sampling options; with a budget their steps are chosen per batch.
+        budget_ns: Latency budget, 0 for none.
+        steps_range: Fewest and most steps with a budget.
+        outputs: Names of what is published.
+        output: How masks are finished.
+        limits: Limits of the watchdog.
+        safe_state: What a camera in ERROR gets, as the parameter has it.
+        threshold: Least confidence of a labeled pixel of any class, 0..1.
     """
 
     sampling: SamplingOptions
@@ -96,8 +96,7 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
         CamsegError: an unknown transport, or a mounting that is none.
     """
     transport = values[f"{name}.transport"]
-    if transport not in TRANSPORTS:
-        raise CamsegError(f"{name}.transport {transport!r}; it is one of {', '.join(TRANSPORTS)}")
+    _require_known(f"{name}.transport", [transport])
     suffix = "/compressed" if transport == "compressed" else ""
     image_topic = values[f"{name}.image_topic"] or f"{name}/image_raw{suffix}"
     # As image_transport does: beside the raw image topic.
@@ -159,10 +158,10 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
     most = values["max_steps"] or max(least, profiles["accurate"].steps)
     if most < least:
         raise CamsegError(f"min_steps is {least} and max_steps {most}; min_steps <= max_steps")
-    _require_known("safe_state", [values["safe_state"]], SAFE_STATES)
+    _require_known("safe_state", [values["safe_state"]])
     # A list without entries has no type in a params file: [""] publishes nothing.
     outputs = tuple(filter(None, values["outputs"]))
-    _require_known("outputs", outputs, tuple(OUTPUTS))
+    _require_known("outputs", outputs)
     overall, by_class = values["min_confidence"], _shares(values["class_min_confidence"])
     shares = [overall]
     table, drivable = np.zeros(256, np.uint8), None
@@ -224,7 +223,9 @@ def _number(text: str, part: str) -> float:
         ) from None
 
 
-def _require_known(name: str, given: Sequence[str], known: Sequence[str]) -> None:
+def _require_known(name: str, given: Sequence[str]) -> None:
+    spec = find_parameter(name)
+    known = spec.choices if spec is not None else ()
     for value in given:
         if value not in known:
             raise CamsegError(f"{name} has {value!r}; it is one of {', '.join(known)}")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from camseg_core.errors import CamsegError
 from camseg_core.system.processes import termination_unwinds
-from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
+from camseg_ros.node.parameters import find_parameter
 
 END_LIMIT_S = 120.0
 NODE_PROGRAM = ("-m", "camseg_ros.node.segment_node")
@@ -37,13 +37,7 @@ def node_process(
     Raises:
         CamsegError: the node has no parameter of that name.
     """
-    known = {spec.name for spec in PARAMETERS} | {"use_sim_time"}
-    known_of_cameras = {spec.name for spec in CAMERA_PARAMETERS}
-    unknown = [
-        name
-        for name in parameters
-        if name not in known and name.partition(".")[2] not in known_of_cameras
-    ]
+    unknown = [name for name in parameters if find_parameter(name) is None]
     if unknown:
         raise CamsegError(f"segment_node has no parameter {', '.join(sorted(unknown))}")
     with tempfile.TemporaryDirectory(prefix="camseg_") as folder:

@@ -50,7 +50,7 @@ def test_conditions_corruptions_and_classes_are_scored(drives: Path, tmp_path: P
         assert 0.0 <= row["mean_iou"] <= row["pixel_accuracy"] <= 1.0
     assert len(first["corruptions"]) == 46
     assert len(first["classes"]) == 19
-    same = ("mean_iou", "pixel_accuracy", "ece", "aurc")
+    same = ("mean_iou", "pixel_accuracy", "calibration_error", "risk_coverage_area")
     for condition, row in first["conditions"].items():
         assert {key: row[key] for key in same} == {
             key: second["conditions"][condition][key] for key in same

@@ -84,7 +84,7 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
     ),
     "truncated png": (["truncated.png"], r"\S+truncated\.png is neither an image nor a video: .*"),
     "truncated jpg": (["truncated.jpg"], r"\S+truncated\.jpg is neither an image nor a video: .*"),
-    "empty folder": (["nothing"], r"folder \S+nothing has no picture; .*"),
+    "empty folder": (["nothing"], r"folder \S+nothing has no image; .*"),
     "missing weights": (["good.png", "--weights", "@none"], r"no such weights: \S+none; .*"),
     "empty weights folder": (
         ["good.png", "--weights", "@nothing"],

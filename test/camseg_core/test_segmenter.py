@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import camseg_core.segmenter as segmenter_module
-from camseg_core.diffusion.samplers import SAMPLERS, TokenNoise, round_masks
+from camseg_core.diffusion.options import SAMPLERS
+from camseg_core.diffusion.samplers import TokenNoise, round_masks
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
 from camseg_core.models.camseg import CamSeg

@@ -13,10 +13,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from camseg_core.data.label_images import LabelFormat
 from camseg_core.data.layouts.cityscapes import LABEL_IDS
-from camseg_core.data.layouts.layout import PARTS, Entry, Layout, OfficialCount, subfolders
-from camseg_core.labels import CITYSCAPES
+from camseg_core.data.layouts.layout import PARTS, Layout, LayoutImage, OfficialCount, subfolders
 
 ADVERSE, REFERENCE = PARTS
 CONDITION_FOLDERS = ("fog", "rain", "snow", "night")
@@ -25,15 +23,9 @@ _IMAGE = re.compile(
     r"rgb_anon/(fog|rain|snow|night)/([^/]+?)(_ref)?/([^/]+)/([^/]+)_rgb(_ref)?_anon\.png"
 )
 _FRAME = re.compile(r".*_frame_(\d+)")
-_FORMAT = replace(LABEL_IDS, owner="acdc")
 
 
-def label_format(label: Path) -> LabelFormat:
-    """Tell how label files hold classes: all of them alike."""
-    return _FORMAT
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     found = _IMAGE.fullmatch(name)
     if not found:
         return None
@@ -43,7 +35,8 @@ def _recognize(home: Path, name: str, split: str) -> Entry | None:
     label_name = f"{stem}_gt{reference_file or ''}_labelIds.png"
     folder = f"{own_split}{reference_folder or ''}"
     frame = _FRAME.fullmatch(stem)
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / name,
         label=home / "gt" / condition / folder / drive / label_name,
@@ -90,10 +83,9 @@ LAYOUT = Layout(
     image_folders=lambda home, split: _folders(home, "rgb_anon", split),
     label_folders=lambda home, split: _folders(home, "gt", split),
     recognize=_recognize,
-    label_format=label_format,
+    labels=replace(LABEL_IDS, owner="acdc"),
     label_endings=("_labelIds.png",),
     companion_endings=("_labelTrainIds.png", "_labelColor.png", "_invIds.png", "_invGray.png"),
-    classes=CITYSCAPES,
     conditions=CONDITION_FOLDERS,
     labels_may_lack=(REFERENCE,),
     official=(

@@ -12,10 +12,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from camseg_core.data.label_images import LabelFormat
 from camseg_core.data.layouts.cityscapes import LABEL_IDS
-from camseg_core.data.layouts.layout import Entry, Layout, OfficialCount, subfolders
-from camseg_core.labels import CITYSCAPES
+from camseg_core.data.layouts.layout import Layout, LayoutImage, OfficialCount, subfolders
 
 SEQUENCES = frozenset(f"SEQ{number}" for number in range(1, 18) if number != 14)
 VAL_SEQUENCES = frozenset({"SEQ1", "SEQ11", "SEQ12", "SEQ13"})
@@ -23,20 +21,15 @@ SPLITS = ("all", "train", "train-only", "val")
 """``train`` and ``all`` are the same 1508 frames; ``train-only`` is what is not in ``val``."""
 
 _IMAGE = re.compile(r"(SEQ\d+)/Images/([^/]*?(\d+))\.jpg")
-_FORMAT = replace(LABEL_IDS, owner="cadedgetune")
 
 
-def label_format(label: Path) -> LabelFormat:
-    """Tell how label files hold classes: all of them alike."""
-    return _FORMAT
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     found = _IMAGE.fullmatch(name)
     if not found:
         return None
     sequence, stem, frame = found.groups()
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / name,
         label=home / sequence / "LabelMasks" / f"{stem}_label_mask.png",
@@ -64,9 +57,8 @@ LAYOUT = Layout(
     image_folders=lambda home, split: [path / "Images" for path in _sequences(home, split)],
     label_folders=lambda home, split: [path / "LabelMasks" for path in _sequences(home, split)],
     recognize=_recognize,
-    label_format=label_format,
+    labels=replace(LABEL_IDS, owner="cadedgetune"),
     label_endings=("_label_mask.png",),
-    classes=CITYSCAPES,
     official=(
         OfficialCount("all", 1508),
         OfficialCount("train", 1508),

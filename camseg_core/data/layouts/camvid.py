@@ -11,12 +11,12 @@ import re
 from pathlib import Path
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layouts.layout import Entry, Layout, OfficialCount, subfolders
+from camseg_core.data.layouts.layout import Layout, LayoutImage, OfficialCount, subfolders
 from camseg_core.labels import CAMVID
 
 _IMAGE = re.compile(r"(train|val|test)/([^/]+)\.(?:png|jpg|jpeg)")
 _FRAME = re.compile(r"(.+)_\D*(\d+)")  # 0001TP_006690, 0006R0_f00930
-_FORMAT = LabelFormat(
+_LABELS = LabelFormat(
     owner="camvid",
     ids=frozenset(range(12)),
     classes=CAMVID,
@@ -24,18 +24,14 @@ _FORMAT = LabelFormat(
 )
 
 
-def label_format(label: Path) -> LabelFormat:
-    """Tell how label files hold classes: all of them alike."""
-    return _FORMAT
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     found = _IMAGE.fullmatch(name)
     if not found:
         return None
     own_split, stem = found.groups()
     frame = _FRAME.fullmatch(stem)
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / name,
         label=home / f"{own_split}annot" / f"{stem}.png",
@@ -59,7 +55,6 @@ LAYOUT = Layout(
     image_folders=lambda home, split: [home / split],
     label_folders=lambda home, split: [home / f"{split}annot"],
     recognize=_recognize,
-    label_format=label_format,
-    classes=CAMVID,
+    labels=_LABELS,
     official=(OfficialCount("train", 367), OfficialCount("val", 101), OfficialCount("test", 233)),
 )

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layouts.layout import Entry, Layout, OfficialCount, subfolders
+from camseg_core.data.layouts.layout import Layout, LayoutImage, OfficialCount, subfolders
 from camseg_core.labels import CITYSCAPES
 
 LABEL_IDS = LabelFormat(
@@ -36,12 +36,7 @@ _IMAGE = re.compile(r"leftImg8bit/([^/]+)/([^/]+)/([^/]+)_leftImg8bit\.png")
 _FRAME = re.compile(r"(.+_\d+)_(\d+)")  # <city>_<drive>_<frame>
 
 
-def label_format(label: Path) -> LabelFormat:
-    """Tell by a label file's name which ids it holds."""
-    return TRAIN_IDS if label.name.endswith("_labelTrainIds.png") else LABEL_IDS
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     found = _IMAGE.fullmatch(name)
     if not found:
         return None
@@ -52,7 +47,8 @@ def _recognize(home: Path, name: str, split: str) -> Entry | None:
     if not os.path.isfile(label) and os.path.isfile(train_label):
         label = train_label
     frame = _FRAME.fullmatch(stem)
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / name,
         label=label,
@@ -75,7 +71,8 @@ LAYOUT = Layout(
     image_folders=lambda home, split: [home / "leftImg8bit" / split],
     label_folders=lambda home, split: [home / "gtFine" / split],
     recognize=_recognize,
-    label_format=label_format,
+    labels=LABEL_IDS,
+    other_labels={"_labelTrainIds.png": TRAIN_IDS},
     label_endings=("_gtFine_labelIds.png",),
     companion_endings=(
         "_gtFine_labelTrainIds.png",
@@ -84,7 +81,6 @@ LAYOUT = Layout(
         "_gtFine_instanceTrainIds.png",
         "_gtFine_polygons.json",
     ),
-    classes=CITYSCAPES,
     official=(
         OfficialCount("train", 2975),
         OfficialCount("val", 500),

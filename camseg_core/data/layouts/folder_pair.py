@@ -11,27 +11,21 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layouts.layout import Entry, Layout, subfolders
+from camseg_core.data.layouts.layout import Layout, LayoutImage, subfolders
 from camseg_core.images.reading import IMAGE_SUFFIXES
 
 ALL = "all"
 
-_FORMAT = LabelFormat(owner="folder")
 
-
-def label_format(label: Path) -> LabelFormat:
-    """Tell how label files hold classes: all of them alike."""
-    return _FORMAT
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     path = PurePosixPath(name)
     if path.parts[0] != "images" or len(path.parts) < 2:
         return None
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         return None
     inside = PurePosixPath(*path.parts[1:])
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / path,
         label=home / "labels" / inside.with_suffix(".png"),
@@ -53,5 +47,5 @@ LAYOUT = Layout(
     image_folders=lambda home, split: _inside(home / "images", split),
     label_folders=lambda home, split: _inside(home / "labels", split),
     recognize=_recognize,
-    label_format=label_format,
+    labels=LabelFormat(owner="folder"),
 )

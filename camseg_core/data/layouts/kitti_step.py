@@ -14,25 +14,20 @@ import re
 from pathlib import Path
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layouts.layout import Entry, Layout, OfficialCount, subfolders
+from camseg_core.data.layouts.layout import Layout, LayoutImage, OfficialCount, subfolders
 from camseg_core.labels import CITYSCAPES
 
 VAL_SEQUENCES = frozenset(f"{number:04d}" for number in (2, 6, 7, 8, 10, 13, 14, 16, 18))
 TRAIN_SEQUENCES = frozenset(f"{number:04d}" for number in range(21)) - VAL_SEQUENCES
 
 _IMAGE = re.compile(r"training/image_02/(\d{4})/(\d{6})\.png")
-_FORMAT = LabelFormat(
+_LABELS = LabelFormat(
     owner="kitti-step",
     ids=frozenset(range(19)),
     classes=CITYSCAPES,
     source_ids={class_id: class_id for class_id in range(19)},
     channel="red",
 )
-
-
-def official_split(sequence: str) -> str:
-    """Return the published split of a sequence such as ``0002``; unknown ones are ``train``."""
-    return "val" if sequence in VAL_SEQUENCES else "train"
 
 
 def _maps(home: Path) -> Path:
@@ -42,7 +37,7 @@ def _maps(home: Path) -> Path:
 
 
 def _split_of(home: Path, sequence: str) -> str:
-    official = official_split(sequence)
+    official = "val" if sequence in VAL_SEQUENCES else "train"  # of KITTI's other sequences too
     if os.path.isdir(_maps(home) / official / sequence):
         return official
     holders = [
@@ -51,17 +46,13 @@ def _split_of(home: Path, sequence: str) -> str:
     return holders[0] if holders else official
 
 
-def label_format(label: Path) -> LabelFormat:
-    """Tell how label files hold classes: all of them alike."""
-    return _FORMAT
-
-
-def _recognize(home: Path, name: str, split: str) -> Entry | None:
+def _recognize(home: Path, name: str, split: str) -> LayoutImage | None:
     found = _IMAGE.fullmatch(name)
     if not found:
         return None
     sequence, frame = found.groups()
-    return Entry(
+    return LayoutImage(
+        layout=LAYOUT,
         name=name,
         image=home / name,
         label=_maps(home) / (split or _split_of(home, sequence)) / sequence / f"{frame}.png",
@@ -89,8 +80,7 @@ LAYOUT = Layout(
     image_folders=_image_folders,
     label_folders=lambda home, split: [_maps(home) / split],
     recognize=_recognize,
-    label_format=label_format,
-    classes=CITYSCAPES,
+    labels=_LABELS,
     official=(OfficialCount("train", 5027), OfficialCount("val", 2981)),
     official_sequences={"train": TRAIN_SEQUENCES, "val": VAL_SEQUENCES},
 )

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a data set's layout on disk is: where its files lie and what their names say.
 
-One `Layout` per data set stands in the module of its name. Everything that walks a tree, reads a
-list or checks a tree is written once, for all of them.
+The module of each data set holds its `Layout`. Whatever walks a tree, reads a list or checks a
+tree is written once, for all of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,24 +23,26 @@ ALL_PARTS = "both"
 
 
 @dataclass(frozen=True)
-class Entry:
+class LayoutImage:
     """One image that a layout knows by its name, and where its label belongs.
 
-    Whether a file is there is asked with `os.path`, since pathlib's raises on names that are too
-    long and in folders that are closed.
+    Whether a file is there is asked with `os.path`, since pathlib's functions raise on names that
+    are too long and in folders that are closed.
 
     Attributes:
+        layout: the layout whose names it has.
         name: the image's path below the data set's folder, with ``/``.
         image: the image file.
         label: the label file, whether it is there or not.
         part: one of `PARTS`, or empty where a layout has none.
-        condition: of this very image.
+        condition: the condition of this very image.
         filed_under: the condition folder it lies in: a clear-weather reference of fog is filed
             under fog. Empty where a layout has no such folders.
         sequence: the drive it belongs to, or empty.
         frame_index: its place in the sequence as its name says; None if it says nothing.
     """
 
+    layout: Layout
     name: str
     image: Path
     label: Path
@@ -50,6 +52,24 @@ class Entry:
     sequence: str = ""
     frame_index: int | None = None
 
+    @property
+    def has_label(self) -> bool:
+        """Whether the label file is there."""
+        return os.path.isfile(self.label)
+
+    @property
+    def may_lack_label(self) -> bool:
+        """Whether the published data has no label for some images of its part."""
+        return self.part in self.layout.labels_may_lack
+
+    @property
+    def label_format(self) -> LabelFormat:
+        """How its label file holds classes, as the file's name tells."""
+        for ending, label_format in self.layout.other_labels.items():
+            if self.label.name.endswith(ending):
+                return label_format
+        return self.layout.labels
+
 
 @dataclass(frozen=True)
 class OfficialCount:
@@ -57,9 +77,9 @@ class OfficialCount:
 
     Attributes:
         split: e.g. ``val``.
-        frames: their number.
-        part: if not empty, of this part only.
-        filed_under: if not empty, of this condition folder only.
+        frames: number of frames.
+        part: the part that is counted; empty for all.
+        filed_under: the condition folder that is counted; empty for all.
     """
 
     split: str
@@ -67,9 +87,9 @@ class OfficialCount:
     part: str = ""
     filed_under: str = ""
 
-    def covers(self, entry: Entry) -> bool:
-        """Return whether ``entry`` is one of those that are counted."""
-        return self.part in ("", entry.part) and self.filed_under in ("", entry.filed_under)
+    def covers(self, image: LayoutImage) -> bool:
+        """Return whether ``image`` is one of those that are counted."""
+        return self.part in ("", image.part) and self.filed_under in ("", image.filed_under)
 
 
 @dataclass(frozen=True)
@@ -85,13 +105,13 @@ class Layout:
         splits: (home) -> the splits that are there.
         image_folders: (home, split) -> folders that hold its images.
         label_folders: (home, split) -> folders that hold its labels.
-        recognize: (home, path below home with ``/``, split or empty) -> entry, or None if the path
+        recognize: (home, path below home with ``/``, split or empty) -> image, or None if the path
             has another form.
-        label_format: (label file) -> how it holds classes.
+        labels: how its label files hold classes.
+        other_labels: ending of a label file's name -> how files with that ending hold classes.
         label_endings: how the names of its label files end.
-        companion_endings: of other files that the data set brings and nothing here reads.
-        classes: its label set; None if the user has to give one.
-        conditions: its condition folders.
+        companion_endings: how the names of its files end that nothing here reads.
+        conditions: names of its condition folders.
         labels_may_lack: parts in which some images have no label in the published data.
         official: published numbers of frames.
         official_sequences: split -> names of its published sequences.
@@ -106,20 +126,32 @@ class Layout:
     splits: Callable[[Path], tuple[str, ...]]
     image_folders: Callable[[Path, str], list[Path]]
     label_folders: Callable[[Path, str], list[Path]]
-    recognize: Callable[[Path, str, str], Entry | None]
-    label_format: Callable[[Path], LabelFormat]
+    recognize: Callable[[Path, str, str], LayoutImage | None]
+    labels: LabelFormat
+    other_labels: Mapping[str, LabelFormat] = field(default_factory=dict)
     label_endings: tuple[str, ...] = (".png",)
     companion_endings: tuple[str, ...] = ()
-    classes: LabelSet | None = None
     conditions: tuple[str, ...] = ()
     labels_may_lack: tuple[str, ...] = ()
     official: tuple[OfficialCount, ...] = ()
     official_sequences: Mapping[str, frozenset[str]] = field(default_factory=dict)
     cautions: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def classes(self) -> LabelSet | None:
+        """Its own label set; None if the user has to give one."""
+        return self.labels.classes
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """Return what could have been meant instead of an unknown word, and the known ones."""
+    close = get_close_matches(word, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known are {', '.join(known) or 'none'}"
+
 
 def home_candidates(layout: Layout, root: Path) -> list[Path]:
-    """List where the data set's own folder may be: ``root``, or below it, or below ``dataset/``."""
+    """Return where the data set's own folder may be: ``root``, in it, or in ``root/dataset``."""
     return [
         root,
         *(
@@ -135,7 +167,7 @@ def find_home(layout: Layout, root: Path) -> Path:
     """Find the data set's own folder.
 
     Raises:
-        CamsegError: no such folder, or no place that holds what the layout needs.
+        CamsegError: the folder is not there, or no place holds what the layout needs.
     """
     if not os.path.isdir(root):
         raise CamsegError(f"no such folder: {root}; the folder that holds {layout.name} is needed")
@@ -153,42 +185,35 @@ def check_split(layout: Layout, home: Path, split: str) -> None:
     """Refuse a split that is not there.
 
     Raises:
-        CamsegError: it names the splits that are there.
+        CamsegError: the split is not there; the message names those that are.
     """
     splits = layout.splits(home)
-    if split in splits:
-        return
-    close = get_close_matches(split, splits, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    raise CamsegError(
-        f"{layout.name} in {home} has no split {split!r}; "
-        f"it has {', '.join(splits) or 'none'}{hint}"
-    )
+    if split not in splits:
+        raise CamsegError(
+            f"{layout.name} in {home} has no split {split!r}; {suggest(split, splits)}"
+        )
 
 
-def find_entries(layout: Layout, home: Path, split: str) -> tuple[list[Entry], list[Path]]:
-    """Walk the images of a split.
-
-    Returns:
-        Its images, sorted by name, and the other files that lie among them.
+def find_images(layout: Layout, home: Path, split: str) -> tuple[list[LayoutImage], list[Path]]:
+    """Return the images of a split, sorted by name, and the other files that lie among them.
 
     Raises:
         CamsegError: a folder cannot be read.
     """
-    entries, strangers = [], []
+    images, strangers = [], []
     for path in walk(layout.image_folders(home, split)):
-        entry = None
+        image = None
         if not path.name.startswith("."):
-            entry = layout.recognize(home, path.relative_to(home).as_posix(), split)
-        if entry is None:
+            image = layout.recognize(home, path.relative_to(home).as_posix(), split)
+        if image is None:
             strangers.append(path)
         else:
-            entries.append(entry)
-    return sorted(entries, key=lambda entry: entry.name), sorted(strangers)
+            images.append(image)
+    return sorted(images, key=lambda image: image.name), sorted(strangers)
 
 
 def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path], list[Path]]:
-    """Walk the labels of a split: its label files, and files that are no part of the layout.
+    """Return the label files of a split, and the files beside them that are no part of the layout.
 
     Raises:
         CamsegError: a folder cannot be read.
@@ -204,18 +229,22 @@ def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path]
     return sorted(labels), sorted(strangers)
 
 
-def same_label(entries: Iterable[Entry]) -> list[tuple[Entry, Entry]]:
-    """List pairs of images that would share one label (their names differ in the suffix only)."""
-    owners: dict[Path, Entry] = {}
+def same_label(images: Iterable[LayoutImage]) -> list[tuple[LayoutImage, LayoutImage]]:
+    """Return pairs of images that share one label since their names differ in the suffix only."""
+    owners: dict[Path, LayoutImage] = {}
     return [
-        (owner, entry)
-        for entry in entries
-        if (owner := owners.setdefault(entry.label, entry)) is not entry
+        (owner, image)
+        for image in images
+        if (owner := owners.setdefault(image.label, image)) is not image
     ]
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """List the folders in a folder, sorted; empty if it is not there. Hidden ones are left out."""
+    """Return the folders in a folder, sorted and without hidden ones; none if it is not there.
+
+    Raises:
+        CamsegError: the folder cannot be read.
+    """
     try:
         return sorted(
             entry
@@ -229,9 +258,10 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def walk(folders: Iterable[Path]) -> list[Path]:
-    """List the files in and below folders; one that is not there has none.
+    """Return the files in and below folders; a folder that is not there has none.
 
-    Links to folders are followed, since data often lies on another disk; loops are not.
+    Links to folders are followed, since data often lies on another disk; links that make loops
+    are not.
 
     Raises:
         CamsegError: a folder cannot be read.

@@ -12,10 +12,8 @@ import hashlib
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.calibration_counts import (
@@ -24,13 +22,12 @@ from camseg_core.evaluation.metrics.calibration_counts import (
     UNITS_PER_ONE,
     CalibrationCounts,
 )
-from camseg_core.evaluation.metrics.ratios import finite_or_none, mean_of_defined, ratio
-
-Int64 = NDArray[np.int64]
+from camseg_core.evaluation.metrics.ratios import PlainData, mean_of_defined, ratio
+from camseg_core.images.arrays import Int64
 
 
 @dataclass(frozen=True)
-class Reliability:
+class Reliability(PlainData):
     """A reliability diagram of 15 equal bins over the largest class probability, and its errors.
 
     Attributes:
@@ -51,28 +48,16 @@ class Reliability:
     expected_calibration_error: float
     maximum_calibration_error: float
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; undefined values are None."""
-        return {
-            "bin_count": list(self.bin_count),
-            "bin_accuracy": [finite_or_none(value) for value in self.bin_accuracy],
-            "bin_confidence": [finite_or_none(value) for value in self.bin_confidence],
-            "accuracy": finite_or_none(self.accuracy),
-            "mean_confidence": finite_or_none(self.mean_confidence),
-            "expected_calibration_error": finite_or_none(self.expected_calibration_error),
-            "maximum_calibration_error": finite_or_none(self.maximum_calibration_error),
-        }
-
 
 @dataclass(frozen=True)
-class CalibrationScores:
+class CalibrationScores(PlainData):
     """Calibration as measured, at temperature 1.
 
     Attributes:
         reliability: of the largest class probability.
         class_calibration_error: per class, over 15 bins of its own probability on all labeled
-            pixels; NaN for a class that the truth lacks.
-        classwise_calibration_error: mean over the classes that the truth has.
+            pixels; NaN for a class that the ground truth lacks.
+        classwise_calibration_error: mean over the classes of the ground truth.
         negative_log_likelihood: mean over labeled pixels, nats.
         pixel_count: labeled pixels.
     """
@@ -83,25 +68,13 @@ class CalibrationScores:
     negative_log_likelihood: float
     pixel_count: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; undefined values are None."""
-        return {
-            "reliability": self.reliability.to_dict(),
-            "class_calibration_error": [
-                finite_or_none(value) for value in self.class_calibration_error
-            ],
-            "classwise_calibration_error": finite_or_none(self.classwise_calibration_error),
-            "negative_log_likelihood": finite_or_none(self.negative_log_likelihood),
-            "pixel_count": self.pixel_count,
-        }
-
 
 @dataclass(frozen=True)
-class TemperatureScores:
+class TemperatureScores(PlainData):
     """Calibration after scaling, measured on every 4th row and column.
 
     Attributes:
-        temperature: the measured temperature that these figures belong to.
+        temperature: the measured temperature that these scores belong to.
         reliability: at it.
         negative_log_likelihood: mean at it, nats.
         pixel_count: labeled pixels of that coarse grid.
@@ -112,18 +85,9 @@ class TemperatureScores:
     negative_log_likelihood: float
     pixel_count: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; undefined values are None."""
-        return {
-            "temperature": self.temperature,
-            "reliability": self.reliability.to_dict(),
-            "negative_log_likelihood": finite_or_none(self.negative_log_likelihood),
-            "pixel_count": self.pixel_count,
-        }
-
 
 def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
-    """Score summed counts; every figure is NaN where there is no labeled pixel."""
+    """Score summed counts; every score is NaN where there is no labeled pixel."""
     per_reliability_bin = (RELIABILITY_BINS, -1)
     gaps = np.abs(counts.class_hits - counts.class_probability_units / UNITS_PER_ONE)  # [C, 15]
     pixel_count = counts.pixel_count
@@ -171,7 +135,7 @@ def fit_temperature(counts: CalibrationCounts) -> float:
 def calibration_at(counts: CalibrationCounts, temperature: float) -> TemperatureScores:
     """Score summed counts at the measured temperature nearest to ``temperature`` in log T.
 
-    No figure is interpolated: all of them are exact at the temperature that the result states,
+    Nothing is interpolated: all scores are exact at the temperature that the result states,
     which is at most a factor of 2^(1/8), 9 %, away.
 
     Raises:

@@ -11,7 +11,9 @@ k/n <= p < (k + 1)/n; 1 is in the last bin.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -24,11 +26,9 @@ from camseg_core.evaluation.metrics.confusion import (
     check_class_ids,
     check_num_classes,
 )
-from camseg_core.evaluation.metrics.packed_counts import pack_counts, unpack_counts
-from camseg_core.images.arrays import UInt8
+from camseg_core.images.arrays import Int64, UInt8, confidence_of
 from camseg_core.labels import UNLABELED
 
-Int64 = NDArray[np.int64]
 Float32 = NDArray[np.float32]
 Float = NDArray[np.floating[Any]]
 
@@ -132,7 +132,7 @@ class CalibrationCounts:
         """Build the counts from what `to_dict` gave.
 
         Raises:
-            CamsegError: a field is missing or has another number of entries.
+            CamsegError: a field is missing or has another number of values.
         """
         if not isinstance(content, dict):
             raise CamsegError("calibration counts are not a JSON object; the line is damaged")
@@ -147,6 +147,47 @@ class CalibrationCounts:
         return cls(num_classes, **arrays)
 
 
+def pack_counts(counts: Int64) -> list[int]:
+    """Flatten counts (0 or more, any shape, row by row) and shorten their runs of zeros.
+
+    ``[5, 0, 0, 0, 7, 0]`` becomes ``[5, -3, 7, -1]``.
+    """
+    packed: list[int] = []
+    for value, run in groupby(counts.ravel().tolist()):
+        length = sum(1 for _ in run)
+        packed.extend([-length] if value == 0 else [value] * length)
+    return packed
+
+
+def unpack_counts(packed: object, shape: Sequence[int], what: str) -> Int64:
+    """Read back what `pack_counts` gave as int64 of ``shape``.
+
+    Args:
+        packed: the list from JSON.
+        shape: of the array.
+        what: its name, for the error.
+
+    Raises:
+        CamsegError: no list of whole numbers, or another number of values than ``shape`` has.
+    """
+    if not isinstance(packed, list) or not all(type(value) is int for value in packed):
+        raise CamsegError(f"{what} is no list of whole numbers; the line is damaged")
+    size = math.prod(shape)
+    stated = sum(-value if value < 0 else 1 for value in packed)
+    if stated != size or 0 in packed:
+        raise CamsegError(
+            f"{what} holds {stated} counts, {size} are needed; it was written with another "
+            "number of classes or bins, or is damaged"
+        )
+    values: list[int] = []
+    for value in packed:
+        values.extend([0] * -value if value < 0 else [value])
+    try:
+        return np.array(values, np.int64).reshape(shape)
+    except OverflowError as error:
+        raise CamsegError(f"{what} holds {max(values)}, which is above 2^63 - 1") from error
+
+
 def measure_calibration(
     probabilities: Float, truth: ClassIds, prediction: ClassIds
 ) -> CalibrationCounts:
@@ -154,7 +195,7 @@ def measure_calibration(
 
     Args:
         probabilities: per class and pixel, float [C, H, W], 0..1; what is missing to 1 is void's.
-        truth: class ids [H, W], 255 = unlabeled, those pixels are left out.
+        truth: ground truth, class ids [H, W]; 255 = unlabeled, those pixels are left out.
         prediction: class ids [H, W]; 255 = unlabeled counts as wrong. Confidence is the largest
             class probability in either case.
 
@@ -164,11 +205,11 @@ def measure_calibration(
     truth, prediction = check_class_id_pair(truth, prediction)
     probabilities = _check_probabilities(probabilities, truth.shape)
     num_classes = len(probabilities)
-    check_class_ids(truth, num_classes, "truth")
+    check_class_ids(truth, num_classes, "ground truth")
     check_class_ids(prediction, num_classes, "prediction")
 
     planes, classes, correct = _labeled(probabilities, truth, prediction)
-    confidence = planes.max(axis=0)  # [N]
+    confidence = confidence_of(planes)  # [N]
     of_truth = planes[classes, np.arange(classes.size)]  # [N]
     count, correct_count, units = _histogram(confidence, correct, CONFIDENCE_BINS)
     clamped = np.clip(of_truth, LEAST_PROBABILITY, 1.0, dtype=np.float64)
@@ -217,7 +258,7 @@ def _check_probabilities(probabilities: Float, size: tuple[int, ...]) -> Float32
     if not np.issubdtype(probabilities.dtype, np.floating) or shape[1:] != size or len(shape) != 3:
         raise CamsegError(
             f"probabilities are {probabilities.dtype} of shape {shape}; floats [classes, "
-            f"{', '.join(map(str, size))}] are needed, the size of the truth"
+            f"{', '.join(map(str, size))}] are needed, the size of the ground truth"
         )
     check_num_classes(shape[0])
     if probabilities.size:

@@ -8,17 +8,15 @@ because their numbers must not stand in one table. Shapes: H, W = image size; C 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.evaluation.metrics.official import check_confusion_shape
-from camseg_core.images.arrays import UInt8
+from camseg_core.evaluation.metrics.ratios import PlainData
+from camseg_core.images.arrays import Int64, UInt8
 from camseg_core.images.fit import Fit
 from camseg_core.labels import UNLABELED, LabelSet
-
-Int64 = NDArray[np.int64]
 
 Protocol = Literal["official", "published"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -31,13 +29,13 @@ PRECISION_EPSILON = 1e-10
 
 
 @dataclass(frozen=True)
-class PublishedScores:
+class PublishedScores(PlainData):
     """Scores by the published protocol, 0..1.
 
     Precision is blind to what a model leaves out: predicting void costs nothing here.
 
     Attributes:
-        precision: per class, TP / (TP + FP + 1e-10) over pixels of labeled truth.
+        precision: per class, TP / (TP + FP + 1e-10) over labeled pixels.
         mean_precision: plain mean over all C classes, never predicted ones count 0. The paper's
             "average precision".
         pixel_count: labeled pixels with a predicted class.
@@ -49,20 +47,11 @@ class PublishedScores:
     mean_precision: float
     pixel_count: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        return {
-            "protocol": self.protocol,
-            "precision": list(self.precision),
-            "mean_precision": self.mean_precision,
-            "pixel_count": self.pixel_count,
-        }
-
 
 def published_scores(counts: Int64) -> PublishedScores:
     """Score confusion counts int64 [C, C + 1] as the published evaluation does.
 
-    Rows are truth, columns prediction, void's row and column are dropped: a void prediction
+    Rows are ground truth, columns prediction, void's row and column are dropped: a void prediction
     disappears instead of being an error.
 
     Raises:

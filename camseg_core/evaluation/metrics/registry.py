@@ -10,9 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
-
 from camseg_core.evaluation.metrics.calibration import (
     CalibrationScores,
     Reliability,
@@ -28,6 +25,7 @@ from camseg_core.evaluation.metrics.published import (
 )
 from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.metrics.risk_coverage import RiskCoverage, risk_coverage
+from camseg_core.images.arrays import Int64
 
 REPORTED_COVERAGE = 0.95
 """The coverage whose risk is a metric."""
@@ -44,7 +42,7 @@ class Measured:
         known_reliability: reliability of the confidence, where there are no calibration counts.
     """
 
-    confusion: NDArray[np.int64]
+    confusion: Int64
     calibration_counts: CalibrationCounts | None = None
     known_reliability: Reliability | None = None
 
@@ -59,24 +57,23 @@ class Measured:
         return published_scores(self.confusion)
 
     @cached_property
-    def calibration(self) -> CalibrationScores | None:
-        """Calibration as predicted; None without calibration counts."""
-        counts = self.calibration_counts
-        return None if counts is None else calibration_scores(counts)
+    def calibration(self) -> CalibrationScores:
+        """Calibration as predicted; not-a-number without calibration counts."""
+        return calibration_scores(self._counts)
 
     @cached_property
-    def reliability(self) -> Reliability | None:
-        """Reliability of the largest class probability; None where it is not known."""
-        calibration = self.calibration
-        return self.known_reliability if calibration is None else calibration.reliability
+    def reliability(self) -> Reliability:
+        """Reliability of the confidence; not-a-number where nothing is known of it."""
+        return self.known_reliability or self.calibration.reliability
 
     @cached_property
-    def risk_coverage(self) -> RiskCoverage | None:
-        """The risk-coverage curve; None without calibration counts."""
-        counts = self.calibration_counts
-        if counts is None:
-            return None
-        return risk_coverage(counts.confidence_count, counts.confidence_correct)
+    def risk_coverage(self) -> RiskCoverage:
+        """The risk-coverage curve; not-a-number without calibration counts."""
+        return risk_coverage(self._counts.confidence_count, self._counts.confidence_correct)
+
+    @property
+    def _counts(self) -> CalibrationCounts:
+        return self.calibration_counts or CalibrationCounts.zero(len(self.confusion))
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ class Metric:
     Attributes:
         label: heading of its column.
         meaning: what it is, in one sentence.
-        measure: function that computes it; not-a-number or None where it is undefined.
+        measure: function that computes it; not-a-number where it is undefined.
         is_share: true for a share, 0..1, which tables show in percent.
         is_brief: true if it also stands in the short tables of the command line.
         protocols: the protocols under which it means something.
@@ -94,7 +91,7 @@ class Metric:
 
     label: str
     meaning: str
-    measure: Callable[[Measured], float | None]
+    measure: Callable[[Measured], float]
     is_share: bool = True
     is_brief: bool = False
     protocols: tuple[Protocol, ...] = PROTOCOLS
@@ -136,30 +133,30 @@ METRICS: Mapping[str, Metric] = {
         "ECE",
         "Expected calibration error: the mean difference of confidence and accuracy over 15 bins "
         "of the largest class probability.",
-        lambda m: m.reliability.expected_calibration_error if m.reliability else None,
+        lambda m: m.reliability.expected_calibration_error,
         is_brief=True,
     ),
     "classwise_calibration_error": Metric(
         "class ECE",
         "Expected calibration error of each class's own probability, mean over classes.",
-        lambda m: m.calibration.classwise_calibration_error if m.calibration else None,
+        lambda m: m.calibration.classwise_calibration_error,
     ),
     "negative_log_likelihood": Metric(
         "NLL",
         "Negative log-likelihood of the true class in nats, mean over pixels.",
-        lambda m: m.calibration.negative_log_likelihood if m.calibration else None,
+        lambda m: m.calibration.negative_log_likelihood,
         is_share=False,
     ),
     "risk_at_coverage": Metric(
         f"risk at {100 * REPORTED_COVERAGE:g} %",
         f"Share of errors among the {100 * REPORTED_COVERAGE:g} % most confident pixels.",
-        lambda m: m.risk_coverage.risk_at_coverage[REPORTED_COVERAGE] if m.risk_coverage else None,
+        lambda m: m.risk_coverage.risk_at_coverage[REPORTED_COVERAGE],
     ),
     "risk_coverage_area": Metric(
         "AURC",
         "Area under the risk-coverage curve: the mean share of errors over all shares of accepted "
         "pixels; low if low confidence finds the errors.",
-        lambda m: m.risk_coverage.area if m.risk_coverage else None,
+        lambda m: m.risk_coverage.area,
     ),
 }
 """Name -> metric, in the order of the columns."""
@@ -175,8 +172,5 @@ def metrics_of(protocol: Protocol) -> dict[str, Metric]:
 
 def measure(measured: Measured, protocol: Protocol = "official") -> dict[str, float | None]:
     """Return every metric of a protocol by name; None where it is undefined or unknown."""
-    values = {}
-    for name, metric in metrics_of(protocol).items():
-        value = metric.measure(measured)
-        values[name] = None if value is None else finite_or_none(value)
-    return values
+    metrics = metrics_of(protocol)
+    return {name: finite_or_none(metric.measure(measured)) for name, metric in metrics.items()}

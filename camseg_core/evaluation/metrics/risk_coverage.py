@@ -12,23 +12,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.ratios import Float64, finite_or_none, ratio
-
-Int64 = NDArray[np.int64]
+from camseg_core.evaluation.metrics.ratios import Float64, PlainData, ratio
+from camseg_core.images.arrays import Int64
 
 COVERAGES = (0.8, 0.9, 0.95, 1.0)
 """Coverages whose risk is reported."""
 
 
 @dataclass(frozen=True)
-class RiskCoverage:
-    """The risk-coverage curve; every figure is NaN without a labeled pixel.
+class RiskCoverage(PlainData):
+    """The risk-coverage curve; every score is NaN without a labeled pixel.
 
     Attributes:
         threshold: the least accepted confidence, 0..1, ascending.
@@ -52,23 +49,6 @@ class RiskCoverage:
     excess_area: float
     ordering_score: float
     risk_at_coverage: dict[float, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; undefined values are None."""
-        return {
-            "threshold": list(self.threshold),
-            "coverage": [finite_or_none(value) for value in self.coverage],
-            "risk": [finite_or_none(value) for value in self.risk],
-            "area": finite_or_none(self.area),
-            "oracle_area": finite_or_none(self.oracle_area),
-            "random_area": finite_or_none(self.random_area),
-            "excess_area": finite_or_none(self.excess_area),
-            "ordering_score": finite_or_none(self.ordering_score),
-            "risk_at_coverage": {
-                f"{coverage:g}": finite_or_none(risk)
-                for coverage, risk in self.risk_at_coverage.items()
-            },
-        }
 
 
 def risk_coverage(

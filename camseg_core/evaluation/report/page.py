@@ -13,7 +13,7 @@ from camseg_core.errors import CamsegError
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-STYLE_PACKAGE, STYLE = "camseg_core.evaluation", "report.css"
+STYLE_PACKAGE, STYLE = "camseg_core.evaluation.report", "report.css"
 
 
 def page_environment(package: str, template: str) -> Environment:
@@ -27,7 +27,7 @@ def page_environment(package: str, template: str) -> Environment:
         from jinja2 import DictLoader, Environment, StrictUndefined
     except ModuleNotFoundError as error:
         raise CamsegError(
-            f"the report needs {error.name}, which is not installed; "
+            f"the report needs {str(error.name).partition('.')[0]}, which is not installed; "
             "pip install -r requirements/research.txt"
         ) from error
     templates = {

@@ -1,37 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plots of the report, as SVG elements of a page."""
+"""The plots of the reports, as SVG elements of a page.
+
+Widths are those of a phone, so that the text of a plot is readable there at its own size. Same
+numbers, same bytes. Colours other than the classes' own are CSS variables of the page (``--ink``
+and so on), and the series' colours are those of Okabe and Ito (2008), which colour-blind readers
+tell apart.
+"""
 
 from __future__ import annotations
 
+import io
 import math
+import re
+import unicodedata
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Literal, get_args
+from xml.etree import ElementTree
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from camseg_core.evaluation.report.figures import (
+from camseg_core.evaluation.report.numbers import (
     UNLABELED_NAME,
     Curve,
-    PartFigures,
+    PartNumbers,
     Row,
-    RunFigures,
-)
-from camseg_core.evaluation.report.plot_canvas import (
-    BLUE,
-    GREEN,
-    INK,
-    SERIES,
-    VERMILION,
-    WIDTH_INCHES,
-    columns_of,
-    drawn_figure,
-    percent_axis,
-    shown_name,
+    SamplingTable,
 )
 
+INK, PAPER, GRID = "#1f2932", "#fefefd", "#c9ced3"
+BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 
-def class_bars(part: PartFigures, protocol: str, *, name: str) -> str:
+CSS_VARIABLES = {
+    INK: "var(--ink)",
+    PAPER: "var(--paper)",
+    GRID: "var(--grid)",
+    BLUE: "var(--blue)",
+    VERMILION: "var(--vermilion)",
+    GREEN: "var(--green)",
+    ORANGE: "var(--orange)",
+}
+
+SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", ":"), (ORANGE, "D", "-."))
+"""Colour, marker and line, told apart in black and white too."""
+
+WIDTH_INCHES = 5.0
+"""360 CSS pixels: what a phone has between its margins."""
+
+MAX_NAME_LENGTH = 18
+MOST_LEGEND_LETTERS = 48
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 10,
+    "axes.linewidth": 0.8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.facecolor": "none",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "camseg",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "xtick.labelsize": 9,
+    "ytick.color": INK,
+    "ytick.labelsize": 9,
+}
+
+Axis = Literal["steps", "time"]
+AXES: tuple[Axis, ...] = get_args(Axis)
+
+SVG = "{http://www.w3.org/2000/svg}"
+XLINK = "{http://www.w3.org/1999/xlink}"
+
+
+MOST_POINTS = 600
+"""More would not be told apart at this width, and make the page large."""
+
+MARKED_POINTS = 60
+
+
+def class_bars(part: PartNumbers, protocol: str, *, name: str) -> str:
     """Draw the score of each class: IoU, or the published precision, in the class's colour.
 
     Args:
@@ -40,7 +109,7 @@ def class_bars(part: PartFigures, protocol: str, *, name: str) -> str:
         name: of the element, unique in its page; the same holds for all plots.
     """
     scores = [(entry.iou if protocol == "official" else entry.precision) for entry in part.classes]
-    with drawn_figure(0.7 + 0.24 * len(scores), name) as (figure, svg):
+    with _drawn_figure(0.7 + 0.24 * len(scores), name) as (figure, svg):
         axes = figure.add_subplot()
         places = range(len(scores))
         axes.barh(
@@ -54,24 +123,24 @@ def class_bars(part: PartFigures, protocol: str, *, name: str) -> str:
         for place, score in zip(places, scores, strict=True):
             text = "–" if score is None else f"{100 * score:.1f}"
             axes.text((score or 0.0) + 0.012, place, text, va="center", fontsize=9)
-        axes.set_yticks(places, [shown_name(entry.name) for entry in part.classes])
+        axes.set_yticks(places, [_shown_name(entry.name) for entry in part.classes])
         axes.set_ylim(len(scores) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        percent_axis(axes, "x", "IoU" if protocol == "official" else "precision")
+        _percent_axis(axes, "x", "IoU" if protocol == "official" else "precision")
         axes.set_xlim(0.0, 1.09)
         axes.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0])
     return svg[0]
 
 
-def confusion_matrix(part: PartFigures, *, name: str) -> str:
+def confusion_matrix(part: PartNumbers, *, name: str) -> str:
     """Draw where the pixels of each true class went, as shares of its pixels."""
-    names = [shown_name(entry.name) for entry in part.classes]
+    names = [_shown_name(entry.name) for entry in part.classes]
     shares = np.array(
         [[math.nan if share is None else share for share in row] for row in part.confusion_shares]
     )
     font_size = min(9.0, 230.0 / len(names))
-    with drawn_figure(WIDTH_INCHES + 0.2, name) as (figure, svg):
+    with _drawn_figure(WIDTH_INCHES + 0.2, name) as (figure, svg):
         axes = figure.add_subplot()
         # "none" embeds one pixel a cell: small, and sharp at every size.
         image = axes.imshow(
@@ -96,74 +165,72 @@ def robustness(curve: Curve, score_name: str, *, name: str) -> str:
         for row in curve.rows
         if row.relative_to_clean is not None
     ]
-    with drawn_figure(2.7, name) as (figure, svg):
+    with _drawn_figure(2.7, name) as (figure, svg):
         axes = figure.add_subplot()
         axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
         if curve.identity is not None:
             drawn = sorted({*drawn, (curve.identity, 1.0)})
             axes.plot([curve.identity], [1.0], "o", color=BLUE, fillstyle="none", markersize=9)
-        axes.plot(*columns_of(drawn), color=BLUE, marker="o")
-        percent_axis(axes, "y", f"{score_name} / clean")
+        axes.plot(*_columns_of(drawn), color=BLUE, marker="o")
+        _percent_axis(axes, "y", f"{score_name} / clean")
         axes.set_ylim(0.0, max([1.05, *(1.05 * relative for _, relative in drawn)]))
         axes.set_xlabel(curve.meaning or "level")
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return svg[0]
 
 
-def accuracy_against_steps(run: RunFigures, *, name: str) -> str:
-    """Draw the score of each part against the number of diffusion steps."""
-    with drawn_figure(2.9, name) as (figure, svg):
+def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
+    """Draw the score of each way to sample, against the steps or against the time of an image.
+
+    A curve joins choices that differ in their steps alone.
+    """
+    curves: dict[tuple[str, str], list[Row]] = {}
+    for choice in table.choices:
+        if choice.row.score is not None:
+            curves.setdefault((choice.weights, choice.settings), []).append(choice.row)
+    several_weights = len({weights for weights, _ in curves}) > 1
+    with _drawn_figure(2.9 + 0.18 * len(curves), name) as (figure, svg):
         axes = figure.add_subplot()
-        for part, rows, (color, marker, line) in _by_part(run):
-            points = [(row.steps, row.score) for row in rows if row.score is not None]
-            label = shown_name(part) or run.score_name
-            axes.plot(*columns_of(points), color=color, marker=marker, linestyle=line, label=label)
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(run.steps, [str(steps) for steps in run.steps])
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("diffusion steps")
-        percent_axis(axes, "y", run.score_name)
-        if len(run.parts) > 1:
-            axes.legend()
+        for place, ((weights, settings), rows) in enumerate(curves.items()):
+            color, marker, line = SERIES[place % len(SERIES)]
+            points = [(_place_on(axis, row), row.score or 0.0) for row in rows]
+            words = [weights] if several_weights or not settings else []
+            label = _shown_name(", ".join([*words, *filter(None, [settings])]), MOST_LEGEND_LETTERS)
+            axes.plot(*_columns_of(points), color=color, marker=marker, linestyle=line, label=label)
+            for row, point in zip(rows, points, strict=True) if axis == "time" else ():
+                axes.annotate(
+                    str(row.steps), point, xytext=(-4, 5), textcoords="offset points",
+                    ha="right", fontsize=9,
+                )  # fmt: skip
+        if axis == "steps":
+            steps = sorted({row.steps for rows in curves.values() for row in rows})
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(steps, [str(count) for count in steps])
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.set_xlabel("diffusion steps")
+        else:
+            if table.budget_ms is not None:
+                axes.axvline(table.budget_ms, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+            axes.margins(y=0.16)
+            axes.set_xlim(left=0.0)
+            axes.set_xlabel("ms per image (numbers: steps)")
+        _percent_axis(axes, "y", table.score_name)
+        if len(curves) > 1:
+            figure.legend(loc="outside upper left")
     return svg[0]
 
 
-def accuracy_against_time(run: RunFigures, *, name: str) -> str:
-    """Draw the score of each part against the time of an image; points carry their steps."""
-    with drawn_figure(2.9, name) as (figure, svg):
-        axes = figure.add_subplot()
-        for part, rows, (color, marker, line) in _by_part(run):
-            points = [
-                (row.milliseconds_per_image, row.score) for row in rows if row.score is not None
-            ]
-            label = shown_name(part) or run.score_name
-            axes.plot(*columns_of(points), color=color, marker=marker, linestyle=line, label=label)
-            for row in rows:
-                if row.score is not None:
-                    axes.annotate(
-                        str(row.steps),
-                        (row.milliseconds_per_image, row.score),
-                        xytext=(-4, 5),
-                        textcoords="offset points",
-                        ha="right",
-                        fontsize=9,
-                    )
-        axes.margins(y=0.16)
-        axes.set_xlim(left=0.0)
-        axes.set_xlabel("ms per image (numbers: steps)")
-        percent_axis(axes, "y", run.score_name)
-        if len(run.parts) > 1:
-            axes.legend(loc="lower right")
-    return svg[0]
+def _place_on(axis: Axis, row: Row) -> float:
+    return row.steps if axis == "steps" else row.median_milliseconds_per_image
 
 
-def reliability(part: PartFigures, *, name: str) -> str:
+def reliability(part: PartNumbers, *, name: str) -> str:
     """Draw accuracy against confidence, and below it how many pixels have that confidence."""
     counts = np.array(part.reliability["bin_count"], np.float64)
     edges = np.linspace(0.0, 1.0, len(counts) + 1)
     centers, width = (edges[:-1] + edges[1:]) / 2, 0.92 / len(counts)
     accuracy = [value or 0.0 for value in part.reliability["bin_accuracy"]]
-    with drawn_figure(4.4, name) as (figure, svg):
+    with _drawn_figure(4.4, name) as (figure, svg):
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         upper.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="ideal")
         upper.bar(centers, accuracy, width, color=BLUE, label="as predicted")
@@ -175,21 +242,21 @@ def reliability(part: PartFigures, *, name: str) -> str:
                 if None not in point
             ]
             label = f"at temperature {part.scaled['temperature']:.3g}"
-            upper.plot(*columns_of(points), color=VERMILION, marker="s", label=label)
-        percent_axis(upper, "y", "accuracy")
+            upper.plot(*_columns_of(points), color=VERMILION, marker="s", label=label)
+        _percent_axis(upper, "y", "accuracy")
         upper.set_ylim(0.0, 1.02)
         upper.legend(loc="upper left")
         share = counts / counts.sum() if counts.sum() else counts
         lower.bar(centers, share, width, color=BLUE)
-        percent_axis(lower, "y", "pixels")
+        _percent_axis(lower, "y", "pixels")
         lower.yaxis.set_major_locator(MaxNLocator(2))
         lower.set_xlim(0.0, 1.0)
-        percent_axis(lower, "x", "confidence")
+        _percent_axis(lower, "x", "confidence")
         figure.align_ylabels()
     return svg[0]
 
 
-def risk_coverage(part: PartFigures, *, name: str) -> str:
+def risk_coverage(part: PartNumbers, *, name: str) -> str:
     """Draw the share of errors among the most confident pixels, against how many are accepted."""
     curve = part.risk_coverage
     points = sorted(
@@ -197,9 +264,9 @@ def risk_coverage(part: PartFigures, *, name: str) -> str:
         for coverage, risk in zip(curve["coverage"], curve["risk"], strict=True)
         if coverage is not None and risk is not None
     )
-    with drawn_figure(4.4, name) as (figure, svg):
+    with _drawn_figure(4.4, name) as (figure, svg):
         axes = figure.add_subplot()
-        axes.plot(*columns_of(points), color=BLUE, label="by confidence")
+        axes.plot(*_columns_of(points), color=BLUE, label="by confidence")
         errors = curve["random_area"]
         if errors is not None:
             coverages = np.linspace(0.005, 1.0, 200)
@@ -208,20 +275,10 @@ def risk_coverage(part: PartFigures, *, name: str) -> str:
             axes.plot(coverages, best, "--", color=GREEN, label="errors last (best possible)")
         axes.set_xlim(0.0, 1.0)
         axes.set_ylim(bottom=0.0)
-        percent_axis(axes, "x", "coverage (share of pixels accepted)")
-        percent_axis(axes, "y", "risk (share of errors)")
+        _percent_axis(axes, "x", "coverage (share of pixels accepted)")
+        _percent_axis(axes, "y", "risk (share of errors)")
         figure.legend(loc="outside upper left", ncols=2)
     return svg[0]
-
-
-def _by_part(run: RunFigures) -> Iterator[tuple[str, list[Row], tuple[str, str, str]]]:
-    """Return each part's rows over all of its conditions, and how it is drawn."""
-    for place, part in enumerate(run.parts):
-        rows: dict[int, Row] = {}
-        for row in run.rows:
-            if row.part == part.part:
-                rows.setdefault(row.steps, row)  # the first is that of all conditions
-        yield part.part, list(rows.values()), SERIES[place % len(SERIES)]
 
 
 def _ramp() -> mpl.colors.Colormap:
@@ -232,37 +289,108 @@ def _ramp() -> mpl.colors.Colormap:
     return ramp.with_extremes(bad="#b9b9b9")
 
 
-MOST_POINTS = 600
-"""More would not be told apart at this width, and make the page large."""
-
-MARKED_POINTS = 60
-
-
 def timeline(
     series: Mapping[str, Sequence[tuple[float, float]]], name: str, y_label: str = ""
 ) -> str:
     """Draw shares 0..1 against seconds, one line per name, as an SVG element called ``name``.
 
-    Of long drives, every n-th frame is drawn.
+    A long drive is thinned to every n-th frame.
     """
-    with drawn_figure(2.2, name) as (figure, svg):
+    with _drawn_figure(2.2, name) as (figure, svg):
         axes = figure.subplots()
         for (label, points), (color, marker, line) in zip(
             series.items(), (SERIES * len(series))[: len(series)], strict=True
         ):
             shown = points[:: max(1, -(-len(points) // MOST_POINTS))]
             axes.plot(
-                *columns_of(shown),
+                *_columns_of(shown),
                 color=color,
                 marker=marker if len(shown) <= MARKED_POINTS else "",
                 markersize=3,
                 linestyle=line,
                 linewidth=1.2,
-                label=shown_name(label),
+                label=_shown_name(label),
             )
-        percent_axis(axes, "y", y_label)
+        _percent_axis(axes, "y", y_label)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("seconds")
         if series:
             axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(series), borderpad=0)
     return svg[0]
+
+
+def _columns_of(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """Return all x, and all y."""
+    return [point[0] for point in points], [point[1] for point in points]
+
+
+def _percent_axis(axes: Axes, which: str, label: str) -> None:
+    """Label the ``x`` or ``y`` axis of shares in percent, decimals as its range needs."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+    axis.set_label_text(label)
+
+
+def _shown_name(name: str, most: int = MAX_NAME_LENGTH) -> str:
+    """Shorten a name and replace what XML cannot hold (control characters, lone surrogates)."""
+    readable = "".join(
+        "\N{REPLACEMENT CHARACTER}"
+        if unicodedata.category(letter) in {"Cc", "Cs", "Cn"}
+        else letter
+        for letter in name
+    )
+    return readable if len(readable) <= most else readable[: most - 1] + "…"
+
+
+@contextmanager
+def _drawn_figure(height_inches: float, name: str) -> Iterator[tuple[Figure, list[str]]]:
+    """Return an empty figure and a list; the list has the SVG element once the figure is drawn.
+
+    The user's own matplotlib settings do not apply.
+    """
+    svg: list[str] = []
+    with matplotlib.style.context(["default", STYLE], after_reset=True), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", UserWarning
+        )  # a letter that its font lacks: browsers' do not
+        figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure, svg
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", facecolor="none", metadata={"Date": None})
+    svg.append(_to_element(content.getvalue(), name))
+
+
+def _to_element(content: bytes, name: str) -> str:
+    """Make an SVG file an element of a page: ids of its own, colours by the page, no more."""
+    root = ElementTree.fromstring(content)  # noqa: S314 - written by matplotlib just now
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in {SVG + "metadata", SVG + "style"}:
+                parent.remove(child)
+    text = ElementTree.tostring(root, encoding="unicode")
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", text))
+    for element in root.iter():
+        identity = element.attrib.pop("id", None)
+        if identity in used:
+            element.set("id", f"{name}-{identity}")
+        for key, value in element.attrib.items():
+            if key == "style":
+                element.set(key, _with_variables(value).replace("url(#", f"url(#{name}-"))
+            elif key == XLINK + "href" and value.startswith("#"):
+                element.set(key, f"#{name}-{value[1:]}")
+            elif value.startswith("url(#"):
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+        # In a page the parser knows both namespaces, and prefixes would be part of the names.
+        element.tag = element.tag.removeprefix(SVG)
+        element.attrib = {key.replace(XLINK, "xlink:"): v for key, v in element.attrib.items()}
+    for key in ("width", "height", "version"):
+        root.attrib.pop(key, None)
+    root.set("aria-hidden", "true")
+    return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
+
+
+def _with_variables(style: str) -> str:
+    for color, variable in CSS_VARIABLES.items():
+        style = style.replace(color, variable)
+    return style

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -16,15 +16,15 @@ from camseg_core.evaluation.metrics.calibration_counts import TEMPERATURES
 from camseg_core.evaluation.metrics.published import PROTOCOLS
 from camseg_core.evaluation.metrics.registry import metrics_of
 from camseg_core.evaluation.records import find_runs, iterate_records, record_files
-from camseg_core.evaluation.report.figures import (
+from camseg_core.evaluation.report.numbers import (
     UNLABELED_NAME,
-    FrameFigures,
-    PartFigures,
-    RunFigures,
-    figures_to_json,
+    PartNumbers,
+    RunNumbers,
+    numbers_to_json,
+    run_numbers,
+    sampling_tables,
 )
 from camseg_core.evaluation.report.page import data_uri, page_environment
-from camseg_core.evaluation.report.run_figures import run_figures
 from camseg_core.evaluation.summary import summarize
 from camseg_core.images.drawing import encode_png
 from camseg_core.images.reading import read_image
@@ -35,50 +35,6 @@ TEMPLATE = "report.html.j2"
 JPEG_QUALITY = 80
 LARGEST_SHOWN_MATRIX = 40
 """With more classes the confusion matrix is a picture only: its table would be megabytes."""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture in the page: ``uri`` holds it; width and height in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class FrameView:
-    """A frame and its pictures by kind; None for one that cannot be shown."""
-
-    figures: FrameFigures
-    pictures: dict[str, Picture | None]
-
-
-@dataclass(frozen=True)
-class PartView:
-    """A part's figures and plots: SVG elements by name, ``curves`` one per corruption."""
-
-    figures: PartFigures
-    plots: dict[str, str]
-    curves: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RunView:
-    """What the page shows of one run: ``anchor`` is its place in the page.
-
-    ``colors`` are those of the classes and of unlabeled pixels; ``plots`` are against the steps.
-    """
-
-    anchor: str
-    title: str
-    figures: RunFigures
-    colors: tuple[tuple[str, tuple[int, int, int]], ...]
-    plots: tuple[str, ...]
-    parts: tuple[PartView, ...]
-    worst: tuple[FrameView, ...]
-    best: tuple[FrameView, ...]
-    notes: tuple[str, ...]
 
 
 def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Path:
@@ -101,115 +57,122 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
             f"cannot write the page to {out}: a file name such as report.html is needed"
         )
     environment = page_environment(__package__, TEMPLATE)
+    from camseg_core.evaluation.report import plots
+
     folders = find_runs(folder)
     # Of a suite that was stopped, the last run may be just begun.
     begun = [path for path in folders if next(iterate_records(record_files(path)), None)]
     empty = [path.name for path in folders if path not in begun]
     views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
     if len(views) > 1:
-        views = [replace(view, title=f"{n}. {view.title}") for n, view in enumerate(views, start=1)]
+        views = [view | {"title": f"{n}. {view['title']}"} for n, view in enumerate(views, start=1)]
+    runs = [view["numbers"] for view in views]
+    tables = sampling_tables(runs, budget_ms)
     page = environment.get_template(TEMPLATE).render(
         runs=views,
         tables=[
             (protocol, metrics_of(protocol), found)
             for protocol in PROTOCOLS
-            if (found := [view for view in views if view.figures.protocol == protocol])
+            if (found := [view for view in views if view["numbers"].protocol == protocol])
+        ],
+        sampling=[
+            {
+                "numbers": table,
+                "plots": [
+                    plots.score_against(table, axis, name=f"sampling-{n}-{axis}")
+                    for axis in plots.AXES
+                ],
+            }
+            for n, table in enumerate(tables)
         ],
         empty=empty,
         metrics_of=metrics_of,
         unlabeled=UNLABELED_NAME,
         largest_shown_matrix=LARGEST_SHOWN_MATRIX,
     )
-    write_bytes(out.with_name(FIGURES_FILE), figures_to_json([view.figures for view in views]))
+    write_bytes(out.with_name(FIGURES_FILE), numbers_to_json(runs, tables))
     write_bytes(out, page.encode("utf-8", "replace"))  # names may hold lone surrogates
     return out
 
 
-def _view(folder: Path, anchor: str) -> RunView:
-    from camseg_core.evaluation.report import plots
-
+def _view(folder: Path, anchor: str) -> dict[str, Any]:
+    """Return what the page shows of one run: ``anchor`` is where it stands in the page."""
     summary = summarize(folder)
-    run = run_figures(summary)
+    run = run_numbers(summary)
     worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
-    missing = sum(list(view.pictures.values()).count(None) for view in (*worst, *best))
+    missing = sum(list(view["pictures"].values()).count(None) for view in (*worst, *best))
     label_set = summary.run.classes
     colors = [*zip(label_set.names, label_set.palette, strict=True)]
-    several_steps = len(run.steps) > 1
-    return RunView(
-        anchor=anchor,
-        title=f"{run.dataset} {run.split}",
-        figures=run,
-        colors=(*colors, (UNLABELED_NAME, label_set.void_color)),
-        plots=(
-            plots.accuracy_against_steps(run, name=f"{anchor}-steps"),
-            plots.accuracy_against_time(run, name=f"{anchor}-time"),
-        )
-        if several_steps
-        else (),
-        parts=tuple(
-            _part_view(run, part, f"{anchor}-part-{place}") for place, part in enumerate(run.parts)
-        ),
-        worst=worst,
-        best=best,
-        notes=tuple(report_notes(run, missing)),
-    )
+    return {
+        "anchor": anchor,
+        "title": f"{run.dataset} {run.split}",
+        "numbers": run,
+        "colors": [*colors, (UNLABELED_NAME, label_set.void_color)],
+        "parts": [_part_view(run, part, f"{anchor}-part-{n}") for n, part in enumerate(run.parts)],
+        "worst": worst,
+        "best": best,
+        "notes": report_notes(run, missing),
+    }
 
 
-def _part_view(run: RunFigures, part: PartFigures, name: str) -> PartView:
+def _part_view(run: RunNumbers, part: PartNumbers, name: str) -> dict[str, Any]:
     from camseg_core.evaluation.report import plots
 
-    return PartView(
-        figures=part,
-        plots={
+    return {
+        "numbers": part,
+        "plots": {
             "class_bars": plots.class_bars(part, run.protocol, name=f"{name}-classes"),
             "confusion_matrix": plots.confusion_matrix(part, name=f"{name}-confusion"),
             "reliability": plots.reliability(part, name=f"{name}-reliability"),
             "risk_coverage": plots.risk_coverage(part, name=f"{name}-risk"),
         },
-        curves=tuple(
-            plots.robustness(curve, run.score_name, name=f"{name}-corruption-{place}")
-            for place, curve in enumerate(part.curves)
-        ),
-    )
+        "curves": [
+            plots.robustness(curve, run.score_name, name=f"{name}-corruption-{n}")
+            for n, curve in enumerate(part.curves)
+        ],
+    }
 
 
-def _frame_views(folder: Path, frames: Iterable[FrameFigures]) -> tuple[FrameView, ...]:
-    views = []
-    for frame in frames:
-        score = FrameScore(frame.score, frame.sample, frame.steps)
-        pictures = {kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES}
-        views.append(FrameView(frame, pictures))
-    return tuple(views)
+def _frame_views(folder: Path, frames: Iterable[FrameScore]) -> list[dict[str, Any]]:
+    return [
+        {
+            "score": score,
+            "pictures": {
+                kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES
+            },
+        }
+        for score in frames
+    ]
 
 
-def _picture(path: Path, kind: str) -> Picture | None:
-    """Read a picture for the page; None if it is absent or damaged."""
+def _picture(path: Path, kind: str) -> dict[str, Any] | None:
+    """Read a picture: its ``uri``, width and height; None if it is absent or damaged."""
     try:
         image = read_image(path)  # [H, W, 3]
     except CamsegError:
         return None
     height, width = image.shape[:2]
     if kind in {"truth", "prediction"}:
-        return Picture(data_uri("png", encode_png(image)), width, height)
+        return {"uri": data_uri("png", encode_png(image)), "width": width, "height": height}
     content = io.BytesIO()
     picture = Image.fromarray(image)
     if kind == "confidence":
         picture = picture.convert("L")
     picture.save(content, "JPEG", quality=JPEG_QUALITY)
-    return Picture(data_uri("jpeg", content.getvalue()), width, height)
+    return {"uri": data_uri("jpeg", content.getvalue()), "width": width, "height": height}
 
 
-def report_notes(run: RunFigures, missing_pictures: int) -> list[str]:
+def report_notes(run: RunNumbers, missing_pictures: int) -> list[str]:
     """Return one sentence or two for each thing to know.
 
     Args:
-        run: the figures.
+        run: the numbers.
         missing_pictures: pictures of frames that could not be shown.
     """
     return [*_scores(run), *_unfinished(run), *_left_out(run, missing_pictures)]
 
 
-def _scores(run: RunFigures) -> Iterator[str]:
+def _scores(run: RunNumbers) -> Iterator[str]:
     if run.is_random:
         yield "The weights are random: nothing was trained, and the scores mean nothing."
     if run.protocol == "published":
@@ -228,7 +191,7 @@ def _scores(run: RunFigures) -> Iterator[str]:
         yield "Times are means over different machines or settings."
 
 
-def _unfinished(run: RunFigures) -> Iterator[str]:
+def _unfinished(run: RunNumbers) -> Iterator[str]:
     """Name rows that do not cover the same images."""
     whole = {(row.part, row.condition): 0 for row in run.rows}
     for row in run.rows:
@@ -261,9 +224,7 @@ def _unfinished(run: RunFigures) -> Iterator[str]:
         )
 
 
-def _left_out(run: RunFigures, missing_pictures: int) -> Iterator[str]:
-    if len(run.steps) == 1:
-        yield "Accuracy against steps is left out: one number of steps was evaluated (--steps)."
+def _left_out(run: RunNumbers, missing_pictures: int) -> Iterator[str]:
     if not run.corrupted_rows:
         yield "Robustness is left out: no corruption was evaluated (--corruption)."
     if any(row.temperature is None for row in run.rows):
@@ -275,7 +236,7 @@ def _left_out(run: RunFigures, missing_pictures: int) -> Iterator[str]:
         absent = [entry.name for entry in part.classes if entry.pixels == 0]
         if absent:
             where = f" of {part.part}" if part.part else ""
-            yield f"Classes without a labeled pixel in the truth{where}: {_joined(absent)}."
+            yield f"Classes without a labeled pixel in the ground truth{where}: {_joined(absent)}."
     if not run.worst and not run.best:
         yield "Worst and best frames are left out: no image has a labeled pixel."
     if missing_pictures:

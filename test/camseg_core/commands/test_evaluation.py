@@ -11,6 +11,7 @@ from dataset_trees import random_pairs
 
 from camseg_core.cli import main
 from camseg_core.evaluation.records import find_runs, iterate_records, read_run, record_files
+from camseg_core.evaluation.summary import summarize
 
 
 @pytest.fixture
@@ -62,7 +63,6 @@ def test_the_published_protocol_draws_the_latent_with_100_steps(
     [
         (("--threads", "0"), "--threads is 0; 1 to 1024 are possible"),
         (("--steps", "0"), "steps is 0; a whole number from 1 to 1000 is needed"),
-        (("--steps", "2,2"), r"steps are \[2, 2\]; one or more different ones are needed"),
         (("--max-images", "0"), "max_images is 0; at least 1 is needed"),
         (("--corruption", "fogg"), "no corruption 'fogg'; give none alone, or a comma list"),
         (("--sampler", "magic"), "unknown sampler 'magic'"),
@@ -74,6 +74,10 @@ def test_the_published_protocol_draws_the_latent_with_100_steps(
         (("--label-set", "city"), "no label set 'city'"),
         (("--label-set", "camvid"), "the weights know the 19 classes of 'cityscapes'"),
         (("--weights", "random:huge"), "huge"),
+        (("--weights", "x=random:tiny", "y=random:tiny"), "ways to sample are the same"),
+        (("--weights", "=x"), "--weights '=x': NAME=WEIGHTS is needed, neither part empty"),
+        (("--weights", "x=absent"), "no such weights: absent"),
+        (("--precision", "float32,float16"), "unknown precision 'float16'"),
         (("--suite", "paper"), "the paper's suite needs all of cityscapes, kitti-step, acdc, cad"),
     ],
 )
@@ -93,12 +97,45 @@ def test_what_is_wrong_is_said_in_one_line(
     assert printed.out == ""
 
 
-def test_steps_that_are_no_numbers_are_bad_usage(
-    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("steps", ["1;2", "", "2,2"])
+def test_steps_that_are_no_list_are_bad_usage(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], steps: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        evaluate(root, tmp_path / "out", "--steps", "1;2")
-    assert "'1;2' is no list of whole numbers such as 1,4,16" in capsys.readouterr().err
+        evaluate(root, tmp_path / "out", "--steps", steps)
+    expected = f"'{steps}' is no list of different values such as 1,4,16"
+    assert expected in capsys.readouterr().err
+
+
+def test_every_way_to_sample_is_a_run_and_repeats_are_left_out(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ways = ("--sampler", "ddpm,ddim", "--steps", "1,2", "--decoder", "mask,palette")
+    assert evaluate(root, out, "--weights", "plain=random:tiny", *ways) == 0
+    runs = {read_run(folder).sampling["sampler"]: folder for folder in find_runs(out)}
+    # The tiny model has a mask decoder; with one step all samplers are the same.
+    steps = {
+        (read_run(folder).sampling["sampler"], read_run(folder).sampling["decoder"]): {
+            record.steps for record in iterate_records(record_files(folder))
+        }
+        for folder in find_runs(out)
+    }
+    assert steps == {
+        ("ddpm", "mask"): {1, 2},
+        ("ddim", "mask"): {2},
+        ("ddpm", "palette"): {1, 2},
+        ("ddim", "palette"): {2},
+    }
+    assert summarize(runs["ddpm"]).sessions[0].weights == "plain (random:tiny)"
+    assert main(["report", str(out), "--budget-ms", "1e6"]) == 0
+    assert "Best within 1e+06 ms an image: plain" in (out / "report.html").read_text()
+
+
+@pytest.mark.parametrize("budget", ["0", "nan"])
+def test_a_budget_is_a_time(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], budget: str
+) -> None:
+    assert main(["report", str(tmp_path), "--budget-ms", budget]) == 2
+    assert "; a number above 0 is needed" in capsys.readouterr().err
 
 
 def test_a_data_set_must_be_named(
@@ -125,6 +162,9 @@ def test_a_report_says_where_it_is(
     path = Path(capsys.readouterr().out.strip())
     assert path == tmp_path / "out" / "report.html"
     assert b"RANDOM" in path.read_bytes()
+    other = tmp_path / "new" / "page.html"
+    assert main(["report", str(tmp_path / "out"), "--out", str(other)]) == 0
+    assert other.with_name("figures.json").exists()
 
 
 def test_the_published_protocol_takes_no_profile(

@@ -51,13 +51,13 @@ def test_an_unknown_profile_lists_the_others() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (None, "a file: profiles are None; accurate, balanced, fast are needed"),
+        (None, "a file: the content is null: input should be "),
         ({}, "a file: profiles are none; accurate, balanced, fast are needed"),
         ({"best": {}}, "a file: profiles are best; accurate"),
-        ({"balanced": 3}, "a file, profile balanced: 3; a table of steps, sampler, "),
-        ({"balanced": {"step": 3}}, "a file, profile balanced: {'step': 3}; a table of steps"),
-        ({"balanced": {"steps": 0}}, "a file, profile balanced: steps is 0; a whole number"),
-        ({"balanced": {"temperature": "x"}}, "a file, profile balanced: .*"),
+        ({"balanced": 3}, "a file: balanced is 3: input should be an object"),
+        ({"balanced": {"step": 3}}, "a file: balanced.step is not known; known are steps, sampler"),
+        ({"balanced": {"steps": 0}}, "a file: balanced: steps is 0; a whole number"),
+        ({"balanced": {"temperature": "x"}}, "a file: balanced.temperature is .*number"),
     ],
 )
 def test_profiles_that_break_a_rule_are_refused(change: Any, message: str) -> None:

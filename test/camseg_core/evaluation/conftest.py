@@ -15,11 +15,11 @@ import pytest
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
-from camseg_core.data.sample import Dataset
+from camseg_core.data.sample import Dataset, Sample, SampleMetadata
 from camseg_core.evaluation.corruptions import Corruption
-from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
+from camseg_core.evaluation.frames import FrameKeeper, FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
-from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, Session, open_run
 from camseg_core.images.arrays import UInt8
@@ -119,6 +119,7 @@ def simulate(
     is_random: bool = False,
     dataset: str = "drawn",
     weights: str = "weights.safetensors",
+    sampling: dict[str, object] | None = None,
 ) -> Path:
     """Write a run: predictions are the truth with soft borders, noise and too much confidence."""
     run = Run(
@@ -130,7 +131,7 @@ def simulate(
         weights_sha256=None if is_random else "0123456789abcdef" * 4,
         is_random=is_random,
         model={"name": "demo"},
-        sampling={"sampler": "ddpm", "temperature": 1.0, "seed": 0, "rounds": 1},
+        sampling=sampling or {"sampler": "ddpm", "temperature": 1.0, "seed": 0, "rounds": 1},
         corruption_seed=0,
     )
     folder = open_run(out, run)
@@ -164,7 +165,7 @@ def simulate(
                     )
                     if name == "none":
                         score = FrameScore(record.mean_iou, sample.name, count)
-                        keeper.offer(score, pictures)
+                        keeper.offer(score, *pictures)
                     writer.write(record)
         keeper.prune()
     return folder
@@ -172,7 +173,7 @@ def simulate(
 
 def _simulate_image(
     sample: SimulatedImage, label_set: LabelSet, noise: float, rng: np.random.Generator
-) -> tuple[ImageRecord, FramePictures]:
+) -> tuple[ImageRecord, tuple[Sample, UInt8, UInt8]]:
     """Predict one image; ``noise`` is in logits."""
     height, width = sample.truth.shape
     num_classes = label_set.num_classes
@@ -197,9 +198,10 @@ def _simulate_image(
         frame_index=0,
         height=height,
         width=width,
-        counts=confusion_to_json(confusion_counts(sample.truth, prediction, num_classes)),
+        counts=confusion_counts(sample.truth, prediction, num_classes).tolist(),
         calibration=measure_calibration(probabilities, sample.truth, prediction).to_dict(),
         stage_seconds={},
     )
     confidence = (255 * probabilities.max(axis=0)).astype(np.uint8)
-    return record, FramePictures(sample.image, sample.truth, prediction, confidence)
+    metadata = SampleMetadata(sample.name, "drawn", "val")
+    return record, (Sample(sample.image, sample.truth, metadata), prediction, confidence)

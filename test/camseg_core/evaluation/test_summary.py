@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from camseg_core.evaluation.metrics.calibration import (
 )
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
 from camseg_core.evaluation.metrics.official import official_scores
-from camseg_core.evaluation.metrics.published import PublishedScores, published_scores
+from camseg_core.evaluation.metrics.published import published_scores
 from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, open_run
 from camseg_core.evaluation.summary import Scores, Summary, headline_lines, summarize
@@ -46,37 +47,43 @@ def test_scores_are_of_the_summed_counts(tmp_path: Path) -> None:
     summary = summarize(written(tmp_path, records))
     scores = scored(summary, part="", steps=4)
     confusion = sum(record.confusion for record in records)
-    np.testing.assert_array_equal(scores.confusion, confusion)
-    assert scores.accuracy == official_scores(confusion)
-    assert scores.headline == official_scores(confusion).mean_iou
+    np.testing.assert_array_equal(scores.measured.confusion, confusion)
+    assert scores.measured.official == official_scores(confusion)
+    assert scores.main == scores.metrics["mean_iou"] == official_scores(confusion).mean_iou
     assert scores.images == 6
     assert scores.seconds_per_image == sum(0.75 + seed for seed in range(6)) / 6
     calibration = CalibrationCounts.zero(3)
     for record in records:
         calibration = calibration + record.calibration_counts
-    assert scores.calibration.to_dict() == calibration_scores(calibration).to_dict()
+    assert scores.measured.calibration.to_dict() == calibration_scores(calibration).to_dict()
     curve = risk_coverage(calibration.confidence_count, calibration.confidence_correct)
-    assert scores.risk_coverage.to_dict() == curve.to_dict()
+    assert scores.measured.risk_coverage.to_dict() == curve.to_dict()
     assert [score.score for score in summary.frame_scores] == sorted(
         record.mean_iou for record in records
     )
 
 
-def test_only_the_named_images_are_summed(tmp_path: Path) -> None:
+def test_a_sequence_is_scored_from_the_same_pass(tmp_path: Path) -> None:
     records = [made_record(seed) for seed in range(7)]
-    folder = written(tmp_path, records)
-    chosen = records[1:5]
-    summary = summarize(folder, {record.sample for record in chosen})
-    scores = scored(summary, part="", steps=4)
-    expected = scored(summarize(written(tmp_path / "alone", chosen)), part="", steps=4)
-    np.testing.assert_array_equal(scores.confusion, expected.confusion)
-    assert scores.calibration.to_dict() == expected.calibration.to_dict()
-    # The split for the temperature too is that of the named images.
-    assert (scores.images, scores.temperature) == (4, expected.temperature)
-    assert scores.median_seconds_per_image == 0.75 + (1 + 2 + 3 + 4) / 4
-    assert {score.sample for score in summary.frame_scores} == {one.sample for one in chosen}
-    with pytest.raises(CamsegError, match="holds no record yet"):
-        summarize(folder, ())
+    watched: list[ImageRecord] = []
+    summary = summarize(written(tmp_path, records), watched.append)
+    assert watched == records
+    chosen = [record for record in records if record.sequence == records[0].sequence]
+    assert 0 < len(chosen) < len(records)
+    scores = scored(summary, part="", steps=4, sequence=records[0].sequence)
+    alone = scored(summarize(written(tmp_path / "alone", chosen)), part="", steps=4)
+    assert scores.images == len(chosen)
+    assert scores.metrics == alone.metrics
+
+
+def test_images_without_ground_truth_are_counted_apart(tmp_path: Path) -> None:
+    blind = replace(made_record(1), counts=None, calibration=None)
+    summary = summarize(written(tmp_path, [made_record(0), blind]))
+    assert summary.without_ground_truth == 1
+    assert scored(summary, part="", steps=4).images == 1
+    assert "not scored, without ground truth: 1" in list(headline_lines(summary))
+    only_blind = summarize(written(tmp_path / "blind", [blind]))
+    assert only_blind.scores(part="", steps=4) is None
 
 
 def test_the_median_time_ignores_a_slow_image(tmp_path: Path) -> None:
@@ -143,7 +150,7 @@ def test_parts_conditions_corruptions_and_steps_are_kept_apart(tmp_path: Path) -
     assert summary.corruptions() == [("hue", 0.1), ("hue", 0.2)]
 
     def counts_of(**what: object) -> np.ndarray:
-        return scored(summary, **what).confusion
+        return scored(summary, **what).measured.confusion
 
     expected = [record.confusion for record in records]
     np.testing.assert_array_equal(counts_of(part="adverse", steps=4), expected[0] + expected[1])
@@ -168,8 +175,7 @@ def test_the_order_of_lines_changes_nothing(tmp_path: Path) -> None:
     random.Random(0).shuffle(records)
     two = summarize(written(tmp_path / "two", records))
     first, second = (scored(summary, part="", steps=4) for summary in (one, two))
-    assert first.accuracy == second.accuracy
-    assert first.calibration.to_dict() == second.calibration.to_dict()
+    assert first.metrics == second.metrics
     assert first.scaled is not None
     assert second.scaled is not None
     assert first.scaled.to_dict() == second.scaled.to_dict()
@@ -180,9 +186,9 @@ def test_the_published_protocol_has_its_own_scores(tmp_path: Path) -> None:
     run = made_run(protocol="published")
     records = [made_record(seed) for seed in range(3)]
     scores = scored(summarize(written(tmp_path, records, run)), part="", steps=4)
-    assert isinstance(scores.accuracy, PublishedScores)
-    assert scores.accuracy == published_scores(sum(record.confusion for record in records))
-    assert scores.headline == scores.accuracy.mean_precision
+    expected = published_scores(sum(record.confusion for record in records))
+    assert scores.main == scores.metrics["mean_precision"] == expected.mean_precision
+    assert "mean_iou" not in scores.metrics
 
 
 def test_a_run_without_records_is_said(tmp_path: Path) -> None:
@@ -205,7 +211,7 @@ def test_the_headline_is_one_row_a_group(tmp_path: Path) -> None:
     summary = summarize(written(tmp_path, records))
     lines = list(headline_lines(summary))
     assert "official protocol, made val" in lines[0]
-    assert lines[1].split() == ["part", "steps", "what", "images", "mIoU", "accuracy", "ECE"]
+    assert lines[1].split()[:5] == ["part", "steps", "what", "images", "mIoU"]
     rows = [line.split() for line in lines[2:]]
     assert [row[:4] for row in rows] == [
         ["adverse", "4", "all", "2"],
@@ -214,14 +220,13 @@ def test_the_headline_is_one_row_a_group(tmp_path: Path) -> None:
         ["adverse", "4", "hue:0.1", "1"],
     ]
     overall = scored(summary, part="adverse", steps=4)
-    assert rows[0][4] == f"{100 * overall.headline:.2f}"
-    assert rows[0][5] == f"{100 * overall.accuracy.pixel_accuracy:.2f}"  # type: ignore[union-attr]  # official
-    assert rows[0][6] == (f"{overall.calibration.reliability.expected_calibration_error:.3f}")
+    names = ("mean_iou", "pixel_accuracy", "calibration_error")
+    assert rows[0][4:] == [f"{100 * (overall.metrics[name] or 0.0):.2f}" for name in names]
 
 
 def test_random_weights_are_called_so(tmp_path: Path) -> None:
     run = made_run(is_random=True, weights_sha256=None, protocol="published")
     lines = list(headline_lines(summarize(written(tmp_path, [made_record(0)], run))))
     assert lines[1] == "the weights are RANDOM: these scores mean nothing"
-    assert lines[2].split()[4] == "precision"
+    assert "mean precision" in lines[2]
     assert len(lines[3].split()) == 6  # no accuracy in the published protocol

@@ -56,7 +56,11 @@ def test_a_whole_number_is_a_number():
         ({"bounds": {}, "sizes": [1.5]}, r"f.yaml: sizes\[0\] is 1.5: .*integer"),
         ({"bounds": {"q": {"low": True}}}, r"f.yaml: bounds.q.low is true: .*number"),
         ({"bounds": {"q": {"low": -1}}}, r"f.yaml: bounds.q: low is -1.0; 0 or more is needed"),
-        ({"bounds": {"q": {"low": 1, "lo": 2}}}, r"f.yaml: bounds.q.lo is not known"),
+        (
+            {"bounds": {"q": {"low": 1, "lo": 2}}},
+            r"f.yaml: bounds.q.lo is not known; known are low, n",
+        ),
+        ({"bounds": {}, "first": {"hi": 2, "low": 1}}, r"first.hi is not known; known are low, n"),
         ({"bounds": {"q": {}}}, r"f.yaml: bounds.q.low is missing"),
         ({"bounds": {}, "mode": "c"}, r"""f.yaml: mode is "c": input should be 'a' or 'b'"""),
         ([], r"f.yaml: the content is \[\]: input should be an object"),

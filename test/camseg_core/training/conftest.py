@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from camseg_core.labels import CITYSCAPES
-from camseg_core.training.configuration import TrainingConfig
+from camseg_core.training.configuration import parse_settings
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -66,7 +66,7 @@ def settings(drawn_root: Path, tmp_path: Path) -> Settings:
             for key in tables:
                 table = table.setdefault(key, {})
             table[last] = value
-        TrainingConfig.from_dict(content)
+        parse_settings(content)
         return content
 
     return make

@@ -12,7 +12,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.training.augmentation import AugmentationConfig
 from camseg_core.training.configuration import (
     STAGE_NAMES,
-    TrainingConfig,
+    parse_settings,
     read_configuration,
 )
 
@@ -54,26 +54,26 @@ def test_a_file_and_then_overrides(tmp_path: Path) -> None:
 def test_settings_travel_through_yaml() -> None:
     config = read_configuration(None, ["stage=autoencoder", "data.augmentation.crop_size=[32, 64]"])
     text = yaml.safe_dump(config.to_dict())
-    assert TrainingConfig.from_dict(yaml.safe_load(text)) == config
+    assert parse_settings(yaml.safe_load(text)) == config
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("step=3", "unknown setting step; there are stage, preset, "),
-        ("optimizer.rate=3", "unknown setting optimizer.rate; there are name, learning_rate"),
+        ("step=3", "setting: step is not known; known are stage, preset, "),
+        ("optimizer.rate=3", "optimizer.rate is not known; known are name, learning_rate"),
         ("data.augmentation.flip=3", "flip"),
-        ("steps=many", "setting steps is 'many'; a whole number is needed"),
-        ("steps=2.5", "setting steps is 2.5; a whole number is needed"),
-        ("steps=0", "setting steps is 0; at least 1 is needed"),
-        ("batch_size=-1", "setting batch_size is -1; at least 1 is needed"),
-        ("seed=-1", "setting seed is -1; at least 0 is needed"),
-        ("max_file_mib=0", "setting max_file_mib is 0; at least 1 is needed"),
-        ("stage=magic", "setting stage is 'magic'; one of autoencoder, transformer, mask-decoder"),
-        ("precision=float16", "setting precision is 'float16'; one of float32, bfloat16"),
-        ("optimizer=adamw", "setting 'optimizer' is 'adamw'; a table is needed"),
-        ("dropout=much", "setting dropout is 'much'; a number or null is needed"),
-        ("gradient_checkpointing=1", "gradient_checkpointing is 1; true or false is needed"),
+        ("steps=many", 'setting: steps is "many": .*integer'),
+        ("steps=2.5", "setting: steps is 2.5: .*integer"),
+        ("steps=0", "setting: steps is 0; at least 1 is needed"),
+        ("batch_size=-1", "setting: batch_size is -1; at least 1 is needed"),
+        ("seed=-1", "setting: seed is -1; at least 0 is needed"),
+        ("max_file_mib=0", "setting: max_file_mib is 0; at least 1 is needed"),
+        ("stage=magic", 'setting: stage is "magic": .*autoencoder.*transformer.*mask-decoder'),
+        ("precision=float16", 'setting: precision is "float16": .*float32.*bfloat16'),
+        ("optimizer=adamw", 'setting: optimizer is "adamw": input should be an object'),
+        ("dropout=much", 'setting: dropout is "much": .*number'),
+        ("gradient_checkpointing=1", "gradient_checkpointing is 1: .*boolean"),
         ("optimizer.learning_rate=0", "learning_rate and gradient_clip must be above 0"),
         ("optimizer.ema_decay=1", "optimizer.ema_decay is 1.0; 0..1 is needed"),
         ("loss.mask_share_least=0", "loss.mask_share_least 0.0 lies in 0..1"),
@@ -91,7 +91,7 @@ def test_a_wrong_setting_is_said(tmp_path: Path, override: str, message: str) ->
 
 
 def test_the_stage_must_be_given() -> None:
-    with pytest.raises(CamsegError, match="setting stage is missing: one of autoencoder, trans"):
+    with pytest.raises(CamsegError, match="setting: stage is missing"):
         read_configuration(None, [])
 
 

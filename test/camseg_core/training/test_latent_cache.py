@@ -38,7 +38,7 @@ from camseg_core.system import files
 from camseg_core.training import latent_cache
 from camseg_core.training.__main__ import main
 from camseg_core.training.augmentation import AugmentationConfig
-from camseg_core.training.configuration import TrainingConfig
+from camseg_core.training.configuration import parse_settings
 from camseg_core.training.latent_cache import (
     LatentCache,
     cache_key,
@@ -147,19 +147,6 @@ def test_a_run_with_a_cache_has_the_same_bits(
     assert encoded == [2] * (pictures * 2 * 16 // 2)  # 16 samples, plain and mirrored, once
     assert_equal_tensors(tensors_of(plain), tensors_of(cached))
     assert log_of(plain) == log_of(cached)
-
-
-def test_without_flips_nothing_is_kept_mirrored(
-    tmp_path: Path, settings: Settings, encoded: list[int]
-) -> None:
-    content = settings(
-        "mask-decoder", steps=2, data__augmentation=FLIPS_ALONE | {"flip_probability": 0.0},
-        data__latent_cache=str(tmp_path / "latents"),
-    )  # fmt: skip
-    train(tmp_path, content)
-    assert encoded == [4] * (16 // 4)
-    (path,) = files_of(tmp_path / "latents")
-    assert set(tensors_in(path)) == {"mask"}
 
 
 @pytest.mark.usefixtures("small_files")
@@ -382,7 +369,7 @@ def key_of(
     change: Callable[[Dataset], Dataset] = lambda dataset: dataset,
 ) -> str:
     loaded = loaded or random_model("tiny")
-    config = TrainingConfig.from_dict({"stage": "transformer", **(content or {})})
+    config = parse_settings({"stage": "transformer", **(content or {})})
     stage = make_stage("transformer", loaded.model, loaded.label_set, config.loss)
     label_set = find_label_set("cityscapes-train-ids")
     dataset = change(open_dataset("folder", root, "all", label_set=label_set))
@@ -446,20 +433,6 @@ def test_the_key_leaves_out_what_latents_do_not_depend_on(own_root: Path) -> Non
     shutil.copy(own_root / "images" / "01.png", own_root / "images" / "00.png")
     assert key_of(own_root) == first
     assert key_of(own_root, tiny_with_shared_encoder()) != first_shared
-
-
-def test_other_labels_make_another_cache(
-    tmp_path: Path, settings: Settings, own_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    content = settings(
-        steps=1, data__root=str(own_root), data__augmentation=FLIPS_ALONE,
-        data__latent_cache=str(tmp_path / "latents"),
-    )  # fmt: skip
-    train(tmp_path, content)
-    shutil.copy(own_root / "labels" / "01.png", own_root / "labels" / "00.png")
-    train(tmp_path, content)
-    assert capsys.readouterr().out.count("encoding 16 of 16 samples") == 2
-    assert len(list((tmp_path / "latents").iterdir())) == 2
 
 
 # What is refused

@@ -116,7 +116,7 @@ def test_a_stage_is_not_continued_with_other_settings(recipe: Path, tmp_path: Pa
         ),
         ([{"stage": "finetune"}] * 2, "stage 2: the name 'finetune' is taken or unusable"),
         ([{"stage": "finetune", "name": "a/b"}], "stage 1: the name 'a/b' is taken or unusable"),
-        ([{"stage": "finetune", "step": 3}], "unknown setting step"),
+        ([{"stage": "finetune", "step": 3}], "setting: step is not known"),
         ([3], "stage 1: a table of settings is needed"),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a weights file says about itself, and the files that ship."""
+"""What a weights file says about itself, and the bundled weights."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.confusion import confusion_counts
+from camseg_core.labels import CITYSCAPES
 from camseg_core.models.presets import PRESETS
+from camseg_core.segmenter import Segmenter
+from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.files import sha256_of_file
 from camseg_core.weights import camseg_format as weights_file
 from camseg_core.weights.camseg_format import bundled_hashes, bundled_path, read_safetensors_header
@@ -19,9 +24,10 @@ from camseg_core.weights.loading import LoadedModel, load_model, random_model, s
 
 def test_the_header_tells_without_reading_the_tensors(tiny_file: Path) -> None:
     description, shapes = read_safetensors_header(tiny_file)
-    assert description["format_version"] == 1
-    assert description["config"] == json.loads(json.dumps(PRESETS["tiny"].to_dict()))
-    assert description["label_set"]["name"] == "cityscapes"
+    assert description.config == PRESETS["tiny"]
+    assert description.label_set == CITYSCAPES
+    assert description.is_random
+    assert description.profiles is None
     expected = random_model("tiny").model.state_dict()
     assert shapes == {key: tuple(tensor.shape) for key, tensor in expected.items()}
 
@@ -69,9 +75,37 @@ def test_an_unknown_name_lists_what_ships(shipped: Path) -> None:
         load_model("big")
 
 
-def test_what_the_package_ships_is_whole() -> None:
+@pytest.fixture(scope="module")
+def demo() -> LoadedModel:
+    return load_model("demo")
+
+
+def test_every_bundled_file_is_listed_and_whole() -> None:
+    assert "demo" in bundled_hashes()
     for name in bundled_hashes():
         assert bundled_path(name).stat().st_size <= 40e6
-        loaded = load_model(name)
-        assert not loaded.is_random
-        assert loaded.stated_profiles is not None
+    folder = bundled_path("demo").parent
+    assert {path.stem for path in folder.glob("*.safetensors")} == set(bundled_hashes())
+
+
+def test_the_bundled_weights_say_how_they_were_made(demo: LoadedModel) -> None:
+    assert not demo.is_random
+    assert demo.stated_profiles is not None
+    stages = demo.provenance["stages"]
+    assert [stage["stage"] for stage in stages[:4]] == [
+        "autoencoder", "transformer", "transformer", "mask-decoder",
+    ]  # fmt: skip
+    assert {stage["stage"] for stage in stages[4:]} == {"finetune"}
+    assert all(stage["data"]["root"].startswith("output/train-demo/") for stage in stages)
+    assert re.findall(r'"(/[^"]*)"', json.dumps(demo.provenance)) == []  # folder of a machine
+
+
+def test_the_bundled_weights_segment_a_drive_they_never_saw(demo: LoadedModel) -> None:
+    drive = SyntheticDrive(9300, 512, 256, frames_per_sequence=1)
+    segmenter = Segmenter(demo)
+    frames = [drive.frame(index) for index in range(3)]
+    confusion = sum(
+        confusion_counts(frame.class_ids, segmenter.segment(frame.image).class_ids, 19)
+        for frame in frames
+    )
+    assert np.trace(confusion) / np.sum(confusion) > 0.85

@@ -6,10 +6,12 @@ from __future__ import annotations
 import argparse
 import builtins
 import collections
+import datetime
 import enum
 import functools
 import importlib
 import os
+import pathlib
 import pickle
 import re
 import struct
@@ -17,10 +19,13 @@ import subprocess
 import sys
 import tarfile
 import types
+import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,17 +35,24 @@ from torch import Tensor
 from camseg_core.errors import CamsegError
 from camseg_core.weights.unpickling import is_torch_file, load_without_code
 
-FORMATS = {"zip": True, "legacy": False}
 
-
-def save(content: Any, path: Path, format_name: str = "zip", protocol: int = 2) -> Path:
-    torch.save(
-        content,
-        path,
-        pickle_protocol=protocol,
-        _use_new_zipfile_serialization=FORMATS[format_name],
-    )
+def save(content: Any, path: Path) -> Path:
+    torch.save(content, path)
     return path
+
+
+def archive(path: Path, body: bytes) -> Path:
+    """Write a file as torch.save does, around a pickle that is written by hand."""
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", pickle.PROTO + b"\x02" + body + pickle.STOP)
+        file.writestr("archive/version", "3\n")
+        file.writestr("archive/byteorder", "little")
+    return path
+
+
+def text(value: str) -> bytes:
+    encoded = value.encode()
+    return pickle.BINUNICODE + struct.pack("<I", len(encoded)) + encoded
 
 
 def small_checkpoint() -> dict[str, Any]:
@@ -55,44 +67,27 @@ def small_checkpoint() -> dict[str, Any]:
         "epoch": 3,
         "none": None,
         "default": collections.defaultdict(list, a=[1]),
+        "counts": collections.Counter("aab"),
+        "newest": collections.deque([1, 2], maxlen=3),
     }
 
 
-def legacy_file(path: Path, body: bytes) -> Path:
-    """Write a file of torch's old format around a pickle that is written by hand."""
-    head = (torch.serialization.MAGIC_NUMBER, torch.serialization.PROTOCOL_VERSION, {})
-    path.write_bytes(b"".join(pickle.dumps(item, 2) for item in head) + body + pickle.dumps([], 2))
-    return path
-
-
-def text(value: str) -> bytes:
-    encoded = value.encode()
-    return pickle.BINUNICODE + struct.pack("<I", len(encoded)) + encoded
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_what_a_checkpoint_holds_comes_back(
-    tmp_path: Path, format_name: str, protocol: int
-) -> None:
-    path = save(small_checkpoint(), tmp_path / "file", format_name, protocol)
+def test_what_a_checkpoint_holds_comes_back(tmp_path: Path) -> None:
+    path = save(small_checkpoint(), tmp_path / "file")
     assert is_torch_file(path)
     content = load_without_code(path)
     expected = small_checkpoint()
     assert content.keys() == expected.keys()
-    assert isinstance(content["model"], collections.OrderedDict)
-    for key, tensor in expected["model"].items():
-        assert content["model"][key].dtype == tensor.dtype
-        assert torch.equal(content["model"][key], tensor)
-        assert content["model"][key].device.type == "cpu"
-    assert isinstance(content["parameter"], torch.nn.Parameter)
-    assert content["parameter"].item() == 1.5
-    assert content["steps"].item() == 7
-    assert content["args"].model == "mar_base"
-    assert content["args"].sizes == (1, 2)
-    assert content["epoch"] == 3
-    assert content["none"] is None
-    assert content["default"]["a"] == [1]
+    for key, tensor in expected.pop("model").items():
+        found = content["model"][key]
+        assert found.dtype == tensor.dtype
+        assert torch.equal(found, tensor)
+        assert found.device.type == "cpu"
+    assert torch.equal(content["parameter"], torch.tensor([1.5]))
+    assert not content["parameter"].requires_grad
+    assert content["newest"] == [1, 2]
+    for key in ("steps", "args", "epoch", "none", "default", "counts"):
+        assert content[key] == expected[key], key
 
 
 @pytest.mark.parametrize("name", ["transformer.pth", "transformer_torchrun.pth"])
@@ -115,27 +110,15 @@ def test_the_autoencoder_file_is_read_though_its_callbacks_class_is_not_installe
         torch.load(parity / "vae.ckpt", weights_only=False)
     content = load_without_code(parity / "vae.ckpt")
     assert len(content["callbacks"]) == 1
-    tensors = content["state_dict"]
-    assert any(key.startswith("loss.") for key in tensors)
-    assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
-    assert tensors["encoder.conv_in.weight"].shape == (32, 3, 3, 3)
+    assert all(isinstance(tensor, Tensor) for tensor in content["state_dict"].values())
+    assert content["state_dict"]["encoder.conv_in.weight"].shape == (32, 3, 3, 3)
 
 
-class Call:
-    """Pickles as a call of ``function`` with ``arguments``."""
+class Named:
+    """A class that is stored by name only."""
 
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return self.function, self.arguments
-
-
-class CallEx(Call):
-    """The same, by the other method."""
-
-    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
-        return self.function, self.arguments
+    class Inner:
+        """A class inside of another one, which pickles look up with getattr."""
 
 
 class Holder:
@@ -143,270 +126,6 @@ class Holder:
 
     def __init__(self, **state: Any) -> None:
         self.__dict__.update(state)
-
-
-def attacks(marker: str) -> dict[str, tuple[str, Any]]:
-    """Give, by name, the function that the message names and an object that calls it.
-
-    Before protocol 4 pickles have Python 2's names (``commands.run``, ``__builtin__.eval``); the
-    message has those of today.
-    """
-    touch = f"open({marker!r}, 'w').close()"
-    return {
-        "os.system": ("posix.system", Call(os.system, f"touch {marker}")),
-        "os.popen": ("os.popen", Call(os.popen, f"touch {marker}")),
-        "eval": ("builtins.eval", Call(eval, touch)),
-        "exec": ("builtins.exec", Call(exec, touch)),
-        "open": ("io.open", Call(open, marker, "w")),
-        "getattr": ("builtins.getattr", Call(getattr, Holder(), "__class__")),
-        "__import__": ("builtins.__import__", Call(builtins.__import__, "antigravity")),
-        "subprocess.Popen": ("subprocess.Popen", Call(subprocess.Popen, ["touch", marker])),
-        "subprocess.run": ("subprocess.run", Call(subprocess.run, ["touch", marker])),
-        "torch.hub.load": ("torch.hub.load", Call(torch.hub.load, marker, "m", "local")),
-        "torch.load": ("torch.serialization.load", Call(torch.load, marker)),
-        "pickle.loads": ("_?pickle.loads", Call(pickle.loads, b"N.")),
-        "functools.partial": (
-            "functools.partial",
-            Call(functools.partial, os.system, f"touch {marker}"),
-        ),
-        "importlib": ("importlib.import_module", Call(importlib.import_module, "antigravity")),
-        "__reduce_ex__": ("posix.system", CallEx(os.system, f"touch {marker}")),
-        "a class": ("types.SimpleNamespace", Call(types.SimpleNamespace)),
-    }
-
-
-PLACES: dict[str, Callable[[Any], Any]] = {
-    "top": lambda evil: evil,
-    "value of a nested table": lambda evil: {"model": {"a": torch.ones(2), "b": {"c": evil}}},
-    "key of a table": lambda evil: {evil: 1},
-    "item of a list": lambda evil: {"model": [1, [evil]]},
-    "item of a tuple": lambda evil: ((evil,),),
-    "item of a set": lambda evil: {evil},
-    "state of an object": lambda evil: {"args": argparse.Namespace(value=evil)},
-    "item of an ordered table": lambda evil: collections.OrderedDict(a=evil),
-    "factory of a default table": lambda evil: collections.defaultdict(list, a=evil),
-    "argument of an allowed call": lambda evil: Call(dict, [("a", evil)]),
-    "attribute of a parameter": lambda evil: with_attribute(
-        torch.nn.Parameter(torch.ones(1)), evil
-    ),
-}
-
-
-def with_attribute(tensor: Tensor, value: Any) -> Tensor:
-    tensor.extra = value  # type: ignore[attr-defined]
-    return tensor
-
-
-def assert_refused(path: Path, function: str, marker: Path) -> None:
-    """Refused with one line that names ``function``, a regular expression."""
-    with pytest.raises(CamsegError) as caught:
-        load_without_code(path)
-    assert re.fullmatch(
-        rf"{re.escape(str(path))} is pickled with code: it asks to call {function}, "
-        r"which a checkpoint must not; nothing of it was run\. Get the file from its authors again",
-        str(caught.value),
-    )
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("format_name", FORMATS)
-@pytest.mark.parametrize("attack", attacks(""))
-def test_a_call_is_refused_by_its_name(
-    tmp_path: Path, attack: str, format_name: str, protocol: int
-) -> None:
-    marker = tmp_path / "marker"
-    function, evil = attacks(str(marker))[attack]
-    path = save({"model": evil}, tmp_path / "file", format_name, protocol)
-    assert_refused(path, function, marker)
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("place", PLACES)
-def test_a_call_is_refused_wherever_it_is(tmp_path: Path, place: str, protocol: int) -> None:
-    marker = tmp_path / "marker"
-    function, evil = attacks(str(marker))["os.system"]
-    path = save(PLACES[place](evil), tmp_path / "file", "zip", protocol)
-    assert_refused(path, function, marker)
-
-
-def test_a_name_in_two_parts_is_what_the_file_with_stack_global_calls(tmp_path: Path) -> None:
-    """Protocol 4 takes module and name from the stack, so that no text 'posix system' shows."""
-    marker = tmp_path / "marker"
-    argument = f"touch {marker}"
-    body = (
-        pickle.PROTO + b"\x04" + text("posix") + text("system") + pickle.STACK_GLOBAL
-        + text(argument) + pickle.TUPLE1 + pickle.REDUCE + pickle.STOP
-    )  # fmt: skip
-    assert_refused(legacy_file(tmp_path / "file", body), "posix.system", marker)
-
-
-@pytest.mark.parametrize("opcode", [pickle.INST, pickle.OBJ])
-def test_the_oldest_ways_to_call_are_refused(tmp_path: Path, opcode: bytes) -> None:
-    marker = tmp_path / "marker"
-    argument = text(f"touch {marker}")
-    if opcode == pickle.INST:
-        body = pickle.MARK + argument + pickle.INST + b"posix\nsystem\n" + pickle.STOP
-    else:
-        body = (
-            pickle.MARK + pickle.GLOBAL + b"posix\nsystem\n" + argument + pickle.OBJ + pickle.STOP
-        )
-    assert_refused(legacy_file(tmp_path / "file", body), "posix.system", marker)
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [
-        ("builtins", "list.__class__"),
-        ("torch._utils", "_rebuild_tensor_v2.__globals__"),
-        ("argparse", "Namespace.__init__.__globals__"),
-        ("collections", "OrderedDict.fromkeys"),
-        ("camseg_core.weights.unpickling", "load_without_code"),
-        ("__main__", "main"),
-    ],
-)
-def test_nothing_can_be_reached_through_what_is_allowed(
-    tmp_path: Path, module: str, name: str
-) -> None:
-    body = (
-        pickle.PROTO + b"\x04" + text(module) + text(name) + pickle.STACK_GLOBAL
-        + text("x") + pickle.TUPLE1 + pickle.REDUCE + pickle.STOP
-    )  # fmt: skip
-    name_in_full = re.escape(f"{module}.{name}")
-    assert_refused(legacy_file(tmp_path / "file", body), name_in_full, tmp_path / "marker")
-
-
-class Script(torch.nn.Module):
-    """A TorchScript program that makes a file when it is loaded."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__()
-        self.path = path
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-    @torch.jit.export
-    def __getstate__(self) -> str:
-        return self.path
-
-    @torch.jit.export
-    def __setstate__(self, path: str) -> None:
-        self.path = path
-        self.training = False
-        torch.from_file(path, True, 1)
-
-
-def with_a_second_listing(archive: bytes) -> bytes:
-    """Add a second central directory without ``constants.pkl``, which tells a program.
-
-    Readers that take the directory just before the end record find the second; readers that go by
-    the offset in the record, as torch does, find the first.
-    """
-    end = archive.rindex(b"PK\x06\x06")  # zip64's end record
-    (count,) = struct.unpack_from("<Q", archive, end + 32)
-    size, offset = struct.unpack_from("<QQ", archive, end + 40)
-    listing = archive[offset : offset + size]
-    other = listing.replace(b"constants.pkl", b"constants.pkx")
-    assert other != listing
-    record = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, size, offset, 0)
-    return archive[:offset] + listing + other + record
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("is_hidden", [False, True])
-def test_a_torchscript_archive_is_refused_before_its_code_runs(
-    tmp_path: Path, is_hidden: bool
-) -> None:
-    marker = tmp_path / "marker"
-    path = tmp_path / "file.pth"
-    torch.jit.save(torch.jit.script(Script(str(marker))), str(path))
-    if is_hidden:
-        path.write_bytes(with_a_second_listing(path.read_bytes()))
-    assert not marker.exists()
-    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
-        load_without_code(path)
-    assert not marker.exists()
-
-
-def test_the_oldest_format_is_refused_before_it_is_unpacked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Torch before 0.1.10 wrote tar archives, which can hold links, pipes and devices."""
-    unpacked: list[object] = []
-    monkeypatch.setattr(
-        tarfile.TarFile, "extract", lambda _self, member, *_args, **_kw: unpacked.append(member)
-    )
-    path = tmp_path / "file.pth"
-    with tarfile.open(path, "w") as archive:
-        for name in ("storages", "tensors", "pickle"):
-            member = tarfile.TarInfo(name)
-            member.type = tarfile.SYMTYPE
-            member.linkname = "/dev/null"
-            archive.addfile(member)
-    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
-        load_without_code(path)
-    assert unpacked == []
-
-
-CHANGING_STATE = {
-    "argparse.Namespace": ("argparse", "Namespace", "__repr__"),
-    "torch._utils._rebuild_tensor_v2": ("torch._utils", "_rebuild_tensor_v2", "__defaults__"),
-}
-
-
-@pytest.mark.parametrize("target", CHANGING_STATE)
-def test_a_file_cannot_change_what_is_imported(tmp_path: Path, target: str) -> None:
-    """BUILD with a state of two parts sets attributes; on a class, for the whole process."""
-    module, name, attribute = CHANGING_STATE[target]
-    real = getattr(sys.modules[module], name)
-    before = dict(vars(real)), getattr(real, attribute)
-    body = (
-        pickle.PROTO + b"\x02" + pickle.GLOBAL + f"{module}\n{name}\n".encode()
-        + pickle.NONE + pickle.EMPTY_DICT + text("changed_by_a_file") + pickle.NEWTRUE
-        + pickle.SETITEM + pickle.TUPLE2 + pickle.BUILD + pickle.STOP
-    )  # fmt: skip
-    path = legacy_file(tmp_path / "file", body)
-    try:
-        try:
-            load_without_code(path)
-        except CamsegError as error:
-            assert str(error).startswith(str(path))
-        assert not hasattr(real, "changed_by_a_file")
-        assert (dict(vars(real)), getattr(real, attribute)) == before
-    finally:
-        if hasattr(real, "changed_by_a_file"):
-            del real.changed_by_a_file
-
-
-def test_a_file_cannot_write_a_source_patch(tmp_path: Path) -> None:
-    """The old format compares the source of stored modules and may write the difference."""
-    target = tmp_path / "written"
-    original_name = argparse.Namespace.__name__
-    body = (
-        pickle.PROTO + b"\x02" + pickle.GLOBAL + b"argparse\nNamespace\n" + pickle.BINPUT + b"\x00"
-        + pickle.NONE + pickle.EMPTY_DICT + pickle.MARK
-        + text("dump_patches") + pickle.NEWTRUE + text("__name__") + text(str(target))
-        + pickle.SETITEMS + pickle.TUPLE2 + pickle.BUILD + pickle.POP
-        + pickle.MARK + text("module") + pickle.BINGET + b"\x00" + text("source.py")
-        + text("import os\n") + pickle.TUPLE + pickle.BINPERSID + pickle.STOP
-    )  # fmt: skip
-    path = legacy_file(tmp_path / "file", body)
-    try:
-        try:
-            load_without_code(path)
-        except CamsegError as error:
-            assert str(error).startswith(str(path))
-        assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
-        assert argparse.Namespace.__name__ == original_name
-    finally:
-        argparse.Namespace.__name__ = original_name
-        if hasattr(argparse.Namespace, "dump_patches"):
-            del argparse.Namespace.dump_patches
-
-
-class Named:
-    """A class that is stored by name only."""
 
 
 class Slotted:
@@ -431,18 +150,11 @@ class WithSetState:
 class WithArguments:
     """An object with arguments for its constructor."""
 
-    def __new__(cls, *_arguments: Any, **_keywords: Any) -> WithArguments:
+    def __new__(cls, *_arguments: Any) -> WithArguments:
         return super().__new__(cls)
 
     def __getnewargs__(self) -> tuple[int, ...]:
         return 1, 2
-
-
-class WithKeywords(WithArguments):
-    """The same, with keyword arguments."""
-
-    def __getnewargs_ex__(self) -> tuple[tuple[int, ...], dict[str, int]]:
-        return (1, 2), {"c": 3}
 
 
 class Table(dict):  # type: ignore[type-arg]
@@ -462,18 +174,17 @@ class Color(enum.Enum):
     RED = 1
 
 
+class Access(enum.Flag):
+    """Flags, which pickle as a call too."""
+
+    READ = 1
+    WRITE = 2
+
+
 ABSENT = "a_package_that_is_not_installed.callbacks"
 CLASSES = (
-    Holder,
-    Named,
-    Slotted,
-    WithSetState,
-    WithArguments,
-    WithKeywords,
-    Table,
-    Row,
-    Point,
-    Color,
+    *(Named, Named.Inner, Holder, Slotted, WithSetState, WithArguments),
+    *(Table, Row, Point, Color, Access),
 )
 
 
@@ -490,11 +201,12 @@ def absent_package(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPat
         yield installed
 
 
-def absent_objects() -> dict[str, Any]:
+def foreign_objects() -> dict[str, Any]:
     table = Table(a=1, b=torch.ones(2))
     table.extra = [1]
     return {
         "named": Named,
+        "inner": Named.Inner(),
         "key": {Named: 1},
         "object": Holder(a=1, b={"c": torch.zeros(3)}),
         "object in an object": Holder(inner=Holder(kind=Named)),
@@ -505,64 +217,332 @@ def absent_objects() -> dict[str, Any]:
         "row": Row([1, 2, torch.ones(1)]),
         "row of one": Row([1]),
         "named tuple": Point(1, 2),
+        "enumeration": Color.RED,
+        "flags": Access.READ | Access.WRITE,
+        "numpy": [np.float64(2), np.bool_(True), np.dtype("f4"), np.arange(3), np.str_("x")],
+        "random state": np.random.RandomState(1),
+        "paths": [pathlib.Path("/a"), pathlib.PurePosixPath("b"), pathlib.PureWindowsPath("c")],
+        "times": [datetime.datetime(2025, 1, 1), datetime.timedelta(1)],
+        "namespace": types.SimpleNamespace(a=1),
+        "built in": [slice(1, 2), range(3), frozenset([1]), {1}, 1j, b"a", bytearray(b"a"), int],
+        "function": torch.save,
+        "module": torch.nn.Linear(2, 2),
+        "optimizer": torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], 0.1),
     }
 
 
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("format_name", FORMATS)
-@pytest.mark.parametrize("kind", absent_objects())
-def test_objects_of_absent_classes_are_inert(
-    tmp_path: Path, absent_package: pytest.MonkeyPatch, kind: str, format_name: str, protocol: int
+@pytest.mark.parametrize("kind", foreign_objects())
+def test_foreign_objects_are_inert_and_hide_nothing(
+    tmp_path: Path, absent_package: pytest.MonkeyPatch, kind: str
 ) -> None:
-    content = {"before": torch.arange(3), kind: absent_objects()[kind], "after": torch.arange(4)}
-    path = save(content, tmp_path / "file", format_name, protocol)
+    content = {"before": torch.arange(3), kind: foreign_objects()[kind], "after": torch.arange(4)}
+    path = save(content, tmp_path / "file")
     absent_package.undo()
-    with pytest.raises(ModuleNotFoundError):
-        torch.load(path, weights_only=False)
     loaded = load_without_code(path)
     assert list(loaded) == ["before", kind, "after"]
     assert torch.equal(loaded["before"], torch.arange(3))
     assert torch.equal(loaded["after"], torch.arange(4))
+    assert not isinstance(loaded[kind], (*CLASSES, torch.nn.Module, Path))
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_keyword_arguments_of_a_constructor_are_inert_too(
-    tmp_path: Path, absent_package: pytest.MonkeyPatch, format_name: str
-) -> None:
-    # Before protocol 4 they are pickled as a call of getattr, which is refused.
-    path = save({"a": WithKeywords(), "b": 1}, tmp_path / "file", format_name, protocol=4)
-    absent_package.undo()
-    assert load_without_code(path)["b"] == 1
-
-
-def test_an_inert_class_keeps_its_name_for_messages(
+def test_an_inert_class_keeps_its_name_and_no_state(
     tmp_path: Path, absent_package: pytest.MonkeyPatch
 ) -> None:
-    path = save({"a": Named, "b": Holder(a=1)}, tmp_path / "file")
+    path = save({"a": Named, "b": Holder(a=1), "c": Table(x=1), "d": Row([1])}, tmp_path / "file")
     absent_package.undo()
     loaded = load_without_code(path)
     assert (loaded["a"].__module__, loaded["a"].__qualname__) == (ABSENT, "Named")
     assert type(loaded["b"]).__qualname__ == "Holder"
-    with pytest.raises(Exception, match=re.escape(f"{ABSENT}.Named")):
-        loaded["a"]()
+    assert vars(loaded["b"]) == {}
+    assert (loaded["c"], loaded["d"]) == ({"x": 1}, [1])
 
 
-def test_a_call_of_an_absent_class_is_a_call(
-    tmp_path: Path, absent_package: pytest.MonkeyPatch
-) -> None:
-    """Whether a name is a class cannot be known without importing it."""
-    path = save({"a": Color.RED}, tmp_path / "file")
+def test_several_files_are_read_at_once(tmp_path: Path, absent_package: pytest.MonkeyPatch) -> None:
+    """Torch's list of allowed names is one for the whole process."""
+    paths = [
+        save({"row": Row([1]), "object": Holder(), "index": index}, tmp_path / f"{index}.pth")
+        for index in range(8)
+    ]
     absent_package.undo()
-    assert_refused(path, f"{ABSENT}.Color", tmp_path / "marker")
+    with ThreadPoolExecutor(4) as pool:
+        assert [content["index"] for content in pool.map(load_without_code, paths)] == [*range(8)]
 
 
-def test_installed_classes_are_not_run_either(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    torch.save({"a": 1, "path": tmp_path, "module": torch.nn.Linear(2, 2)}, path)
-    loaded = load_without_code(path)
-    assert loaded["a"] == 1
-    assert not isinstance(loaded["path"], Path)
-    assert not isinstance(loaded["module"], torch.nn.Module)
+class Call:
+    """Pickles as a call of ``function`` with ``arguments``."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.function, self.arguments
+
+
+def attacks(marker: str) -> dict[str, Any]:
+    """Return objects whose unpickling makes the file ``marker``, or would do other harm."""
+    touch = f"open({marker!r}, 'w').close()"
+    return {
+        "os.system": Call(os.system, f"touch {marker}"),
+        "os.popen": Call(os.popen, f"touch {marker}"),
+        "eval": Call(eval, touch),
+        "exec": Call(exec, touch),
+        "open": Call(open, marker, "w"),
+        "getattr": Call(getattr, Holder(), "__class__"),
+        "a chain of getattr": Call(pathlib.Path(marker).touch),
+        "__import__": Call(builtins.__import__, "antigravity"),
+        "subprocess.Popen": Call(subprocess.Popen, ["touch", marker]),
+        "subprocess.run": Call(subprocess.run, ["touch", marker]),
+        "torch.hub.load": Call(torch.hub.load, marker, "m", "local"),
+        "torch.load": Call(torch.load, marker),
+        "pickle.loads": Call(pickle.loads, b"N."),
+        "functools.partial": Call(functools.partial(os.system, f"touch {marker}")),
+        "importlib": Call(importlib.import_module, "antigravity"),
+        "pathlib": Call(pathlib.Path.touch, pathlib.Path(marker)),
+    }
+
+
+PLACES: dict[str, Callable[[Any], Any]] = {
+    "top": lambda evil: evil,
+    "value of a nested table": lambda evil: {"model": {"a": torch.ones(2), "b": {"c": evil}}},
+    "key of a table": lambda evil: {evil: 1},
+    "item of a list": lambda evil: {"model": [1, [evil]]},
+    "item of a set": lambda evil: {evil},
+    "state of an object": lambda evil: {"args": argparse.Namespace(value=evil)},
+    "item of an ordered table": lambda evil: collections.OrderedDict(a=evil),
+    "item of a default table": lambda evil: collections.defaultdict(list, a=evil),
+    "argument of an allowed call": lambda evil: Call(bytearray, [evil]),
+    "attribute of a parameter": lambda evil: with_attributes(
+        torch.nn.Parameter(torch.ones(1)), extra=evil
+    ),
+}
+
+
+def with_attributes(item: Any, **attributes: Any) -> Any:
+    for name, value in attributes.items():
+        setattr(item, name, value)
+    return item
+
+
+def assert_nothing_runs(path: Path, marker: Path) -> None:
+    """The file is read, what it calls being inert, or refused in one line; never run."""
+    modules = set(sys.modules)
+    try:
+        load_without_code(path)
+    except CamsegError as error:
+        assert str(error).startswith(str(path))
+        assert "\n" not in str(error)
+    assert not marker.exists()
+    assert "antigravity" not in set(sys.modules) - modules
+
+
+@pytest.mark.parametrize("attack", attacks(""))
+def test_no_call_is_made(tmp_path: Path, attack: str) -> None:
+    marker = tmp_path / "marker"
+    path = save({"model": attacks(str(marker))[attack]}, tmp_path / "file")
+    assert_nothing_runs(path, marker)
+
+
+@pytest.mark.parametrize("attack", ["os.system", "eval"])
+@pytest.mark.parametrize("place", PLACES)
+def test_no_call_is_made_wherever_it_is(tmp_path: Path, place: str, attack: str) -> None:
+    marker = tmp_path / "marker"
+    path = save(PLACES[place](attacks(str(marker))[attack]), tmp_path / "file")
+    assert_nothing_runs(path, marker)
+
+
+def test_a_file_that_names_the_operating_system_is_refused_by_name(tmp_path: Path) -> None:
+    path = save({"model": Call(os.system, "true")}, tmp_path / "file")
+    with pytest.raises(CamsegError) as caught:
+        load_without_code(path)
+    assert str(caught.value) == (
+        f"{path} names posix.system, which a checkpoint must not; nothing of it was run. "
+        "Get the file from its authors again"
+    )
+
+
+SYSTEM = b"posix\nsystem\n"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda argument: pickle.GLOBAL + SYSTEM + argument + pickle.TUPLE1 + pickle.REDUCE,
+        lambda argument: pickle.MARK + argument + pickle.INST + SYSTEM,
+        lambda argument: pickle.MARK + pickle.GLOBAL + SYSTEM + argument + pickle.OBJ,
+        lambda argument: (
+            text("posix") + text("system") + pickle.STACK_GLOBAL + argument
+            + pickle.TUPLE1 + pickle.REDUCE
+        ),
+    ],
+    ids=["REDUCE", "INST", "OBJ", "STACK_GLOBAL"],
+)  # fmt: skip
+def test_all_ways_to_call_are_refused(tmp_path: Path, call: Callable[[bytes], bytes]) -> None:
+    marker = tmp_path / "marker"
+    path = archive(tmp_path / "file", call(text(f"touch {marker}")))
+    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
+        load_without_code(path)
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("builtins", "list.__class__"),
+        ("torch._utils", "_rebuild_tensor_v2.__globals__"),
+        ("argparse", "Namespace.__init__.__globals__"),
+        ("collections", "OrderedDict.fromkeys"),
+        ("camseg_core.weights.unpickling", "load_without_code"),
+        ("__main__", "main"),
+    ],
+)
+def test_nothing_can_be_reached_through_what_is_allowed(
+    tmp_path: Path, module: str, name: str
+) -> None:
+    body = (
+        pickle.GLOBAL + f"{module}\n{name}\n".encode() + text("x") + pickle.TUPLE1 + pickle.REDUCE
+    )
+    loaded = load_without_code(archive(tmp_path / "file", body))
+    assert (type(loaded).__module__, type(loaded).__qualname__) == (
+        f"{module}.{name}".rpartition(".")[0],
+        name.rpartition(".")[2],
+    )
+    assert vars(loaded) == {}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("argparse", "Namespace"),
+        ("collections", "Counter"),
+        ("torch._utils", "_rebuild_tensor_v2"),
+        ("builtins", "getattr"),
+    ],
+)
+def test_a_file_cannot_change_what_is_imported(tmp_path: Path, module: str, name: str) -> None:
+    """BUILD with a state of two parts sets attributes; on a class, for the whole process."""
+    body = (
+        pickle.GLOBAL + f"{module}\n{name}\n".encode() + pickle.NONE + pickle.EMPTY_DICT
+        + text("changed_by_a_file") + pickle.NEWTRUE + pickle.SETITEM + pickle.TUPLE2 + pickle.BUILD
+    )  # fmt: skip
+    path = archive(tmp_path / "file", body)
+    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
+        load_without_code(path)
+    assert not hasattr(getattr(sys.modules[module], name), "changed_by_a_file")
+
+
+def test_stored_attributes_cannot_hide_methods(tmp_path: Path) -> None:
+    body = (
+        pickle.GLOBAL + b"collections\nOrderedDict\n" + pickle.EMPTY_TUPLE + pickle.REDUCE
+        + text("a") + pickle.NEWTRUE + pickle.SETITEM
+        + pickle.EMPTY_DICT + text("items") + pickle.NONE + pickle.SETITEM + pickle.BUILD
+    )  # fmt: skip
+    assert list(load_without_code(archive(tmp_path / "table", body)).items()) == [("a", True)]
+    parameter = torch.nn.Parameter(torch.ones(1))
+    parameter.numel = Path  # type: ignore[method-assign]
+    assert load_without_code(save(parameter, tmp_path / "tensor")).numel() == 1
+
+
+class Script(torch.nn.Module):
+    """A TorchScript program that makes a file when it is loaded."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    @torch.jit.export
+    def __getstate__(self) -> str:
+        return self.path
+
+    @torch.jit.export
+    def __setstate__(self, path: str) -> None:
+        self.path = path
+        self.training = False
+        torch.from_file(path, True, 1)
+
+
+def with_a_second_listing(content: bytes) -> bytes:
+    """Add a second central directory without ``constants.pkl``, which tells a program.
+
+    Readers that take the directory just before the end record find the second; readers that go by
+    the offset in the record, as torch does, find the first.
+    """
+    end = content.rindex(b"PK\x06\x06")  # zip64's end record
+    (count,) = struct.unpack_from("<Q", content, end + 32)
+    size, offset = struct.unpack_from("<QQ", content, end + 40)
+    listing = content[offset : offset + size]
+    other = listing.replace(b"constants.pkl", b"constants.pkx")
+    assert other != listing
+    record = b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, count, count, size, offset, 0)
+    return content[:offset] + listing + other + record
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_a_torchscript_archive_is_refused_before_its_code_runs(
+    tmp_path: Path, is_hidden: bool
+) -> None:
+    marker = tmp_path / "marker"
+    path = tmp_path / "file.pth"
+    torch.jit.save(torch.jit.script(Script(str(marker))), str(path))
+    if is_hidden:
+        path.write_bytes(with_a_second_listing(path.read_bytes()))
+    assert not marker.exists()
+    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} "):
+        load_without_code(path)
+    assert not marker.exists()
+
+
+ADVICE = "if you trust its authors, save it anew: python -c 'import torch; torch.save(torch.load("
+
+
+def test_the_format_before_torch_1_6_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "a file.pth"
+    torch.save(small_checkpoint(), path, _use_new_zipfile_serialization=False)
+    assert is_torch_file(path)
+    with pytest.raises(CamsegError) as caught:
+        load_without_code(path)
+    assert str(caught.value).startswith(f"{path} has the format of torch before 1.6; {ADVICE}")
+    _, _, command = str(caught.value).partition("anew: ")
+    path_of_python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(
+        command, cwd=tmp_path, shell=True, check=True, env=os.environ | {"PATH": path_of_python}
+    )
+    assert load_without_code(tmp_path / "new.pth")["epoch"] == 3
+
+
+def test_another_pickle_protocol_is_refused_with_advice(tmp_path: Path) -> None:
+    path = tmp_path / "file.pth"
+    torch.save(small_checkpoint(), path, pickle_protocol=4)
+    with pytest.raises(CamsegError, match="pickled in a way that torch's safe loader") as caught:
+        load_without_code(path)
+    assert ADVICE in str(caught.value)
+
+
+def test_a_key_whose_hash_takes_for_ever_is_refused(tmp_path: Path) -> None:
+    doubled = pickle.DUP + pickle.TUPLE2
+    body = pickle.EMPTY_DICT + pickle.EMPTY_TUPLE + 60 * doubled + pickle.NONE + pickle.SETITEM
+    path = archive(tmp_path / "file.pth", body)
+    with pytest.raises(CamsegError, match=f"^{re.escape(str(path))} .*Unsupported operand"):
+        load_without_code(path)
+
+
+def test_the_oldest_format_is_refused_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch before 0.1.10 wrote tar archives, which can hold links, pipes and devices."""
+    unpacked: list[object] = []
+    monkeypatch.setattr(
+        tarfile.TarFile, "extract", lambda _self, member, *_args, **_kw: unpacked.append(member)
+    )
+    path = tmp_path / "file.pth"
+    with tarfile.open(path, "w") as file:
+        for name in ("storages", "tensors", "pickle"):
+            file.addfile(tarfile.TarInfo(name))
+    assert_unreadable(path)
+    assert unpacked == []
 
 
 def assert_unreadable(path: Path) -> None:
@@ -573,11 +553,8 @@ def assert_unreadable(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def good_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("good")
-    return {
-        name: save(small_checkpoint(), folder / name, name).read_bytes() for name in FORMATS
-    }  # fmt: skip
+def good_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save(small_checkpoint(), tmp_path_factory.mktemp("good") / "file").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -585,59 +562,32 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scratch") / "file"
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.sampled_from(list(FORMATS)), st.floats(0.0, 1.0, exclude_max=True))
-def test_a_file_cut_anywhere_is_refused(
-    good_files: dict[str, bytes], scratch: Path, format_name: str, share: float
-) -> None:
-    content = good_files[format_name]
-    scratch.write_bytes(content[: int(share * len(content))])
+@settings(max_examples=25, deadline=None)
+@given(st.floats(0.0, 1.0, exclude_max=True))
+def test_a_file_cut_anywhere_is_refused(good_file: bytes, scratch: Path, share: float) -> None:
+    content = good_file[: int(share * len(good_file))]
+    scratch.write_bytes(content)
     assert_unreadable(scratch)
 
 
-@pytest.mark.parametrize("missing", [1, 2, 5, 22, 60])
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_a_file_cut_near_its_end_is_refused(
-    good_files: dict[str, bytes], scratch: Path, format_name: str, missing: int
-) -> None:
-    scratch.write_bytes(good_files[format_name][:-missing])
+@pytest.mark.parametrize("missing", [1, 5, 22, 60])
+def test_a_file_cut_near_its_end_is_refused(good_file: bytes, scratch: Path, missing: int) -> None:
+    scratch.write_bytes(good_file[:-missing])
     assert_unreadable(scratch)
 
 
-@pytest.mark.parametrize("kept", [0.001, 0.1, 0.5, 0.9, 0.9999])
-@pytest.mark.parametrize("name", ["transformer.pth", "transformer_torchrun.pth", "vae.ckpt"])
-def test_published_files_cut_anywhere_are_refused(
-    parity: Path, scratch: Path, name: str, kept: float
-) -> None:
-    content = (parity / name).read_bytes()
-    scratch.write_bytes(content[: int(kept * len(content))])
+def test_a_storage_that_is_left_out_is_refused(good_file: bytes, scratch: Path) -> None:
+    place = len(good_file) // 2
+    scratch.write_bytes(good_file[:place] + good_file[place + 64 :])
     assert_unreadable(scratch)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02"]), st.binary(max_size=200))
 def test_bytes_of_no_meaning_are_refused(scratch: Path, start: bytes, rest: bytes) -> None:
-    # A pickle may name a memo slot of up to 2^32, for which Python takes memory at once.
-    scratch.write_bytes(start + rest.replace(pickle.LONG_BINPUT, b"?"))
+    scratch.write_bytes(start + rest)
     with pytest.raises(CamsegError, match=f"^{re.escape(str(scratch))} "):
         load_without_code(scratch)
-
-
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_a_storage_that_is_left_out_is_refused(
-    good_files: dict[str, bytes], scratch: Path, format_name: str
-) -> None:
-    content = good_files[format_name]
-    place = len(content) // 2
-    scratch.write_bytes(content[:place] + content[place + 64 :])
-    assert_unreadable(scratch)
-
-
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "empty.pth"
-    path.touch()
-    assert not is_torch_file(path)
-    assert_unreadable(path)
 
 
 @pytest.mark.parametrize("name", ["none.pth", "."])
@@ -648,7 +598,8 @@ def test_no_file_is_one_line(tmp_path: Path, name: str) -> None:
 
 def test_the_first_bytes_tell_a_torch_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    for content, expected in ((b"PK\x03\x04", True), (b"\x80\x02", True), (b"P", False)):
+    starts = {b"PK\x03\x04": True, b"\x80\x02": True, b"P": False, b"": False}
+    for content, expected in starts.items():
         path.write_bytes(content)
         assert is_torch_file(path) is expected
     with pytest.raises(CamsegError, match="^cannot read .*: No such file"):

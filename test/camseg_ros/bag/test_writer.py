@@ -2,6 +2,7 @@
 """Bags made here are read by readers that share no code with the writer."""
 
 import sqlite3
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,15 @@ import pytest
 import rclpy.serialization
 import yaml
 from mcap.reader import make_reader
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from mcap_ros2.decoder import DecoderFactory
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
-from camseg_ros.bag.writer import BagWriter
+from camseg_ros.bag.reader import open_bag
+from camseg_ros.bag.writer import BagWriter, add_checksums
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
@@ -109,3 +113,38 @@ def test_a_topic_without_messages_is_there(tmp_path: Path) -> None:
     content = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())
     (topic,) = content["rosbag2_bagfile_information"]["topics_with_message_count"]
     assert (topic["topic_metadata"]["name"], topic["message_count"]) == ("/empty", 0)
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_each_chunk_has_its_checksum_and_a_changed_pixel_is_found(
+    tmp_path: Path, compression: str
+) -> None:
+    size = (60, 80)
+    bag = bags.write_bag(tmp_path / "bag", 120, compression=compression, size=size)
+    path = bags.storage_file(bag)
+    with path.open("rb") as file:
+        records = StreamReader(file, emit_chunks=True).records
+        chunks = [record for record in records if isinstance(record, Chunk)]
+    assert len(chunks) > 1
+    for chunk in chunks:
+        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
+        assert chunk.uncompressed_crc == zlib.crc32(stream.read(length)) != 0
+    whole = path.read_bytes()
+    expected = bags.written_images(bags.CAMERA.image, 120, size)
+    for place in range(20_000, len(whole) - 20_000, len(whole) // 4):
+        damaged = bytearray(whole)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with open_bag(bag) as opened:
+            found = bags.images_of(opened, bags.CAMERA.image)
+            assert opened.loss is not None
+        assert found.items() <= expected.items()
+
+
+def test_checksums_twice_are_no_harm_and_a_file_without_chunks_stays(tmp_path: Path) -> None:
+    written = bags.storage_file(bags.write_bag(tmp_path / "bag"))
+    plain = bags.write_mcap_of_others(tmp_path / "x.mcap", [1, 2], use_chunking=False)
+    for path in (written, plain):
+        before = path.read_bytes()
+        add_checksums(path)
+        assert path.read_bytes() == before

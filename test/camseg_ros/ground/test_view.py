@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import sys
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Transform
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
@@ -17,7 +14,7 @@ from camseg_core.labels import CITYSCAPES
 from camseg_ros.ground import view as ground_view
 from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.ground.grid import GridGeometry, occupancy_table
-from camseg_ros.ground.view import GroundView, TransformedMountings, fixed_mounting
+from camseg_ros.ground.view import GroundView, fixed_mounting
 
 GEOMETRY = GridGeometry(0.5, 10.0, 4.0)
 HEADER = Header(frame_id="lens", stamp=Time(sec=5))
@@ -88,58 +85,3 @@ def test_a_mounting_has_six_numbers() -> None:
     assert fixed_mounting(MOUNTING)("whatever") == Mounting(*MOUNTING)
     with pytest.raises(CamsegError, match="mounting has 2 numbers; x, y, z in metres and roll"):
         fixed_mounting([1.0, 2.0])
-
-
-def test_without_tf_a_mounting_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tf2_ros", None)
-    with pytest.raises(CamsegError, match="mounting is not given and tf2_ros is not installed"):
-        TransformedMountings(None, "base_link", None)("lens")
-
-
-def test_a_mounting_is_looked_up_in_tf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """tf2_ros is in no registry; this stands in for the part of it that is used."""
-    listeners: list[Any] = []
-
-    class TransformListener:
-        def __init__(self, buffer: Any, node: str) -> None:
-            assert node == "node"
-            self.is_registered = True
-            listeners.append(self)
-
-        def unregister(self) -> None:
-            self.is_registered = False
-
-    class TransformException(Exception):  # noqa: N818  # its name in tf2_ros
-        pass
-
-    class Buffer:
-        def lookup_transform(self, target: str, source: str, time: Any) -> Any:
-            if source != "lens":
-                raise TransformException(f"{source} does not exist")
-            assert (target, time) == ("base_link", "latest")
-            transform = Transform()
-            transform.translation.x, transform.translation.z = 1.0, 1.4
-            # Optical axes of a camera that looks forward and level.
-            turn = transform.rotation
-            turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
-            return SimpleNamespace(transform=transform)
-
-    tf2_ros = ModuleType("tf2_ros")
-    tf2_ros.__dict__.update(
-        Buffer=Buffer,
-        TransformException=TransformException,
-        TransformListener=TransformListener,
-    )
-    monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
-    look_up = TransformedMountings("node", "base_link", "latest")
-    assert listeners == []  # nobody wants a grid yet
-    found = look_up("lens")
-    assert (found.x_m, found.y_m, found.z_m) == (1.0, 0.0, 1.4)
-    np.testing.assert_allclose((found.roll_rad, found.pitch_rad, found.yaw_rad), 0.0, atol=1e-9)
-    with pytest.raises(CamsegError, match="not given, and tf has none: rear does not exist"):
-        look_up("rear")
-    (listener,) = listeners
-    assert listener.is_registered
-    for _ in range(2):
-        look_up.close()
-        assert not listener.is_registered

@@ -3,12 +3,10 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, field
-from types import ModuleType, SimpleNamespace
 
 import pytest
 from builtin_interfaces.msg import Time
-from std_msgs.msg import Header
+from node_parts import FakeLabelInfo, stand_in_for_vision_msgs
 
 from camseg_core.labels import CITYSCAPES
 from camseg_ros.messages.labels import class_table, label_info_message, label_info_type, labels_json
@@ -30,24 +28,8 @@ def test_the_class_table_has_every_id_of_a_mask() -> None:
     assert len(table) == 20
 
 
-@dataclass
-class FakeVisionClass:
-    class_id: int
-    class_name: str
-
-
-@dataclass
-class FakeLabelInfo:
-    header: Header = field(default_factory=Header)
-    class_map: list[FakeVisionClass] = field(default_factory=list)
-    threshold: float = 0.0
-
-
 def test_label_info_is_built_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real vision_msgs is in no registry; this stands in for it, field by field."""
-    messages = SimpleNamespace(LabelInfo=FakeLabelInfo, VisionClass=FakeVisionClass)
-    monkeypatch.setitem(sys.modules, "vision_msgs", ModuleType("vision_msgs"))
-    monkeypatch.setitem(sys.modules, "vision_msgs.msg", messages)
+    stand_in_for_vision_msgs(monkeypatch)
     assert label_info_type() is FakeLabelInfo
     message = label_info_message(CITYSCAPES, 0.25, "lens", Time(sec=3))
     assert (message.header.frame_id, message.header.stamp.sec) == ("lens", 3)

@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import time
+
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 from hypothesis import given
 from hypothesis import strategies as st
+from node_parts import Log
 
-from camseg_ros.inference.frame_queue import FrameCounts
 from camseg_ros.node.health import (
     CameraWatch,
     Condition,
     DurationWindow,
     Level,
     RateMeter,
+    RepeatedWarnings,
     WatchLimits,
-    count_values,
-    duration_values,
     worst,
 )
 
@@ -182,24 +183,22 @@ def test_a_rate_is_that_of_the_last_seconds_and_falls_when_frames_stop() -> None
     assert meter.rate_hz(10 * S) == 0.0
 
 
-def test_values_are_text_and_empty_without_frames() -> None:
-    window = DurationWindow()
-    assert duration_values({"latency": window}) == {
-        "latency_p50_ms": "",
-        "latency_p95_ms": "",
-        "latency_p99_ms": "",
-    }
-    window.add(1_500_000)
-    assert duration_values({"denoiser": window})["denoiser_p99_ms"] == "1.5"
-
-
-def test_counts_have_a_name_each() -> None:
-    counts = FrameCounts(received=6, out=1, dropped=2, refused=3, waiting=4, in_progress=5)
-    assert count_values(counts) == {
-        "frames_in": "6",
-        "frames_out": "1",
-        "frames_dropped": "2",
-        "frames_refused": "3",
-        "frames_waiting": "4",
-        "frames_in_progress": "5",
-    }
+def test_a_kind_of_warning_is_told_once_in_ten_seconds_whatever_its_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now_ns = 10**12
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now_ns)
+    log = Log()
+    warnings = RepeatedWarnings(log)
+    for reason in ("7 bytes are too short", "8 bytes are too short", "no pixels"):
+        warnings.warn("front: refused", reason)
+    assert log.lines == [
+        "WARN front: refused: 7 bytes are too short",
+        "WARN front: refused: no pixels",
+    ]
+    now_ns += 10 * S
+    warnings.warn("front: refused", "no pixels")
+    assert len(log.lines) == 3
+    warnings.clear()
+    warnings.warn("front: refused", "no pixels")
+    assert len(log.lines) == 4

@@ -5,35 +5,26 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from node_parts import camera
+from node_parts import parameter_values as values
 
 from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
-from camseg_ros.messages.outputs import OUTPUTS
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.node.health import WatchLimits
-from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
 from camseg_ros.node.settings import (
     CameraSettings,
     LiveSettings,
     camera_names,
-    camera_settings,
     grid_geometry,
     live_settings,
     sampling_options,
 )
 
 
-def values(**changes: Any) -> dict[str, Any]:
-    return {spec.name: spec.default for spec in PARAMETERS} | changes
-
-
 def live(**changes: Any) -> LiveSettings:
     return live_settings(values(**changes), V_PROFILES, CITYSCAPES)
-
-
-def camera(**changes: Any) -> CameraSettings:
-    given = {spec.name: spec.default for spec in CAMERA_PARAMETERS} | changes
-    return camera_settings("front", {f"front.{name}": value for name, value in given.items()})
 
 
 def test_options_are_the_profiles_where_nothing_is_given() -> None:
@@ -53,7 +44,7 @@ def test_the_defaults_need_no_budget_and_publish_everything_unchanged() -> None:
     settings = live()
     assert settings.sampling == V_PROFILES["balanced"]
     assert (settings.budget_ns, settings.steps_range) == (0, (1, V_PROFILES["accurate"].steps))
-    assert settings.outputs == tuple(OUTPUTS)
+    assert settings.outputs == tuple(OUTPUT_TOPICS)
     assert (settings.output.height, settings.output.width) == (0, 0)
     assert not settings.output.least_confidence.any()
     assert settings.threshold == 0.0

@@ -262,7 +262,7 @@ def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told()
     with pytest.raises(CamsegError, match="the truth in /right/gt is of the 11 classes of 'camvi"):
         evaluator.check_truth()
     node.callbacks["/right/about"](String(data="[" * 100_000))
-    with pytest.raises(CamsegError, match="^what the bag says about its truth is not readable"):
+    with pytest.raises(CamsegError, match="^what the bag says about its ground truth is not"):
         evaluator.check_truth()
 
 

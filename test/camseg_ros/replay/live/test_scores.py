@@ -126,7 +126,7 @@ def test_truth_that_does_not_fit_is_refused() -> None:
         hear(found, "mask", stamp, picture(1))
         hear(found, "confidence", stamp, picture(2))
     assert found.counts.truth_refused == 2
-    assert found.counts.problems[0].startswith("1 ns: truth has shape (3, 8) and prediction (6, 8)")
+    assert found.counts.problems[0].startswith("1 ns: ground truth has shape (3, 8) and ")
     assert "id 77" in found.counts.problems[1]
     assert found.counts.with_truth == 0
     assert len(found.frames) == 2

@@ -20,5 +20,5 @@ def test_words_stand_as_they_are() -> None:
     for spec in PARAMETERS:
         described = parameter_descriptor(spec)
         assert described.description == spec.description
-        assert described.additional_constraints == spec.constraint
+        assert described.additional_constraints == spec.rule
         assert not described.read_only

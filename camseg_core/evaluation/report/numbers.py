@@ -1,0 +1,505 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number of the report as plain data, computed from the sums of the runs.
+
+The page and its plots read nothing else (but for the frames' pictures), and `numbers_to_json`
+writes the same numbers beside the page. Scores are shares, 0..1; undefined values are None.
+Shapes: C = classes. A row of confusion is a true class, its last column unlabeled predictions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.corruptions import CORRUPTIONS
+from camseg_core.evaluation.frames import FrameScore, worst_and_best
+from camseg_core.evaluation.metrics.published import Protocol
+from camseg_core.evaluation.metrics.ratios import finite_or_none, ratio
+from camseg_core.evaluation.metrics.registry import MAIN_METRIC, METRICS
+from camseg_core.evaluation.records import NO_CORRUPTION
+from camseg_core.evaluation.summary import Scores, Summary
+
+LISTED_CONFUSIONS = 10
+"""How many of the largest confusions are listed."""
+
+UNLABELED_NAME = "unlabeled"
+
+
+@dataclass(frozen=True)
+class Row:
+    """The scores of one set of images, a row of a table.
+
+    Attributes:
+        part, corruption, level, steps: what was scored.
+        condition: condition of the images; None for all conditions of the part.
+        images: number of images.
+        score: the protocol's one number.
+        relative_to_clean: ``score`` divided by that of the same images without corruption.
+        metrics: every metric of the protocol by name, see `registry.METRICS`.
+        temperature: temperature fitted on one half of the sequences; None where none is left out.
+        scaled_calibration_error: calibration error on the other half, at the measured
+            ``scaled_temperature`` that is nearest to the fitted one.
+        milliseconds_per_image: mean wall time of all stages.
+        median_milliseconds_per_image: median of the same.
+    """
+
+    part: str
+    steps: int
+    condition: str | None
+    corruption: str
+    level: float
+    images: int
+    score: float | None
+    relative_to_clean: float | None
+    metrics: dict[str, float | None]
+    temperature: float | None
+    scaled_temperature: float | None
+    scaled_calibration_error: float | None
+    milliseconds_per_image: float
+    median_milliseconds_per_image: float
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """The scores of one class.
+
+    Attributes:
+        name, color: as in the label set; RGB, 0..255.
+        pixels: labeled pixels of the class.
+        share_of_pixels: share of all labeled pixels.
+        iou, recall: None by the published protocol.
+        precision: by either protocol, each by its own rule.
+        calibration_error: error of the class's own probability.
+        score_by_condition: IoU, or published precision, per condition where there are several.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    pixels: int
+    share_of_pixels: float | None
+    iou: float | None
+    precision: float | None
+    recall: float | None
+    calibration_error: float | None
+    score_by_condition: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """One true class taken for another: ``share`` is of the true class's pixels."""
+
+    truth: str
+    prediction: str
+    pixels: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One corruption: its rows of one part and number of steps, by rising level.
+
+    Attributes:
+        corruption: its name.
+        meaning: what a level is, with its unit; empty for a name that is not known here.
+        identity: the level that changes nothing, if there is one.
+        rows: one row per level.
+        mean_relative: mean of ``relative_to_clean`` over the levels.
+    """
+
+    corruption: str
+    meaning: str
+    identity: float | None
+    rows: tuple[Row, ...]
+    mean_relative: float | None
+
+
+@dataclass(frozen=True)
+class PartNumbers:
+    """One part of the data set, at the largest number of steps and without corruption.
+
+    Attributes:
+        part: its name, or empty.
+        classes: one row per class.
+        confusion: pixels, [C][C + 1].
+        confusion_shares: shares of the true class's pixels; a row of None where there are none.
+        largest_confusions: most pixels first.
+        reliability: as `calibration.Reliability.to_dict` gives it.
+        scaled: as `calibration.TemperatureScores.to_dict`, on the held-out half; or None.
+        risk_coverage: as `risk_coverage.RiskCoverage.to_dict`.
+        curves: one per corruption, sorted by name.
+    """
+
+    part: str
+    classes: tuple[ClassRow, ...]
+    confusion: list[list[int]]
+    confusion_shares: list[list[float | None]]
+    largest_confusions: tuple[Confusion, ...]
+    reliability: dict[str, Any]
+    scaled: dict[str, Any] | None
+    risk_coverage: dict[str, Any]
+    curves: tuple[Curve, ...]
+
+
+@dataclass(frozen=True)
+class RunNumbers:
+    """One run.
+
+    Attributes:
+        name: name of its folder.
+        dataset, split, protocol, label_set, corruption_seed, sampling: as in its `records.Run`.
+        score_name: name of the protocol's one number.
+        model: name of the model's configuration.
+        weights: names of the files that were loaded.
+        weights_sha256: None where nothing was trained.
+        is_random: true if nothing was trained.
+        machines: the machines that worked on it, in words.
+        libraries: name and version.
+        started: first and last date of a process, ISO 8601; empty if that is not recorded.
+        images: number of images.
+        steps: numbers of diffusion steps, rising.
+        rows: without corruption: each part and number of steps, then its conditions.
+        corrupted_rows: each part, number of steps, corruption and level.
+        parts: details at the largest number of steps.
+        worst, best: frames at the largest number of steps, ranked by their own mean IoU.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    protocol: Protocol
+    score_name: str
+    label_set: str
+    model: str
+    weights: tuple[str, ...]
+    weights_sha256: str | None
+    is_random: bool
+    sampling: dict[str, Any]
+    corruption_seed: int
+    machines: tuple[str, ...]
+    libraries: tuple[str, ...]
+    started: tuple[str, ...]
+    images: int
+    steps: tuple[int, ...]
+    rows: tuple[Row, ...]
+    corrupted_rows: tuple[Row, ...]
+    parts: tuple[PartNumbers, ...]
+    worst: tuple[FrameScore, ...]
+    best: tuple[FrameScore, ...]
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """Weights with one way to sample: ``settings`` are the options in which the choices differ."""
+
+    weights: str
+    settings: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class SamplingTable:
+    """The ways to sample that were tried on one part of a data set.
+
+    Attributes:
+        dataset, split, protocol, part: what was scored.
+        score_name: name of the protocol's one number.
+        budget_ms: median time of an image that the best choice must keep; None for any.
+        choices: every choice.
+        best: index of the choice with the best score within the budget; None if there is none.
+        fastest: index of the fastest choice.
+    """
+
+    dataset: str
+    split: str
+    protocol: Protocol
+    part: str
+    score_name: str
+    budget_ms: float | None
+    choices: tuple[SamplingChoice, ...]
+    best: int | None
+    fastest: int
+
+
+def numbers_to_json(runs: Sequence[RunNumbers], tables: Sequence[SamplingTable]) -> bytes:
+    """Return numbers as JSON: ``{"runs": [...], "sampling": [...]}``; undefined values are null.
+
+    Raises:
+        CamsegError: the settings in a damaged ``run.json`` hold a number that JSON cannot.
+    """
+    content = {"runs": [asdict(run) for run in runs], "sampling": [asdict(one) for one in tables]}
+    try:
+        return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+    except ValueError as error:
+        raise CamsegError(f"run.json holds a setting that is no number: {error}") from error
+
+
+def run_numbers(summary: Summary) -> RunNumbers:
+    """Compute what the report shows of one run."""
+    run, sessions = summary.run, summary.sessions
+    steps = summary.steps()
+    corrupted_rows = tuple(_corrupted_rows(summary))
+    last = steps[-1] if steps else None
+    worst, best = worst_and_best(one for one in summary.frame_scores if one.steps == last)
+    started = sorted(session.started_at for session in sessions)
+    return RunNumbers(
+        name=summary.folder.resolve().name,
+        dataset=run.dataset,
+        split=run.split,
+        protocol=run.protocol,
+        score_name=METRICS[MAIN_METRIC[run.protocol]].label,
+        label_set=run.classes.name,
+        model=str(run.model.get("name", "")),
+        weights=_unique(session.weights for session in sessions),
+        weights_sha256=run.weights_sha256,
+        is_random=run.is_random,
+        sampling=run.sampling,
+        corruption_seed=run.corruption_seed,
+        machines=_unique(
+            f"{session.machine}; {session.device}, {session.threads} "
+            f"{'thread' if session.threads == 1 else 'threads'}"
+            for session in sessions
+        ),
+        libraries=_unique(
+            f"{name} {version}"
+            for session in sessions
+            for name, version in session.libraries.items()
+        ),
+        started=_unique([started[0], started[-1]]) if started else (),
+        images=len({score.sample for score in summary.frame_scores}),
+        steps=tuple(steps),
+        rows=tuple(_clean_rows(summary)),
+        corrupted_rows=corrupted_rows,
+        parts=tuple(
+            _part_numbers(summary, part, scores, corrupted_rows)
+            for part in (summary.parts() if steps else ())
+            if (scores := summary.scores(part=part, steps=steps[-1])) is not None
+        ),
+        worst=tuple(worst),
+        best=tuple(best),
+    )
+
+
+def sampling_tables(
+    runs: Sequence[RunNumbers], budget_ms: float | None = None
+) -> tuple[SamplingTable, ...]:
+    """Compare the ways to sample that were tried on the same data by the same protocol.
+
+    Only choices with all images compete for the best and the fastest. Of equal scores the faster
+    one wins. A table has two choices or more.
+    """
+    found: dict[tuple[str, str, Protocol, str], list[tuple[RunNumbers, Row]]] = {}
+    for run in runs:
+        whole: dict[tuple[str, int], Row] = {}
+        for row in run.rows:  # the first of a part and number of steps is that of all conditions
+            whole.setdefault((row.part, row.steps), row)
+        for row in whole.values():
+            key = (run.dataset, run.split, run.protocol, row.part)
+            found.setdefault(key, []).append((run, row))
+    return tuple(
+        _sampling_table(*key, tried, budget_ms) for key, tried in found.items() if tried[1:]
+    )
+
+
+def _sampling_table(
+    dataset: str,
+    split: str,
+    protocol: Protocol,
+    part: str,
+    tried: Sequence[tuple[RunNumbers, Row]],
+    budget_ms: float | None,
+) -> SamplingTable:
+    options = {name: None for run, _ in tried for name in run.sampling}
+    differing = [name for name in options if len({str(r.sampling.get(name)) for r, _ in tried}) > 1]
+    choices = tuple(
+        SamplingChoice(
+            weights=", ".join(run.weights) or run.model,
+            settings=", ".join(
+                f"{name.replace('_', ' ')} {run.sampling.get(name)}" for name in differing
+            ),
+            row=row,
+        )
+        for run, row in tried
+    )
+    images = max(choice.row.images for choice in choices)
+    complete = [index for index, choice in enumerate(choices) if choice.row.images == images]
+
+    def time_of(index: int) -> float:
+        return choices[index].row.median_milliseconds_per_image
+
+    in_time = [
+        (score, -time_of(index), -index)
+        for index in complete
+        if (score := choices[index].row.score) is not None
+        and (budget_ms is None or time_of(index) <= budget_ms)
+    ]
+    return SamplingTable(
+        dataset=dataset,
+        split=split,
+        protocol=protocol,
+        part=part,
+        score_name=tried[0][0].score_name,
+        budget_ms=budget_ms,
+        choices=choices,
+        best=-max(in_time)[-1] if in_time else None,
+        fastest=min(complete, key=time_of),
+    )
+
+
+def _clean_rows(summary: Summary) -> Iterator[Row]:
+    """Make the rows without corruption; a single condition's row stands for its part."""
+    for part in summary.parts():
+        conditions = summary.conditions(part)
+        groups = [None, *conditions] if len(conditions) > 1 else conditions
+        for steps in summary.steps():
+            for condition in groups:
+                scores = summary.scores(part=part, steps=steps, condition=condition)
+                if scores is not None:
+                    yield _row(scores, part, steps, condition)
+
+
+def _corrupted_rows(summary: Summary) -> Iterator[Row]:
+    for part in summary.parts():
+        for steps in summary.steps():
+            clean = summary.scores(part=part, steps=steps)
+            for corruption, level in summary.corruptions():
+                scores = summary.scores(part=part, steps=steps, corruption=corruption, level=level)
+                if scores is not None:
+                    yield _row(scores, part, steps, None, corruption, level, clean)
+
+
+def _row(
+    scores: Scores,
+    part: str,
+    steps: int,
+    condition: str | None,
+    corruption: str = NO_CORRUPTION,
+    level: float = 0.0,
+    clean: Scores | None = None,
+) -> Row:
+    scaled = scores.scaled
+    main, clean_main = scores.main, clean and clean.main
+    return Row(
+        part=part,
+        steps=steps,
+        condition=condition,
+        corruption=corruption,
+        level=level,
+        images=scores.images,
+        score=main,
+        relative_to_clean=main / clean_main if main is not None and clean_main else None,
+        metrics=scores.metrics,
+        temperature=scores.temperature,
+        scaled_temperature=scaled.temperature if scaled else None,
+        scaled_calibration_error=(
+            finite_or_none(scaled.reliability.expected_calibration_error) if scaled else None
+        ),
+        milliseconds_per_image=1000.0 * scores.seconds_per_image,
+        median_milliseconds_per_image=1000.0 * scores.median_seconds_per_image,
+    )
+
+
+def _part_numbers(
+    summary: Summary, part: str, scores: Scores, corrupted_rows: Sequence[Row]
+) -> PartNumbers:
+    steps = summary.steps()[-1]
+    confusion = scores.measured.confusion
+    shares = _shares(confusion)
+    return PartNumbers(
+        part=part,
+        classes=_classes(summary, part, steps, scores),
+        confusion=confusion.tolist(),
+        confusion_shares=[[finite_or_none(share) for share in row] for row in shares.tolist()],
+        largest_confusions=_largest_confusions(confusion, summary.run.classes.names),
+        reliability=scores.measured.reliability.to_dict(),
+        scaled=None if scores.scaled is None else scores.scaled.to_dict(),
+        risk_coverage=scores.measured.risk_coverage.to_dict(),
+        curves=_curves([row for row in corrupted_rows if (row.part, row.steps) == (part, steps)]),
+    )
+
+
+def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Normalise the rows of confusion counts [C, C + 1]; NaN in the row of an absent class."""
+    return ratio(confusion, np.broadcast_to(confusion.sum(axis=1, keepdims=True), confusion.shape))
+
+
+def _classes(summary: Summary, part: str, steps: int, scores: Scores) -> tuple[ClassRow, ...]:
+    label_set, measured = summary.run.classes, scores.measured
+    pixels = measured.confusion.sum(axis=1)  # [C]
+    total = int(pixels.sum())
+    conditions = summary.conditions(part)
+    by_condition = {
+        condition: _class_scores(found)
+        for condition in (conditions if len(conditions) > 1 else [])
+        if (found := summary.scores(part=part, steps=steps, condition=condition)) is not None
+    }
+    official = measured.official if scores.protocol == "official" else None
+    precision = official.precision if official else measured.published.precision
+    errors = measured.calibration.class_calibration_error
+    return tuple(
+        ClassRow(
+            name=name,
+            color=label_set.palette[index],
+            pixels=int(pixels[index]),
+            share_of_pixels=int(pixels[index]) / total if total else None,
+            iou=finite_or_none(official.iou[index]) if official else None,
+            precision=finite_or_none(precision[index]),
+            recall=finite_or_none(official.recall[index]) if official else None,
+            calibration_error=finite_or_none(errors[index]),
+            score_by_condition={
+                condition: finite_or_none(found[index]) for condition, found in by_condition.items()
+            },
+        )
+        for index, name in enumerate(label_set.names)
+    )
+
+
+def _class_scores(scores: Scores) -> tuple[float, ...]:
+    measured = scores.measured
+    return measured.official.iou if scores.protocol == "official" else measured.published.precision
+
+
+def _largest_confusions(
+    confusion: NDArray[np.int64], names: Sequence[str]
+) -> tuple[Confusion, ...]:
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    columns = [*names, UNLABELED_NAME]
+    shares = _shares(confusion)
+    found = []
+    for index in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS].tolist():
+        truth, prediction = divmod(index, len(columns))
+        if wrong[truth, prediction]:
+            pixels, share = int(wrong[truth, prediction]), float(shares[truth, prediction])
+            found.append(Confusion(names[truth], columns[prediction], pixels, share))
+    return tuple(found)
+
+
+def _curves(rows: Sequence[Row]) -> tuple[Curve, ...]:
+    """Make the curves of one part's rows, which are sorted by corruption and level."""
+    curves = []
+    for name, grouped in groupby(rows, key=attrgetter("corruption")):
+        levels = tuple(grouped)
+        known = CORRUPTIONS.get(name)
+        relative = [row.relative_to_clean for row in levels if row.relative_to_clean is not None]
+        curves.append(
+            Curve(
+                corruption=name,
+                meaning=known.meaning if known else "",
+                identity=known.identity if known else None,
+                rows=levels,
+                mean_relative=sum(relative) / len(relative) if relative else None,
+            )
+        )
+    return tuple(curves)
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))

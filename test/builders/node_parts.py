@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins for what the node's parts need: a node without DDS, and values of parameters."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from rclpy.time import Time
+from std_msgs.msg import Header
+
+from camseg_ros.node.camera_port import UnsupportedEventTypeError
+from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
+from camseg_ros.node.settings import CameraSettings, camera_settings
+
+
+def parameter_values(**changes: Any) -> dict[str, Any]:
+    """Return the node's parameters by name: the defaults, but for ``changes``."""
+    return {spec.name: spec.default for spec in PARAMETERS} | changes
+
+
+def camera(name: str = "front", **changes: Any) -> CameraSettings:
+    """Return the settings of a camera: the defaults, but for ``changes``."""
+    values = {spec.name: spec.default for spec in CAMERA_PARAMETERS} | changes
+    return camera_settings(name, {f"{name}.{key}": value for key, value in values.items()})
+
+
+class Log:
+    """Remembers the lines, each after its severity."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.lines.append(f"INFO {message}")
+
+    def warning(self, message: str) -> None:
+        self.lines.append(f"WARN {message}")
+
+
+@dataclass
+class FakePublisher:
+    topic: str
+    published: list[Any] = field(default_factory=list)
+    listeners: int = 0
+
+    def publish(self, message: Any) -> None:
+        self.published.append(message)
+
+    def get_subscription_count(self) -> int:
+        return self.listeners
+
+
+@dataclass
+class FakeSubscription:
+    message_type: type
+    topic_name: str
+    callback: Any
+    quality: Any
+    event_callbacks: Any = None
+
+
+class FakeNode:
+    """A lifecycle node's part that cameras and pipeline use; its clock is moved by the test.
+
+    Attributes:
+        ns: Time of the node's clock.
+        publishers, subscriptions: What exists, by topic.
+        knows_events: False for a middleware that does not tell of lost messages.
+    """
+
+    def __init__(self, knows_events: bool = True) -> None:
+        self.ns = 10**12
+        self.log = Log()
+        self.knows_events = knows_events
+        self.publishers: dict[str, FakePublisher] = {}
+        self.subscriptions: dict[str, FakeSubscription] = {}
+
+    def get_logger(self) -> Log:
+        return self.log
+
+    def get_clock(self) -> Any:
+        return SimpleNamespace(now=lambda: Time(nanoseconds=self.ns))
+
+    def create_publisher(self, message_type: type, topic: str, quality: Any) -> FakePublisher:
+        self.publishers[topic] = FakePublisher(topic)
+        return self.publishers[topic]
+
+    def destroy_publisher(self, publisher: FakePublisher) -> None:
+        del self.publishers[publisher.topic]
+
+    def create_subscription(self, *given: Any, event_callbacks: Any = None) -> FakeSubscription:
+        if event_callbacks is not None and not self.knows_events:
+            raise UnsupportedEventTypeError("message lost")
+        made = FakeSubscription(*given, event_callbacks)
+        self.subscriptions[made.topic_name] = made
+        return made
+
+    def destroy_subscription(self, subscription: FakeSubscription) -> None:
+        del self.subscriptions[subscription.topic_name]
+
+
+@dataclass
+class FakeVisionClass:
+    class_id: int
+    class_name: str
+
+
+@dataclass
+class FakeLabelInfo:
+    header: Header = field(default_factory=Header)
+    class_map: list[FakeVisionClass] = field(default_factory=list)
+    threshold: float = 0.0
+
+
+def stand_in_for_vision_msgs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand in for vision_msgs, which is in no registry, field by field."""
+    messages = SimpleNamespace(LabelInfo=FakeLabelInfo, VisionClass=FakeVisionClass)
+    monkeypatch.setitem(sys.modules, "vision_msgs", ModuleType("vision_msgs"))
+    monkeypatch.setitem(sys.modules, "vision_msgs.msg", messages)
