@@ -17,8 +17,6 @@ SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 """Names of samplers; `camseg_core.diffusion.samplers` has the function of each."""
 
-SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
-SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 Decoder = Literal["auto", "mask", "palette"]
 Precision = Literal["float32", "bfloat16"]
 MAX_SAMPLES = 64
