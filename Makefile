@@ -36,8 +36,9 @@ demo: $(READY)  ## a synthetic drive -> bag -> the real node over DDS -> report 
 train-demo: $(READY)  ## draw the data, train the demo preset on it, score it: hours
 	PYTHON=$(BIN)/python benchmarks/train_demo.sh
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest
+# Two processes of one thread each: torch with two threads is many times slower beside anything else.
+test: $(READY)  ## all tests, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 20
 
 lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/ruff check .

@@ -81,16 +81,16 @@ def check_tree(
     label_set: LabelSet | None = None,
     read_files: bool = True,
 ) -> list[Finding]:
-    """Check the names, the numbers and the files of a data set; never stops at the first finding.
+    """Return what is wrong with the names, the numbers and the files of a data set, all of it.
 
     Args:
         name: one of `camseg_core.data.datasets.DATASETS`.
-        root: as for `open_dataset`.
+        root: the root as `open_dataset` takes it.
         split: one of the splits that are there; None checks all of them.
         list_file: check the lines of this list instead.
         label_set: the classes that labels are to become; None takes the data set's own, and where
             it has none ids are not checked.
-        read_files: also decode every image and every label; off, only names are looked at.
+        read_files: whether to decode every image and every label; if not, only names are checked.
 
     Returns:
         Findings without repetition: on names and numbers, split by split, then on files.
@@ -117,7 +117,7 @@ def count_frames(
     *,
     list_file: str | Path | None = None,
 ) -> list[SplitCount]:
-    """Count what the splits hold, per part and condition; arguments and errors as `check_tree`."""
+    """Return what the splits hold, by part and condition; arguments and errors: `check_tree`."""
     counts = []
     for found in _find(name, Path(root), split, list_file):
         groups: dict[tuple[str, str], list[LayoutImage]] = {}
@@ -144,7 +144,7 @@ def count_frames(
 
 
 def count_lines(counts: Iterable[SplitCount]) -> Iterator[str]:
-    """Write counts as the lines of a table, header first."""
+    """Yield the lines of a table of counts, header first."""
     header = ("split", "part", "condition", "sequences", "frames", "labelled", "official")
     rows = [
         (
@@ -167,10 +167,10 @@ def count_lines(counts: Iterable[SplitCount]) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Found:
-    """One split or list: its images, and what names and numbers alone tell."""
+    """One split or list: its images, and the findings on names and numbers."""
 
     split: str
-    layout: Layout | None  # None: a list of any
+    layout: Layout | None  # None for a list
     images: list[LayoutImage]
     findings: list[Finding]
 
@@ -228,7 +228,8 @@ def _find_split(layout: Layout, home: Path, split: str) -> _Found:
     text = f"is a label without an image ({layout.image_form})"
     findings += [Finding("warning", label, text) for label in labels if label not in owned]
     text = "has no name of this layout and is not read"
-    findings += [Finding("note", path, text) for path in (*strangers, *label_strangers)]
+    others = [path for path in (*strangers, *label_strangers) if path not in owned]
+    findings += [Finding("note", path, text) for path in others]
     findings += _check_numbers(layout, home, split, images)
     return _Found(split, layout, images, findings)
 

@@ -13,50 +13,35 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.weather_filters import MAX_SEVERITY, WEATHER_FILTERS
+from camseg_core.evaluation.weather_filters import SEVERITIES, WEATHER_FILTERS
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import check_image
 
-PUBLISHED_CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        "gaussian_noise": (5, 10, 20, 30, 50, 100),
-        "gaussian_blur": (1, 5, 11, 25, 50),
-        "motion_blur": (3, 9, 15, 21, 35, 51, 75, 105, 151, 221),
-        "salt_and_pepper": (1, 2, 5, 10, 25, 50, 60, 70, 80),
-        "brightness": (0.5, 0.75, 1.25, 1.5),
-        "contrast": (0.5, 0.75, 1.25, 1.5),
-        "saturation": (0, 0.5, 1.5, 2),
-        "hue": (-0.2, -0.1, 0.1, 0.2),
-    }
-)
-"""The eight published corruptions and their levels."""
-
-CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
-    {
-        **PUBLISHED_CORRUPTIONS,
-        **{name: tuple(range(1, MAX_SEVERITY + 1)) for name in WEATHER_FILTERS},
-    }
-)
-"""Every corruption and the levels of its sweep."""
+Filter = Callable[[UInt8, Any, np.random.Generator], UInt8]
 
 
 @dataclass(frozen=True)
-class LevelRange:
-    """The valid levels of a corruption.
+class Kind:
+    """A kind of corruption and its levels.
 
     Attributes:
-        least, most: ends of the range, which are valid too.
+        filter: function of an image, a level and a generator that returns a corrupted copy.
+        levels: the levels of its sweep.
+        least, most: ends of the range of valid levels, which are valid too.
         meaning: what a level is, with its unit.
         whole: true if only whole numbers are valid.
         identity: the level that changes nothing; None if there is none.
     """
 
+    filter: Filter
+    levels: tuple[float, ...]
     least: float
     most: float
     meaning: str
@@ -64,25 +49,12 @@ class LevelRange:
     identity: float | None = None
 
     def rule(self) -> str:
-        """Return the rule in words."""
+        """Return in words which levels are valid."""
         kind = "a whole number" if self.whole else "a number"
-        return f"{self.meaning}, {kind} from {self.least:g} to {self.most:g}"
-
-
-LEVEL_RANGES: Mapping[str, LevelRange] = MappingProxyType(
-    {
-        "gaussian_noise": LevelRange(0, 255, "standard deviation in grey levels", identity=0),
-        "gaussian_blur": LevelRange(0, 100, "standard deviation in pixels", identity=0),
-        "motion_blur": LevelRange(1, 1001, "length in pixels", whole=True, identity=1),
-        "salt_and_pepper": LevelRange(0, 100, "share of the pixels in percent", identity=0),
-        "brightness": LevelRange(0, 10, "factor", identity=1),
-        "contrast": LevelRange(0, 10, "factor", identity=1),
-        "saturation": LevelRange(0, 10, "factor", identity=1),
-        "hue": LevelRange(-0.5, 0.5, "turn as a share of the full circle", identity=0),
-        **{name: LevelRange(1, MAX_SEVERITY, "severity", whole=True) for name in WEATHER_FILTERS},
-    }
-)
-"""The valid levels of every corruption; those of its sweep are some of them."""
+        return (
+            f"its level is {self.meaning}, {kind} from {self.least:g} to {self.most:g} "
+            f"(a sweep takes {_listed(self.levels)})"
+        )
 
 
 @dataclass(frozen=True)
@@ -91,10 +63,10 @@ class Corruption:
 
     Attributes:
         name: a key of `CORRUPTIONS`.
-        level: a level within the corruption's `LEVEL_RANGES`.
+        level: a valid level of that kind.
 
     Raises:
-        CamsegError: the corruption is unknown, or the level is outside its range.
+        CamsegError: the corruption is unknown, or the level is not valid.
     """
 
     name: str
@@ -104,15 +76,12 @@ class Corruption:
         """Refuse what `corrupt` cannot do."""
         if self.name not in CORRUPTIONS:
             raise CamsegError(f"no corruption {self.name!r}; known are {', '.join(CORRUPTIONS)}")
-        valid = LEVEL_RANGES[self.name]
+        valid = CORRUPTIONS[self.name]
         # NaN is within no range.
         if not valid.least <= self.level <= valid.most or (
             valid.whole and self.level != int(self.level)
         ):
-            raise CamsegError(
-                f"corruption {self.name} at level {self.level:g}: its level is {valid.rule()} "
-                f"(a sweep takes {_listed(CORRUPTIONS[self.name])})"
-            )
+            raise CamsegError(f"corruption {self.name} at level {self.level:g}: {valid.rule()}")
         # 10 and 10.0, 0.0 and -0.0 are one level, with one text and one generator.
         object.__setattr__(self, "level", float(self.level) + 0.0)
 
@@ -129,7 +98,7 @@ def select_corruptions(text: str) -> tuple[Corruption, ...]:
             of its sweep), or ``name:level`` with any valid level.
 
     Raises:
-        CamsegError: a name is unknown, or a level is no number or outside its range.
+        CamsegError: a name is unknown, or a level is no number or not valid.
     """
     items = [item.strip() for item in text.split(",")]
     if items == ["none"]:
@@ -143,7 +112,7 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     Args:
         image: RGB uint8 [H, W, 3], of any size.
         name: a key of `CORRUPTIONS`.
-        level: a level within the corruption's `LEVEL_RANGES`.
+        level: a valid level of that kind.
         generator: the only source of randomness; the same state gives the same bytes.
 
     Raises:
@@ -152,11 +121,11 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     """
     corruption = Corruption(name, level)
     image = check_image(image)
-    if corruption.level == LEVEL_RANGES[name].identity:
+    kind = CORRUPTIONS[name]
+    if corruption.level == kind.identity:
         return image.copy()  # PIL would round on the way to HSV and back
-    if name in WEATHER_FILTERS:
-        return WEATHER_FILTERS[name](image, int(corruption.level), generator)
-    return _FILTERS[name](image, corruption.level, generator)
+    level = int(corruption.level) if kind.whole else corruption.level
+    return kind.filter(image, level, generator)
 
 
 def corruption_generator(
@@ -171,7 +140,7 @@ def corruption_generator(
         seed: seed of the evaluation.
         sample_name: `SampleMetadata.name`, the same on every machine.
         name: a key of `CORRUPTIONS`.
-        level: a level within the corruption's `LEVEL_RANGES`.
+        level: a valid level of that kind.
 
     Raises:
         CamsegError: the corruption or the level is not valid.
@@ -192,27 +161,24 @@ def _read_item(item: str) -> Iterator[Corruption]:
     elif name in CORRUPTIONS:
         names = (name,)
     else:
-        known = "; ".join(f"{known} ({_listed(levels)})" for known, levels in CORRUPTIONS.items())
+        known = "; ".join(
+            f"{known} ({_listed(kind.levels)})" for known, kind in CORRUPTIONS.items()
+        )
         raise CamsegError(
             f"no corruption {item!r}; give none alone, or a comma list of all, weather, NAME and "
             f"NAME:LEVEL with {known}"
         )
     if colon:
-        yield Corruption(name, _read_level(name, level))
+        try:
+            number = float(level)
+        except ValueError:
+            rule = CORRUPTIONS[name].rule()
+            raise CamsegError(f"corruption {name} at level {level!r}: {rule}") from None
+        yield Corruption(name, number)
         return
     for name in names:
-        for known_level in CORRUPTIONS[name]:
+        for known_level in CORRUPTIONS[name].levels:
             yield Corruption(name, known_level)
-
-
-def _read_level(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise CamsegError(
-            f"corruption {name} at level {text!r}: its level is {LEVEL_RANGES[name].rule()} "
-            f"(a sweep takes {_listed(CORRUPTIONS[name])})"
-        ) from None
 
 
 def _listed(levels: tuple[float, ...]) -> str:
@@ -230,9 +196,9 @@ def _gaussian_blur(image: UInt8, sigma: float, _: np.random.Generator) -> UInt8:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
-def _motion_blur(image: UInt8, length: float, _: np.random.Generator) -> UInt8:
+def _motion_blur(image: UInt8, length: int, _: np.random.Generator) -> UInt8:
     """Average ``length`` pixels of a row, the border mirrored."""
-    return np.asarray(cv2.blur(image, (int(length), 1)), np.uint8)
+    return np.asarray(cv2.blur(image, (length, 1)), np.uint8)
 
 
 def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generator) -> UInt8:
@@ -244,16 +210,13 @@ def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generato
     return noisy
 
 
-def _brightness(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-    return np.array(ImageEnhance.Brightness(Image.fromarray(image)).enhance(factor))
+def _enhance(enhancer: Callable[[Image.Image], Any]) -> Filter:
+    """Return the filter of one of PIL's enhancers; its level is a factor."""
 
+    def enhance(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
+        return np.array(enhancer(Image.fromarray(image)).enhance(factor))
 
-def _contrast(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-    return np.array(ImageEnhance.Contrast(Image.fromarray(image)).enhance(factor))
-
-
-def _saturation(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-    return np.array(ImageEnhance.Color(Image.fromarray(image)).enhance(factor))
+    return enhance
 
 
 def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
@@ -263,13 +226,47 @@ def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
-_FILTERS: Mapping[str, Callable[[UInt8, float, np.random.Generator], UInt8]] = {
-    "gaussian_noise": _gaussian_noise,
-    "gaussian_blur": _gaussian_blur,
-    "motion_blur": _motion_blur,
-    "salt_and_pepper": _salt_and_pepper,
-    "brightness": _brightness,
-    "contrast": _contrast,
-    "saturation": _saturation,
-    "hue": _hue,
-}
+PUBLISHED_CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
+    {
+        "gaussian_noise": Kind(
+            _gaussian_noise, (5, 10, 20, 30, 50, 100), 0, 255, "standard deviation in grey levels",
+            identity=0,
+        ),
+        "gaussian_blur": Kind(
+            _gaussian_blur, (1, 5, 11, 25, 50), 0, 100, "standard deviation in pixels", identity=0
+        ),
+        "motion_blur": Kind(
+            _motion_blur, (3, 9, 15, 21, 35, 51, 75, 105, 151, 221), 1, 1001, "length in pixels",
+            whole=True, identity=1,
+        ),
+        "salt_and_pepper": Kind(
+            _salt_and_pepper, (1, 2, 5, 10, 25, 50, 60, 70, 80), 0, 100,
+            "share of the pixels in percent", identity=0,
+        ),
+        "brightness": Kind(
+            _enhance(ImageEnhance.Brightness), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
+        ),
+        "contrast": Kind(
+            _enhance(ImageEnhance.Contrast), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
+        ),
+        "saturation": Kind(
+            _enhance(ImageEnhance.Color), (0, 0.5, 1.5, 2), 0, 10, "factor", identity=1
+        ),
+        "hue": Kind(
+            _hue, (-0.2, -0.1, 0.1, 0.2), -0.5, 0.5, "turn as a share of the full circle",
+            identity=0,
+        ),
+    }
+)  # fmt: skip
+"""The eight published corruptions by name, with their published levels."""
+
+CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
+    {
+        **PUBLISHED_CORRUPTIONS,
+        **{
+            name: Kind(add, SEVERITIES, SEVERITIES[0], SEVERITIES[-1], "severity", whole=True)
+            for name, add in WEATHER_FILTERS.items()
+        },
+    }
+)
+"""Every corruption by name."""

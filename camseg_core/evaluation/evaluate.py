@@ -20,12 +20,12 @@ from pathlib import Path
 import torch
 
 from camseg_core.data.datasets import open_dataset
-from camseg_core.data.sample import Dataset, Sample, SampleMetadata, UnusableSampleError
+from camseg_core.data.sample import Dataset, Sample, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
-from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
+from camseg_core.evaluation.frames import FrameKeeper, FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
-from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.flicker import FlickerTracker
 from camseg_core.evaluation.metrics.published import PUBLISHED_SIDE, Protocol, squash_for_published
 from camseg_core.evaluation.records import (
@@ -132,7 +132,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Shard:
-    """One process's share of the images: those whose place modulo ``count`` is ``index``."""
+    """One process's share of the images: those whose number modulo ``count`` is ``index``."""
 
     index: int = 0
     count: int = 1
@@ -148,7 +148,7 @@ def spread(indices: Sequence[int], most: int | None) -> list[int]:
     count = len(indices)
     if most is None or most >= count:
         return list(indices)
-    return [indices[place * count // most] for place in range(most)]
+    return [indices[number * count // most] for number in range(most)]
 
 
 def evaluate(
@@ -248,11 +248,8 @@ class _Way:
         result = segmenter.segment(sample.image, self._candidate.options(key.steps))
         record = image_record(key, sample, result, record_times=self._plan.record_times)
         record = self._with_flicker(record, sample, result)
-        if sample.class_ids is not None and _is_ranked(record):
-            pictures = FramePictures(
-                sample.image, sample.class_ids, result.class_ids, result.confidence
-            )
-            self._keeper.offer(_frame_score(record), pictures)
+        if _is_ranked(record):
+            self._keeper.offer(_frame_score(record), sample, result.class_ids, result.confidence)
         self._writer.write(record)
         self._keeper.prune()
         return sample, result, record
@@ -346,12 +343,11 @@ def image_record(
     key: Key, sample: Sample, result: Segmentation, *, record_times: bool = True
 ) -> ImageRecord:
     """Compare a result with the sample's ground truth, where it has one."""
-    metadata: SampleMetadata = sample.metadata
+    metadata = sample.metadata
     counts = calibration = None
     if sample.class_ids is not None:
         probabilities, truth = result.class_probabilities, sample.class_ids
-        confusion = confusion_counts(truth, result.class_ids, len(probabilities))
-        counts = confusion_to_json(confusion)
+        counts = confusion_counts(truth, result.class_ids, len(probabilities)).tolist()
         calibration = measure_calibration(probabilities, truth, result.class_ids).to_dict()
     height, width = result.class_ids.shape
     times = result.stage_seconds if record_times else {}

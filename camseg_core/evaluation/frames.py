@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from camseg_core.data.sample import Sample
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_jpeg, encode_png
 from camseg_core.labels import LabelSet
@@ -39,22 +40,6 @@ class FrameScore:
     score: float
     sample: str
     steps: int
-
-
-@dataclass(frozen=True)
-class FramePictures:
-    """One image at its truth's size.
-
-    Attributes:
-        image: RGB uint8 [H, W, 3].
-        truth, prediction: class ids uint8 [H, W].
-        confidence: uint8 [H, W].
-    """
-
-    image: UInt8
-    truth: UInt8
-    prediction: UInt8
-    confidence: UInt8
 
 
 def worst_and_best(
@@ -92,11 +77,17 @@ class FrameKeeper:
             self._kept.update(worst, best)
             self._remove(set(scores) - self._kept)  # what a kill left
 
-    def offer(self, score: FrameScore, pictures: FramePictures) -> None:
+    def offer(self, score: FrameScore, sample: Sample, class_ids: UInt8, confidence: UInt8) -> None:
         """Write the pictures if the frame is among the worst or best so far.
 
         Call it before the record is written, and `prune` after: a kill between the two leaves a
         picture too many, never one too few.
+
+        Args:
+            score: the frame and its score.
+            sample: the image with its ground truth.
+            class_ids: the prediction, uint8 [H, W].
+            confidence: uint8 [H, W].
 
         Raises:
             CamsegError: a file cannot be written.
@@ -105,17 +96,12 @@ class FrameKeeper:
         if not any(score in chosen for chosen in worst_and_best(rivals)):
             return
         self._kept.add(score)
-        size = _fitted_size(pictures.image)
-        image = _resize(pictures.image, size, cv2.INTER_AREA)
-        truth, prediction, confidence = (
-            _resize(picture, size, cv2.INTER_NEAREST)
-            for picture in (pictures.truth, pictures.prediction, pictures.confidence)
-        )
+        color, size = self._label_set.color_image, _fitted_size(sample.image)
         contents = {
-            "image": encode_jpeg(image),
-            "truth": encode_png(self._label_set.color_image(truth)),
-            "prediction": encode_png(self._label_set.color_image(prediction)),
-            "confidence": encode_png(confidence),
+            "image": encode_jpeg(_resize(sample.image, size, cv2.INTER_AREA)),
+            "truth": encode_png(color(_resize(sample.ground_truth, size))),
+            "prediction": encode_png(color(_resize(class_ids, size))),
+            "confidence": encode_png(_resize(confidence, size)),
         }
         for kind, content in contents.items():
             write_bytes(picture_path(self._folder, score, kind), content)
@@ -141,5 +127,5 @@ def _fitted_size(image: UInt8) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _resize(picture: UInt8, size: tuple[int, int], interpolation: int) -> UInt8:
+def _resize(picture: UInt8, size: tuple[int, int], interpolation: int = cv2.INTER_NEAREST) -> UInt8:
     return np.asarray(cv2.resize(picture, size, interpolation=interpolation), np.uint8)

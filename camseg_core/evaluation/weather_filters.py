@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -28,8 +27,7 @@ import numpy as np
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 
-MAX_SEVERITY = 5
-"""Severities are whole numbers from 1 to this."""
+SEVERITIES = (1, 2, 3, 4, 5)
 
 CANVAS_SIDE = 640
 """Longer side in pixels of the canvas that patterns are drawn on before they are scaled to the
@@ -39,76 +37,35 @@ AIRLIGHT = 225
 """Grey level of thick fog and of a snowy sky."""
 
 
-@dataclass(frozen=True)
-class FogStrength:
-    """Fog of one severity.
+FOG = ((0.25, 0.10), (0.40, 0.13), (0.55, 0.15), (0.68, 0.16), (0.80, 0.16))
+"""For each severity of fog: mean share of the light that comes from the fog instead of the scene,
+0..1; and what is added to it in the densest patch and taken off in the thinnest."""
 
-    Attributes:
-        veil: mean share of the light that comes from the fog instead of the scene, 0..1.
-        patches: what is added to that share in the densest patch and taken off in the thinnest.
-    """
-
-    veil: float
-    patches: float
-
-
-@dataclass(frozen=True)
-class RainStrength:
-    """Rain of one severity.
-
-    Attributes:
-        density: albumentations' ``rain_type``: drops per row of the canvas, 1/4 (drizzle), 1/3
-            (default), 1 (heavy) or 2 (torrential).
-        drop_grey: what a drop adds to the image, grey levels.
-        light: factor of the brightness, 0..1.
-    """
-
-    density: str
-    drop_grey: int
-    light: float
-
-
-@dataclass(frozen=True)
-class SnowStrength:
-    """Snowfall of one severity.
-
-    Attributes:
-        density: density of flakes, as `RainStrength.density`.
-        flake_size: size of the nearest flakes in pixels of the canvas.
-        veil: share of the light that comes from far flakes instead of the scene, 0..1.
-    """
-
-    density: str
-    flake_size: int
-    veil: float
-
-
-FOG = (
-    FogStrength(0.25, 0.10),
-    FogStrength(0.40, 0.13),
-    FogStrength(0.55, 0.15),
-    FogStrength(0.68, 0.16),
-    FogStrength(0.80, 0.16),
-)
 RAIN = (
-    RainStrength("drizzle", 100, 0.9),
-    RainStrength("default", 120, 0.8),
-    RainStrength("heavy", 120, 0.7),
-    RainStrength("heavy", 160, 0.6),
-    RainStrength("torrential", 160, 0.5),
+    ("drizzle", 100, 0.9),
+    ("default", 120, 0.8),
+    ("heavy", 120, 0.7),
+    ("heavy", 160, 0.6),
+    ("torrential", 160, 0.5),
 )
+"""For each severity of rain: albumentations' ``rain_type``, which is drops per row of the canvas:
+1/4 (drizzle), 1/3 (default), 1 (heavy) or 2 (torrential); what a drop adds to the image, in grey
+levels; and the factor of the brightness, 0..1."""
+
 SNOW = (
-    SnowStrength("default", 2, 0.05),
-    SnowStrength("heavy", 2, 0.12),
-    SnowStrength("torrential", 2, 0.2),
-    SnowStrength("torrential", 3, 0.3),
-    SnowStrength("torrential", 3, 0.45),
+    ("default", 2, 0.05),
+    ("heavy", 2, 0.12),
+    ("torrential", 2, 0.2),
+    ("torrential", 3, 0.3),
+    ("torrential", 3, 0.45),
 )
+"""For each severity of snowfall: ``rain_type`` of the flakes; size of the nearest flakes in pixels
+of the canvas; and the share of the light that comes from far flakes instead of the scene, 0..1."""
 
 
 def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
     """Blend an image with airlight, more in some places (Koschmieder's law)."""
-    strength = FOG[severity - 1]
+    veil, patches = FOG[severity - 1]
     plasma = _albumentations().PlasmaBrightnessContrast(
         brightness_range=(1.0, 1.0),  # on black, this is the pattern itself
         contrast_range=(0.0, 0.0),
@@ -116,35 +73,35 @@ def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt
         p=1.0,
     )
     pattern = _pattern(plasma, image.shape, generator)[..., 0].astype(np.float32) / 255  # [H, W]
-    fog = strength.veil + strength.patches * (2 * pattern - 1)
+    fog = veil + patches * (2 * pattern - 1)
     return np.asarray(cv2.blendLinear(image, np.full_like(image, AIRLIGHT), 1 - fog, fog), np.uint8)
 
 
 def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
     """Darken an image and draw falling drops on it."""
-    strength = RAIN[severity - 1]
+    density, drop_grey, light = RAIN[severity - 1]
     layer = _drops(
         image.shape,
         generator,
-        rain_type=strength.density,
+        rain_type=density,
         drop_length=24,
         slant_range=(-8, 8),  # pixels that a drop moves sideways over its length
-        drop_color=(strength.drop_grey,) * 3,
+        drop_color=(drop_grey,) * 3,
         blur_value=2,
     )
-    return np.asarray(cv2.convertScaleAbs(cv2.add(image, layer), alpha=strength.light), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(cv2.add(image, layer), alpha=light), np.uint8)
 
 
 def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
     """Draw far and near flakes on an image under a pale veil."""
-    strength = SNOW[severity - 1]
-    veil = strength.veil * AIRLIGHT
-    snowy = np.asarray(cv2.convertScaleAbs(image, alpha=1 - strength.veil, beta=veil), np.uint8)
-    for size in (1, strength.flake_size):  # far, then near
+    density, nearest, veil = SNOW[severity - 1]
+    veiled = cv2.convertScaleAbs(image, alpha=1 - veil, beta=veil * AIRLIGHT)
+    snowy = np.asarray(veiled, np.uint8)
+    for size in (1, nearest):  # far, then near
         layer = _drops(
             image.shape,
             generator,
-            rain_type=strength.density,
+            rain_type=density,
             drop_length=size,
             drop_width=size,
             slant_range=(-size, size),

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 UInt8 = NDArray[np.uint8]
 """RGB images, class ids, confidence, probabilities in 255ths."""
@@ -17,8 +14,8 @@ UInt8 = NDArray[np.uint8]
 Int64 = NDArray[np.int64]
 """Counts."""
 
-Probabilities = TypeVar("Probabilities", NDArray[np.float32], "Tensor")
-"""Class probabilities of numpy or torch."""
+Probabilities = TypeVar("Probabilities")
+"""Class probabilities as a float array of numpy or a tensor of torch."""
 
 
 def confidence_of(probabilities: Probabilities) -> Probabilities:
@@ -30,7 +27,8 @@ def confidence_of(probabilities: Probabilities) -> Probabilities:
     Returns:
         The confidence, [...]; not-a-number where a probability is.
     """
-    if isinstance(probabilities, np.ndarray):
-        largest: NDArray[np.float32] = probabilities.max(axis=0)
-        return largest
-    return probabilities.amax(dim=0)
+    array: Any = probabilities
+    largest: Probabilities = (
+        array.max(axis=0) if isinstance(array, np.ndarray) else array.amax(dim=0)
+    )
+    return largest

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Camera:
-    """Intrinsics and pose of one frame.
+    """Intrinsics and pose of the camera in one frame.
 
     Attributes:
-        width, height: image size in pixels.
+        width, height: size of the image in pixels.
         focal_px: focal length in pixels, the same in x and y.
         center_x, center_y: principal point in pixels; pixel (0, 0) has its centre at (0.5, 0.5).
-        position_m: place in the world, metres; the last number is the height above the road.
-        yaw_rad: heading, 0 along the world's y axis, positive to the right.
-        pitch_rad: positive when the camera looks down.
+        position_m: position in the world, metres; the last number is the height above the road.
+        yaw_rad: heading in radians, 0 along the world's y axis, positive to the right.
+        pitch_rad: angle below the horizontal in radians, positive when the camera looks down.
     """
 
     width: int
@@ -34,12 +34,12 @@ class Camera:
 
     @property
     def yaw_cos_sin(self) -> tuple[float, float]:
-        """Cosine and sine of the heading."""
+        """Return cosine and sine of the heading."""
         return cos_sin(self.yaw_rad)
 
     @property
     def pitch_cos_sin(self) -> tuple[float, float]:
-        """Cosine and sine of the pitch."""
+        """Return cosine and sine of the pitch."""
         return cos_sin(self.pitch_rad)
 
 

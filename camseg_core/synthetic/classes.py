@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers of the Cityscapes classes, by name."""
+"""Cityscapes train ids by the names of their classes."""
 
 from __future__ import annotations
 
-from camseg_core.labels import CITYSCAPES
-
 ROAD, SIDEWALK, BUILDING, WALL, FENCE, POLE, TRAFFIC_LIGHT, TRAFFIC_SIGN = range(8)
 VEGETATION, TERRAIN, SKY, PERSON, RIDER, CAR, TRUCK, BUS, TRAIN, MOTORCYCLE, BICYCLE = range(8, 19)
-
-NAMES = CITYSCAPES.names

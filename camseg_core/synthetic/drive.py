@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The synthetic drive: frames with exact class ids, instances, depth and camera.
 
-Frame i shows place i % frames_per_sequence of sequence i // frames_per_sequence; each sequence is a
-world of its own. A frame depends on (seed, i) only, not on what was asked before.
+Frame i is frame i % frames_per_sequence of sequence i // frames_per_sequence; each sequence is a
+world of its own. A frame depends on (seed, i) only, not on which frames were asked for before.
 """
 
 from __future__ import annotations
@@ -30,21 +30,13 @@ from camseg_core.synthetic.render.shading import (
     surface_colors,
     surface_table,
 )
-from camseg_core.synthetic.render.weather import (
-    add_flakes,
-    add_fog,
-    add_glare,
-    add_headlights,
-    add_reflections,
-    add_streaks,
-    develop,
-)
+from camseg_core.synthetic.render.weather import photograph
 from camseg_core.synthetic.textures.atlas import TextureAtlas
-from camseg_core.synthetic.textures.buildings import building_pictures
-from camseg_core.synthetic.textures.figures import figure_pictures
-from camseg_core.synthetic.textures.street import street_pictures
-from camseg_core.synthetic.textures.surfaces import surface_pictures
-from camseg_core.synthetic.textures.vehicles import vehicle_pictures
+from camseg_core.synthetic.textures.buildings import building_textures
+from camseg_core.synthetic.textures.people import people_textures
+from camseg_core.synthetic.textures.street import street_textures
+from camseg_core.synthetic.textures.surfaces import surface_textures
+from camseg_core.synthetic.textures.vehicles import vehicle_textures
 from camseg_core.synthetic.world.road import LANE_PARKING, MATERIALS, PAVING
 from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, World, make_world
 
@@ -52,7 +44,7 @@ GENERATOR_VERSION = 1
 """Changes whenever the class ids of any frame change."""
 
 HELD_OUT_SEEDS = range(9000, 10000)
-"""Seeds to validate and test on; nothing that is shipped was trained on them."""
+"""Seeds to validate and test on; the bundled weights were not trained on them."""
 
 MIN_SIZE = (64, 32)
 MAX_SIZE = (2048, 2048)
@@ -64,7 +56,7 @@ Float32 = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SyntheticFrame:
-    """One frame.
+    """One frame with its ground truth.
 
     Attributes:
         image: RGB uint8 [H, W, 3].
@@ -72,7 +64,7 @@ class SyntheticFrame:
         instance_ids: uint16 [H, W]; within a sequence one number per person, rider or vehicle from
             1, and 0 for everything else.
         depth_m: distance along the camera's axis, float32 [H, W], metres; infinite for sky.
-        camera: intrinsics and pose.
+        camera: intrinsics and pose of the camera.
     """
 
     image: UInt8
@@ -84,7 +76,7 @@ class SyntheticFrame:
 
 @dataclass(frozen=True)
 class _Sequence:
-    """What the frames of one sequence share."""
+    """What all frames of one sequence share."""
 
     world: World
     ground: Ground
@@ -107,10 +99,10 @@ class SyntheticDrive:
     """A procedural, seeded drive.
 
     Attributes:
-        seed: from 0; everything but weather and size follows from it.
-        width, height: image size in pixels.
+        seed: number from 0 from which everything but weather and size follows.
+        width, height: size of the image in pixels.
         condition: one of `CONDITIONS`; it changes images, never ids or depth.
-        frames_per_sequence: frames of one world, FRAME_INTERVAL_S apart.
+        frames_per_sequence: number of frames of one world, FRAME_INTERVAL_S apart.
 
     Raises:
         CamsegError: a value out of its range.
@@ -123,7 +115,7 @@ class SyntheticDrive:
     frames_per_sequence: int = 20
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn."""
+        """Refuse values out of their ranges."""
         if type(self.seed) is not int or not 0 <= self.seed < 2**32:
             raise CamsegError(f"seed {self.seed}: a whole number from 0 to 2^32 - 1 is needed")
         for name, value, low, high in (
@@ -139,18 +131,18 @@ class SyntheticDrive:
             )
 
     def frame(self, index: int) -> SyntheticFrame:
-        """Draw frame ``index``, from 0.
+        """Render frame ``index``, from 0.
 
         Raises:
             CamsegError: the index is negative.
         """
         if index < 0:
             raise CamsegError(f"frame {index}: frames are counted from 0")
-        number, place = divmod(index, self.frames_per_sequence)
+        number, step = divmod(index, self.frames_per_sequence)
         sequence = _sequence(self, number)
-        world, light, atlas = sequence.world, sequence.light, _atlas(self.seed)
-        camera = world.camera(place)
-        poses = world.scene.poses(place * FRAME_INTERVAL_S)
+        world, light, atlas = sequence.world, sequence.light, drive_textures(self.seed)
+        camera = world.camera(step)
+        poses = world.scene.poses(step * FRAME_INTERVAL_S)
         surfaces = world.scene.surfaces(poses, camera)
         fragments = rasterize(surfaces, camera, atlas)
         ground = sequence.ground.pixels(camera, fragments.inverse_depth)
@@ -168,11 +160,11 @@ class SyntheticDrive:
         depth_m[shown] = 1.0 / fragments.inverse_depth.ravel()[shown]
         depth_m[ground.pixel] = 1.0 / ground.inverse_depth
 
+        moving = list(world.scene.moving)
         sun_plane = sequence.light_map.shadows(
-            world.scene, poses, list(world.scene.moving), light.slant, sequence.sun_plane
+            world.scene, poses, moving, light.slant, sequence.sun_plane
         )
         sun_at = np.ones(len(poses), np.float32)
-        moving = list(world.scene.moving)
         sun_at[moving] = sequence.light_map.at_objects(sequence.sun_plane, poses[moving])
         lamp_at = None
         if sequence.lamp_plane is not None:
@@ -180,19 +172,12 @@ class SyntheticDrive:
         table = surface_table(world.scene, surfaces, camera, light, sun_at, lamp_at)
         image = np.empty((count, 3), np.float32)
         sky_rows = self._sky_rows(class_ids)
-        image[: sky_rows * self.width] = sky_image(sequence.panorama, camera, sky_rows).reshape(
-            -1, 3
-        )
+        sky = sky_image(sequence.panorama, camera, sky_rows)
+        image[: sky_rows * self.width] = sky.reshape(-1, 3)
         image[shown] = surface_colors(
-            fragments,
-            shown,
-            self.width,
-            surfaces,
-            table,
-            atlas,
-            camera.focal_px,
+            fragments, shown, self.width, surfaces, table, atlas, camera.focal_px,
             _jitter(self.seed, count),
-        )
+        )  # fmt: skip
         image[ground.pixel], mirror = ground_colors(
             ground, sequence.look, sequence.road_surface, sequence.light_map, sun_plane,
             sequence.lamp_plane, light, camera, atlas,
@@ -200,60 +185,39 @@ class SyntheticDrive:
         size = (self.height, self.width)
         mirrors = np.zeros(count, np.float32)
         mirrors[ground.pixel] = mirror
-        photo = self._photograph(
+        photo = photograph(
             image.reshape(*size, 3), mirrors.reshape(size), depth_m.reshape(size), camera, light,
             Draw(self.seed, index, "photograph", self.condition),
+            _grain(self.seed, self.width, self.height),
         )  # fmt: skip
-        return SyntheticFrame(
-            photo,
-            class_ids.reshape(size),
-            instance_ids.reshape(size),
-            depth_m.reshape(size),
-            camera,
-        )
+        ids, instances = class_ids.reshape(size), instance_ids.reshape(size)
+        return SyntheticFrame(photo, ids, instances, depth_m.reshape(size), camera)
 
     def _sky_rows(self, class_ids: UInt8) -> int:
         """Return the number of image rows from the top that hold all of the sky."""
-        places = np.flatnonzero(class_ids == classes.SKY)
-        return int(places[-1]) // self.width + 1 if len(places) else 0
-
-    def _photograph(
-        self, image: Float32, mirror: Float32, depth_m: Float32, camera: Camera, light: Light,
-        draw: Draw,
-    ) -> UInt8:  # fmt: skip
-        if light.night:
-            add_headlights(image, depth_m, camera, light)
-        if light.wet:
-            add_reflections(image, mirror, camera)
-        add_fog(image, depth_m, light)
-        if light.night or light.wet:
-            add_glare(image)
-        if light.wet:
-            add_streaks(image, draw, light)
-        if light.snow:
-            add_flakes(image, draw, light)
-        return develop(image, light, draw, _grain(self.seed, self.width, self.height))
+        sky = np.flatnonzero(class_ids == classes.SKY)
+        return int(sky[-1]) // self.width + 1 if len(sky) else 0
 
 
 @lru_cache(maxsize=2)
-def _atlas(seed: int) -> TextureAtlas:
+def drive_textures(seed: int) -> TextureAtlas:
+    """Return all textures of the drives of a seed."""
     return TextureAtlas(
         {
-            **surface_pictures(seed),
-            **building_pictures(seed),
-            **vehicle_pictures(seed),
-            **figure_pictures(seed),
-            **street_pictures(seed),
+            **surface_textures(seed),
+            **building_textures(seed),
+            **vehicle_textures(seed),
+            **people_textures(seed),
+            **street_textures(seed),
         }
     )
 
 
 @lru_cache(maxsize=2)
 def _grain(seed: int, width: int, height: int) -> Float32:
-    """Sensor noise, a little larger than the image, so that each frame takes another part."""
-    random = generator(seed, "grain")
+    """Return sensor noise a little larger than the image, so that each frame takes another part."""
     size = (height + GRAIN_MARGIN, width + GRAIN_MARGIN, 3)
-    return random.standard_normal(size, dtype=np.float32)
+    return generator(seed, "grain").standard_normal(size, dtype=np.float32)
 
 
 @lru_cache(maxsize=2)
@@ -264,13 +228,12 @@ def _jitter(seed: int, count: int) -> Float32:
 
 @lru_cache(maxsize=2)
 def _sequence(drive: SyntheticDrive, number: int) -> _Sequence:
-    seed, atlas = drive.seed, _atlas(drive.seed)
+    seed, atlas = drive.seed, drive_textures(drive.seed)
     world = make_world(seed, number, drive.width, drive.height, drive.frames_per_sequence, atlas)
     light = make_light(seed, number, drive.condition)
     light_map = LightMap(world.road)
     poses = world.scene.poses(0.0)
-    moving = set(world.scene.moving)
-    resting = [index for index in range(len(poses)) if index not in moving]
+    resting = sorted(set(range(len(poses))) - set(world.scene.moving))
     return _Sequence(
         world=world, ground=Ground(world.road), light=light,
         look=make_ground_look(seed, number, atlas, world.grass),

@@ -25,73 +25,68 @@ from camseg_core.synthetic.drive import SyntheticFrame
 
 SPLITS = ("train", "val")
 BASELINE_M = 0.5
-"""Of the second camera that a disparity needs; there is none, depth is exact."""
+"""Distance to the second camera that a disparity needs; there is none, as depth is exact."""
 REFERENCE_FOLDER = "fog"
-"""ACDC files clear weather as the reference of an adverse condition; here always of this one."""
+"""Condition under which clear weather is filed in ACDC, as a reference of it."""
 FIRST_SPARE_SEQUENCE = {"train": 1000, "val": 5000}
-"""Numbers of KITTI-STEP sequences beyond the official ones."""
+"""First number of the KITTI-STEP sequences beyond the official ones, by split."""
 
 
 @dataclass(frozen=True)
-class FramePlace:
-    """Which frame it is.
+class FrameKey:
+    """What a frame is filed under.
 
     Attributes:
-        seed, condition, split: of the drive.
-        sequence: the world, from 0.
-        place: the frame in its sequence, from 0.
+        seed, condition, split: settings of the drive.
+        sequence: number of the sequence, from 0.
+        frame: number of the frame in its sequence, from 0.
     """
 
     seed: int
     condition: str
     split: str
     sequence: int
-    place: int
+    frame: int
 
 
 @dataclass(frozen=True)
 class DriveLayout:
-    """One data set's folders.
+    """How one data set files frames; both functions return files by path below its folder.
 
     Attributes:
-        frame_files: gives each file of a frame by its path below the data set's folder.
-        sequence_files: gives the files of a sequence from the cameras of its frames.
+        frame_files: function that returns the files of a frame.
+        sequence_files: function that returns the files of a sequence from its frames' cameras.
     """
 
-    frame_files: Callable[[SyntheticFrame, FramePlace], dict[str, bytes]]
-    sequence_files: Callable[[list[Camera], FramePlace], dict[str, bytes]]
+    frame_files: Callable[[SyntheticFrame, FrameKey], dict[str, bytes]]
+    sequence_files: Callable[[list[Camera], FrameKey], dict[str, bytes]] = lambda cameras, key: {}
 
 
-def _label_id_table() -> UInt8:
-    table = np.zeros(256, np.uint8)  # 0 is Cityscapes' "unlabeled"
-    for label_id, class_id in CITYSCAPES.source_ids.items():
-        table[class_id] = label_id
-    return table
-
-
-LABEL_IDS = _label_id_table()
-"""Class id -> one of Cityscapes' 34 label ids; uint8 [256]."""
+LABEL_IDS = np.zeros(256, np.uint8)
+"""Cityscapes' label id of each class id, uint8 [256]; 0, "unlabeled", where there is no class."""
+for _label_id, _class_id in CITYSCAPES.source_ids.items():
+    LABEL_IDS[_class_id] = _label_id
 
 
 def _encode_16_bit(values: NDArray[np.uint16]) -> bytes:
     return encode_png(cast(UInt8, values))  # the encoder takes both depths
 
 
-def disparity_picture(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.uint16]:
+def disparity_image(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np.uint16]:
     """Turn depth [H, W] into Cityscapes' disparity; 0 where it is infinite."""
     disparity = np.float32(focal_px * BASELINE_M) / depth_m
     values = np.clip(np.round(disparity * 256) + 1, 1, 65535)
     return np.where(np.isfinite(depth_m), values, 0).astype(np.uint16)
 
 
-def depth_picture(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
+def depth_image(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Turn depth [H, W] into KITTI's: 1/256 metre, 0 where it does not fit."""
     fits = depth_m < 65535 / 256
     return np.where(fits, np.round(np.where(fits, depth_m, 0) * 256), 0).astype(np.uint16)
 
 
 def camera_json(camera: Camera) -> bytes:
-    """Describe a camera as Cityscapes does, with its place in the world beside it.
+    """Return a camera as Cityscapes describes it, and beside that its place in the world.
 
     ``intrinsic`` counts pixels from the centre of the first one, as Cityscapes does.
     """
@@ -110,7 +105,7 @@ def camera_json(camera: Camera) -> bytes:
     return json.dumps(content, indent=2).encode() + b"\n"
 
 
-def instance_picture(frame: SyntheticFrame) -> NDArray[np.uint16]:
+def instance_image(frame: SyntheticFrame) -> NDArray[np.uint16]:
     """Return Cityscapes' instance ids [H, W]: label id * 1000 + instance, or the label id alone."""
     label_ids = LABEL_IDS[frame.class_ids].astype(np.uint16)
     instance = frame.instance_ids % 1000
@@ -119,16 +114,16 @@ def instance_picture(frame: SyntheticFrame) -> NDArray[np.uint16]:
     )
 
 
-def _cityscapes_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
-    city = f"{place.condition}{place.seed}"
-    stem = f"{city}_{place.sequence:06d}_{place.place:06d}"
-    folder = f"{place.split}/{city}/{stem}"
+def _cityscapes_frame(frame: SyntheticFrame, key: FrameKey) -> dict[str, bytes]:
+    city = f"{key.condition}{key.seed}"
+    stem = f"{city}_{key.sequence:06d}_{key.frame:06d}"
+    folder = f"{key.split}/{city}/{stem}"
     return {
         f"leftImg8bit/{folder}_leftImg8bit.png": encode_png(frame.image),
         f"gtFine/{folder}_gtFine_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),
-        f"gtFine/{folder}_gtFine_instanceIds.png": _encode_16_bit(instance_picture(frame)),
+        f"gtFine/{folder}_gtFine_instanceIds.png": _encode_16_bit(instance_image(frame)),
         f"disparity/{folder}_disparity.png": _encode_16_bit(
-            disparity_picture(frame.depth_m, frame.camera.focal_px)
+            disparity_image(frame.depth_m, frame.camera.focal_px)
         ),
         f"camera/{folder}_camera.json": camera_json(frame.camera),
     }
@@ -142,21 +137,21 @@ def kitti_sequence(split: str, sequence: int) -> str:
     return f"{FIRST_SPARE_SEQUENCE[split] + sequence - len(official):04d}"
 
 
-def _kitti_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
-    name = f"{kitti_sequence(place.split, place.sequence)}/{place.place:06d}.png"
+def _kitti_frame(frame: SyntheticFrame, key: FrameKey) -> dict[str, bytes]:
+    name = f"{kitti_sequence(key.split, key.sequence)}/{key.frame:06d}.png"
     panoptic = np.dstack(
         [frame.class_ids, frame.instance_ids >> 8, frame.instance_ids & 255]
     ).astype(np.uint8)
     return {
         f"training/image_02/{name}": encode_png(frame.image),
-        f"panoptic_maps/{place.split}/{name}": encode_png(panoptic),
-        f"training/depth_02/{name}": _encode_16_bit(depth_picture(frame.depth_m)),
+        f"panoptic_maps/{key.split}/{name}": encode_png(panoptic),
+        f"training/depth_02/{name}": _encode_16_bit(depth_image(frame.depth_m)),
     }
 
 
-def _kitti_sequence_files(cameras: list[Camera], place: FramePlace) -> dict[str, bytes]:
-    """Return one calibration, and per frame the pose [right down ahead | place], row by row."""
-    name = kitti_sequence(place.split, place.sequence)
+def _kitti_sequence_files(cameras: list[Camera], key: FrameKey) -> dict[str, bytes]:
+    """Return one calibration, and the pose [right down ahead | position] of each frame by rows."""
+    name = kitti_sequence(key.split, key.sequence)
     first = cameras[0]
     projection = [
         first.focal_px, 0.0, first.center_x - 0.5, 0.0,
@@ -183,27 +178,23 @@ def _numbers(values: list[float]) -> str:
     return " ".join(f"{value:.12e}" for value in values)
 
 
-def _acdc_frame(frame: SyntheticFrame, place: FramePlace) -> dict[str, bytes]:
-    clear = place.condition == "clear"
+def _acdc_frame(frame: SyntheticFrame, key: FrameKey) -> dict[str, bytes]:
+    clear = key.condition == "clear"
     ref, ref_folder = ("_ref", "_ref") if clear else ("", "")
-    condition = REFERENCE_FOLDER if clear else place.condition
-    drive = f"GOPR{place.seed:04d}{place.sequence:04d}"
-    folder = f"{condition}/{place.split}{ref_folder}/{drive}/{drive}_frame_{place.place:06d}"
+    condition = REFERENCE_FOLDER if clear else key.condition
+    drive = f"GOPR{key.seed:04d}{key.sequence:04d}"
+    folder = f"{condition}/{key.split}{ref_folder}/{drive}/{drive}_frame_{key.frame:06d}"
     return {
         f"rgb_anon/{folder}_rgb{ref}_anon.png": encode_png(frame.image),
         f"gt/{folder}_gt{ref}_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),
-        f"depth/{folder}_depth{ref}.png": _encode_16_bit(depth_picture(frame.depth_m)),
+        f"depth/{folder}_depth{ref}.png": _encode_16_bit(depth_image(frame.depth_m)),
         f"camera/{folder}_camera{ref}.json": camera_json(frame.camera),
     }
 
 
-def _no_sequence_files(cameras: list[Camera], place: FramePlace) -> dict[str, bytes]:
-    return {}
-
-
 DRIVE_LAYOUTS: Mapping[str, DriveLayout] = {
-    "cityscapes": DriveLayout(_cityscapes_frame, _no_sequence_files),
+    "cityscapes": DriveLayout(_cityscapes_frame),
     "kitti-step": DriveLayout(_kitti_frame, _kitti_sequence_files),
-    "acdc": DriveLayout(_acdc_frame, _no_sequence_files),
+    "acdc": DriveLayout(_acdc_frame),
 }
-"""Layouts by the names that readers know them by."""
+"""Layouts by the names of their readers."""

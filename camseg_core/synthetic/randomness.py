@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Random draws, each from a generator of its own that is keyed by what the draw is for."""
+"""Random values, each from a generator of its own that is keyed by what the value is for."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Draw:
         return int(self._random() * count)
 
     def chance(self, probability: float) -> bool:
-        """Tell true with this probability."""
+        """Draw True with this probability."""
         return self._random() < probability
 
     def pick(self, items: Sequence[Item]) -> Item:
@@ -51,7 +51,7 @@ class Draw:
         return items[self.integer(len(items))]
 
     def pick_weighted(self, items: Sequence[tuple[Item, float]]) -> Item:
-        """Draw one of (item, weight)."""
+        """Draw one of the items of (item, weight), the likelier the larger its weight."""
         place = self._random() * sum(weight for _, weight in items)
         for item, weight in items:
             place -= weight

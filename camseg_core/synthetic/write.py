@@ -27,9 +27,10 @@ from camseg_core.images.drawing import encode_jpeg
 from camseg_core.labels import CITYSCAPES
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.drive import GENERATOR_VERSION, SyntheticDrive
-from camseg_core.synthetic.layouts import DRIVE_LAYOUTS, SPLITS, DriveLayout, FramePlace
+from camseg_core.synthetic.layouts import DRIVE_LAYOUTS, SPLITS, DriveLayout, FrameKey
 from camseg_core.system.files import write_bytes
 from camseg_core.system.progress import progress_bar
+from camseg_core.system.validation import parse_json
 
 MANIFEST = "synthetic.json"
 DEFAULT_SIZE = (512, 256)
@@ -40,9 +41,9 @@ class WrittenDrive:
     """One drive of a folder, as `MANIFEST` lists it.
 
     Attributes:
-        generator_version: of the world; other versions have other labels.
-        seed, condition, split, width, height, frames, frames_per_sequence: what was asked for.
-        labels_sha256: see `labels_sha256`.
+        generator_version: version of the generator; other versions have other labels.
+        seed, condition, split, width, height, frames, frames_per_sequence: settings of the drive.
+        labels_sha256: hash of the class ids, see `labels_sha256`.
     """
 
     generator_version: int
@@ -54,6 +55,14 @@ class WrittenDrive:
     frames: int
     frames_per_sequence: int
     labels_sha256: str
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """Content of `MANIFEST`."""
+
+    layout: str
+    drives: list[WrittenDrive]
 
 
 def labels_sha256(masks: Iterable[NDArray[np.uint8]]) -> str:
@@ -76,13 +85,13 @@ def write_drive(
 
     Args:
         out: a new or empty folder, or one that this function filled in the same layout.
-        frames: how many, from the drive's first one on.
-        seed: of the drive.
-        size: (width, height) in pixels.
+        frames: number of frames, from the drive's first one on.
+        seed: seed of the drive.
+        size: width and height of the images in pixels.
         condition: one of `camseg_core.data.sample.CONDITIONS`.
         layout: one of `DRIVE_LAYOUTS`.
         split: one of `SPLITS`.
-        frames_per_sequence: frames of one world.
+        frames_per_sequence: number of frames of one world.
 
     Raises:
         CamsegError: a value out of its range, a folder that holds other data or this drive
@@ -100,7 +109,7 @@ def write_drive(
     try:
         work.mkdir(parents=True)
         digest = _write_frames(work, drive, frames, DRIVE_LAYOUTS[layout], split)
-        os.sync()  # once for all, where a sync a file would cost more than drawing it
+        os.sync()  # once for all, where a sync a file would cost more than rendering it
         _move_into_place(work, out)
     except OSError as error:
         raise CamsegError(f"cannot write below {out}: {error.strerror or error}") from error
@@ -109,7 +118,7 @@ def write_drive(
     written = WrittenDrive(
         GENERATOR_VERSION, seed, condition, split, *size, frames, frames_per_sequence, digest
     )
-    manifest = {"layout": layout, "drives": [*earlier, asdict(written)]}
+    manifest = asdict(_Manifest(layout, [*earlier, written]))
     write_bytes(out / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
     return written
 
@@ -117,20 +126,20 @@ def write_drive(
 def _write_frames(
     work: Path, drive: SyntheticDrive, frames: int, layout: DriveLayout, split: str
 ) -> str:
-    """Write frames one by one; give the hash of their labels."""
+    """Write frames one by one; return the hash of their labels."""
     digest = hashlib.sha256()
     cameras: list[Camera] = []
     folders: set[Path] = set()
     with progress_bar(frames, "frame", "synth") as bar:
         for index in range(frames):
             sequence, number = divmod(index, drive.frames_per_sequence)
-            place = FramePlace(drive.seed, drive.condition, split, sequence, number)
+            key = FrameKey(drive.seed, drive.condition, split, sequence, number)
             frame = drive.frame(index)
             _hash_mask(digest, frame.class_ids)
-            files = layout.frame_files(frame, place)
+            files = layout.frame_files(frame, key)
             cameras.append(frame.camera)
             if number == drive.frames_per_sequence - 1 or index == frames - 1:
-                files.update(layout.sequence_files(cameras, place))
+                files.update(layout.sequence_files(cameras, key))
                 cameras = []
             for name, content in files.items():
                 path = work / name
@@ -148,11 +157,11 @@ def _hash_mask(digest: Any, mask: NDArray[np.uint8]) -> None:
     digest.update(np.ascontiguousarray(mask).tobytes())
 
 
-def _read_manifest(out: Path, layout: str) -> list[dict[str, Any]]:
+def _read_manifest(out: Path, layout: str) -> list[WrittenDrive]:
     """Return the drives that are in ``out`` already.
 
     Raises:
-        CamsegError: it holds something else.
+        CamsegError: the folder holds something else.
     """
     if not os.path.exists(out):  # pathlib's raises where a name is too long
         return []
@@ -168,28 +177,27 @@ def _read_manifest(out: Path, layout: str) -> list[dict[str, Any]]:
                 f"{out} holds other data ({sorted(others)[0]}) and no {MANIFEST}; "
                 "give a new or empty folder"
             )
-        content = json.loads(path.read_text(encoding="utf-8"))
-        found, drives = content["layout"], list(content["drives"])
-        versions = {drive["generator_version"] for drive in drives}
+        manifest = parse_json(_Manifest, path.read_bytes(), str(path))
     except OSError as error:
         raise CamsegError(f"cannot read {out}: {error.strerror or error}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise CamsegError(f"{path} is not what this program wrote: {error!r}") from error
-    if found != layout:
-        raise CamsegError(f"{out} holds a drive in the layout {found}; give another folder")
-    if versions - {GENERATOR_VERSION}:
+    if manifest.layout != layout:
         raise CamsegError(
-            f"{out} holds a drive of generator version {sorted(versions)[0]}, this is version "
-            f"{GENERATOR_VERSION}; give another folder"
+            f"{out} holds a drive in the layout {manifest.layout}; give another folder"
         )
-    return drives
+    for drive in manifest.drives:
+        if drive.generator_version != GENERATOR_VERSION:
+            raise CamsegError(
+                f"{out} holds a drive of generator version {drive.generator_version}, this is "
+                f"version {GENERATOR_VERSION}; give another folder"
+            )
+    return manifest.drives
 
 
 def _move_into_place(work: Path, out: Path) -> None:
-    """Move what was written into ``out``, merging folders; a file that is there already stops it.
+    """Move all files below ``work`` to the same places below ``out``.
 
     Raises:
-        CamsegError: a file of that name is there; nothing was moved.
+        CamsegError: one of the files is there already; nothing was moved.
     """
     files = sorted(path for path in work.rglob("*") if path.is_file())
     names = [path.relative_to(work) for path in files]
@@ -212,11 +220,11 @@ SHOWN_FRAMES = (27, 47)
 def contact_sheet(
     seed: int, size: tuple[int, int] = CELL_SIZE, frames: tuple[int, ...] = SHOWN_FRAMES
 ) -> NDArray[np.uint8]:
-    """Draw a column per condition and, per frame, a row of images above one of class colours.
+    """Return a column for each condition and, for each frame, images above their class colours.
 
     Args:
-        seed: of the drive.
-        size: (width, height) of a cell in pixels.
+        seed: seed of the drive.
+        size: width and height of one image in pixels.
         frames: indices of the frames to show.
 
     Returns:

@@ -1,29 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag's truth means and where its frames come from, as JSON in a latched topic."""
+"""What a bag's ground truth means and where its frames come from: JSON in a latched topic."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
+from camseg_core.system.validation import parse_json
 from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 
 NO_DATA = "no data set that is named"
+"""Words for the data set of ground truth that says nothing."""
 
 
 @dataclass(frozen=True)
 class AboutDrive:
-    """One drive.
+    """Description of one drive.
 
     Attributes:
-        label_set: what class ids of the truth mean; None where there is no truth.
-        dataset, split, part, condition, sequence: as `SampleMetadata` has them; empty where not
+        label_set: Classes that the ids of the ground truth stand for; None without ground truth.
+        dataset, split, part, condition, sequence: Texts as in `SampleMetadata`; empty where not
             known.
     """
 
@@ -36,39 +37,29 @@ class AboutDrive:
 
     @property
     def data(self) -> str:
-        """What is scored together, in words."""
+        """Return words that are equal for drives that are scored together."""
         parts = (self.dataset, self.split, self.part, self.condition)
         return " ".join(part for part in parts if part)
 
     def to_json(self) -> str:
         """Return JSON, which `from_json` reads."""
-        content: dict[str, Any] = asdict(self)
-        content["label_set"] = self.label_set.to_dict() if self.label_set else None
-        return json.dumps(content)
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> AboutDrive:
-        """Read what `to_json` gave.
+        """Read what `to_json` returned.
 
         Raises:
-            CamsegError: it is something else.
+            CamsegError: The text is something else.
         """
-        try:
-            content = json.loads(text)
-            label_set = content.pop("label_set")
-            classes = LabelSet.from_dict(label_set) if label_set else None
-            return cls(classes, **{str(key): str(value) for key, value in content.items()})
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise CamsegError(
-                f"what the bag says about its truth is not readable: {error!r}"
-            ) from error
+        return parse_json(cls, text, "what the bag says about its ground truth is not readable")
 
 
 def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
-    """Read what a bag says about a camera's truth; None where it says nothing.
+    """Read what a bag says about a camera's ground truth; None where it says nothing.
 
     Raises:
-        CamsegError: it says something that is not readable.
+        CamsegError: The bag says something that is not readable.
     """
     if camera.about is None:
         return None
@@ -82,10 +73,14 @@ def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
 
 
 def read_abouts(bag: Bag, cameras: Sequence[CameraTopics]) -> list[AboutDrive]:
-    """Read what a bag says about its cameras, which are scored together, those with truth first.
+    """Read what a bag says about its cameras, which are scored together.
+
+    Returns:
+        One description a camera, of those with ground truth first.
 
     Raises:
-        CamsegError: it is not readable, or two cameras' truth is of different data.
+        CamsegError: A description is not readable, or the ground truth of two cameras is of
+            different data.
     """
     ordered = sorted(cameras, key=lambda camera: camera.truth is None)
     abouts = [read_about(bag, camera) or AboutDrive() for camera in ordered]
@@ -100,15 +95,15 @@ def read_abouts(bag: Bag, cameras: Sequence[CameraTopics]) -> list[AboutDrive]:
 
 
 def check_classes(about: AboutDrive, ours: LabelSet, source: object) -> None:
-    """Refuse to compare ids that mean different classes; truth that says nothing is trusted.
+    """Refuse to compare ids of different classes; ground truth that says nothing is trusted.
 
     Args:
-        about: of the truth.
-        ours: the weights' classes.
-        source: where the truth is, for the message.
+        about: Description of the ground truth.
+        ours: Classes of the weights.
+        source: Place of the ground truth, for the message.
 
     Raises:
-        CamsegError: the truth's class names are not those of the weights.
+        CamsegError: The class names of the ground truth are not those of the weights.
     """
     theirs = about.label_set
     if theirs is not None and theirs.names != ours.names:

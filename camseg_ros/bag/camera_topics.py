@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag are a camera's: images, calibration, truth. By name, or found by type.
+"""Which topics of a bag are a camera's: images, calibration, ground truth. By name, or by type.
 
 Names follow kitti2bag: ``/kitti/camera_color_left/image_rect`` with ``camera_info`` beside it; and
 as this package adds, ``semantic_gt/image`` (mono8, 255 = unlabeled) and ``semantic_gt/about``.
@@ -33,9 +33,9 @@ BESIDE = {
     ),
     "about": ((ABOUT, ABOUT_TYPE),),
 }
-"""What stands beside a camera's images: field of `CameraTopics` -> names and their types."""
+"""Topics beside a camera's images: field of `CameraTopics` -> names and their types."""
 
-# What is an image by type, but not a camera's: truth, depth, and what this package publishes.
+# Images by type that are not a camera's: ground truth, depth, and what this package publishes.
 _NO_CAMERA = re.compile(
     r".*/(semantic_gt/.*|mask|mask/compressed|confidence|class_probabilities|class_summary|overlay"
     r"|compressedDepth|.*depth.*|.*disparity.*)"
@@ -47,10 +47,12 @@ class CameraTopics:
     """One camera's topics in a bag.
 
     Attributes:
-        name: for the node and for results; letters, digits and underscores.
-        image: the topic of its images.
-        is_compressed: true for CompressedImage.
-        camera_info, truth, about: None where the bag lacks them.
+        name: Name for the node and for results; letters, digits and underscores.
+        image: Topic of its images.
+        is_compressed: True if they are of CompressedImage.
+        camera_info: Topic of its calibration; None where the bag has none.
+        truth: Topic of its ground truth; None where the bag has none.
+        about: Topic that says what the ground truth means; None where the bag has none.
     """
 
     name: str
@@ -62,7 +64,7 @@ class CameraTopics:
 
     @classmethod
     def below(cls, base: str, *, image: str = "image_rect") -> CameraTopics:
-        """Name the topics of a camera below ``base``, such as `KITTI_CAMERA`."""
+        """Return the topics of a camera below ``base``, such as `KITTI_CAMERA`."""
         return cls(
             name=base.rpartition("/")[2],
             image=f"{base}/{image}",
@@ -81,14 +83,14 @@ def find_cameras(
     """Find a bag's cameras.
 
     Args:
-        topics: of the bag.
-        image_topics: of the cameras to take; empty takes every topic with images that is not
-            known to be something else (truth, masks, depth).
-        truth_topics: of their truth, in the same order; empty takes ``semantic_gt/image`` beside
-            the images where it is there.
+        topics: Topics of the bag, by name.
+        image_topics: Topics of the camera images; if empty, every topic with images is taken that
+            is not known to be something else (ground truth, masks, depth).
+        truth_topics: Topics of their ground truth, in the same order; if empty,
+            ``semantic_gt/image`` beside the images is taken where it is there.
 
     Raises:
-        CamsegError: a topic that the bag lacks or that holds no images, or no camera.
+        CamsegError: The bag lacks a topic, a topic holds no images, or there is no camera.
     """
     for name in (*image_topics, *truth_topics):
         _check_image_topic(topics, name)
@@ -115,7 +117,7 @@ def cameras_of(
     """Find the cameras of an open bag; see `find_cameras`.
 
     Raises:
-        CamsegError: as there; it says where the bag is damaged, too.
+        CamsegError: See there; the message also says how the bag is damaged.
     """
     try:
         return find_cameras(bag.topics, image_topics, truth_topics)
@@ -126,12 +128,13 @@ def cameras_of(
 
 
 def loss_line(bag: Bag, cameras: Sequence[CameraTopics], image_topics: Sequence[str] = ()) -> str:
-    """Say what is lost of a bag's frames; empty for a whole one.
+    """Return one line that says what is lost of a bag's frames; empty for a whole bag.
 
     Args:
-        bag: after it was read.
-        cameras: that were found.
-        image_topics: that were asked for; without, cameras count that were lost as a whole, too.
+        bag: Bag that was read.
+        cameras: Cameras that were found.
+        image_topics: Topics that were asked for; if empty, cameras that were lost as a whole count
+            too.
     """
     if bag.loss is None:
         return ""
@@ -142,10 +145,10 @@ def loss_line(bag: Bag, cameras: Sequence[CameraTopics], image_topics: Sequence[
 
 
 def camera_names(image_topics: Sequence[str]) -> list[str]:
-    """Name cameras after their topics: what stands before the image's own name, as far as needed.
+    """Return a name for each camera: of what precedes the image's own name, as much as is needed.
 
     ``/kitti/camera_color_left/image_rect`` is ``camera_color_left``, unless another topic's camera
-    has that name, too.
+    has that name too.
     """
     parts = [_base(topic).strip("/").split("/") for topic in image_topics]
     depth = 1
@@ -177,7 +180,7 @@ def _camera(topics: Mapping[str, BagTopic], image: str) -> CameraTopics:
 def _beside(
     topics: Mapping[str, BagTopic], base: str, leaves: Sequence[tuple[str, str]]
 ) -> str | None:
-    """Find the first of some names below a base that is there with its type."""
+    """Return the first of some names below a base that is there with its type."""
     for leaf, message_type in leaves:
         name = _below(base, leaf)
         if name in topics and topics[name].message_type == message_type:
@@ -186,13 +189,13 @@ def _beside(
 
 
 def _with_truth(topics: Mapping[str, BagTopic], camera: CameraTopics, truth: str) -> CameraTopics:
-    """Take other truth; what stands beside it says what its ids mean."""
+    """Return a camera with other ground truth, explained by the topic beside that."""
     about = _beside(topics, _base(truth), ((ABOUT_LEAF, ABOUT_TYPE),))
     return replace(camera, truth=truth, about=about or camera.about)
 
 
 def about_beside(truth_topic: str) -> str:
-    """Name the topic that says what the ids of a truth topic mean."""
+    """Return the topic that says what the ids of a ground truth topic mean."""
     return _below(_base(truth_topic), ABOUT_LEAF)
 
 
@@ -201,7 +204,7 @@ def _below(base: str, leaf: str) -> str:
 
 
 def _base(image_topic: str) -> str:
-    """Return what the camera's topics have in common."""
+    """Return what the names of a camera's topics begin with."""
     path = image_topic.removesuffix("/compressed")
     return path.rpartition("/")[0] or path
 

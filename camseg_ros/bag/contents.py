@@ -16,9 +16,9 @@ class BagTopic:
     """One topic.
 
     Attributes:
-        name: such as ``/kitti/camera_color_left/image_rect``.
-        message_type: such as ``sensor_msgs/msg/Image``.
-        count: of its messages that can be read.
+        name: Name such as ``/kitti/camera_color_left/image_rect``.
+        message_type: Type such as ``sensor_msgs/msg/Image``.
+        count: Number of its messages that can be read.
     """
 
     name: str
@@ -31,11 +31,11 @@ class BagMessage:
     """One message.
 
     Attributes:
-        topic: its topic's name.
-        message_type: such as ``sensor_msgs/msg/Image``.
-        log_ns: when it was recorded, nanoseconds; not the stamp in its header.
-        raw: its bytes.
-        wire: how they are laid out.
+        topic: Name of its topic.
+        message_type: Type such as ``sensor_msgs/msg/Image``.
+        log_ns: Time at which it was recorded, nanoseconds; not the stamp in its header.
+        raw: Bytes of the message.
+        wire: Layout of the bytes.
     """
 
     topic: str
@@ -48,20 +48,20 @@ class BagMessage:
         """Return the message as ROS 2's Python has it.
 
         Raises:
-            UnreadableMessageError: the bytes are no such message.
+            UnreadableMessageError: The bytes are no such message.
         """
         return decode(self.raw, self.message_type, self.wire)
 
 
 @dataclass(frozen=True)
 class BagLoss:
-    """What a damaged bag held and cannot be read any more.
+    """The part of a damaged bag that cannot be read any more.
 
     Attributes:
-        reason: what is wrong, in one line.
-        messages: per topic how many messages are lost; None where nothing tells how many there
+        reason: Description of the damage, in one line.
+        messages: Number of lost messages of each topic; None where nothing tells how many there
             were.
-        seconds: from the last message that can be read to the end; None likewise.
+        seconds: Time from the last message that can be read to the end; None where not known.
     """
 
     reason: str
@@ -91,61 +91,64 @@ class BagLoss:
         return sum(self.messages.get(topic, 0) for topic in topics)
 
     def line(self, topics: Collection[str]) -> str:
-        """Say in one line what is lost of some image topics."""
+        """Return one line that says what is lost of some image topics."""
         frames = self.frames(topics)
         lost = "an unknown number of" if frames is None else str(frames)
         seconds = "an unknown time" if self.seconds is None else f"the last {self.seconds:.3f} s"
         return f"damaged: {self.reason}; lost: {lost} frames, {seconds}"
 
 
-LARGEST_RECORD_BYTES = 2**30
-"""A longer record of a file that is read record by record is damage, not data."""
-
-
-@dataclass(frozen=True)
-class FileScan:
-    """Counts and times of the messages of a file whose own index is lost or not used.
-
-    Attributes:
-        counts: Number of messages per topic.
-        start_ns, end_ns: Least and largest log time; None without messages.
-    """
-
-    counts: Counter[str]
-    start_ns: int | None
-    end_ns: int | None
-
-    @classmethod
-    def of(cls, messages: Iterable[BagMessage]) -> FileScan:
-        """Return the counts and times of all messages."""
-        counts: Counter[str] = Counter()
-        start_ns = end_ns = None
-        for message in messages:
-            time_ns = message.log_ns
-            start_ns = time_ns if start_ns is None else min(start_ns, time_ns)
-            end_ns = time_ns if end_ns is None else max(end_ns, time_ns)
-            counts[message.topic] += 1
-        return cls(counts, start_ns, end_ns)
-
-    def topics(self, types: Iterable[tuple[str, str]]) -> dict[str, BagTopic]:
-        """Return the topics by name, from pairs of name and message type; some have no message."""
-        return {name: BagTopic(name, kind, self.counts.get(name, 0)) for name, kind in types}
-
-
 class BagFile(Protocol):
     """One file of a bag, or several that are read as one.
 
     Attributes:
-        topics: by name; a topic without messages is there too.
-        start_ns, end_ns: log times of the first and the last message; None without messages.
+        topics: Topics by name; a topic without messages is there too.
+        start_ns, end_ns: Log times of the first and the last message; None without messages.
+        advice: Way to get more out of the file where a part cannot be read; empty if none.
     """
 
     topics: dict[str, BagTopic]
     start_ns: int | None
     end_ns: int | None
+    advice: str
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Return the messages of some topics, by name, one at a time."""
 
     def close(self) -> None:
         """Let go of the files."""
+
+
+class ScannedFile:
+    """A file whose own summary is lost or not used; a `BagFile` that is read from its start.
+
+    A subclass gives `_everything`, and fills ``_channels`` while it does.
+    """
+
+    advice = ""
+
+    def __init__(self) -> None:
+        """Go through all messages once, to count them and to find the first and the last time."""
+        self._channels: dict[int, tuple[str, str, Wire]] = {}  # topic, message type, wire
+        counts: Counter[str] = Counter()
+        self.start_ns: int | None = None
+        self.end_ns: int | None = None
+        for message in self._everything():
+            counts[message.topic] += 1
+            time_ns = message.log_ns
+            self.start_ns = time_ns if self.start_ns is None else min(self.start_ns, time_ns)
+            self.end_ns = time_ns if self.end_ns is None else max(self.end_ns, time_ns)
+        self.topics = {
+            name: BagTopic(name, kind, counts[name]) for name, kind, _ in self._channels.values()
+        }
+
+    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
+        """Return the messages of some topics in the file's order."""
+        return (message for message in self._everything() if message.topic in topics)
+
+    def close(self) -> None:
+        """Do nothing: no file stays open between two passes."""
+
+    def _everything(self) -> Iterator[BagMessage]:
+        """Return all messages that can be read."""
+        raise NotImplementedError

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -23,11 +23,14 @@ from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from rosbags.typesys.msg import normalize_msgtype
 
-from camseg_ros.bag.contents import LARGEST_RECORD_BYTES, BagMessage, FileScan
+from camseg_ros.bag.contents import BagMessage, ScannedFile
 from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
 
 WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}
-"""By message encoding; the latter is what converters make of ROS 1 bags."""
+"""Wires by message encoding; ``ros1`` is what converters make of ROS 1 bags."""
+
+LARGEST_RECORD_BYTES = 2**30
+"""Size of the largest record that is taken for data; a longer one is damage."""
 
 RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 
@@ -35,11 +38,11 @@ RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 def has_full_index(path: Path) -> bool:
     """Return whether a file's index names every channel, its type, and each chunk's messages.
 
-    All of it is optional in the format, and a reader by index finds fewer messages without.
+    All of this is optional in the format, and a reader by index finds fewer messages without it.
 
     Raises:
-        OSError: the file cannot be read.
-        Exception: the `mcap` package raises many types on damaged bytes.
+        OSError: The file cannot be read.
+        Exception: The `mcap` package raises many types on damaged bytes.
     """
     with path.open("rb") as file:
         summary = make_reader(file).get_summary()
@@ -58,32 +61,22 @@ def has_full_index(path: Path) -> bool:
     )
 
 
-class DamagedMcap:
-    """Reads the whole messages at the start of an mcap file; a `BagFile`.
+class DamagedMcap(ScannedFile):
+    """Reads the whole messages at the start of an mcap file.
 
     Attributes:
-        is_whole: true if the file's end was reached without damage.
+        is_whole: True if the file's end was reached without damage.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file once, to know what is in it.
 
         Raises:
-            OSError: it cannot be read.
+            OSError: The file cannot be read.
         """
         self._path = path
         self.is_whole = False
-        self._channels: dict[int, tuple[str, str, Wire]] = {}  # topic, message type, wire
-        scan = FileScan.of(self._everything())
-        self.topics = scan.topics((topic, kind) for topic, kind, _ in self._channels.values())
-        self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
-
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Return the messages of some topics in the file's order."""
-        return (message for message in self._everything() if message.topic in topics)
-
-    def close(self) -> None:
-        """Nothing is kept open."""
+        super().__init__()
 
     def _everything(self) -> Iterator[BagMessage]:
         schemas: dict[int, Schema] = {}

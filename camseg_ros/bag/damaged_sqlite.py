@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A sqlite3 bag file that is cut off or torn, or has a journal: SQLite reads a copy of it.
+"""A sqlite3 bag file that was cut off, is torn, or was left by a recorder that was killed.
 
-The user's file is never written: SQLite puts a journal in order on the copy, and rows are read up
-to SQLite's first error. Formats: https://sqlite.org/fileformat.html and https://sqlite.org/wal.html.
+SQLite itself reads it, and the user's file is never written. Two dangers are kept from SQLite: the
+last page of a cut file may be there in part, and the rest would be read as zeros; and the newest
+pages of a ``-wal`` would be put behind the hole that a cut left.
 """
 
 from __future__ import annotations
@@ -10,50 +11,59 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
-from camseg_ros.bag.contents import BagMessage, FileScan
+from camseg_ros.bag.contents import BagMessage, ScannedFile
 from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
 
-MAGIC = b"SQLite format 3\0"
-HEADER_BYTES = 100
+MAGIC = b"SQLite format 3\x00"
+FILE_HEADER = struct.Struct(">16x H 6x I I 60x I 4x")
+"""Page size, number of changes, number of pages, and for which change that number was written:
+https://sqlite.org/fileformat2.html, section 1.3."""
+
 JOURNAL_SUFFIXES = ("-wal", "-journal")
 
 
-class DamagedSqlite:
-    """Reads the rows of a sqlite3 bag file up to SQLite's first error; a `BagFile`."""
+class DamagedSqlite(ScannedFile):
+    """Reads the messages of a sqlite3 bag file, as they were written, up to SQLite's first error.
+
+    The file is opened so that SQLite neither writes to it nor looks for journals beside it.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Read the file once, to know what is in it; see `copy_for_reading`."""
-        self._uri = f"{path.resolve().as_uri()}?mode=ro"
-        self._names: dict[int, tuple[str, str]] = {}  # topic and message type by the topic's id
-        scan = FileScan.of(self._everything())
-        self.topics = scan.topics(self._names.values())
-        self.start_ns, self.end_ns = scan.start_ns, scan.end_ns
+        """Read the file once, to know what is in it.
 
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Return the messages of some topics, in the order in which they were written."""
-        return (message for message in self._everything() if message.topic in topics)
-
-    def close(self) -> None:
-        """Nothing is kept open."""
+        Raises:
+            OSError: The file cannot be read.
+        """
+        path.open("rb").close()
+        self._path = path
+        super().__init__()
 
     def _everything(self) -> Iterator[BagMessage]:
-        with suppress(sqlite3.Error), closing(sqlite3.connect(self._uri, uri=True)) as connection:
-            # Without this, SQLite refuses a file that is shorter than its header says.
+        address = f"{self._path.resolve().as_uri()}?immutable=1"
+        with suppress(sqlite3.Error), closing(sqlite3.connect(address, uri=True)) as connection:
+            # Without it, SQLite refuses a file that is shorter than its header says.
             connection.execute("PRAGMA writable_schema=ON")
-            for topic_id, name, message_type in connection.execute(
-                "SELECT id, name, type FROM topics"
+            for number, name, message_type in connection.execute(
+                "SELECT id, CAST(name AS TEXT), CAST(type AS TEXT) FROM topics"
             ):
-                self._names[topic_id] = (str(name), str(message_type))
-            rows = connection.execute("SELECT topic_id, timestamp, data FROM messages ORDER BY id")
-            for topic_id, log_ns, data in rows:
-                if topic_id in self._names and type(log_ns) is int and isinstance(data, bytes):
+                self._channels[number] = (name, message_type, "cdr")
+            # The index by time may be damaged where the rows themselves are not.
+            for number, log_ns, data in connection.execute(
+                "SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY id"
+            ):
+                if number in self._channels and isinstance(log_ns, int) and isinstance(data, bytes):
+                    topic, message_type, wire = self._channels[number]
                     with suppress(UnreadableMessageError):
-                        content = decompressed(data)
-                        yield BagMessage(*self._names[topic_id], log_ns, content, "cdr")
+                        yield BagMessage(topic, message_type, log_ns, decompressed(data), wire)
+
+
+def recovery_advice(name: str) -> str:
+    """Return how more may be got out of a damaged file, for the end of a message."""
+    return f"`sqlite3 {name} .recover` may find more"
 
 
 def is_cut_off(path: Path) -> bool:
@@ -62,64 +72,68 @@ def is_cut_off(path: Path) -> bool:
     Raises:
         OSError: The file cannot be read.
     """
-    header, size = _header(path), path.stat().st_size
-    if header is None:
+    layout, size = _read_layout(path), path.stat().st_size
+    if layout is None:
         return False
-    page_bytes, pages = header
+    page_bytes, pages = layout
     return size < pages * page_bytes if pages else size % page_bytes != 0
 
 
+def copy_whole_pages(path: Path, folder: Path) -> Path:
+    """Copy a SQLite file that was cut off into a folder, without journals; return the copy.
+
+    Raises:
+        OSError: The file cannot be copied.
+    """
+    copy = Path(shutil.copyfile(path, folder / "bag.db3"))
+    layout = _read_layout(path)
+    if layout is not None:
+        with copy.open("rb+") as file:
+            file.truncate(copy.stat().st_size // layout[0] * layout[0])
+    return copy
+
+
 def find_journals(path: Path) -> list[Path]:
-    """Return the journals beside a SQLite file, or a link's target, that hold something."""
+    """Return the journals beside a SQLite file that hold something.
+
+    They stand beside the file that a link leads to, not beside the link.
+    """
     path = path.resolve()
     beside = (path.with_name(path.name + suffix) for suffix in JOURNAL_SUFFIXES)
     return [journal for journal in beside if journal.is_file() and journal.stat().st_size]
 
 
-def copy_for_reading(path: Path, copy: Path) -> str:
-    """Copy a SQLite file to ``copy``, with its journals taken in.
-
-    A file that is cut off is copied up to its last whole page and without journals: SQLite would
-    read what is missing of a page as zeros, and put newer pages behind a hole.
-
-    Returns:
-        What is wrong with the journals, in a few words; empty if nothing is.
+def copy_with_journals(path: Path, folder: Path) -> Path:
+    """Copy a SQLite file and its journals into a folder; return the copy.
 
     Raises:
         OSError: The files cannot be copied.
     """
-    shutil.copyfile(path, copy)
-    header = _header(path)
-    if is_cut_off(path) and header is not None:
-        page_bytes, _ = header
-        with copy.open("rb+") as file:
-            file.truncate(copy.stat().st_size // page_bytes * page_bytes)
-        return ""
-    for journal in find_journals(path):
-        suffix = journal.name.removeprefix(path.resolve().name)
-        shutil.copyfile(journal, copy.with_name(copy.name + suffix))
-    try:
-        with closing(sqlite3.connect(copy)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            connection.execute("PRAGMA journal_mode=DELETE").fetchone()
-    except sqlite3.Error as error:
-        return f"{path.name} cannot be read together with the journal beside it ({error})"
-    return ""
+    path = path.resolve()
+    for file in (path, *find_journals(path)):
+        shutil.copyfile(file, folder / f"bag.db3{file.name.removeprefix(path.name)}")
+    return folder / "bag.db3"
 
 
-def recover_hint(name: str) -> str:
-    """Return how to get more out of a damaged file than its first whole rows."""
-    return f"`sqlite3 {name} .recover` may find more"
+def merge_journals(copy: Path) -> None:
+    """Let SQLite bring a file and its journals together, so that no journal is needed.
+
+    Raises:
+        sqlite3.Error: SQLite refuses them.
+    """
+    with closing(sqlite3.connect(copy)) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("PRAGMA journal_mode=DELETE").fetchone()
 
 
-def _header(path: Path) -> tuple[int, int] | None:
-    """Return the size of a page in bytes and the number of pages, 0 where the file does not say."""
+def _read_layout(path: Path) -> tuple[int, int] | None:
+    """Return the size of a page and the number of pages, 0 if unknown; None if not SQLite's."""
     with path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES or not header.startswith(MAGIC):
+        header = file.read(FILE_HEADER.size)
+    if len(header) < FILE_HEADER.size or not header.startswith(MAGIC):
         return None
-    (page_bytes,) = struct.unpack_from(">H", header, 16)
-    changes, pages = struct.unpack_from(">II", header, 24)
-    (valid_for,) = struct.unpack_from(">I", header, 92)
+    page_bytes, changes, pages, changes_at_pages = FILE_HEADER.unpack(header)
     page_bytes = 65536 if page_bytes == 1 else page_bytes
-    return (page_bytes, pages if changes == valid_for else 0) if page_bytes else None
+    if page_bytes < 512:
+        return None
+    return page_bytes, pages if changes == changes_at_pages else 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work behind ``camseg bag info``: what a bag holds, in a few lines."""
+"""A bag's contents in a few lines, as ``camseg bag info`` prints them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def describe_bag(bag: Bag) -> dict[str, Any]:
 
 
 def info_lines(content: dict[str, Any]) -> Iterator[str]:
-    """Say what `describe_bag` gave in lines for the terminal."""
+    """Return what `describe_bag` returned as lines for the terminal."""
     yield content["bag"]
     if content["start_ns"] is not None:
         seconds = (content["end_ns"] - content["start_ns"]) / 1e9

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``metadata.yaml`` says about a rosbag2 folder: files, counts, times; a hint, not the truth.
+"""What ``metadata.yaml`` says about a rosbag2 folder: files, counts and times.
 
-The files themselves are read. This tells their order, and what they held when the bag was whole.
+It is a hint: the files themselves are read. It tells their order, and what they held when the bag
+was whole. Whatever is wrong in it costs no frames, so that each part is read for itself.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ import yaml
 METADATA = "metadata.yaml"
 
 LATEST_NS = 2**63 - 1
-"""No later time fits into what recorders write."""
+"""Latest time that fits into what recorders write."""
 
 
 @dataclass(frozen=True)
 class BagMetadata:
-    """What can be read of it.
+    """Content of the file, as far as it can be read.
 
     Attributes:
-        file_names: of the storage files, in their order, without folders; empty where not known.
-        counts: messages per topic; None where not known.
-        types: of those topics, such as ``sensor_msgs/msg/Image``; empty where not known.
-        end_ns: log time of the last message, nanoseconds; None where not known.
+        file_names: Names of the storage files, in their order, without folders; empty where not
+            known.
+        counts: Number of messages per topic; None where not known.
+        types: Types of those topics, such as ``sensor_msgs/msg/Image``; empty where not known.
+        end_ns: Log time of the last message, nanoseconds; None where not known.
     """
 
     file_names: tuple[str, ...] = ()
@@ -38,9 +40,9 @@ class BagMetadata:
 
     @classmethod
     def read(cls, folder: Path) -> BagMetadata:
-        """Read the file; what is absent or damaged of it is not known."""
+        """Read the file in a folder; what is absent or damaged in it is not known."""
         try:
-            # This loader leaves every scalar a text: dates and numbers are checked here.
+            # This loader leaves every scalar a text; dates and numbers are checked below.
             text = (folder / METADATA).read_text(encoding="utf-8")
             content = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes no objects
             metadata = content["rosbag2_bagfile_information"]
@@ -57,22 +59,22 @@ def _file_names(metadata: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(names, list):
         return ()
-    # A file that stands twice is there once: it would be read twice.
+    # A file that is named twice is taken once: else its messages would be read twice.
     bare = dict.fromkeys(Path(name).name for name in names if isinstance(name, str))
     return tuple(name for name in bare if name)
 
 
 def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]:
-    """Return counts and types by topic, if the numbers add up: else it was cut off or edited."""
+    """Return counts and types by topic if the counts add up; else the file was cut or edited."""
     counts: Counter[str] = Counter()
     types: dict[str, str] = {}
     try:
-        for entry in metadata["topics_with_message_count"]:
-            topic = entry["topic_metadata"]
+        for counted in metadata["topics_with_message_count"]:
+            topic = counted["topic_metadata"]
             kind = topic["type"]
-            if not (isinstance(kind, str) and kind):  # behind the name, which is whole then
+            if not (isinstance(kind, str) and kind):  # it follows the name, which is whole then
                 return None, {}
-            counts[topic["name"]] += int(entry["message_count"])
+            counts[topic["name"]] += int(counted["message_count"])
             types[topic["name"]] = kind
         total = int(metadata["message_count"])
     except (LookupError, TypeError, ValueError):

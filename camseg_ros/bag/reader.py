@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import re
-import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
@@ -17,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from camseg_core.errors import CamsegError, in_one_line
+from camseg_core.images.reading import in_natural_order
 from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic
-from camseg_ros.bag.damaged_sqlite import recover_hint
 from camseg_ros.bag.metadata_file import BagMetadata
 from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage
 
@@ -27,8 +26,8 @@ class Bag:
     """A bag that is open; a context manager.
 
     Attributes:
-        path: what was opened.
-        name: without suffix, for results.
+        path: Path that was opened.
+        name: Name for results, without suffix.
     """
 
     def __init__(
@@ -38,7 +37,15 @@ class Bag:
         loss: BagLoss | None,
         known_types: Mapping[str, str] | None = None,
     ) -> None:
-        """Take what `open_bag` found; ``known_types`` are of topics that may be lost as a whole."""
+        """Take what `open_bag` found.
+
+        Args:
+            path: Path that was opened.
+            files: Files of the bag, open.
+            loss: Damage that shows before messages are read; None without any.
+            known_types: Message types by topic as metadata.yaml has them, of topics too that may
+                be lost as a whole.
+        """
         self.path = path
         self.name = _name(path)
         self._files = files
@@ -56,12 +63,12 @@ class Bag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close its files."""
+        """Close the files."""
         self.close()
 
     @property
     def loss(self) -> BagLoss | None:
-        """What is damaged; None for a whole bag.
+        """Return what is damaged; None for a whole bag.
 
         Damage that the first look does not show, in the middle of a file, is found while messages
         are read, and counts for the topics that were asked for.
@@ -71,27 +78,28 @@ class Bag:
 
     @property
     def topics(self) -> dict[str, BagTopic]:
-        """The topics by name, sorted; with those of which metadata.yaml alone knows."""
+        """Return the topics by name, sorted; with those of which metadata.yaml alone knows."""
         found = _merged(self._files)
         lost = {name: BagTopic(name, kind, 0) for name, kind in self._known_types.items()}
         return dict(sorted({**lost, **found}.items()))
 
     @property
     def start_ns(self) -> int | None:
-        """Log time of the first message, nanoseconds; None without messages."""
+        """Return the log time of the first message, nanoseconds; None without messages."""
         return min((f.start_ns for f in self._files if f.start_ns is not None), default=None)
 
     @property
     def end_ns(self) -> int | None:
-        """Log time of the last message that can be read, nanoseconds; None without messages."""
+        """Return the log time of the last message that can be read; None without messages."""
         return _end_ns(self._files)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Return the messages of some topics, one at a time, by log time.
 
-        Files are read one after another, those that overlap in time together; of a file that is
-        not whole or has no index, messages come in its own order. Where damage is met, the rest of
-        that file is left out and is part of `loss`. So is what a file counts and does not give.
+        Files are read one after another, those that overlap in time together. The messages of a
+        file that is not whole or has no index come in the file's own order. Where damage is met,
+        the rest of that file is left out and is part of `loss`. So is what a file counts and does
+        not give.
         """
         for numbers in _overlapping(self._files):
             parts = [self._of_file(number, set(topics)) for number in numbers]
@@ -109,8 +117,7 @@ class Bag:
                 yield message
         except Exception as error:  # libraries raise many types on damaged bytes
             reason = f"a part cannot be read ({in_one_line(error)[:200]})"
-            if isinstance(error, sqlite3.Error) or isinstance(error.__cause__, sqlite3.Error):
-                reason += f"; {recover_hint(self.path.name)}"
+            reason += f"; {file.advice}" if file.advice else ""
         lost = {
             name: topic.count - read[name]
             for name, topic in file.topics.items()
@@ -144,7 +151,7 @@ def open_bag(path: Path) -> Bag:
     """Open a bag's folder, or one of its files.
 
     Raises:
-        CamsegError: nothing there, no bag, or nothing in it can be read.
+        CamsegError: The path does not exist, is no bag, or holds nothing that can be read.
     """
     try:
         if path.is_dir():
@@ -175,15 +182,14 @@ def _open_folder(folder: Path) -> Bag:
     bag = _open_files(folder, found, metadata, missing)
     if others and (bag.loss is not None or metadata.counts is None):
         bag.close()
-        ordered = sorted([*found, *others], key=_split_order)
-        bag = _open_files(folder, ordered, metadata, [])
+        bag = _open_files(folder, in_natural_order([*found, *others]), metadata, [])
     return bag
 
 
 def _open_files(
     path: Path, storages: Sequence[Path], metadata: BagMetadata, missing: Sequence[str]
 ) -> Bag:
-    """Open each file by itself; what is wrong with any is the bag's loss."""
+    """Open each file by itself; damage of any of them is the bag's loss."""
     reasons: list[str] = []
     files: list[BagFile] = []
     try:
@@ -222,8 +228,9 @@ def _loss(
 
 
 def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
-    """Return the numbers of the files by time, together where they overlap; none without
-    messages.
+    """Return the numbers of the files by time, in groups of those that overlap.
+
+    Files without messages are left out.
     """
     times = [
         (file.start_ns, file.end_ns, number)
@@ -243,16 +250,12 @@ def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
 
 
 def _storage_files(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if is_storage(p) and p.is_file()), key=_split_order)
+    """Return the storage files in a folder, ``bag_2.mcap`` before ``bag_10.mcap``."""
+    return in_natural_order(p for p in folder.iterdir() if is_storage(p) and p.is_file())
 
 
 def _begins_any(name: str, paths: Sequence[Path]) -> bool:
     return any(path.name.startswith(name) for path in paths)
-
-
-def _split_order(path: Path) -> list[int | str]:
-    """Order ``bag_2.mcap`` before ``bag_10.mcap``."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.name)]
 
 
 def _series(path: Path) -> str:

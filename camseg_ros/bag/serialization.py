@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes of a bag to ROS messages and back, by rosbags' type stores: no rclpy, any distribution."""
+"""ROS messages from a bag's bytes, and back, without rclpy: by the type stores of rosbags."""
 
 from __future__ import annotations
 
@@ -15,32 +15,35 @@ from rosbags.typesys import Stores, get_typestore
 from camseg_core.errors import in_one_line
 
 Wire = Literal["cdr", "ros1"]
-"""How a bag's bytes are laid out: as ROS 2 sends them, or as ROS 1 did."""
+"""Layout of a message's bytes: as ROS 2 sends them, or as ROS 1 did."""
 
 STORES = {"cdr": get_typestore(Stores.ROS2_JAZZY), "ros1": get_typestore(Stores.ROS1_NOETIC)}
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-"""How a message begins that is compressed by itself; CDR begins with a zero."""
+"""First bytes of a message that is compressed by itself; CDR begins with a zero."""
 
 
 class UnreadableMessageError(ValueError):
-    """Bytes that are no message of their type, or a type that is not known here: one line."""
+    """An error for bytes that are no message of their type, or of a type not installed here.
+
+    Its text is one line.
+    """
 
 
 def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
     """Read a message.
 
     Args:
-        raw: its bytes.
-        message_type: such as ``sensor_msgs/msg/Image``.
-        wire: of the bytes.
+        raw: Bytes of the message.
+        message_type: Type such as ``sensor_msgs/msg/Image``.
+        wire: Layout of the bytes.
 
     Returns:
         The message as ROS 2's Python has it. ROS 1's ``seq`` is dropped; fields that ROS 1 spells
         in capitals are found.
 
     Raises:
-        UnreadableMessageError: see there.
+        UnreadableMessageError: The bytes are no such message, or its type is not installed.
     """
     message_class = find_message_class(message_type)
     store = STORES[wire]
@@ -54,12 +57,12 @@ def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
 
 
 def decompressed(raw: bytes | memoryview) -> bytes | memoryview:
-    """Undo the compression of a CDR message by itself, where it has any.
+    """Return a CDR message without the compression that it may have by itself.
 
-    Only metadata.yaml tells of it, and a bag may have lost that.
+    Its first bytes tell: only metadata.yaml says it otherwise, and a bag may have lost that file.
 
     Raises:
-        UnreadableMessageError: it is cut off.
+        UnreadableMessageError: The compressed message is damaged or cut off.
     """
     if bytes(raw[: len(ZSTD_MAGIC)]) != ZSTD_MAGIC:
         return raw
@@ -81,17 +84,17 @@ def encode(message: Any) -> bytes:
 
 
 def type_name(message_class: type) -> str:
-    """Name a message class as bags do: ``sensor_msgs/msg/Image``."""
+    """Return a message class's name as bags have it: ``sensor_msgs/msg/Image``."""
     package, kind, _ = message_class.__module__.split(".", 2)
     return f"{package}/{kind}/{message_class.__name__}"
 
 
 @lru_cache(maxsize=64)
 def find_message_class(message_type: str) -> type:
-    """Return the class of a type's name.
+    """Return the message class of a type's name.
 
     Raises:
-        UnreadableMessageError: it is not installed here.
+        UnreadableMessageError: The type is not installed here.
     """
     try:
         package, kind, name = message_type.split("/")
@@ -142,6 +145,6 @@ def _store_value(value: Any, kind: str) -> Any:
 
 
 def _full_type(short: str) -> str:
-    """``std_msgs/Header``, as fields have it, to ``std_msgs/msg/Header``."""
+    """Return ``std_msgs/msg/Header`` for ``std_msgs/Header``, as fields have it."""
     package, _, name = short.partition("/")
     return f"{package}/msg/{name}"

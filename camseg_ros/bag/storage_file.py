@@ -14,47 +14,48 @@ from typing import Any
 import zstandard
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.rosbag2 import ReaderError
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic
 from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
 from camseg_ros.bag.damaged_sqlite import (
     DamagedSqlite,
-    copy_for_reading,
+    copy_whole_pages,
+    copy_with_journals,
     find_journals,
     is_cut_off,
-    recover_hint,
+    merge_journals,
+    recovery_advice,
 )
 from camseg_ros.bag.serialization import Wire, decompressed
 
 MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
 ROS1_SUFFIXES = (".bag", ".active")
-"""The latter is what a recorder's ``.bag.active`` ends in, before it is done."""
+"""How ROS 1 bags end; a recorder names its file ``.bag.active`` before it is done."""
 
-ROS1_MAGIC = b"#ROSBAG V2"
+ROS1_MAGIC = b"#ROSBAG V2.0"
 
 URI_CHARACTERS = "#?%"
-"""What the library does not escape in the path of a SQLite file."""
+"""Characters that the library does not escape in the path of a SQLite file."""
 
 BLOCK_BYTES = 1 << 20
 
 
 def is_storage(path: Path) -> bool:
-    """Return whether a file's name is that of a rosbag2 file, compressed as a whole or not."""
+    """Return whether a name is that of a rosbag2 file, compressed as a whole or not."""
     suffix = Path(path.stem).suffix if path.suffix == ZSTD else path.suffix
     return suffix in (MCAP, SQLITE)
 
 
 def open_storage(path: Path) -> tuple[BagFile, str]:
-    """Open one file, by its name's end.
+    """Open one file, by the end of its name.
 
     Returns:
         The file, and what is wrong with it in a few words; empty for a whole one.
 
     Raises:
-        CamsegError: its name has another end.
-        OSError: it cannot be read.
+        CamsegError: The name has another end, or the file is a ROS 1 bag without an index.
+        OSError: The file cannot be read.
     """
     if path.suffix == MCAP:
         return _open_mcap(path)
@@ -71,11 +72,17 @@ def open_storage(path: Path) -> tuple[BagFile, str]:
 
 
 class WholeFile:
-    """What the rosbags library reads; a `BagFile`."""
+    """A file that the rosbags library reads; a `BagFile`."""
 
-    def __init__(self, reader: Any, wire: Wire) -> None:
-        """Open the library's reader; raises whatever it raises."""
-        self._reader, self._wire = reader, wire
+    def __init__(self, reader: Any, wire: Wire, advice: str = "") -> None:
+        """Open the library's reader; raise whatever it raises.
+
+        Args:
+            reader: The library's reader, which is not open yet.
+            wire: Layout of the messages' bytes.
+            advice: What to do about damage that is met while messages are read.
+        """
+        self._reader, self._wire, self.advice = reader, wire, advice
         self._reader.open()
         count = self._reader.message_count
         self.start_ns: int | None = int(self._reader.start_time) if count else None
@@ -90,7 +97,7 @@ class WholeFile:
 
     @property
     def _connections(self) -> list[Any]:
-        """Those whose messages are in the wire format."""
+        """Return those whose messages are laid out as ROS sends them."""
         found = self._reader.connections
         return [c for c in found if getattr(c.ext, "serialization_format", "cdr") == "cdr"]
 
@@ -109,11 +116,11 @@ class WholeFile:
 
 
 class FileInFolder:
-    """A file in a temporary folder, which goes with it; a `BagFile`."""
+    """A file in a temporary folder that is removed with it; a `BagFile`."""
 
     def __init__(self, file: BagFile, folder: tempfile.TemporaryDirectory[str]) -> None:
         """Take the open file and its folder."""
-        self._file, self._folder = file, folder
+        self._file, self._folder, self.advice = file, folder, file.advice
         self.topics, self.start_ns, self.end_ns = file.topics, file.start_ns, file.end_ns
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
@@ -140,30 +147,42 @@ def _open_mcap(path: Path) -> tuple[BagFile, str]:
 
 
 def _open_sqlite(path: Path) -> tuple[BagFile, str]:
-    is_cut, has_journals = is_cut_off(path), bool(find_journals(path))
-    if not (is_cut or has_journals) and not any(one in str(path) for one in URI_CHARACTERS):
-        with suppress(sqlite3.Error, ReaderError):
-            return WholeFile(Reader2(path), "cdr"), ""
+    advice = recovery_advice(path.name)
 
-    def open_copy(folder: Path) -> tuple[BagFile, str]:
-        reason = f"{path.name} is cut off (shorter than its header says)" if is_cut else ""
-        copy = folder / f"bag{SQLITE}"
-        if is_cut or has_journals:
-            problem = copy_for_reading(path, copy)
-            reason = reason or problem
-        else:
-            copy.symlink_to(path.resolve())
-        if not reason:
-            try:
-                return WholeFile(Reader2(copy), "cdr"), ""
-            except OSError:
-                raise
-            except Exception as error:  # libraries raise many types on damaged bytes
-                said = " ".join(str(error).replace(str(copy), path.name).split())[:200]
-                reason = f"{path.name} is cut off or torn ({said})"
-        return DamagedSqlite(copy), f"{reason}; {recover_hint(path.name)}"
+    def open_cut(folder: Path) -> tuple[BagFile, str]:
+        reason = f"{path.name} is cut off (shorter than its header says); {advice}"
+        return DamagedSqlite(copy_whole_pages(path, folder)), reason
 
-    return _open_in_folder(open_copy)
+    def open_with_journals(folder: Path) -> tuple[BagFile, str]:
+        copy = copy_with_journals(path, folder)
+        try:
+            merge_journals(copy)
+        except sqlite3.Error as error:
+            lacks = f"what {path.name} lacks cannot be taken from the journal beside it ({error})"
+            return DamagedSqlite(path), f"{lacks}; {advice}"
+        return open_whole(copy)
+
+    def open_link(folder: Path) -> tuple[BagFile, str]:
+        link = folder / f"bag{SQLITE}"
+        link.symlink_to(path.resolve())
+        return open_whole(link)
+
+    def open_whole(file: Path) -> tuple[BagFile, str]:
+        try:
+            return WholeFile(Reader2(file), "cdr", advice), ""
+        except OSError:
+            raise
+        except Exception as error:  # libraries raise many types on damaged bytes
+            reason = " ".join(str(error).replace(str(file), path.name).split())[:200]
+            return DamagedSqlite(file), f"{path.name} is cut off or torn ({reason}); {advice}"
+
+    if is_cut_off(path):
+        return _open_in_folder(open_cut)
+    if find_journals(path):
+        return _open_in_folder(open_with_journals)
+    if any(character in str(path) for character in URI_CHARACTERS):
+        return _open_in_folder(open_link)
+    return open_whole(path)
 
 
 def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
@@ -173,11 +192,11 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
         raise
     except Exception as error:  # libraries raise many types on damaged bytes
         with path.open("rb") as file:
-            if not file.read(len(ROS1_MAGIC)).startswith(ROS1_MAGIC):
+            if file.read(len(ROS1_MAGIC)) != ROS1_MAGIC:
                 raise CamsegError(f"{path} is no ROS 1 bag: it does not begin as one") from error
         raise CamsegError(
-            f"{path} is a ROS 1 bag without a whole index: it was cut off, or its recorder was "
-            f"stopped; `rosbag reindex {path.name}` makes one ({in_one_line(error)[:100]})"
+            f"{path} is a ROS 1 bag without a whole index: it was cut off or never closed "
+            f"({in_one_line(error)[:100]}); `rosbag reindex {path.name}` makes one"
         ) from error
 
 
@@ -185,7 +204,7 @@ def _open_decompressed(path: Path) -> tuple[BagFile, str]:
     def decompress(folder: Path) -> tuple[BagFile, str]:
         storage = folder / path.stem
         decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-        # What a damaged file then lacks, its reader finds.
+        # If the compressed file is damaged, the reader of the content finds out what is missing.
         with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
             while block := source.read(BLOCK_BYTES):
                 target.write(decompressor.decompress(block))
@@ -196,7 +215,7 @@ def _open_decompressed(path: Path) -> tuple[BagFile, str]:
 
 
 def _open_in_folder(open_file: Callable[[Path], tuple[BagFile, str]]) -> tuple[BagFile, str]:
-    """Open what is put into a temporary folder, which is removed with it or on an error."""
+    """Open a file in a new temporary folder, which is removed with it or after an error."""
     folder = tempfile.TemporaryDirectory(prefix="camseg_bag_")
     try:
         file, reason = open_file(Path(folder.name))

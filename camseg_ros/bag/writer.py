@@ -35,13 +35,14 @@ STORAGES: tuple[Storage, ...] = get_args(Storage)
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 VERSION = 8
-"""Of the format: the newest whose metadata.yaml Humble to Kilted read alike."""
+"""The newest version of the format whose metadata.yaml Humble to Kilted read alike."""
 
 RECORD_HEAD_BYTES = 9
-"""Kind and length, before the content of an mcap record."""
+"""Size of what an mcap record begins with: its kind and its length."""
 
 CHECKSUM_OFFSET_BYTES = 24
-"""Place of the CRC within a chunk, after two times and a size: https://mcap.dev/spec#chunk-op0x06."""
+"""Where a chunk's checksum stands, after two times and a size:
+https://mcap.dev/spec#chunk-op0x06."""
 
 UNSET = QosTime(0, 0)
 DEPTH = 10
@@ -50,7 +51,7 @@ DEPTH = 10
 class BagWriter:
     """A bag that is being written; a context manager.
 
-    It is written into a hidden folder beside, and moved to its place at the end. On an error
+    It is written into a hidden folder beside its place and moved there at the end. After an error
     nothing is left.
     """
 
@@ -60,12 +61,12 @@ class BagWriter:
         """Prepare to write the folder ``path``.
 
         Args:
-            path: of the new bag.
-            storage: of its file.
+            path: Folder of the new bag.
+            storage: Format of its file.
             compression: ``zstd`` compresses mcap's chunks, and sqlite3's messages one by one.
 
         Raises:
-            CamsegError: the bag exists, or its folder cannot be written.
+            CamsegError: The bag exists.
         """
         if path.exists():
             raise CamsegError(f"{path} exists already; remove it, or give another name")
@@ -84,7 +85,11 @@ class BagWriter:
         self._connections: dict[str, Any] = {}
 
     def __enter__(self) -> BagWriter:
-        """Open the bag."""
+        """Open the bag.
+
+        Raises:
+            CamsegError: Its folder cannot be written.
+        """
         try:
             self._home.parent.mkdir(parents=True, exist_ok=True)
             self._writer.open()
@@ -99,7 +104,7 @@ class BagWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Bring the bag to its place, or remove it after an error."""
+        """Move the bag to its place, or remove it after an error."""
         try:
             if error is not None:
                 self._writer.abort()
@@ -107,7 +112,7 @@ class BagWriter:
             self._writer.close()
             for file in (self._home / self.path.name).iterdir():
                 if file.suffix == ".mcap":
-                    _add_checksums(file)
+                    add_checksums(file)
                 with file.open("rb+") as written:
                     os.fsync(written.fileno())
             (self._home / self.path.name).rename(self.path)
@@ -117,7 +122,7 @@ class BagWriter:
             self._remove()
 
     def add_topic(self, topic: str, message_class: type, *, latched: bool = False) -> None:
-        """Announce a topic; one without messages is in the bag, too."""
+        """Announce a topic; it is in the bag even if no message follows."""
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
                 topic,
@@ -130,13 +135,13 @@ class BagWriter:
         """Append a message.
 
         Args:
-            topic: its topic.
-            message: a ROS message.
-            log_ns: when it was recorded, nanoseconds.
-            latched: of a new topic: late subscribers get the last message.
+            topic: Name of its topic, which is announced if it is new.
+            message: Any ROS message.
+            log_ns: Time at which it was recorded, nanoseconds.
+            latched: True if late subscribers of a new topic get its last message.
 
         Raises:
-            CamsegError: the disk is full.
+            CamsegError: The bag cannot be written, as on a full disk.
         """
         self.add_topic(topic, type(message), latched=latched)
         self.last_ns = max(self.last_ns, log_ns)
@@ -152,16 +157,23 @@ class BagWriter:
         shutil.rmtree(self._home, ignore_errors=True)
 
 
-def _add_checksums(path: Path) -> None:
-    """Write the CRC-32 of each chunk into a whole mcap file: the library leaves zero, "none"."""
+def add_checksums(path: Path) -> None:
+    """Write the CRC-32 of each chunk into a whole mcap file with an index.
+
+    The library that writes the file leaves them at zero, which means "none".
+
+    Raises:
+        OSError: The file cannot be read or written.
+    """
     with path.open("rb+") as file:
         summary = make_reader(file).get_summary()
         for index in summary.chunk_indexes if summary else ():
-            content = index.chunk_start_offset + RECORD_HEAD_BYTES
-            file.seek(content)
+            content_start = index.chunk_start_offset + RECORD_HEAD_BYTES
+            file.seek(content_start)
             stream, length = get_chunk_data_stream(Chunk.read(ReadDataStream(file)))
-            file.seek(content + CHECKSUM_OFFSET_BYTES)
-            file.write(struct.pack("<I", zlib.crc32(stream.read(length))))
+            checksum = zlib.crc32(stream.read(length))
+            file.seek(content_start + CHECKSUM_OFFSET_BYTES)
+            file.write(struct.pack("<I", checksum))
 
 
 def _quality(latched: bool) -> Qos:

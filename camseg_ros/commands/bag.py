@@ -49,7 +49,7 @@ def _add_make(actions: Any) -> None:
     make.set_defaults(command=_make)
     make.add_argument("--out", type=Path, required=True, help="folder of bags")
     data = make.add_argument_group("from what")
-    others = f"{FILES} (a video, picture or folder at --root), {SYNTHETIC}, or a data set: "
+    others = f"{FILES} (a video, image or folder at --root), {SYNTHETIC}, or a data set: "
     add_dataset_options(data, others=others, default=FILES)
     synthetic = make.add_argument_group(f"the synthetic drive (--dataset {SYNTHETIC})")
     synthetic.add_argument("--frames", type=int, default=60, help="0.1 s apart")

@@ -18,6 +18,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
 
 from camseg_core.errors import CamsegError
 from camseg_ros.node.parameters import NODE_NAME
@@ -238,13 +239,15 @@ def _change_request(transition: int) -> ChangeState.Request:
 
 
 class SpinningThread:
-    """Spins an executor from `start` to `stop`."""
+    """A thread that spins an executor from `start` to `stop`."""
 
     def __init__(self, executor: Any, name: str) -> None:
         """Take the executor, with its nodes."""
         self._executor = executor
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name=name)
+        self._over = Future()  # wakes the executor at once, which its `wake` alone does not
+        self._thread = threading.Thread(
+            target=executor.spin_until_future_complete, args=(self._over,), name=name
+        )
 
     def start(self) -> None:
         """Begin to serve callbacks."""
@@ -252,12 +255,7 @@ class SpinningThread:
 
     def stop(self) -> None:
         """End the thread, if it was started, and shut the executor down."""
-        self._is_over.set()
-        self._executor.wake()
+        self._over.set_result(None)
         if self._thread.ident is not None:
             self._thread.join()
         self._executor.shutdown()
-
-    def _spin(self) -> None:
-        while not self._is_over.is_set():
-            self._executor.spin_once(timeout_sec=1.0)

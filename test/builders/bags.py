@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small bags for tests: images of noise with truth beside them."""
+"""Small bags for tests: images of noise with ground truth beside them."""
 
 from __future__ import annotations
 
@@ -60,13 +60,10 @@ def write_bag(
     return path
 
 
-def write_rosbag1(
-    path: Path, frames: int = 6, compression: Any = None, *, chunk_bytes: int = 1 << 20
-) -> Path:
-    """Write the same images and truth as ROS 1 does; compression is "bz2", "lz4" or None."""
+def write_rosbag1(path: Path, frames: int = 6, compression: Any = None) -> Path:
+    """Write the same images and ground truth as ROS 1 does; compression is "bz2", "lz4" or None."""
     store = get_typestore(Stores.ROS1_NOETIC)
     writer = Rosbag1Writer(path)
-    writer.chunk_threshold = chunk_bytes
     if compression:
         writer.set_compression(Rosbag1Writer.CompressionFormat[compression.upper()])
     with writer:
@@ -76,26 +73,26 @@ def write_rosbag1(
         }
         for index in range(frames):
             stamp_ns = (index + 1) * STEP_NS
-            pictures = (noise_image(index), truth_image(index))
-            for connection, picture in zip(connections.values(), pictures, strict=True):
-                writer.write(connection, stamp_ns, _ros1_bytes(store, picture, index))
+            images = (noise_image(index), truth_image(index))
+            for connection, image in zip(connections.values(), images, strict=True):
+                writer.write(connection, stamp_ns, _ros1_bytes(store, image, index))
     return path
 
 
-def _ros1_bytes(store: Typestore, picture: Image, sequence: int) -> bytes:
-    stamp = picture.header.stamp
+def _ros1_bytes(store: Typestore, image: Image, sequence: int) -> bytes:
+    stamp = image.header.stamp
     content = store.types["sensor_msgs/msg/Image"](
         header=store.types["std_msgs/msg/Header"](
             seq=sequence,
             stamp=store.types["builtin_interfaces/msg/Time"](sec=stamp.sec, nanosec=stamp.nanosec),
-            frame_id=picture.header.frame_id,
+            frame_id=image.header.frame_id,
         ),
-        height=picture.height,
-        width=picture.width,
-        encoding=picture.encoding,
+        height=image.height,
+        width=image.width,
+        encoding=image.encoding,
         is_bigendian=0,
-        step=picture.step,
-        data=np.frombuffer(picture.data, np.uint8),
+        step=image.step,
+        data=np.frombuffer(image.data, np.uint8),
     )
     return bytes(store.serialize_ros1(content, "sensor_msgs/msg/Image"))
 

@@ -148,12 +148,12 @@ def random_pairs(home: Path, count: int) -> Path:
     """Images of 48 x 32 and labels without any sense, the same for the same index."""
     for index in range(count):
         rng = np.random.default_rng(index)
-        for kind, picture in (
+        for kind, pixels in (
             ("images", rng.integers(0, 256, (32, 48, 3), np.uint8)),
             ("labels", rng.integers(0, 19, (32, 48), np.uint8)),
         ):
             (home / kind).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(home / kind / f"{index}.png")
+            Image.fromarray(pixels).save(home / kind / f"{index}.png")
     return home
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
-from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.records import ImageRecord, Run, Session
 from camseg_core.labels import LabelSet
 
@@ -51,7 +51,7 @@ def made_record(seed: int = 0, *, right: float = 0.7, **changes: Any) -> ImageRe
         "frame_index": seed,
         "height": 6,
         "width": 8,
-        "counts": confusion_to_json(confusion_counts(truth, prediction, 3)),
+        "counts": confusion_counts(truth, prediction, 3).tolist(),
         "calibration": measure_calibration(
             probabilities.astype(np.float32), truth, prediction
         ).to_dict(),

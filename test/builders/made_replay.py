@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from camseg_core.labels import CITYSCAPES
-from camseg_ros.replay.bag_frames import CameraCounts
+from camseg_ros.bag.dataset import CameraCounts
 from camseg_ros.replay.results.accuracy import AccuracyRow, DatasetAccuracy
-from camseg_ros.replay.results.drive_result import DriveResult, FrameResult
-from camseg_ros.replay.results.live_result import LiveAccuracy, LiveCamera, LiveResult
+from camseg_ros.replay.results.drives import DriveResult, FrameResult
+from camseg_ros.replay.results.live_result import LiveCamera, LiveResult
 from camseg_ros.replay.results.page import ReplayFacts
 
 FACTS = ReplayFacts("offline", "demo.safetensors", "ab" * 32, False, CITYSCAPES, "steps 1", 1)
-ROW = AccuracyRow("kitti-step val", "", None, None, 7, 0.4321, 0.8765, 0.0123, 0.0456)
+METRICS = {
+    "mean_iou": 0.4321, "pixel_accuracy": 0.8765, "calibration_error": 0.0123, "flicker": 0.0456,
+}  # fmt: skip
+ROW = AccuracyRow(None, None, 7, METRICS)
 CLASS_IOU = dict.fromkeys(CITYSCAPES.names) | {"person": 0.3141}
 ACCURACY = DatasetAccuracy("kitti-step val", "", (ROW,), CLASS_IOU)
 LIVE = LiveResult(
@@ -23,8 +24,10 @@ LIVE = LiveResult(
             {"in": 90, "out": 60, "dropped": 27, "refused": 3},
             60,
             60,
+            60,
             {"p50": 61.5, "p95": 71.5, "p99": 81.5},
-            LiveAccuracy(60, 0.5432, 0.9, 0.02, {"road": 0.9}),
+            {"mean_iou": 0.5432, "pixel_accuracy": 0.9, "calibration_error": 0.02},
+            {"road": 0.9},
         )
     },
     node_ms={"age": {"p50": 50.5, "p95": 60.5, "p99": 70.5}},
@@ -40,5 +43,5 @@ def made_drive(name: str = "0002", **counts: int) -> DriveResult:
         FrameResult("left", 10**9 * n, 0.9, 0.1 * n, None if n == 0 else 0.05, 100, n)
         for n in range(5)
     ]
-    counted = {"left": asdict(CameraCounts(images=5, **counts))}
+    counted = {"left": CameraCounts(images=5, **counts)}
     return DriveResult(name, "kitti-step", "val", "", "clear", name, "", "", counted, frames)

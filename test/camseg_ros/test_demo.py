@@ -10,12 +10,13 @@ import pytest
 from camseg_core.errors import CamsegError
 from camseg_core.images.drawing import write_png
 from camseg_ros import demo
+from camseg_ros.replay.results.folder import prepare_folder
 
 
 def test_the_drawn_drive_is_held_out_and_has_truth() -> None:
     drive = demo.demo_drive(None, 2)
     first, second = drive.frames()
-    assert (drive.name, drive.count) == (f"synthetic_clear_{demo.DRAWN_SEED}", 2)
+    assert (drive.name, drive.count) == (f"synthetic_clear_{demo.SYNTHETIC_SEED}", 2)
     assert first.image.shape == (540, 960, 3)
     assert first.class_ids is not None
     assert (first.image != second.image).any()
@@ -61,15 +62,18 @@ def test_bad_usage_is_one_line_and_status_2(
 def test_a_whole_run_leaves_a_bag_a_page_and_a_strip(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "DRAWN_SIZE", (128, 64))
+    monkeypatch.setattr(demo, "SYNTHETIC_SIZE", (128, 64))
     out = tmp_path / "out"
-    arguments = ["--weights", "random:tiny", "--steps", "1", "--frames", "10", "--rate", "0.5"]
-    for _ in range(2):  # the second run replaces the first one's results
-        assert demo.main([*arguments, "--out", str(out)]) == 0
+    prepare_folder(out / "replay")  # what an earlier demo left is replaced
+    (out / "bag" / "old").mkdir(parents=True)
+    arguments = ["--weights", "random:tiny", "--steps", "1", "--frames", "6"]
+    assert demo.main([*arguments, "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "the weights are RANDOM" in said
     assert "refused 0; latency p50" in said
     assert "frames that came out: mIoU" in said
     assert f"{out}/replay/replay.html" in said
-    assert (out / "bag" / f"synthetic_clear_{demo.DRAWN_SEED}" / "metadata.yaml").is_file()
+    assert "RANDOM WEIGHTS" in (out / "replay" / "replay.html").read_text()
+    assert not (out / "bag" / "old").exists()
+    assert (out / "bag" / f"synthetic_clear_{demo.SYNTHETIC_SEED}" / "metadata.yaml").is_file()
     assert cv2.imread(str(out / "strip.jpg")) is not None

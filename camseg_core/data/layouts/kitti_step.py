@@ -30,11 +30,6 @@ _LABELS = LabelFormat(
 )
 
 
-def official_split(sequence: str) -> str:
-    """Return the published split of a sequence such as ``0002``; unknown ones are ``train``."""
-    return "val" if sequence in VAL_SEQUENCES else "train"
-
-
 def _maps(home: Path) -> Path:
     """Return the folder of the labels: the data set's own place, or the original project's."""
     nested = home / "kitti-step" / "panoptic_maps"
@@ -42,7 +37,7 @@ def _maps(home: Path) -> Path:
 
 
 def _split_of(home: Path, sequence: str) -> str:
-    official = official_split(sequence)
+    official = "val" if sequence in VAL_SEQUENCES else "train"  # of KITTI's other sequences too
     if os.path.isdir(_maps(home) / official / sequence):
         return official
     holders = [

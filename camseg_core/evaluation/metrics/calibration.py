@@ -56,8 +56,8 @@ class CalibrationScores(PlainData):
     Attributes:
         reliability: of the largest class probability.
         class_calibration_error: per class, over 15 bins of its own probability on all labeled
-            pixels; NaN for a class that the truth lacks.
-        classwise_calibration_error: mean over the classes that the truth has.
+            pixels; NaN for a class that the ground truth lacks.
+        classwise_calibration_error: mean over the classes of the ground truth.
         negative_log_likelihood: mean over labeled pixels, nats.
         pixel_count: labeled pixels.
     """
@@ -74,7 +74,7 @@ class TemperatureScores(PlainData):
     """Calibration after scaling, measured on every 4th row and column.
 
     Attributes:
-        temperature: the measured temperature that these figures belong to.
+        temperature: the measured temperature that these scores belong to.
         reliability: at it.
         negative_log_likelihood: mean at it, nats.
         pixel_count: labeled pixels of that coarse grid.
@@ -87,7 +87,7 @@ class TemperatureScores(PlainData):
 
 
 def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
-    """Score summed counts; every figure is NaN where there is no labeled pixel."""
+    """Score summed counts; every score is NaN where there is no labeled pixel."""
     per_reliability_bin = (RELIABILITY_BINS, -1)
     gaps = np.abs(counts.class_hits - counts.class_probability_units / UNITS_PER_ONE)  # [C, 15]
     pixel_count = counts.pixel_count
@@ -135,7 +135,7 @@ def fit_temperature(counts: CalibrationCounts) -> float:
 def calibration_at(counts: CalibrationCounts, temperature: float) -> TemperatureScores:
     """Score summed counts at the measured temperature nearest to ``temperature`` in log T.
 
-    No figure is interpolated: all of them are exact at the temperature that the result states,
+    Nothing is interpolated: all scores are exact at the temperature that the result states,
     which is at most a factor of 2^(1/8), 9 %, away.
 
     Raises:

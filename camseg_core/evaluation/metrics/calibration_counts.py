@@ -132,7 +132,7 @@ class CalibrationCounts:
         """Build the counts from what `to_dict` gave.
 
         Raises:
-            CamsegError: a field is missing or has another number of entries.
+            CamsegError: a field is missing or has another number of values.
         """
         if not isinstance(content, dict):
             raise CamsegError("calibration counts are not a JSON object; the line is damaged")
@@ -195,7 +195,7 @@ def measure_calibration(
 
     Args:
         probabilities: per class and pixel, float [C, H, W], 0..1; what is missing to 1 is void's.
-        truth: class ids [H, W], 255 = unlabeled, those pixels are left out.
+        truth: ground truth, class ids [H, W]; 255 = unlabeled, those pixels are left out.
         prediction: class ids [H, W]; 255 = unlabeled counts as wrong. Confidence is the largest
             class probability in either case.
 
@@ -205,7 +205,7 @@ def measure_calibration(
     truth, prediction = check_class_id_pair(truth, prediction)
     probabilities = _check_probabilities(probabilities, truth.shape)
     num_classes = len(probabilities)
-    check_class_ids(truth, num_classes, "truth")
+    check_class_ids(truth, num_classes, "ground truth")
     check_class_ids(prediction, num_classes, "prediction")
 
     planes, classes, correct = _labeled(probabilities, truth, prediction)
@@ -258,7 +258,7 @@ def _check_probabilities(probabilities: Float, size: tuple[int, ...]) -> Float32
     if not np.issubdtype(probabilities.dtype, np.floating) or shape[1:] != size or len(shape) != 3:
         raise CamsegError(
             f"probabilities are {probabilities.dtype} of shape {shape}; floats [classes, "
-            f"{', '.join(map(str, size))}] are needed, the size of the truth"
+            f"{', '.join(map(str, size))}] are needed, the size of the ground truth"
         )
     check_num_classes(shape[0])
     if probabilities.size:

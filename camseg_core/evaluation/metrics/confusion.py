@@ -24,7 +24,7 @@ def confusion_counts(truth: ClassIds, prediction: ClassIds, num_classes: int) ->
     """Count the pixels of one image by true and predicted class.
 
     Args:
-        truth: class ids [H, W], 0..C-1; 255 = unlabeled, those pixels are left out.
+        truth: ground truth, class ids [H, W], 0..C-1; 255 = unlabeled, those pixels are left out.
         prediction: class ids [H, W], 0..C-1; 255 = unlabeled, an error on a labeled pixel.
         num_classes: C.
 
@@ -40,7 +40,7 @@ def confusion_counts(truth: ClassIds, prediction: ClassIds, num_classes: int) ->
     pairs <<= 8
     pairs |= prediction
     table = np.bincount(pairs.ravel(), minlength=1 << 16).reshape(256, 256)
-    _check_histogram(table.sum(axis=1), num_classes, "truth")
+    _check_histogram(table.sum(axis=1), num_classes, "ground truth")
     _check_histogram(table.sum(axis=0), num_classes, "prediction")
     columns = [*range(num_classes), UNLABELED]
     return table[:num_classes, columns].astype(np.int64)
@@ -63,33 +63,26 @@ def sum_confusions(confusions: Iterable[Int64], num_classes: int) -> Int64:
     return total
 
 
-def confusion_to_json(counts: Int64) -> list[list[int]]:
-    """Return confusion counts as nested lists, row by row."""
-    rows: list[list[int]] = counts.tolist()
-    return rows
-
-
 def confusion_from_json(content: object, num_classes: int) -> Int64:
-    """Read back what `confusion_to_json` gave: int64 [C, C + 1].
+    """Read confusion counts from nested lists, row by row: int64 [C, C + 1].
 
     Raises:
-        CamsegError: another shape, or entries that are no counts.
+        CamsegError: another shape, or values that are no counts.
     """
-    rows = content if isinstance(content, list) else []
-    if len(rows) != num_classes or not all(
-        isinstance(row, list) and len(row) == num_classes + 1 for row in rows
+    try:
+        counts = np.array(content)
+    except ValueError:  # rows of different lengths
+        counts = np.empty(0)
+    if (
+        counts.shape != (num_classes, num_classes + 1)
+        or counts.dtype != np.int64
+        or (counts < 0).any()
     ):
         raise CamsegError(
-            f"confusion counts are not {num_classes} rows of {num_classes + 1} columns; they were "
-            "written with another label set, or are damaged"
+            f"confusion counts are not {num_classes} rows of {num_classes + 1} whole numbers from "
+            "0; they were written with another label set, or are damaged"
         )
-    for row in rows:
-        for value in row:
-            if type(value) is not int or not 0 <= value < 2**63:
-                raise CamsegError(
-                    f"confusion counts hold {value!r}; a count is a whole number, 0 or more"
-                )
-    return np.array(rows, np.int64)
+    return counts
 
 
 def check_num_classes(num_classes: int) -> None:
@@ -103,17 +96,17 @@ def check_num_classes(num_classes: int) -> None:
 
 
 def check_class_id_pair(truth: ClassIds, prediction: ClassIds) -> tuple[UInt8, UInt8]:
-    """Return class ids [H, W] of truth and prediction as bytes.
+    """Return class ids [H, W] of ground truth and prediction as bytes.
 
     Raises:
         CamsegError: sizes differ, not two axes, no integers, or an id that is no byte.
     """
     if truth.shape != prediction.shape or truth.ndim != 2:
         raise CamsegError(
-            f"truth has shape {truth.shape} and prediction {prediction.shape}; both are "
-            "[height, width] of one size: resize the prediction to the truth"
+            f"ground truth has shape {truth.shape} and prediction {prediction.shape}; both are "
+            "[height, width] of one size: resize the prediction to the ground truth"
         )
-    return _as_bytes(truth, "truth"), _as_bytes(prediction, "prediction")
+    return _as_bytes(truth, "ground truth"), _as_bytes(prediction, "prediction")
 
 
 def check_class_ids(ids: UInt8, num_classes: int, what: str) -> None:

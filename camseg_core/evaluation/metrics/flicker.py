@@ -2,8 +2,8 @@
 """Temporal consistency: how much of a prediction flickers that should stand still.
 
 Pixels whose true class is the same in two consecutive frames should keep their predicted class,
-right or wrong. What moves in the truth is left out, so that only flicker counts that the truth does
-not explain. Shapes: H, W = image size.
+right or wrong. What moves in the ground truth is left out, so that only flicker counts that it
+does not explain. Shapes: H, W = image size.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class FlickerCounts:
     """Pixels of pairs of consecutive frames; adds up.
 
     Attributes:
-        stable: whose true class is the same in both frames, and labeled.
-        flickered: those of them whose predicted class differs.
+        stable: number of labeled pixels whose true class is the same in both frames.
+        flickered: number of those whose predicted class differs.
     """
 
     stable: int = 0
@@ -57,19 +57,12 @@ def flicker_counts(
     return FlickerCounts(int(stable.sum()), int(flickered.sum()))
 
 
-@dataclass(frozen=True)
-class _Earlier:
-    stamp_ns: int
-    ground_truth: UInt8 | None
-    prediction: UInt8
-
-
 class FlickerTracker:
     """Compares each prediction with that of the frame before, in each stream of frames."""
 
     def __init__(self) -> None:
         """Start without any frame."""
-        self._earlier: dict[Hashable, _Earlier] = {}
+        self._earlier: dict[Hashable, tuple[int, UInt8 | None, UInt8]] = {}
 
     def compare(
         self, stream: Hashable, stamp_ns: int, ground_truth: UInt8 | None, prediction: UInt8
@@ -87,14 +80,14 @@ class FlickerTracker:
             differ in size, and the flicker, zero if one of them has no ground truth.
         """
         earlier = self._earlier.get(stream)
-        self._earlier[stream] = _Earlier(stamp_ns, ground_truth, prediction)
-        if earlier is None or earlier.prediction.shape != prediction.shape:
+        self._earlier[stream] = stamp_ns, ground_truth, prediction
+        if earlier is None:
             return None, FlickerCounts()
-        if not 0 < stamp_ns - earlier.stamp_ns <= NEXT_FRAME_NS:
+        earlier_ns, earlier_truth, earlier_prediction = earlier
+        is_next = 0 < stamp_ns - earlier_ns <= NEXT_FRAME_NS
+        if not is_next or earlier_prediction.shape != prediction.shape:
             return None, FlickerCounts()
-        changed = float((earlier.prediction != prediction).mean())
-        if ground_truth is None or earlier.ground_truth is None:
+        changed = float((earlier_prediction != prediction).mean())
+        if ground_truth is None or earlier_truth is None:
             return changed, FlickerCounts()
-        return changed, flicker_counts(
-            earlier.ground_truth, ground_truth, earlier.prediction, prediction
-        )
+        return changed, flicker_counts(earlier_truth, ground_truth, earlier_prediction, prediction)

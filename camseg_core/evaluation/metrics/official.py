@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ``official`` protocol: scores from confusion counts, as cityscapesScripts defines them.
 
-One confusion matrix over the whole data set; unlabeled truth is ignored; an unlabeled prediction on
-a labeled pixel is an error. Shapes: N = images; C = number of classes.
+One confusion matrix over the whole data set; unlabeled ground truth is ignored; an unlabeled
+prediction on a labeled pixel is an error. Shapes: N = images; C = number of classes.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class OfficialScores(PlainData):
     """Scores by the official protocol, 0..1; NaN where undefined.
 
     Attributes:
-        iou: per class, TP / (TP + FP + FN); NaN for a class in neither truth nor prediction.
+        iou: per class, TP / (TP + FP + FN); NaN for a class in neither ground truth nor prediction.
         precision: per class, TP / (TP + FP); NaN for a class that was never predicted.
-        recall: per class, TP / (TP + FN); NaN for a class that the truth lacks.
+        recall: per class, TP / (TP + FN); NaN for a class that the ground truth lacks.
         mean_iou: mean of the defined ``iou``.
         pixel_accuracy: share of labeled pixels with the right class.
         frequency_weighted_iou: mean of ``iou``, weighted by the class's share of labeled pixels.
@@ -50,8 +50,8 @@ class OfficialScores(PlainData):
 def official_scores(counts: Int64) -> OfficialScores:
     """Score confusion counts int64 [C, C + 1], summed over a data set or of one image.
 
-    Precision and false positives count labeled pixels only: what is predicted where the truth is
-    unlabeled has no row. Equal to cityscapesScripts' ``evalPixelLevelSemanticLabeling``.
+    Precision and false positives count labeled pixels only: what is predicted where the ground
+    truth is unlabeled has no row. Equal to cityscapesScripts' ``evalPixelLevelSemanticLabeling``.
 
     Raises:
         CamsegError: counts of another shape.
@@ -60,7 +60,7 @@ def official_scores(counts: Int64) -> OfficialScores:
     correct, truth, predicted = _margins(counts)
     iou = ratio(correct, truth + predicted - correct)  # [C]
     pixel_count = int(truth.sum())
-    weighted = float((truth * np.nan_to_num(iou)).sum())  # a class of the truth has an IoU
+    weighted = float((truth * np.nan_to_num(iou)).sum())  # its classes have an IoU
     return OfficialScores(
         iou=tuple(iou.tolist()),
         precision=tuple(ratio(correct, predicted).tolist()),
@@ -75,7 +75,7 @@ def official_scores(counts: Int64) -> OfficialScores:
 def mean_iou_per_image(counts: Int64) -> Float64:
     """Rank frames: the mean IoU of each image by itself, float64 [N] from int64 [N, C, C + 1].
 
-    A class in neither the image's truth nor its prediction leaves its mean; NaN for an image
+    A class in neither the image's ground truth nor its prediction leaves its mean; NaN for an image
     without a labeled pixel. The mean over images is not the data set's mean IoU.
 
     Raises:
@@ -104,6 +104,6 @@ def check_confusion_shape(counts: Int64) -> None:
 
 
 def _margins(counts: Int64) -> tuple[Int64, Int64, Int64]:
-    """Correct pixels, pixels of the truth and predicted pixels per class, int64 [..., C] each."""
+    """Count correct, labeled and predicted pixels per class, int64 [..., C] each."""
     classes = counts[..., :-1]
     return np.diagonal(classes, axis1=-2, axis2=-1), counts.sum(axis=-1), classes.sum(axis=-2)

@@ -35,7 +35,7 @@ class PublishedScores(PlainData):
     Precision is blind to what a model leaves out: predicting void costs nothing here.
 
     Attributes:
-        precision: per class, TP / (TP + FP + 1e-10) over pixels of labeled truth.
+        precision: per class, TP / (TP + FP + 1e-10) over labeled pixels.
         mean_precision: plain mean over all C classes, never predicted ones count 0. The paper's
             "average precision".
         pixel_count: labeled pixels with a predicted class.
@@ -51,7 +51,7 @@ class PublishedScores(PlainData):
 def published_scores(counts: Int64) -> PublishedScores:
     """Score confusion counts int64 [C, C + 1] as the published evaluation does.
 
-    Rows are truth, columns prediction, void's row and column are dropped: a void prediction
+    Rows are ground truth, columns prediction, void's row and column are dropped: a void prediction
     disappears instead of being an error.
 
     Raises:

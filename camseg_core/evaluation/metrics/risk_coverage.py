@@ -25,7 +25,7 @@ COVERAGES = (0.8, 0.9, 0.95, 1.0)
 
 @dataclass(frozen=True)
 class RiskCoverage(PlainData):
-    """The risk-coverage curve; every figure is NaN without a labeled pixel.
+    """The risk-coverage curve; every score is NaN without a labeled pixel.
 
     Attributes:
         threshold: the least accepted confidence, 0..1, ascending.

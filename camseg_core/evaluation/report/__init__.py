@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report: figures, plots and the HTML page."""
+"""The report: numbers, plots and the HTML page."""

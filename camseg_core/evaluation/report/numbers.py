@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.corruptions import LEVEL_RANGES
+from camseg_core.evaluation.corruptions import CORRUPTIONS
 from camseg_core.evaluation.frames import FrameScore, worst_and_best
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.metrics.ratios import finite_or_none, ratio
@@ -213,8 +213,8 @@ class SamplingTable:
         score_name: name of the protocol's one number.
         budget_ms: median time of an image that the best choice must keep; None for any.
         choices: every choice.
-        best: place of the choice with the best score within the budget; None if there is none.
-        fastest: place of the fastest choice.
+        best: index of the choice with the best score within the budget; None if there is none.
+        fastest: index of the fastest choice.
     """
 
     dataset: str
@@ -329,16 +329,16 @@ def _sampling_table(
         for run, row in tried
     )
     images = max(choice.row.images for choice in choices)
-    complete = [place for place, choice in enumerate(choices) if choice.row.images == images]
+    complete = [index for index, choice in enumerate(choices) if choice.row.images == images]
 
-    def time_of(place: int) -> float:
-        return choices[place].row.median_milliseconds_per_image
+    def time_of(index: int) -> float:
+        return choices[index].row.median_milliseconds_per_image
 
     in_time = [
-        (score, -time_of(place), -place)
-        for place in complete
-        if (score := choices[place].row.score) is not None
-        and (budget_ms is None or time_of(place) <= budget_ms)
+        (score, -time_of(index), -index)
+        for index in complete
+        if (score := choices[index].row.score) is not None
+        and (budget_ms is None or time_of(index) <= budget_ms)
     ]
     return SamplingTable(
         dataset=dataset,
@@ -474,8 +474,8 @@ def _largest_confusions(
     columns = [*names, UNLABELED_NAME]
     shares = _shares(confusion)
     found = []
-    for place in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS].tolist():
-        truth, prediction = divmod(place, len(columns))
+    for index in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS].tolist():
+        truth, prediction = divmod(index, len(columns))
         if wrong[truth, prediction]:
             pixels, share = int(wrong[truth, prediction]), float(shares[truth, prediction])
             found.append(Confusion(names[truth], columns[prediction], pixels, share))
@@ -487,7 +487,7 @@ def _curves(rows: Sequence[Row]) -> tuple[Curve, ...]:
     curves = []
     for name, grouped in groupby(rows, key=attrgetter("corruption")):
         levels = tuple(grouped)
-        known = LEVEL_RANGES.get(name)
+        known = CORRUPTIONS.get(name)
         relative = [row.relative_to_clean for row in levels if row.relative_to_clean is not None]
         curves.append(
             Curve(

@@ -16,7 +16,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, get_args
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -86,6 +86,9 @@ STYLE = {
     "ytick.color": INK,
     "ytick.labelsize": 9,
 }
+
+Axis = Literal["steps", "time"]
+AXES: tuple[Axis, ...] = get_args(Axis)
 
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
@@ -176,7 +179,7 @@ def robustness(curve: Curve, score_name: str, *, name: str) -> str:
     return svg[0]
 
 
-def score_against(table: SamplingTable, axis: Literal["steps", "time"], *, name: str) -> str:
+def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
     """Draw the score of each way to sample, against the steps or against the time of an image.
 
     A curve joins choices that differ in their steps alone.
@@ -217,7 +220,7 @@ def score_against(table: SamplingTable, axis: Literal["steps", "time"], *, name:
     return svg[0]
 
 
-def _place_on(axis: Literal["steps", "time"], row: Row) -> float:
+def _place_on(axis: Axis, row: Row) -> float:
     return row.steps if axis == "steps" else row.median_milliseconds_per_image
 
 
@@ -291,7 +294,7 @@ def timeline(
 ) -> str:
     """Draw shares 0..1 against seconds, one line per name, as an SVG element called ``name``.
 
-    Of long drives, every n-th frame is drawn.
+    A long drive is thinned to every n-th frame.
     """
     with _drawn_figure(2.2, name) as (figure, svg):
         axes = figure.subplots()

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -20,7 +20,6 @@ from camseg_core.evaluation.report.numbers import (
     UNLABELED_NAME,
     PartNumbers,
     RunNumbers,
-    SamplingTable,
     numbers_to_json,
     run_numbers,
     sampling_tables,
@@ -36,57 +35,6 @@ TEMPLATE = "report.html.j2"
 JPEG_QUALITY = 80
 LARGEST_SHOWN_MATRIX = 40
 """With more classes the confusion matrix is a picture only: its table would be megabytes."""
-
-
-@dataclass(frozen=True)
-class InlinePicture:
-    """A picture in the page: ``uri`` holds it; width and height in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class FrameView:
-    """A frame and its pictures by kind; None for one that cannot be shown."""
-
-    score: FrameScore
-    pictures: dict[str, InlinePicture | None]
-
-
-@dataclass(frozen=True)
-class PartView:
-    """A part's numbers and plots: SVG elements by name, ``curves`` one per corruption."""
-
-    numbers: PartNumbers
-    plots: dict[str, str]
-    curves: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RunView:
-    """What the page shows of one run: ``anchor`` is its place in the page.
-
-    ``colors`` are those of the classes and of unlabeled pixels.
-    """
-
-    anchor: str
-    title: str
-    numbers: RunNumbers
-    colors: tuple[tuple[str, tuple[int, int, int]], ...]
-    parts: tuple[PartView, ...]
-    worst: tuple[FrameView, ...]
-    best: tuple[FrameView, ...]
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class SamplingView:
-    """A comparison of ways to sample: its numbers, and SVG elements against steps and time."""
-
-    numbers: SamplingTable
-    plots: tuple[str, str]
 
 
 def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Path:
@@ -109,23 +57,34 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
             f"cannot write the page to {out}: a file name such as report.html is needed"
         )
     environment = page_environment(__package__, TEMPLATE)
+    from camseg_core.evaluation.report import plots
+
     folders = find_runs(folder)
     # Of a suite that was stopped, the last run may be just begun.
     begun = [path for path in folders if next(iterate_records(record_files(path)), None)]
     empty = [path.name for path in folders if path not in begun]
     views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
     if len(views) > 1:
-        views = [replace(view, title=f"{n}. {view.title}") for n, view in enumerate(views, start=1)]
-    runs = [view.numbers for view in views]
+        views = [view | {"title": f"{n}. {view['title']}"} for n, view in enumerate(views, start=1)]
+    runs = [view["numbers"] for view in views]
     tables = sampling_tables(runs, budget_ms)
     page = environment.get_template(TEMPLATE).render(
         runs=views,
         tables=[
             (protocol, metrics_of(protocol), found)
             for protocol in PROTOCOLS
-            if (found := [view for view in views if view.numbers.protocol == protocol])
+            if (found := [view for view in views if view["numbers"].protocol == protocol])
         ],
-        sampling=[_sampling_view(table, f"sampling-{n}") for n, table in enumerate(tables)],
+        sampling=[
+            {
+                "numbers": table,
+                "plots": [
+                    plots.score_against(table, axis, name=f"sampling-{n}-{axis}")
+                    for axis in plots.AXES
+                ],
+            }
+            for n, table in enumerate(tables)
+        ],
         empty=empty,
         metrics_of=metrics_of,
         unlabeled=UNLABELED_NAME,
@@ -136,80 +95,71 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
     return out
 
 
-def _view(folder: Path, anchor: str) -> RunView:
+def _view(folder: Path, anchor: str) -> dict[str, Any]:
+    """Return what the page shows of one run: ``anchor`` is where it stands in the page."""
     summary = summarize(folder)
     run = run_numbers(summary)
     worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
-    missing = sum(list(view.pictures.values()).count(None) for view in (*worst, *best))
+    missing = sum(list(view["pictures"].values()).count(None) for view in (*worst, *best))
     label_set = summary.run.classes
     colors = [*zip(label_set.names, label_set.palette, strict=True)]
-    return RunView(
-        anchor=anchor,
-        title=f"{run.dataset} {run.split}",
-        numbers=run,
-        colors=(*colors, (UNLABELED_NAME, label_set.void_color)),
-        parts=tuple(
-            _part_view(run, part, f"{anchor}-part-{place}") for place, part in enumerate(run.parts)
-        ),
-        worst=worst,
-        best=best,
-        notes=tuple(report_notes(run, missing)),
-    )
+    return {
+        "anchor": anchor,
+        "title": f"{run.dataset} {run.split}",
+        "numbers": run,
+        "colors": [*colors, (UNLABELED_NAME, label_set.void_color)],
+        "parts": [_part_view(run, part, f"{anchor}-part-{n}") for n, part in enumerate(run.parts)],
+        "worst": worst,
+        "best": best,
+        "notes": report_notes(run, missing),
+    }
 
 
-def _sampling_view(table: SamplingTable, name: str) -> SamplingView:
+def _part_view(run: RunNumbers, part: PartNumbers, name: str) -> dict[str, Any]:
     from camseg_core.evaluation.report import plots
 
-    return SamplingView(
-        table,
-        (
-            plots.score_against(table, "steps", name=f"{name}-steps"),
-            plots.score_against(table, "time", name=f"{name}-time"),
-        ),
-    )
-
-
-def _part_view(run: RunNumbers, part: PartNumbers, name: str) -> PartView:
-    from camseg_core.evaluation.report import plots
-
-    return PartView(
-        numbers=part,
-        plots={
+    return {
+        "numbers": part,
+        "plots": {
             "class_bars": plots.class_bars(part, run.protocol, name=f"{name}-classes"),
             "confusion_matrix": plots.confusion_matrix(part, name=f"{name}-confusion"),
             "reliability": plots.reliability(part, name=f"{name}-reliability"),
             "risk_coverage": plots.risk_coverage(part, name=f"{name}-risk"),
         },
-        curves=tuple(
-            plots.robustness(curve, run.score_name, name=f"{name}-corruption-{place}")
-            for place, curve in enumerate(part.curves)
-        ),
-    )
+        "curves": [
+            plots.robustness(curve, run.score_name, name=f"{name}-corruption-{n}")
+            for n, curve in enumerate(part.curves)
+        ],
+    }
 
 
-def _frame_views(folder: Path, frames: Iterable[FrameScore]) -> tuple[FrameView, ...]:
-    views = []
-    for score in frames:
-        pictures = {kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES}
-        views.append(FrameView(score, pictures))
-    return tuple(views)
+def _frame_views(folder: Path, frames: Iterable[FrameScore]) -> list[dict[str, Any]]:
+    return [
+        {
+            "score": score,
+            "pictures": {
+                kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES
+            },
+        }
+        for score in frames
+    ]
 
 
-def _picture(path: Path, kind: str) -> InlinePicture | None:
-    """Read a picture for the page; None if it is absent or damaged."""
+def _picture(path: Path, kind: str) -> dict[str, Any] | None:
+    """Read a picture: its ``uri``, width and height; None if it is absent or damaged."""
     try:
         image = read_image(path)  # [H, W, 3]
     except CamsegError:
         return None
     height, width = image.shape[:2]
     if kind in {"truth", "prediction"}:
-        return InlinePicture(data_uri("png", encode_png(image)), width, height)
+        return {"uri": data_uri("png", encode_png(image)), "width": width, "height": height}
     content = io.BytesIO()
     picture = Image.fromarray(image)
     if kind == "confidence":
         picture = picture.convert("L")
     picture.save(content, "JPEG", quality=JPEG_QUALITY)
-    return InlinePicture(data_uri("jpeg", content.getvalue()), width, height)
+    return {"uri": data_uri("jpeg", content.getvalue()), "width": width, "height": height}
 
 
 def report_notes(run: RunNumbers, missing_pictures: int) -> list[str]:
@@ -286,7 +236,7 @@ def _left_out(run: RunNumbers, missing_pictures: int) -> Iterator[str]:
         absent = [entry.name for entry in part.classes if entry.pixels == 0]
         if absent:
             where = f" of {part.part}" if part.part else ""
-            yield f"Classes without a labeled pixel in the truth{where}: {_joined(absent)}."
+            yield f"Classes without a labeled pixel in the ground truth{where}: {_joined(absent)}."
     if not run.worst and not run.best:
         yield "Worst and best frames are left out: no image has a labeled pixel."
     if missing_pictures:

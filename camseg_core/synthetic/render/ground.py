@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ground: each pixel's ray is cut with the plane of the road and with that of the footways."""
+"""The ground: where each pixel's ray meets the plane of the road or that of the footways."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ class GroundPixels:
     """The n pixels that show the ground.
 
     Attributes:
-        pixel: place in the flattened image [n].
+        pixel: index into the flattened image [n].
         inverse_depth: 1 / metres, float64 [n].
-        material: code of `road`, uint8 [n].
-        x, y: world metres, float32 [n].
-        lateral: metres from the middle of the road, float32 [n].
-        kerb: the face of a kerb, bool [n].
-        crossing: the pixels of crossing roads, and along and lateral to them, metres.
+        material: ground material as numbered in `road`, uint8 [n].
+        x, y: position in the world, metres, float32 [n].
+        lateral: distance from the middle of the road, metres, float32 [n].
+        kerb: whether the pixel shows the face of a kerb, bool [n].
+        crossing: crossing roads, each with its pixels' indices into [n], and their distances along
+            and across it, metres.
     """
 
     pixel: Index
@@ -154,7 +155,7 @@ class Ground:
         return material, lateral
 
     def _crossing(self, x: Float32, y: Float32) -> list[tuple[Junction, Index, Float32, Float32]]:
-        """Per crossing road the places on it or its footways, along it and across it."""
+        """Return each crossing road with the points on it or its footways, along and across it."""
         found: list[tuple[Junction, Index, Float32, Float32]] = []
         if len(y) == 0:
             return found

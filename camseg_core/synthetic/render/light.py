@@ -25,17 +25,20 @@ class Light:
     """The light of one sequence; colours are linear RGB.
 
     Attributes:
-        kind: of the sky.
+        kind: kind of sky, one of `SKY_KINDS` or "night".
         to_sun: unit vector to the sun in world axes.
         sun, ambient: light of the sun and of the sky.
-        zenith, horizon, cloud: colours of the sky; ``cover`` is the share of clouds.
+        zenith, horizon, cloud: colours of the sky and its clouds.
+        cover: share of the sky that clouds cover.
         exposure: brightness that the camera aims at, about 1.
-        white_balance: gain per channel.
+        white_balance: gain of each channel.
         softness: blur of shadows in map pixels.
-        blur_px, noise_level: of lens (at 512 pixels of width) and sensor (8-bit steps).
-        fog_density: extinction per metre; ``fog`` is its colour.
-        wet, snow: 0..1.
-        night: lamps are lit.
+        blur_px: blur of the lens in pixels of an image 512 pixels wide.
+        noise_level: standard deviation of the sensor's noise in 8-bit steps.
+        fog_density: extinction of the fog per metre.
+        fog: colour of the fog.
+        wet, snow: how wet or covered with snow the ground is, 0..1.
+        night: whether lamps are lit.
     """
 
     kind: str
@@ -59,7 +62,7 @@ class Light:
 
     @property
     def slant(self) -> tuple[float, float]:
-        """How far shadows reach per metre of height, in world x and y."""
+        """Return how far shadows reach per metre of height, in world x and y."""
         x, y, z = self.to_sun
         return -x / z, -y / z
 
@@ -90,16 +93,9 @@ def make_light(seed: int, sequence: int, condition: str) -> Light:
         zenith = draw.near((0.28, 0.34, 0.55), 0.25)
         cloud = draw.near((0.8, 0.5, 0.45), 0.2)
         cover = draw.uniform(0.2, 0.6)
-    elif kind in ("overcast", "white"):
+    grey = None
+    if kind in ("overcast", "white"):
         grey = draw.uniform(0.4, 1.0) if kind == "overcast" else draw.uniform(0.95, 1.1)
-        light = Light(
-            kind, to_sun, sun, ambient, zenith, horizon, cloud, cover,
-            1.0, (1.0, 1.0, 1.0), 1.0, 0.5, 2.0, 0.0, (0.7, 0.7, 0.7), 0.0, 0.0, False,
-        )  # fmt: skip
-        light = _overcast(light, grey)
-        sun, ambient, to_sun = light.sun, light.ambient, light.to_sun
-        zenith, horizon, cloud, cover = light.zenith, light.horizon, light.cloud, light.cover
-        softness = light.softness
     tint = draw.uniform(-0.09, 0.09)
     light = Light(
         kind=kind, to_sun=to_sun, sun=sun, ambient=ambient, zenith=zenith, horizon=horizon,
@@ -108,11 +104,14 @@ def make_light(seed: int, sequence: int, condition: str) -> Light:
         blur_px=draw.uniform(0.35, 0.7), noise_level=draw.uniform(0.8, 3.0),
         fog_density=draw.uniform(0.0, 0.0018), fog=horizon, wet=0.0, snow=0.0, night=False,
     )  # fmt: skip
+    if grey is not None:
+        light = _overcast(light, grey)
+        light = replace(light, fog=light.horizon)
     return _in_weather(light, condition, Draw(seed, sequence, "weather", condition))
 
 
 def _overcast(light: Light, grey: float) -> Light:
-    """Light from all of a grey sky: a soft sun straight above."""
+    """Return light from the whole of a grey sky: a soft sun straight above."""
     return replace(
         light, to_sun=(0.08, 0.05, 0.995), sun=(0.62, 0.63, 0.64), ambient=(0.62, 0.63, 0.66),
         zenith=(grey * 0.9, grey * 0.92, grey * 0.96), horizon=(grey, grey, grey),
@@ -182,15 +181,15 @@ def sky_panorama(seed: int, sequence: int, light: Light) -> Float32:
 
 
 def _elevation(up: Float32) -> Float32:
-    """Angle of a panorama row: row = tan / (1 + tan)."""
+    """Return the angle above the horizon of a panorama row, where row = tan / (1 + tan)."""
     tangent = up / np.maximum(1 - up, 1e-3)
     angle: Float32 = np.arctan(tangent).astype(np.float32)
     return angle
 
 
 def sky_image(panorama: Float32, camera: Camera, rows: int) -> Float32:
-    """Look at the sky: the top ``rows`` of the image, linear RGB float32 [rows, W, 3]."""
-    if rows == 0:  # nothing but a street in view
+    """Return the sky in the top ``rows`` of the image: linear RGB float32 [rows, W, 3]."""
+    if rows == 0:  # no sky in view
         return np.zeros((0, camera.width, 3), np.float32)
     column = (np.arange(camera.width) + 0.5 - camera.center_x) / camera.focal_px
     row = (np.arange(rows) + 0.5 - camera.center_y) / camera.focal_px

@@ -25,7 +25,7 @@ Int64 = NDArray[np.int64]
 NEAR_M = 0.4
 SUBPIXELS = 256
 CORNERS = 5
-"""Of a quadrilateral that the near plane has cut."""
+"""Most corners of a quadrilateral that the near plane has cut."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _length(vectors: Float64) -> Float64:
 
 
 def cross(first: Float64, second: Float64) -> Float64:
-    """Cross product of rows [n, 3], in a fixed order of operations."""
+    """Return the cross product of rows [n, 3], in a fixed order of operations."""
     return np.stack(
         [
             first[:, 1] * second[:, 2] - first[:, 2] * second[:, 1],
@@ -152,7 +152,7 @@ def cross(first: Float64, second: Float64) -> Float64:
 
 
 def _planes(surfaces: Surfaces, camera: Camera) -> tuple[Float64, Float64]:
-    """Coefficients of u / z, v / z and 1 / z at pixel centres [n, 9], and which side is seen [n].
+    """Return u / z, v / z, 1 / z at pixel centres as planes [n, 9], and which side is seen [n].
 
     With M = [edge_u edge_v origin], (u, v, 1) / z = inverse(M) ray, and the rows of the inverse are
     cross products over the determinant.
@@ -186,10 +186,10 @@ def _texel_planes(planes: Float64, tile: Float64, texels: Float64) -> Float64:
 def _outlines(
     surfaces: Surfaces, camera: Camera, facing: Float64
 ) -> tuple[NDArray[np.intp], Int64, Bool]:
-    """Project what faces the camera.
+    """Project the surfaces that face the camera.
 
-    Gives the surfaces' rows [m], their corners in 1/256 pixel [m, CORNERS, 2], and which of them
-    are seen from behind [m].
+    Returns their rows [m], their corners in 1/256 pixel [m, CORNERS, 2], and which of them are seen
+    from behind [m].
     """
     candidates = np.flatnonzero((facing > 1e-9) | (surfaces.two_sided & (facing < -1e-9)))
     uv = surfaces.corners[candidates]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pictures of the road from above, in (y, lateral): markings and wear, shadows, lamps."""
+"""Maps of the road from above, in (y, lateral): markings and wear, shadows, lamps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LAMP_RADIUS_M = 11.0
 
 @dataclass(frozen=True)
 class RoadSurface:
-    """What lies on the asphalt: ``paint`` is its opacity, ``wear`` brightness, 128 as usual."""
+    """Maps of the asphalt: opacity of ``paint`` (255 opaque), and brightness (128 is usual)."""
 
     paint: UInt8
     wear: UInt8
@@ -45,7 +45,7 @@ class RoadSurface:
 
 
 class _Painter:
-    """Draws in metres on the two pictures."""
+    """Paints on the two maps in metres."""
 
     def __init__(self, end_y: float) -> None:
         rows = int((end_y - START_M) / PAINT_STEP_Y_M)

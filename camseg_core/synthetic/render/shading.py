@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Colours: what each pixel's surface looks like in the light of the sequence, linear RGB."""
+"""Linear RGB colours of the surfaces that pixels show, in the light of the sequence."""
 
 from __future__ import annotations
 
@@ -92,13 +92,13 @@ def make_ground_look(seed: int, sequence: int, atlas: TextureAtlas, grass: Color
 
 
 def _texel_colors(texels: NDArray[np.uint32]) -> tuple[Float32, NDArray[np.uint8]]:
-    """Unpack texels [n]: albedo 0..1 [n, 3], slot [n]."""
+    """Unpack texels [n] into albedo 0..255 [n, 3] and slot [n]."""
     parts = texels.view(np.uint8).reshape(-1, 4)
     return parts[:, :3].astype(np.float32), parts[:, 3]
 
 
 def _exponent(values: Float32) -> NDArray[np.int32]:
-    """Floor of the binary logarithm of positive numbers."""
+    """Return the floor of the binary logarithm of positive numbers."""
     return (values.view(np.int32) >> 23) - 127
 
 
@@ -249,7 +249,7 @@ def _paint_crossings(ground: GroundPixels, paint: Float32) -> None:
 def _weathered(
     colors: Float32, material: NDArray[np.uint8], patch: Float32, z: Float32, light: Light
 ) -> tuple[Float32, Float32]:
-    """Cover ground colours [n, 3] with snow or water; give them and how much they mirror [n]."""
+    """Return ground colours [n, 3] under snow or water, and how much they mirror [n]."""
     mirror = np.zeros(len(z), np.float32)
     paved = material >= PAVING
     if light.snow:

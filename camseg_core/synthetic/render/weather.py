@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From surface colours to a photograph: headlights, fog, mirrors, drops, flakes, lens, sensor."""
+"""From surface colours to a photograph: headlights, reflections, fog, rain, snow, lens, sensor."""
 
 from __future__ import annotations
 
@@ -16,10 +16,39 @@ from camseg_core.synthetic.render.shading import HEADLIGHT_COLOR
 Float32 = NDArray[np.float32]
 
 
+def photograph(
+    image: Float32, mirror: Float32, depth_m: Float32, camera: Camera, light: Light, draw: Draw,
+    grain: Float32,
+) -> UInt8:  # fmt: skip
+    """Return the photograph, RGB uint8 [H, W, 3], of surface colours ``image``, which is used up.
+
+    Args:
+        image: linear RGB [H, W, 3].
+        mirror: share of each pixel's light that is mirrored [H, W], 0..1.
+        depth_m: depth in metres [H, W].
+        camera: camera of the frame.
+        light: light and weather of the sequence.
+        draw: random draws of the frame.
+        grain: see `develop`.
+    """
+    if light.night:
+        add_headlights(image, depth_m, camera, light)
+    if light.wet:
+        add_reflections(image, mirror, camera)
+    add_fog(image, depth_m, light)
+    if light.night or light.wet:
+        add_glare(image)
+    if light.wet:
+        add_streaks(image, draw, light)
+    if light.snow:
+        add_flakes(image, draw, light)
+    return develop(image, light, draw, grain)
+
+
 def add_headlights(image: Float32, depth_m: Float32, camera: Camera, light: Light) -> None:
     """Light what is ahead with the ego vehicle's headlights, in place [H, W, 3].
 
-    What the sky alone lights shows how bright a surface is; the beam multiplies that.
+    How bright a surface is under the sky alone tells its albedo; the beam multiplies that.
     """
     column = (np.arange(camera.width, dtype=np.float32) + 0.5 - camera.center_x) / camera.focal_px
     row = (np.arange(camera.height, dtype=np.float32) + 0.5 - camera.center_y) / camera.focal_px
@@ -37,7 +66,7 @@ def add_headlights(image: Float32, depth_m: Float32, camera: Camera, light: Ligh
 
 
 def add_reflections(image: Float32, mirror: Float32, camera: Camera) -> None:
-    """Mirror the scene in wet ground, in place; ``mirror`` [H, W] is the share of it."""
+    """Mirror the scene in wet ground, in place; ``mirror`` [H, W] is the mirrored share."""
     horizon = camera.center_y - camera.focal_px * camera.pitch_rad
     below = int(min(max(horizon, 0), camera.height))
     rows = camera.height - below
@@ -63,7 +92,7 @@ def add_fog(image: Float32, depth_m: Float32, light: Light) -> None:
 
 
 def add_glare(image: Float32) -> None:
-    """Spread what is brighter than white, in place."""
+    """Spread light that is brighter than white, in place."""
     height, width = image.shape[:2]
     bright = np.maximum(image - np.float32(0.9), 0)
     small = cv2.resize(
@@ -74,7 +103,7 @@ def add_glare(image: Float32) -> None:
 
 
 def add_streaks(image: Float32, draw: Draw, light: Light) -> None:
-    """Draw falling rain, in place; lighter than what is behind."""
+    """Add falling rain in place, lighter than what is behind it."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
     slope = draw.uniform(-0.25, 0.25)
@@ -84,14 +113,11 @@ def add_streaks(image: Float32, draw: Draw, light: Light) -> None:
         length = draw.uniform(6, 26) * size
         end = (int(x + slope * length), int(y + length))
         cv2.line(layer, (int(x), int(y)), end, (int(draw.uniform(30, 110)),), 1)
-    share = np.asarray(cv2.GaussianBlur(layer, (0, 0), 0.6), np.float32)[..., None] * np.float32(
-        1 / 255
-    )
-    image += (np.array(light.fog, np.float32) * np.float32(1.2) - image) * share
+    _blend(image, layer, light, 0.6, 1.2)
 
 
 def add_flakes(image: Float32, draw: Draw, light: Light) -> None:
-    """Draw falling snow, in place: many small flakes, a few near ones out of focus."""
+    """Add falling snow in place: many small flakes, and a few near ones out of focus."""
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
     size = width / 512
@@ -103,10 +129,14 @@ def add_flakes(image: Float32, draw: Draw, light: Light) -> None:
         value = int(draw.uniform(120, 230) * (1 - 0.55 * near))
         end = (int(x + drift * (0.3 + near)), int(y + (1.5 + 5 * near) * size))
         cv2.line(layer, (x, y), end, (value,), max(1, round(2 * radius)))
-    share = np.asarray(cv2.GaussianBlur(layer, (0, 0), 0.7), np.float32)[..., None] * np.float32(
-        1 / 255
-    )
-    image += (np.array(light.fog, np.float32) * np.float32(1.15) - image) * share
+    _blend(image, layer, light, 0.7, 1.15)
+
+
+def _blend(image: Float32, layer: UInt8, light: Light, blur: float, brightness: float) -> None:
+    """Cover the image with ``layer`` [H, W], 255 opaque, which is brighter than the fog."""
+    soft = np.asarray(cv2.GaussianBlur(layer, (0, 0), blur), np.float32)
+    share = soft[..., None] * np.float32(1 / 255)
+    image += (np.array(light.fog, np.float32) * np.float32(brightness) - image) * share
 
 
 def develop(image: Float32, light: Light, draw: Draw, grain: Float32) -> UInt8:
@@ -114,8 +144,8 @@ def develop(image: Float32, light: Light, draw: Draw, grain: Float32) -> UInt8:
 
     Args:
         image: linear RGB [H, W, 3]; it is used up.
-        light: exposure, white balance, blur and noise.
-        draw: gives the place in ``grain``.
+        light: source of exposure, white balance, blur and noise.
+        draw: random draws, which choose the part of ``grain``.
         grain: normal noise of standard deviation 1, larger than the image, [h, w, 3].
 
     Returns:
@@ -123,7 +153,7 @@ def develop(image: Float32, light: Light, draw: Draw, grain: Float32) -> UInt8:
     """
     height, width = image.shape[:2]
     sample = np.minimum(image[::4, ::4], 1.5)
-    # The camera meters the picture; steps of 1/32 keep rounding from showing.
+    # The camera meters the image; steps of 1/32 keep rounding from showing.
     metered = round(32 * float(np.log2(max(float(sample.mean()), 0.004)))) / 32
     gain = 0.27 * light.exposure / 2**metered
     if light.night:  # a longer exposure than this would blur

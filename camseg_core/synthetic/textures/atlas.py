@@ -2,7 +2,7 @@
 """All textures of a drive in one array, with their smaller versions (mip levels), and a canvas.
 
 A texel has a colour and a slot. Slot 0 shows the texel's own colour; slots 1..7 multiply it with a
-colour of the object's palette, so that one picture of a car serves cars of every colour.
+colour of the object's palette, so that one texture of a car serves cars of every colour.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TAIL_LAMP = 7
 
 
 @dataclass(frozen=True)
-class Picture:
+class Texture:
     """One texture as it was painted.
 
     Attributes:
@@ -54,35 +54,30 @@ class TextureAtlas:
         cutouts: per texture its levels' masks, or None.
     """
 
-    def __init__(self, pictures: dict[str, Sequence[Picture]]) -> None:
+    def __init__(self, textures: dict[str, Sequence[Texture]]) -> None:
         self._ids: dict[str, tuple[int, ...]] = {}
         self.cutouts: list[list[Bool] | None] = []
         chunks: list[NDArray[np.uint32]] = []
         offsets: list[list[int]] = []
         sizes: list[tuple[int, int, int]] = []
         length = 0
-        for name, group in pictures.items():
-            first = len(offsets)
-            self._ids[name] = tuple(range(first, first + len(group)))
-            for picture in group:
-                levels = _levels(picture)
+        for name, group in textures.items():
+            self._ids[name] = tuple(range(len(offsets), len(offsets) + len(group)))
+            for texture in group:
+                levels = _levels(texture)
                 starts = []
                 for rgb, slots, _ in levels:
                     starts.append(length)
-                    chunks.append(_packed(rgb, slots))
+                    chunks.append(np.dstack([rgb, slots]).view("<u4").ravel().astype(np.uint32))
                     length += slots.size
                 offsets.append(starts + [starts[-1]] * (LEVELS - len(starts)))
-                height, width = picture.slots.shape
+                height, width = texture.slots.shape
                 sizes.append((width.bit_length() - 1, height.bit_length() - 1, len(levels) - 1))
-                self.cutouts.append(
-                    None if picture.cutout is None else [mask for _, _, mask in levels]
-                )
+                masks = [mask for _, _, mask in levels]
+                self.cutouts.append(None if texture.cutout is None else masks)
         self.texels = np.concatenate(chunks)
         self.offsets = np.array(offsets, np.int32).ravel()
-        table = np.array(sizes, np.int32)
-        self.log2_width = np.ascontiguousarray(table[:, 0])
-        self.log2_height = np.ascontiguousarray(table[:, 1])
-        self.last_level = np.ascontiguousarray(table[:, 2])
+        self.log2_width, self.log2_height, self.last_level = np.array(sizes, np.int32).T.copy()
 
     def ids(self, name: str) -> tuple[int, ...]:
         """Return the textures of that name."""
@@ -93,21 +88,16 @@ class TextureAtlas:
         return self._ids[name][0]
 
 
-def _packed(rgb: UInt8, slots: UInt8) -> NDArray[np.uint32]:
-    texels = np.dstack([rgb, slots])
-    return np.ascontiguousarray(texels).view("<u4").ravel().astype(np.uint32)
-
-
-def _levels(picture: Picture) -> list[tuple[UInt8, UInt8, Bool]]:
-    """Halve a picture until a side is one texel; whole-number means, the same everywhere."""
-    rgb, slots = picture.rgb, picture.slots
+def _levels(texture: Texture) -> list[tuple[UInt8, UInt8, Bool]]:
+    """Halve a texture until a side is one texel; whole-number means are the same everywhere."""
+    rgb, slots = texture.rgb, texture.slots
     cover = np.full(slots.shape, 255, np.uint8)
-    if picture.cutout is not None:
-        cover[~picture.cutout] = 0
-    if picture.cutout is not None and picture.cutout.any():
-        rgb, slots = _filled(rgb, slots, picture.cutout)
+    if texture.cutout is not None:
+        cover[~texture.cutout] = 0
+        if texture.cutout.any():
+            rgb, slots = _filled(rgb, slots, texture.cutout)
     levels = [(rgb, slots, cover > 127)]
-    threshold = 255 * picture.cover
+    threshold = 255 * texture.cover
     while min(slots.shape) > 1 and len(levels) < LEVELS:
         rgb, cover = _halved(rgb), _halved(cover)
         slots = slots[::2, 1::2]
@@ -116,7 +106,7 @@ def _levels(picture: Picture) -> list[tuple[UInt8, UInt8, Bool]]:
 
 
 def _filled(rgb: UInt8, slots: UInt8, cutout: Bool) -> tuple[UInt8, UInt8]:
-    """Return what is cut out the look of the nearest texel, so that it does not tint the edges."""
+    """Give what is cut out the look of the nearest texel, so that it does not tint the edges."""
     _, nearest = cv2.distanceTransformWithLabels(
         (~cutout).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -138,18 +128,19 @@ class Canvas:
     """A texture being painted, in units of its own: x right, y up, (0, 0) bottom left."""
 
     def __init__(
-        self, width_px: int, height_px: int, width: float, height: float, grey: int | None = None
-    ) -> None:
-        """Begin with all cut out, or with ``grey`` everywhere."""
+        self, width_px: int, height_px: int, width: float, height: float, grey: int | None = None,
+        slot: int = 0,
+    ) -> None:  # fmt: skip
+        """Begin with everything cut out, or with ``grey`` everywhere."""
         self._scale = (width_px / width, height_px / height)
         self._height_px = height_px
         self.rgb = np.full((height_px, width_px, 3), grey or 0, np.uint8)
-        self.slots = np.zeros((height_px, width_px), np.uint8)
+        self.slots = np.full((height_px, width_px), slot, np.uint8)
         self.cover = np.full((height_px, width_px), 0 if grey is None else 1, np.uint8)
 
     def polygon(self, points: Sequence[Point], grey: int | UInt8Color, slot: int = 0) -> None:
         """Fill a polygon."""
-        corners = [np.array([self._pixel(point) for point in points], np.int32)]
+        corners = self._pixels(points)
         for plane, value in self._planes(grey, slot):
             cv2.fillPoly(plane, corners, value)
 
@@ -162,6 +153,11 @@ class Canvas:
         x1, y0 = self._pixel((right, top))
         for plane, value in self._planes(grey, slot):
             plane[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = value
+
+    def boxes(self, *boxes: tuple[float, float, float, float, int, int]) -> None:
+        """Fill rectangles, each (left, bottom, right, top, grey, slot), one after the other."""
+        for left, bottom, right, top, grey, slot in boxes:
+            self.box(left, bottom, right, top, grey, slot)
 
     def disc(
         self, center: Point, radius: float, grey: int | UInt8Color, slot: int = 0,
@@ -180,30 +176,32 @@ class Canvas:
         self, points: Sequence[Point], thickness: float, grey: int | UInt8Color, slot: int = 0
     ) -> None:
         """Draw a thick line through ``points``, with round ends."""
-        corners = [np.array([self._pixel(point) for point in points], np.int32)]
+        corners = self._pixels(points)
         width = max(1, round(thickness * self._scale[0]))
         for plane, value in self._planes(grey, slot):
             cv2.polylines(plane, corners, False, value, width)
 
     def erase(self, points: Sequence[Point]) -> None:
         """Cut a polygon out."""
-        corners = [np.array([self._pixel(point) for point in points], np.int32)]
-        cv2.fillPoly(self.cover, corners, (0,))
+        cv2.fillPoly(self.cover, self._pixels(points), (0,))
 
-    def picture(
-        self, texture: NDArray[np.float32] | None = None, cut: bool = True, cover: float = 0.5
-    ) -> Picture:
-        """Return the texture, its brightness multiplied by ``texture`` [h, w] (about 1)."""
+    def texture(
+        self, brightness: NDArray[np.float32] | None = None, cut: bool = True, cover: float = 0.5
+    ) -> Texture:
+        """Return the texture; ``brightness`` [h, w], about 1, multiplies its colours."""
         rgb = self.rgb
-        if texture is not None:
-            rgb = np.clip(rgb * texture[..., None], 0, 255).astype(np.uint8)
-        return Picture(rgb, self.slots, self.cover.astype(bool) if cut else None, cover)
+        if brightness is not None:
+            rgb = np.clip(rgb * brightness[..., None], 0, 255).astype(np.uint8)
+        return Texture(rgb, self.slots, self.cover.astype(bool) if cut else None, cover)
 
     def _pixel(self, point: Point) -> tuple[int, int]:
         return (
             round(point[0] * self._scale[0]),
             self._height_px - round(point[1] * self._scale[1]),
         )
+
+    def _pixels(self, points: Sequence[Point]) -> list[NDArray[np.int32]]:
+        return [np.array([self._pixel(point) for point in points], np.int32)]
 
     def _planes(
         self, grey: int | UInt8Color, slot: int
@@ -216,13 +214,9 @@ UInt8Color = tuple[int, int, int]
 
 
 def noise(
-    random: np.random.Generator,
-    height: int,
-    width: int,
-    cells: int,
-    octaves: int,
+    random: np.random.Generator, height: int, width: int, cells: int, octaves: int,
     gain: float = 0.5,
-) -> NDArray[np.float32]:
+) -> NDArray[np.float32]:  # fmt: skip
     """Make value noise that repeats without a seam: float32 [height, width], mean 0, about -1..1.
 
     Random grids of ``cells``, twice ``cells``, ... cells, each smoothly enlarged, are summed with

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Picture, noise
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Texture, noise
 
 BAYS = 4
 STOREYS = 4
 FACADE_STYLES = ("flat", "brick", "arched", "band", "glass", "balcony", "shutter", "old")
 
 
-def building_pictures(seed: int) -> dict[str, Sequence[Picture]]:
+def building_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint the fronts of a drive: ``facade`` covers 4 x 4 windows, ``ground floor`` 4 bays."""
     return {
         "facade": [_facade(seed, style) for style in FACADE_STYLES],
@@ -28,11 +28,10 @@ def building_pictures(seed: int) -> dict[str, Sequence[Picture]]:
     }
 
 
-def _facade(seed: int, style: str) -> Picture:
+def _facade(seed: int, style: str) -> Texture:
     draw = Draw(seed, "facade", style)
     random = generator(seed, "facade noise", style)
-    canvas = Canvas(128, 128, BAYS, STOREYS, 225)
-    canvas.slots[:] = 1
+    canvas = Canvas(128, 128, BAYS, STOREYS, 225, 1)
     texture = 0.92 + 0.13 * noise(random, 128, 128, 8, 5, 0.7)
     if style in ("brick", "old"):
         lines = np.ones((128, 128), np.float32)
@@ -66,15 +65,14 @@ def _facade(seed: int, style: str) -> Picture:
             if style == "balcony" and bay % 2 == 0:
                 canvas.box(bay + 0.08, storey + 0.05, bay + 0.92, storey + 0.38, 200, 4)
                 canvas.box(bay + 0.08, storey, bay + 0.92, storey + 0.05, 90, 1)
-    return canvas.picture(texture, cut=False)
+    return canvas.texture(texture, cut=False)
 
 
-def _ground_floor(seed: int, index: int) -> Picture:
-    """Shops with signs and awnings, entrances, garage doors, windows."""
+def _ground_floor(seed: int, index: int) -> Texture:
+    """Paint shops with signs and awnings, entrances, garage doors, windows."""
     draw = Draw(seed, "ground floor", index)
     random = generator(seed, "ground floor noise", index)
-    canvas = Canvas(128, 32, BAYS, 1.0, 215)
-    canvas.slots[:] = 1
+    canvas = Canvas(128, 32, BAYS, 1.0, 215, 1)
     kind = ("shop", "shop", "shop", "entrance", "garage", "window")[index]
     for bay in range(BAYS):
         if kind == "shop":
@@ -101,15 +99,14 @@ def _ground_floor(seed: int, index: int) -> Picture:
             canvas.box(bay + 0.22, 0.28, bay + 0.78, 0.8, 210, 2)
             canvas.box(bay + 0.27, 0.33, bay + 0.73, 0.75, 160, TAIL_LAMP)
     canvas.box(0, 0, BAYS, 0.06, 130, 1)
-    return canvas.picture(0.93 + 0.12 * noise(random, 32, 128, 8, 4, 0.7), cut=False)
+    return canvas.texture(0.93 + 0.12 * noise(random, 32, 128, 8, 4, 0.7), cut=False)
 
 
-def _hall(seed: int, index: int) -> Picture:
-    """A large plain front of sheet metal or concrete with a band of windows."""
+def _hall(seed: int, index: int) -> Texture:
+    """Paint a large plain front of sheet metal or concrete with a band of windows."""
     draw = Draw(seed, "hall", index)
     random = generator(seed, "hall noise", index)
-    canvas = Canvas(128, 64, 8.0, 1.0, 220)
-    canvas.slots[:] = 1
+    canvas = Canvas(128, 64, 8.0, 1.0, 220, 1)
     ribs = np.ones((64, 128), np.float32)
     ribs[:, :: 4 if index else 16] *= 0.8
     canvas.box(0.5, 0.68, 7.5, 0.85, 150, TAIL_LAMP)
@@ -121,15 +118,14 @@ def _hall(seed: int, index: int) -> Picture:
     if draw.chance(0.7):
         canvas.box(5.0, 0.88, 7.0, 0.98, 235, 4)
     texture = ribs * (0.92 + 0.16 * noise(random, 64, 128, 4, 4))
-    return canvas.picture(texture.astype(np.float32), cut=False)
+    return canvas.texture(texture.astype(np.float32), cut=False)
 
 
-def _roof(seed: int) -> Picture:
+def _roof(seed: int) -> Texture:
     random = generator(seed, "roof noise")
-    canvas = Canvas(64, 64, 1.0, 1.0, 215)
-    canvas.slots[:] = 1
+    canvas = Canvas(64, 64, 1.0, 1.0, 215, 1)
     tiles = np.ones((64, 64), np.float32)
     tiles[::6] *= 0.7
     tiles[:, ::5] *= 0.9
     texture = tiles * (0.9 + 0.25 * noise(random, 64, 64, 16, 3))
-    return canvas.picture(texture.astype(np.float32), cut=False)
+    return canvas.texture(texture.astype(np.float32), cut=False)

@@ -7,26 +7,25 @@ from collections.abc import Sequence
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, Canvas, Picture, Point, noise
+from camseg_core.synthetic.textures.atlas import LAMP, Canvas, Point, Texture, noise
 
 SIGN_SHAPES = ("round", "round", "triangle", "yield", "octagon", "diamond", "square", "board")
 LIGHT_STATES = ("red", "yellow", "green")
 
 
-def street_pictures(seed: int) -> dict[str, Sequence[Picture]]:
+def street_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint signs of every shape, their backs, direction boards, and traffic lights."""
-    pictures: dict[str, Sequence[Picture]] = {
+    return {
         "sign": [_sign(seed, index, shape) for index, shape in enumerate(SIGN_SHAPES)],
         "sign back": [_sign_back(shape) for shape in SIGN_SHAPES],
         "direction board": [_board(seed, index) for index in range(3)],
         "traffic light": [_light(state) for state in range(3)],
         "traffic light back": [_light(None)],
     }
-    return pictures
 
 
 def _outline(shape: str, size: float) -> list[Point]:
-    """Corners of a sign of half-width ``size`` around (0.5, 0.5)."""
+    """Return the corners of a sign of half-width ``size`` around (0.5, 0.5)."""
     if shape == "triangle":
         points = [(-1.0, -0.85), (1.0, -0.85), (0.0, 0.95)]
     elif shape == "yield":
@@ -42,7 +41,7 @@ def _outline(shape: str, size: float) -> list[Point]:
     return [(0.5 + size * x, 0.5 + size * y) for x, y in points]
 
 
-def _sign(seed: int, index: int, shape: str) -> Picture:
+def _sign(seed: int, index: int, shape: str) -> Texture:
     draw = Draw(seed, "sign", index)
     canvas = Canvas(64, 64, 1.0, 1.0)
     canvas.polygon(_outline(shape, 0.49), 225, 2)
@@ -68,23 +67,22 @@ def _sign(seed: int, index: int, shape: str) -> Picture:
         canvas.disc((0.5, 0.62), 0.07, 30)
         canvas.line([(0.5, 0.55), (0.5, 0.4), (0.4, 0.28)], 0.07, 30)
         canvas.line([(0.5, 0.4), (0.6, 0.28)], 0.07, 30)
-    return canvas.picture()
+    return canvas.texture()
 
 
-def _sign_back(shape: str) -> Picture:
+def _sign_back(shape: str) -> Texture:
     canvas = Canvas(64, 64, 1.0, 1.0)
     canvas.polygon(_outline(shape, 0.49), 120)
     canvas.polygon(_outline(shape, 0.45), 140)
     canvas.box(0.1, 0.46, 0.9, 0.52, 100)
     canvas.box(0.46, 0.1, 0.54, 0.9, 115)
-    return canvas.picture()
+    return canvas.texture()
 
 
-def _board(seed: int, index: int) -> Picture:
-    """A direction board with places and arrows."""
+def _board(seed: int, index: int) -> Texture:
+    """Paint a direction board with places and arrows."""
     draw = Draw(seed, "direction board", index)
-    canvas = Canvas(128, 64, 2.0, 1.0, 225)
-    canvas.slots[:] = 2
+    canvas = Canvas(128, 64, 2.0, 1.0, 225, 2)
     canvas.box(0.05, 0.06, 1.95, 0.94, 235, 1)
     for row in range(2 + index % 2):
         y = 0.66 - 0.25 * row
@@ -96,17 +94,16 @@ def _board(seed: int, index: int) -> Picture:
         canvas.line([(1.45, y + 0.06), (1.75, y + 0.06)], 0.05, 245, 2)
         canvas.polygon([(1.7, y - 0.04), (1.7, y + 0.16), (1.88, y + 0.06)], 245, 2)
         canvas.polygon([(0.12, y), (0.28, y), (0.2, y + 0.14)], 245, 2)
-    return canvas.picture(1 + 0.04 * noise(generator(seed, "board"), 64, 128, 8, 2), cut=False)
+    return canvas.texture(1 + 0.04 * noise(generator(seed, "board"), 64, 128, 8, 2), cut=False)
 
 
-def _light(lit: int | None) -> Picture:
-    """A case with three lamps, red on top; ``lit`` is the burning one, None the back."""
-    canvas = Canvas(32, 64, 0.5, 1.0, 200)
-    canvas.slots[:] = 1
+def _light(lit: int | None) -> Texture:
+    """Paint a case with three lamps, red on top, of which ``lit`` burns; None paints the back."""
+    canvas = Canvas(32, 64, 0.5, 1.0, 200, 1)
     canvas.box(0, 0, 0.5, 0.03, 120, 1)
     if lit is None:
         canvas.box(0.06, 0.06, 0.44, 0.94, 150, 1)
-        return canvas.picture(cut=False)
+        return canvas.texture(cut=False)
     dim = ((70, 14, 12), (72, 52, 10), (12, 60, 30))
     for lamp in range(3):
         center = (0.25, 0.82 - 0.32 * lamp)
@@ -116,4 +113,4 @@ def _light(lit: int | None) -> Picture:
         else:
             canvas.disc(center, 0.13, dim[lamp])
         canvas.box(0.08, center[1] + 0.12, 0.42, center[1] + 0.16, 40)
-    return canvas.picture(cut=False)
+    return canvas.texture(cut=False)

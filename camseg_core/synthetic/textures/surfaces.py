@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import Canvas, Picture, noise
+from camseg_core.synthetic.textures.atlas import Canvas, Texture, noise
 
 Float32 = NDArray[np.float32]
 
@@ -22,7 +22,7 @@ FAR_COVER = 0.3
 """Fences and wheels look closed from afar, where a gap is smaller than a texel."""
 
 
-def surface_pictures(seed: int) -> dict[str, Sequence[Picture]]:
+def surface_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint every surface of a drive."""
     draw = Draw(seed, "surfaces")
     random = generator(seed, "surface noise")
@@ -54,19 +54,23 @@ def surface_pictures(seed: int) -> dict[str, Sequence[Picture]]:
 CROWNS = ("round", "cone", "poplar", "wide")
 
 
-def _tinted(brightness: Float32) -> Picture:
+def _tinted(brightness: Float32, tint: Float32 | None = None) -> Texture:
+    """Return a texture of slot 1 of this brightness [h, w], about 1, times ``tint`` [h, w, 3]."""
     grey = np.clip(brightness * 225, 0, 255).astype(np.uint8)
-    return Picture(np.dstack([grey, grey, grey]), np.ones(grey.shape, np.uint8))
+    rgb = np.dstack([grey, grey, grey])
+    if tint is not None:
+        rgb = np.clip(rgb * tint, 0, 255).astype(np.uint8)
+    return Texture(rgb, np.ones(grey.shape, np.uint8))
 
 
-def _asphalt(random: np.random.Generator, roughness: float) -> Picture:
+def _asphalt(random: np.random.Generator, roughness: float) -> Texture:
     grain = random.standard_normal((256, 256), dtype=np.float32)
     return _tinted(0.85 + roughness * 0.5 * grain + roughness * noise(random, 256, 256, 4, 4))
 
 
 def _slabs(
     random: np.random.Generator, rows: int, columns: int, spread: float, joint: float
-) -> Picture:
+) -> Texture:
     side = 256
     shades = 0.88 + spread * (random.random((rows, columns), dtype=np.float32) * 2 - 1)
     brightness = np.kron(shades, np.ones((side // rows, side // columns), np.float32))
@@ -82,8 +86,8 @@ def _slabs(
     return _tinted(brightness + 0.08 * noise(random, side, side, 16, 4, 0.8))
 
 
-def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> Picture:
-    """Cells around random points: distance to the nearest, as cv2's distance transform gives it."""
+def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> Texture:
+    """Paint cells around random points, shaded by the distance to the nearest point."""
     seeds = np.full((side, side), 255, np.uint8)
     rows = int(math.sqrt(count))
     step = side / rows
@@ -101,16 +105,14 @@ def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> P
     return _tinted((0.75 + 0.3 * shade) * edge + 0.08 * noise(random, side, side, 16, 3))
 
 
-def _growth(random: np.random.Generator, patches: float) -> Picture:
+def _growth(random: np.random.Generator, patches: float) -> Texture:
     fine = noise(random, 256, 256, 64, 3, 0.9)
     brightness = 0.75 + 0.45 * fine + patches * 0.4 * noise(random, 256, 256, 4, 3)
-    picture = _tinted(brightness)
     dry = noise(random, 256, 256, 4, 5, 0.7)
-    tint = np.dstack([1 + 0.25 * dry, 1 + 0.05 * dry, 1 - 0.25 * dry])
-    return Picture(np.clip(picture.rgb * tint, 0, 255).astype(np.uint8), picture.slots)
+    return _tinted(brightness, np.dstack([1 + 0.25 * dry, 1 + 0.05 * dry, 1 - 0.25 * dry]))
 
 
-def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) -> Picture:
+def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) -> Texture:
     height = width = 128
     mortar = draw.uniform(0.6, 1.35)
     brightness = np.full((height, width), np.float32(0.9 * mortar))
@@ -124,14 +126,14 @@ def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) ->
     return _tinted(brightness + 0.08 * noise(random, height, width, 8, 4))
 
 
-def _corrugated(random: np.random.Generator, ribs: int) -> Picture:
+def _corrugated(random: np.random.Generator, ribs: int) -> Texture:
     across = np.arange(128, dtype=np.float32) * np.float32(ribs * 2 * math.pi / 128)
     wave = 0.86 + 0.12 * np.sin(across)
     stains = 1 + 0.12 * noise(random, 128, 128, 4, 4)
     return _tinted(wave[None, :].astype(np.float32) * stains)
 
 
-def _boards(random: np.random.Generator, draw: Draw, gap: int) -> Picture:
+def _boards(random: np.random.Generator, draw: Draw, gap: int) -> Texture:
     brightness = np.ones((64, 64), np.float32)
     for x in range(0, 64, 8):
         brightness[:, x : x + 8] *= draw.uniform(0.65, 1.0)
@@ -142,7 +144,7 @@ def _boards(random: np.random.Generator, draw: Draw, gap: int) -> Picture:
     return _tinted(brightness * 0.95 + 0.1 * grain)
 
 
-def _pickets(random: np.random.Generator, draw: Draw) -> Picture:
+def _pickets(random: np.random.Generator, draw: Draw) -> Texture:
     canvas = Canvas(64, 64, 1.0, 1.0)
     count = 6
     pointed = draw.chance(0.6)
@@ -155,10 +157,10 @@ def _pickets(random: np.random.Generator, draw: Draw) -> Picture:
         canvas.box(x, 0.02, right, 0.9, shade, 1)
         if pointed:
             canvas.polygon([(x, 0.9), (right, 0.9), ((x + right) / 2, 1.0)], shade, 1)
-    return canvas.picture(0.95 + 0.12 * noise(random, 64, 64, 16, 3), cover=FAR_COVER)
+    return canvas.texture(0.95 + 0.12 * noise(random, 64, 64, 16, 3), cover=FAR_COVER)
 
 
-def _railing(random: np.random.Generator, draw: Draw) -> Picture:
+def _railing(random: np.random.Generator, draw: Draw) -> Texture:
     canvas = Canvas(64, 64, 1.0, 1.0)
     count = draw.pick([5, 7])
     for index in range(count):
@@ -166,10 +168,10 @@ def _railing(random: np.random.Generator, draw: Draw) -> Picture:
         canvas.box(x - 0.035, 0, x + 0.035, 0.97, 200, 1)
     for y in (0.12, 0.9):
         canvas.box(0, y - 0.04, 1, y + 0.05, 225, 1)
-    return canvas.picture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER / 1.5)
+    return canvas.texture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER / 1.5)
 
 
-def _mesh(random: np.random.Generator) -> Picture:
+def _mesh(random: np.random.Generator) -> Texture:
     canvas = Canvas(64, 64, 1.0, 1.0)
     for index in range(-8, 9):
         x = index / 8
@@ -177,21 +179,20 @@ def _mesh(random: np.random.Generator) -> Picture:
         canvas.line([(x, 1), (x + 1, 0)], 0.035, 185, 1)
     canvas.box(0, 0, 0.06, 1, 225, 1)
     canvas.box(0, 0.95, 1, 1, 225, 1)
-    return canvas.picture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER)
+    return canvas.texture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER)
 
 
-def _foliage(random: np.random.Generator, side: int) -> Picture:
+def _foliage(random: np.random.Generator, side: int) -> Texture:
     leaves = noise(random, side, side, side // 4, 2, 0.8)
     clumps = noise(random, side, side, 4, 3)
     brightness = 0.62 + 0.42 * leaves + 0.4 * clumps
-    picture = _tinted(np.clip(brightness, 0.08, 1.2))
     warm = noise(random, side, side, 8, 3)
     tint = np.dstack([1 + 0.18 * warm, 1 + 0.05 * warm, 1 - 0.2 * warm])
-    return Picture(np.clip(picture.rgb * tint, 0, 255).astype(np.uint8), picture.slots)
+    return _tinted(np.clip(brightness, 0.08, 1.2), tint)
 
 
-def _crown(seed: int, kind: str, index: int) -> Picture:
-    """A tree with its trunk, or a bush: many leaf clumps, lit from above, ragged at the edge."""
+def _crown(seed: int, kind: str, index: int) -> Texture:
+    """Paint a tree with its trunk, or a bush: leaf clumps lit from above, ragged at the edge."""
     draw = Draw(seed, "crown", kind, index)
     random = generator(seed, "crown noise", kind, index)
     canvas = Canvas(128, 128, 1.0, 1.0)
@@ -222,11 +223,11 @@ def _crown(seed: int, kind: str, index: int) -> Picture:
             size = draw.uniform(0.01, 0.025)
             canvas.erase([(x - size, y), (x, y + size), (x + size, y), (x, y - size)])
     leaves = 1 + 0.5 * noise(random, 128, 128, 32, 2, 0.8)
-    return canvas.picture(leaves, cover=0.4)
+    return canvas.texture(leaves, cover=0.4)
 
 
 def _crown_half_width(kind: str, height: float) -> float:
-    """Half the width of a crown of width and height 1 at ``height``, 0 to 1."""
+    """Return half the width of a crown of width and height 1 at ``height``, 0 to 1."""
     height = min(1.0, max(0.0, height))
     arch = math.sqrt(max(0.0, 1 - (2 * height - 1) ** 2))
     if kind == "cone":
@@ -240,14 +241,14 @@ def _crown_half_width(kind: str, height: float) -> float:
     return 0.4 * arch + 0.02
 
 
-def _cylinder() -> Picture:
+def _cylinder() -> Texture:
     across = (np.arange(16, dtype=np.float32) + 0.5) / 8 - 1
     shade = 0.55 + 0.5 * np.sqrt(np.maximum(0, 1 - (across + 0.25) ** 2 / 1.6))
     return _tinted(np.tile(shade.astype(np.float32), (16, 1)))
 
 
-def _hill(seed: int, index: int) -> Picture:
-    """A far slope with grass: solid below an uneven line."""
+def _hill(seed: int, index: int) -> Texture:
+    """Paint a far grassy slope, solid below an uneven line."""
     draw = Draw(seed, "hill", index)
     random = generator(seed, "hill noise", index)
     canvas = Canvas(128, 64, 1.0, 1.0)
@@ -255,4 +256,4 @@ def _hill(seed: int, index: int) -> Picture:
     points += [(x / 8, draw.uniform(0.5, 1.0)) for x in range(1, 8)]
     points += [(1.0, draw.uniform(0.2, 0.5)), (1.0, 0.0)]
     canvas.polygon(points, 215, 1)
-    return canvas.picture(0.9 + 0.35 * noise(random, 64, 128, 8, 4, 0.7))
+    return canvas.texture(0.9 + 0.35 * noise(random, 64, 128, 8, 4, 0.7))

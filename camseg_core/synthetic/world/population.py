@@ -22,21 +22,17 @@ class Population:
     """Builds both sides of the road.
 
     Attributes:
-        drive_m: how far the ego vehicle gets.
-        near: per side (-1, 1) what has to line its first stretch: "wall", "fence", or nothing.
+        shown: kinds of things that this sequence has to show.
+        drive_m: distance that the ego vehicle drives.
+        near: what has to line the first stretch, "wall" or "fence", by side (-1, 1).
     """
 
     road: Road
     roadside: Roadside
     draw: Draw
-    cast: frozenset[str]
+    shown: frozenset[str]
     drive_m: float
     near: dict[int, str]
-
-    def pose(self, y: float, lateral: float, turn: float = 0.0) -> Pose:
-        """Return the pose of something that stands beside the road."""
-        x, heading = self.road.place(y, lateral)
-        return Pose(x, y, self.road.height(y, lateral), heading + turn)
 
     def populate(self) -> None:
         """Build everything."""
@@ -49,7 +45,7 @@ class Population:
         self._backdrop()
 
     def _stretches(self, start: float, end: float) -> list[tuple[float, float]]:
-        """Cut crossing roads out of a stretch."""
+        """Return the parts of a stretch between crossing roads."""
         start, end = max(start, BEHIND_M), min(end, self.drive_m + BUILT_LIMIT_M)
         pieces = [(start, end)]
         for junction in self.road.junctions:
@@ -124,7 +120,7 @@ class Population:
         y = start + piece / 2
         while y < end - piece / 2:
             if not draw.chance(gaps):
-                pose = self.pose(y, lateral)
+                pose = self.road.pose(y, lateral)
                 _, ahead = self.road.place(y + piece / 2, lateral)
                 length = piece / cos_sin(ahead)[0] + 0.12
                 if kind == "wall":
@@ -155,7 +151,7 @@ class Population:
             depth = draw.uniform(9, 15)
             count = min(max(1, usual + draw.integer(3) - 1), max(storeys[1], 1))
             turn = sign * QUARTER_TURN
-            pose = self.pose(y + width / 2, sign * (front + 0.1 + draw.uniform(0, 0.6)), turn)
+            pose = self.road.pose(y + width / 2, sign * (front + 0.1 + draw.uniform(0, 0.6)), turn)
             self.roadside.add_building(pose, width, depth, count, hall)
             y += width + draw.pick([0.0, 0.0, 0.0, 3.0])
 
@@ -168,7 +164,7 @@ class Population:
         y = start + draw.uniform(1, spacing)
         while y < end:
             if draw.chance(share):
-                self.roadside.add_tree(self.pose(y, lateral), height * draw.uniform(0.8, 1.2))
+                self.roadside.add_tree(self.road.pose(y, lateral), height * draw.uniform(0.8, 1.2))
             y += spacing * draw.uniform(0.8, 1.2)
 
     def _scattered(self, start: float, end: float, sign: int, inner: float, density: float) -> None:
@@ -179,9 +175,9 @@ class Population:
             y += draw.uniform(2, 9) / density
             lateral = sign * (inner + draw.uniform(0.8, 8))
             if draw.chance(0.45):
-                self.roadside.add_bush(self.pose(y, lateral), draw.uniform(0.7, 2.6))
+                self.roadside.add_bush(self.road.pose(y, lateral), draw.uniform(0.7, 2.6))
             else:
-                self.roadside.add_tree(self.pose(y, lateral), draw.uniform(4, 13))
+                self.roadside.add_tree(self.road.pose(y, lateral), draw.uniform(4, 13))
 
     def _banks(self, start: float, end: float, sign: int, lateral: float) -> None:
         draw = self.draw
@@ -189,19 +185,19 @@ class Population:
         palette = self.roadside.builder.add_palette({1: draw.near(self.roadside.grass, 0.25)})
         y = start + 3.0
         while y < end - 3.0:
-            self.roadside.add_bank(self.pose(y, sign * lateral), 6.4, height, sign, palette)
+            self.roadside.add_bank(self.road.pose(y, sign * lateral), 6.4, height, sign, palette)
             y += 6.0
 
     def _lamps(self, start: float, end: float, sign: int, edge: float) -> None:
         draw, roadside = self.draw, self.roadside
-        if draw.chance(0.3) and "pole" not in self.cast:
+        if draw.chance(0.3) and "pole" not in self.shown:
             return
         palette = roadside.pole_palette()
         height, arm = draw.uniform(4.2, 8.5), draw.pick([0.0, 1.4, 2.2])
         spacing = draw.uniform(16, 30)
         y = start + draw.uniform(2, spacing)
         while y < end:
-            pose = self.pose(y, sign * (edge + 0.5))
+            pose = self.road.pose(y, sign * (edge + 0.5))
             roadside.add_street_lamp(pose, height, -sign * arm, palette)
             y += spacing
         if draw.chance(0.3):
@@ -209,29 +205,32 @@ class Population:
             step = draw.uniform(1.4, 2.6)
             places = [first + step * index for index in range(4 + draw.integer(6))]
             roadside.add_bollards(
-                [self.pose(place, sign * (edge + 0.3)) for place in places if place < end], palette
+                [self.road.pose(place, sign * (edge + 0.3)) for place in places if place < end],
+                palette,
             )
 
     def _corners(self, junction: Junction) -> None:
         """Put up traffic lights, signs and the houses along the crossing road."""
         draw, roadside, road = self.draw, self.roadside, self.road
-        shown = junction is self._first_ahead()
-        if junction.lights or (shown and "traffic light" in self.cast):
+        first = junction is self._first_ahead()
+        if junction.lights or (first and "traffic light" in self.shown):
             state = draw.integer(3)
             before = junction.y - junction.reach + 0.4
             for sign in (-1, 1):
                 arm = -sign * draw.uniform(2.5, 4.5) if draw.chance(0.35) else 0.0
-                pose = self.pose(before, sign * (road.edge(sign) + 0.6))
+                pose = self.road.pose(before, sign * (road.edge(sign) + 0.6))
                 roadside.add_traffic_light(pose, state, arm)
-                beyond = self.pose(
+                beyond = self.road.pose(
                     junction.y + junction.reach - 0.4, sign * (road.edge(sign) + 0.6), 3.14159265
                 )
                 roadside.add_traffic_light(beyond, draw.integer(3), 0.0)
                 if draw.chance(0.6):  # repeated on the far side, facing the ego vehicle
-                    beyond = self.pose(junction.y + junction.reach, sign * (road.edge(sign) + 0.9))
+                    beyond = self.road.pose(
+                        junction.y + junction.reach, sign * (road.edge(sign) + 0.9)
+                    )
                     roadside.add_traffic_light(beyond, state, 0.0)
         if draw.chance(0.5):
-            roadside.add_sign(self.pose(junction.y - junction.reach - 3, road.edge(1) + 0.8))
+            roadside.add_sign(self.road.pose(junction.y - junction.reach - 3, road.edge(1) + 0.8))
         for sign in (-1, 1):
             for side in (-1, 1):
                 self._crossing_houses(junction, sign, side)
@@ -267,13 +266,13 @@ class Population:
             if not road.near_junction(y, 0.3):
                 turn = 0.0 if draw.chance(0.75) else 3.14159265
                 lateral = sign * (road.edge(sign) + draw.uniform(0.4, 1.1))
-                self.roadside.add_sign(self.pose(y, lateral, turn))
+                self.roadside.add_sign(self.road.pose(y, lateral, turn))
             y += draw.uniform(8, 26)
-        if "traffic light" in self.cast and draw.chance(0.6):  # a pedestrian crossing's
+        if "traffic light" in self.shown and draw.chance(0.6):  # a pedestrian crossing's
             y = draw.uniform(14, 24) + self.drive_m * 0.4
             state = draw.integer(3)
             for sign in (-1, 1):
-                pose = self.pose(y, sign * (road.edge(sign) + 0.5))
+                pose = self.road.pose(y, sign * (road.edge(sign) + 0.5))
                 self.roadside.add_traffic_light(pose, state, 0.0)
 
     def _backdrop(self) -> None:

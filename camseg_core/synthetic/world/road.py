@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw
+from camseg_core.synthetic.world.scene import Pose
 
 Float32 = NDArray[np.float32]
 
@@ -27,7 +28,7 @@ PAVING, PAVING_SECOND = 7, 8
 LANE_PARKING, LANE = 9, 10
 MATERIALS = 11
 FIRST_RAISED, LAST_RAISED = GRASS, PAVING_SECOND
-"""These lie a kerb higher than the road."""
+"""The materials from the first to the last of these lie a kerb higher than the road."""
 
 START_M = -40.0
 STEP_M = 0.02
@@ -85,7 +86,7 @@ class Junction:
 
     @property
     def reach(self) -> float:
-        """Half of the width with footways."""
+        """Return half of the width with footways, metres."""
         return self.half_width + self.footway
 
 
@@ -125,7 +126,7 @@ class Road:
     markings: bool
 
     def edge(self, sign: int) -> float:
-        """Distance of the kerb on the right (1) or left (-1) from the middle, positive."""
+        """Return the distance of the right (1) or left (-1) kerb from the middle, positive."""
         return self.right_edge if sign > 0 else -self.left_edge
 
     def place(self, y: float, lateral: float) -> tuple[float, float]:
@@ -148,6 +149,11 @@ class Road:
             if section.start_y <= y < section.end_y:
                 return 0.0 if section.side(sign).style in KERBLESS else self.kerb_m
         return 0.0
+
+    def pose(self, y: float, lateral: float, turn: float = 0.0) -> Pose:
+        """Return the pose of something that stands at a place, turned from the road's direction."""
+        x, heading = self.place(y, lateral)
+        return Pose(x, y, self.height(y, lateral), heading + turn)
 
     def near_junction(self, y: float, margin: float) -> bool:
         """Return whether y is within ``margin`` of a crossing road or its footways."""
@@ -194,7 +200,7 @@ def make_road(seed: int, sequence: int, drive_m: float) -> Road:
 
 
 def _course(draw: Draw, end_y: float) -> tuple[Float32, Float32]:
-    """Two slow waves; their slope stays below 0.45."""
+    """Draw a course of two slow waves; their slope stays below 0.45."""
     waves = []
     if draw.chance(0.7):
         for slope_limit in (0.28, 0.12):
@@ -276,21 +282,22 @@ def _side(draw: Draw, style: Style) -> Side:
     if style == "urban":
         footway = draw.uniform(2.2, 5.5)
         return Side(style, ((paving, 60.0),), footway, footway * 0.55)
+    strips: tuple[tuple[int, float], ...]
     if style == "verge":
         strips = ((green, verge), (paving, footway), (green, 60.0))
         return Side(style, strips, verge + footway + draw.uniform(0, 4), verge + footway / 2)
     if style == "residential":
-        strips3 = ((paving, footway), (draw.pick([GRASS, GRASS, SOIL, PAVING_SECOND]), 60.0))
-        return Side(style, strips3, footway + 0.15, footway / 2)
+        strips = ((paving, footway), (draw.pick([GRASS, GRASS, SOIL, PAVING_SECOND]), 60.0))
+        return Side(style, strips, footway + 0.15, footway / 2)
     if style == "park":
-        strips4 = ((paving, footway), (green, 60.0))
-        return Side(style, strips4, footway + draw.uniform(0.3, 2), footway / 2)
+        strips = ((paving, footway), (green, 60.0))
+        return Side(style, strips, footway + draw.uniform(0.3, 2), footway / 2)
     if style == "industrial":
-        strips5 = ((paving, footway), (draw.pick([GRAVEL, PAVING_SECOND, SOIL]), 60.0))
-        return Side(style, strips5, footway + 0.3, footway / 2)
+        strips = ((paving, footway), (draw.pick([GRAVEL, PAVING_SECOND, SOIL]), 60.0))
+        return Side(style, strips, footway + 0.3, footway / 2)
     if style == "rail":
-        strips6 = ((draw.pick([paving, green]), 1.5), (GRAVEL, 7.0), (green, 60.0))
-        return Side(style, strips6, 10.0, 0.0)
+        strips = ((draw.pick([paving, green]), 1.5), (GRAVEL, 7.0), (green, 60.0))
+        return Side(style, strips, 10.0, 0.0)
     return Side(style, ((low, verge * 2), (GRASS_LOW, 60.0)), verge * 2, 0.0)
 
 

@@ -3,7 +3,7 @@
 
 A face is a part of a plane: ``origin`` is its top left corner as seen from its front, ``edge_u``
 goes to the right and ``edge_v`` down, and ``corners`` are places (u, v) in units of the two. A
-sprite is an upright picture that always faces the camera. Both belong to an object, whose pose
+sprite is an upright texture that always faces the camera. Both belong to an object, whose pose
 moves them; object axes are x right, y ahead, z up.
 """
 
@@ -41,12 +41,12 @@ class Pose(NamedTuple):
 
 
 Motion = Callable[[float], Pose]
-"""Return the pose at a time in seconds."""
+"""Function that returns the pose at a time in seconds."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What casts an object's shadow: a box, or a crown (an ellipsoid above a gap), in metres."""
+    """Shape that casts an object's shadow, in metres: a box, or a crown above a gap."""
 
     width: float
     length: float
@@ -62,7 +62,7 @@ class Material:
         texture: number in the atlas.
         palette: number of the palette that colours it.
         class_id: Cityscapes train id.
-        instance: 1.. for an object that is counted, 0 for the rest.
+        instance: number from 1 for a person, rider or vehicle, 0 for everything else.
     """
 
     texture: int
@@ -136,7 +136,7 @@ class SceneBuilder:
         self._instances = 0
 
     def add_object(self, motion: Motion | Pose, footprint: Footprint | None = None) -> int:
-        """Begin an object at a fixed pose or one that depends on time (s); give its number."""
+        """Add an object at a fixed pose or one that depends on time; return its number."""
         self._motions.append(motion)
         self._footprints.append(footprint)
         return len(self._motions) - 1
@@ -150,9 +150,9 @@ class SceneBuilder:
         self, colors: dict[int, Color], glow: dict[int, Color] | None = None,
         night_glow: dict[int, Color] | None = None,
     ) -> int:  # fmt: skip
-        """Add the colours of the slots: albedo, light given off always, and at night; its number.
+        """Add the albedo of slots, and the light that they always or at night give off.
 
-        Slots not named are white and dark.
+        Slots that are not named are white and give off none. Returns the palette's number.
         """
         white, dark = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
         self._colors.append([colors.get(slot, white) for slot in range(SLOTS)])
@@ -174,7 +174,7 @@ class SceneBuilder:
         self, owner: int, foot: Vector, size: tuple[float, float], material: Material,
         front_width: float | None = None, phases: int = 1, metres_per_cycle: float = 1.4,
     ) -> None:  # fmt: skip
-        """Add an upright picture of ``size`` (width, height) whose foot's middle is at ``foot``.
+        """Add an upright texture of ``size`` (width, height) whose foot's middle is at ``foot``.
 
         With ``front_width`` the texture has ``phases`` side views (facing right), then as many
         front views of that width; a moving object goes through the phases once in
@@ -200,8 +200,8 @@ class Scene:
     """A finished world.
 
     Attributes:
-        footprints: per object what casts its shadow.
-        moving: the objects whose pose depends on time.
+        footprints: what casts the shadow of each object, None if nothing does.
+        moving: numbers of the objects whose pose depends on time.
         colors, glows, night_glows: float32 [palettes, SLOTS, 3].
     """
 
@@ -355,7 +355,7 @@ def _placed(pose: Pose) -> tuple[float, float, float, float, float]:
 
 
 def _materials(materials: Sequence[Material]) -> Int32:
-    """Texture, palette, class and instance: int32 [n, 4]."""
+    """Return texture, palette, class id and instance: int32 [n, 4]."""
     return np.array(
         [(m.texture, m.palette, m.class_id, m.instance) for m in materials], np.int32
     ).reshape(-1, 4)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes, trapezoids and gables, put together from the faces of a scene.
 
-Object axes: x right, y ahead, z up. Textures of right sides have the front on the right; left sides
-show the mirror image.
+Object axes: x right, y ahead, z up. The texture of a right side has the front on the right; a left
+side shows its mirror image.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Box:
 
 @dataclass(frozen=True)
 class BoxLook:
-    """Materials of a box; None leaves a face out. ``tile`` are repeats on sides and on ends."""
+    """Materials of a box, None for a face to leave out, and how often textures repeat on them."""
 
     side: Material | None = None
     front: Material | None = None
@@ -42,32 +42,20 @@ class BoxLook:
 
 def add_box(builder: SceneBuilder, owner: int, box: Box, look: BoxLook) -> None:
     """Add the outer faces of a box."""
-    width, length, height = box.x1 - box.x0, box.y1 - box.y0, box.z1 - box.z0
-    down = (0.0, 0.0, -height)
-    if look.side is not None:
-        su, sv = look.side_tile
-        builder.add_face(
-            owner, (box.x1, box.y0, box.z1), (0.0, length, 0.0), down, look.side, (su, sv, 0.0, 0.0)
-        )
-        builder.add_face(
-            owner, (box.x0, box.y1, box.z1), (0.0, -length, 0.0), down, look.side,
-            (-su, sv, su, 0.0),
-        )  # fmt: skip
-    eu, ev = look.end_tile
-    if look.front is not None:
-        builder.add_face(
-            owner, (box.x1, box.y1, box.z1), (-width, 0.0, 0.0), down, look.front,
-            (eu, ev, 0.0, 0.0),
-        )  # fmt: skip
-    if look.rear is not None:
-        builder.add_face(
-            owner, (box.x0, box.y0, box.z1), (width, 0.0, 0.0), down, look.rear, (eu, ev, 0.0, 0.0)
-        )
-    if look.top is not None:
-        builder.add_face(
-            owner, (box.x0, box.y1, box.z1), (width, 0.0, 0.0), (0.0, -length, 0.0), look.top,
-            (*look.top_tile, 0.0, 0.0),
-        )  # fmt: skip
+    x0, x1, y0, y1, z1 = box.x0, box.x1, box.y0, box.y1, box.z1
+    width, length, down = x1 - x0, y1 - y0, (0.0, 0.0, box.z0 - z1)
+    mirrored = (-look.side_tile[0], look.side_tile[1], look.side_tile[0], 0.0)
+    right, end, top = ((*tile, 0.0, 0.0) for tile in (look.side_tile, look.end_tile, look.top_tile))
+    faces: tuple[tuple[Material | None, Vector, Vector, Vector, Tile], ...] = (
+        (look.side, (x1, y0, z1), (0.0, length, 0.0), down, right),
+        (look.side, (x0, y1, z1), (0.0, -length, 0.0), down, mirrored),
+        (look.front, (x1, y1, z1), (-width, 0.0, 0.0), down, end),
+        (look.rear, (x0, y0, z1), (width, 0.0, 0.0), down, end),
+        (look.top, (x0, y1, z1), (width, 0.0, 0.0), (0.0, -length, 0.0), top),
+    )
+    for material, origin, edge_u, edge_v, tile in faces:
+        if material is not None:
+            builder.add_face(owner, origin, edge_u, edge_v, material, tile)
 
 
 def add_trapezoid(

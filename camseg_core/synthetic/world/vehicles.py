@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from camseg_core.synthetic.classes import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from camseg_core.synthetic.randomness import Color, Draw
 from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, TextureAtlas
-from camseg_core.synthetic.textures.figures import (
+from camseg_core.synthetic.textures.people import (
     BAG,
     BOTTOM,
-    FIGURE_SIZE_M,
-    FIGURES,
     FRONT_SIZE_M,
     HAIR,
+    PEOPLE,
+    PERSON_SIZE_M,
     PHASES,
     SKIN,
     TOP,
@@ -31,8 +32,8 @@ CABIN_GLOW: Color = (0.55, 0.5, 0.36)
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """What builds vehicles: the scene, the textures and the draws."""
+class VehicleBuilder:
+    """Adds vehicles, riders and people to a scene."""
 
     builder: SceneBuilder
     atlas: TextureAtlas
@@ -55,9 +56,17 @@ class Workshop:
             night_glow={LAMP: glow, TAIL_LAMP: TAIL_GLOW} if lamps_on else None,
         )  # fmt: skip
 
+    def _materials(self, palette: int, class_id: int, instance: int) -> Callable[..., Material]:
+        """Return a function that makes one vehicle's materials of a texture's name and number."""
+
+        def material(name: str, index: int = 0) -> Material:
+            return Material(self.atlas.ids(name)[index], palette, class_id, instance)
+
+        return material
+
     def add_car(self, motion: Motion | Pose, lamps_on: bool) -> None:
         """Add a car of a random body shape, or now and then a van."""
-        draw, builder, atlas = self.draw, self.builder, self.atlas
+        draw, builder = self.draw, self.builder
         if draw.chance(0.14):
             self._add_van(motion, lamps_on)
             return
@@ -78,10 +87,7 @@ class Workshop:
         owner = builder.add_object(motion, Footprint(width, length, height))
         instance, palette = builder.next_instance(), self.palette(lamps_on)
         variant = draw.integer(3)
-
-        def material(name: str, index: int = 0) -> Material:
-            return Material(atlas.ids(name)[index], palette, CAR, instance)
-
+        material = self._materials(palette, CAR, instance)
         rear, half = -length / 2, width / 2
         body = Box(-half, half, rear, -rear, 0.0, belt)
         add_box(builder, owner, body, BoxLook(
@@ -103,10 +109,7 @@ class Workshop:
         owner = self.builder.add_object(motion, Footprint(width, length, height))
         instance, palette = self.builder.next_instance(), self.palette(lamps_on)
         variant = draw.integer(2)
-
-        def material(name: str, index: int = 0) -> Material:
-            return Material(self.atlas.ids(name)[index], palette, CAR, instance)
-
+        material = self._materials(palette, CAR, instance)
         half, end = width / 2, length / 2
         side = material("van side", variant)
         nose = end - 0.14 * length
@@ -132,20 +135,17 @@ class Workshop:
         instance = builder.next_instance()
         cab, cargo = self.palette(lamps_on), self.palette(lamps_on)
         variant = draw.integer(4)
-
-        def material(name: str, palette: int, index: int = 0) -> Material:
-            return Material(self.atlas.ids(name)[index], palette, TRUCK, instance)
-
+        of_cab = self._materials(cab, TRUCK, instance)
+        of_cargo = self._materials(cargo, TRUCK, instance)
         half, rear = width / 2, -length / 2
         end = rear + cargo_m
         add_box(builder, owner, Box(-half, half, rear, end, 0.0, height), BoxLook(
-            material("cargo side", cargo, variant), material("plain", cargo),
-            material("cargo rear", cargo, draw.integer(2)),
-            None if variant == 2 else material("plain", cargo),
+            of_cargo("cargo side", variant), of_cargo("plain"),
+            of_cargo("cargo rear", draw.integer(2)), None if variant == 2 else of_cargo("plain"),
         ))  # fmt: skip
         add_box(builder, owner, Box(-half, half, end + 0.3, -rear, 0.0, cab_height), BoxLook(
-            material("cab side", cab), material("cab front", cab, draw.integer(2)),
-            material("plain", cab), material("plain", cab),
+            of_cab("cab side"), of_cab("cab front", draw.integer(2)), of_cab("plain"),
+            of_cab("plain"),
         ))  # fmt: skip
 
     def add_bus(self, motion: Motion | Pose, lamps_on: bool) -> None:
@@ -155,10 +155,7 @@ class Workshop:
         height = draw.uniform(2.9, 3.3)
         owner = builder.add_object(motion, Footprint(width, length, height))
         instance, palette = builder.next_instance(), self.palette(lamps_on, cabin=True)
-
-        def material(name: str, index: int = 0) -> Material:
-            return Material(self.atlas.ids(name)[index], palette, BUS, instance)
-
+        material = self._materials(palette, BUS, instance)
         half, end = width / 2, length / 2
         side, plain = material("bus side", draw.integer(3)), material("plain")
         cuts = [-end, end] if length < 15 else [-end, end - 10.5, end]
@@ -173,17 +170,14 @@ class Workshop:
                     BoxLook(plain, plain, plain, plain))  # fmt: skip
 
     def add_train(self, motion: Motion | Pose, parts: int) -> float:
-        """Add a tram or train of ``parts`` cars; give its length in metres."""
+        """Add a tram or train of ``parts`` cars; return its length in metres."""
         draw, builder = self.draw, self.builder
         part_m, width = draw.uniform(7.5, 11.0), draw.uniform(2.4, 2.8)
         height = draw.uniform(3.3, 3.9)
         length = parts * part_m
         owner = builder.add_object(motion, Footprint(width, length, height))
         instance, palette = builder.next_instance(), self.palette(True, cabin=True)
-
-        def material(name: str, index: int = 0) -> Material:
-            return Material(self.atlas.ids(name)[index], palette, TRAIN, instance)
-
+        material = self._materials(palette, TRAIN, instance)
         half, end = width / 2, length / 2
         side, front = draw.integer(3), draw.integer(2)
         panel = material("panel")
@@ -229,8 +223,8 @@ class Workshop:
         """Add a person; one that moves walks."""
         draw, builder = self.draw, self.builder
         size = draw.uniform(0.6, 0.75) if child else draw.uniform(0.88, 1.06)
-        width, height = FIGURE_SIZE_M[0] * size, FIGURE_SIZE_M[1] * size
-        figure = self.atlas.ids("person")[draw.integer(FIGURES) * 2 * PHASES]
+        width, height = PERSON_SIZE_M[0] * size, PERSON_SIZE_M[1] * size
+        figure = self.atlas.ids("person")[draw.integer(PEOPLE) * 2 * PHASES]
         owner = builder.add_object(motion, Footprint(0.45, 0.45, 1.75 * size))
         builder.add_sprite(
             owner, (0.0, 0.0, 0.0), (width, height),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A data set's calibration files to camera_info messages."""
+"""The camera_info messages of a data set's calibration files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from camseg_core.data.sample import SampleMetadata
 from camseg_core.errors import CamsegError
 
 KITTI_CAMERA = "P2"
-"""The left colour camera's projection matrix: images of ``image_02``."""
+"""Name of the left colour camera's projection matrix, for the images of ``image_02``."""
 
 
 def find_camera_info(
@@ -26,13 +26,13 @@ def find_camera_info(
     synthetic drive in its layout or in ACDC's: the image's own JSON file below ``camera/``.
 
     Args:
-        root: the data set's own folder.
-        sample: the image.
-        height: of the image, pixels.
-        width: of the image, pixels.
+        root: Folder of the data set.
+        sample: Description of the image.
+        height: Height of the image, pixels.
+        width: Width of the image, pixels.
 
     Raises:
-        CamsegError: there is a file and it cannot be read.
+        CamsegError: There is a file and it cannot be read.
     """
     if sample.dataset == "kitti-step":
         path = root / "training" / "calib" / f"{sample.sequence}.txt"
@@ -52,9 +52,13 @@ def find_camera_info(
 def pinhole_info(
     focal_px: float, center_x: float, center_y: float, size: tuple[int, int]
 ) -> CameraInfo:
-    """Return the camera_info of a pinhole: principal point counted from the first pixel's centre.
+    """Return the camera_info of a pinhole camera.
 
-    ``size`` is (height, width) in pixels.
+    Args:
+        focal_px: Focal length, pixels.
+        center_x: Principal point, pixels to the right of the first pixel's centre.
+        center_y: Principal point, pixels below the first pixel's centre.
+        size: Height and width of the image, pixels.
     """
     projection = np.array(
         [[focal_px, 0.0, center_x, 0.0], [0.0, focal_px, center_y, 0.0], [0.0, 0.0, 1.0, 0.0]]

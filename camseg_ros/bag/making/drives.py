@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What bags are made from: data sets, videos, folders of images, the synthetic drive."""
+"""Drives, which become bags: from data sets, videos, folders of images, the synthetic world."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from sensor_msgs.msg import CameraInfo
@@ -29,15 +30,15 @@ SYNTHETIC = "synthetic"
 
 @dataclass(frozen=True)
 class DriveFrame:
-    """One frame.
+    """One frame of a drive.
 
     Attributes:
         image: RGB uint8 [H, W, 3].
-        class_ids: the truth, uint8 [H, W], 255 = unlabeled; None without.
-        time_ns: when it was taken: since the epoch where the data says so, else since the drive's
-            begin; None where nothing tells.
-        camera_info: its calibration; None without.
-        begins: true for the first frame of a sequence, which follows nothing.
+        class_ids: Ground truth, uint8 [H, W], 255 = unlabeled; None without.
+        time_ns: Time at which it was taken, nanoseconds: since the epoch where the data says so,
+            else since the drive's begin; None where nothing tells.
+        camera_info: Calibration of the camera; None without.
+        begins: True for the first frame of a sequence, which follows nothing.
     """
 
     image: UInt8
@@ -49,14 +50,14 @@ class DriveFrame:
 
 @dataclass(frozen=True)
 class Drive:
-    """What becomes one bag.
+    """A run of frames that becomes one bag.
 
     Attributes:
-        name: of the bag.
-        about: where it comes from.
-        count: number of frames; None where a video does not say.
-        frames: gives them, one at a time.
-        is_absolute: true if times count from the epoch.
+        name: Name of the bag.
+        about: Origin of the frames and meaning of the ground truth.
+        count: Number of frames; None where a video does not say.
+        frames: Function that returns the frames, one at a time.
+        is_absolute: True if times count from the epoch.
     """
 
     name: str
@@ -67,9 +68,9 @@ class Drive:
 
 
 def dataset_drives(dataset: Dataset) -> list[Drive]:
-    """Return the drives of a data set: one per sequence, part and condition.
+    """Return the drives of a data set: one for each sequence, part and condition.
 
-    Where sequences are single images, as in much of Cityscapes, one per folder.
+    Where sequences are single images, as in much of Cityscapes, there is one for each folder.
     """
     sequences = Counter(map(_sequence_key, dataset.samples))
     by_folder = len(sequences) > len(dataset) / 2
@@ -83,17 +84,21 @@ def dataset_drives(dataset: Dataset) -> list[Drive]:
             name=name,
             about=_about(dataset, dataset.samples[indices[0]], name if by_folder else ""),
             count=len(indices),
-            frames=partial(_dataset_frames, dataset, sorted(indices, key=_order(dataset))),
+            frames=partial(
+                _dataset_frames,
+                dataset,
+                sorted(indices, key=lambda index: _order(dataset.samples[index])),
+            ),
         )
         for name, indices in zip(names, groups.values(), strict=True)
     ]
 
 
 def input_drives(path: Path) -> list[Drive]:
-    """Return one drive of a video, or of a picture, or of the pictures in and below a folder.
+    """Return one drive of a video, of an image, or of the images in and below a folder.
 
     Raises:
-        CamsegError: nothing there to read, or a file of times that does not fit.
+        CamsegError: There is nothing to read, or a file of times does not fit.
     """
     sources = find_sources(path)
     name = path.resolve().stem if path.is_file() else path.resolve().name
@@ -101,12 +106,12 @@ def input_drives(path: Path) -> list[Drive]:
     if sources[0].is_video:
         return [Drive(name, about, sources[0].frame_count or None, partial(_video_frames, sources))]
     stamps = find_stamps(path, [source.path for source in sources])
-    frames = partial(_picture_frames, sources, stamps)
+    frames = partial(_image_frames, sources, stamps)
     return [Drive(name, about, len(sources), frames, is_absolute=stamps is not None)]
 
 
 def synthetic_drives(frames: int, drive: SyntheticDrive) -> list[Drive]:
-    """Return one drive of the first ``frames`` frames of a synthetic one."""
+    """Return one drive of the first ``frames`` frames of a synthetic drive."""
     name = f"{SYNTHETIC}_{drive.condition}_{drive.seed}"
     about = AboutDrive(
         CITYSCAPES, dataset=SYNTHETIC, condition=drive.condition, sequence=f"{drive.seed:04d}"
@@ -135,7 +140,7 @@ def _video_frames(sources: list[Source]) -> Iterator[DriveFrame]:
             yield DriveFrame(frame.image, time_ns=frame.time_ns)
 
 
-def _picture_frames(sources: list[Source], stamps: list[int] | None) -> Iterator[DriveFrame]:
+def _image_frames(sources: list[Source], stamps: list[int] | None) -> Iterator[DriveFrame]:
     for index, source in enumerate(sources):
         for frame in read_frames(source):
             yield DriveFrame(frame.image, time_ns=stamps[index] if stamps else None)
@@ -163,12 +168,8 @@ def _sequence_key(sample: SampleMetadata) -> tuple[str, ...]:
     return (*_folder_key(sample), sample.sequence)
 
 
-def _order(dataset: Dataset) -> Callable[[int], tuple[tuple[str, ...], int, str]]:
-    def order(index: int) -> tuple[tuple[str, ...], int, str]:
-        sample = dataset.samples[index]
-        return _sequence_key(sample), sample.frame_index, sample.name
-
-    return order
+def _order(sample: SampleMetadata) -> tuple[tuple[str, ...], int, str]:
+    return _sequence_key(sample), sample.frame_index, sample.name
 
 
 def _about(dataset: Dataset, sample: SampleMetadata, folder: str) -> AboutDrive:
@@ -194,7 +195,7 @@ def _drive_name(dataset: Dataset, indices: list[int], by_folder: bool) -> str:
 
 
 def _different(names: Iterable[str]) -> list[str]:
-    """Number names that occur more than once."""
+    """Return the names with numbers added to those that occur more than once."""
     seen: Counter[str] = Counter()
     different = []
     for name in names:
@@ -204,14 +205,9 @@ def _different(names: Iterable[str]) -> list[str]:
 
 
 def shortened(drive: Drive, most: int | None) -> Drive:
-    """Return a drive of at most so many frames, from its first one on."""
+    """Return a drive of at most the first ``most`` frames; None keeps all."""
     if most is None:
         return drive
-
-    def frames() -> Iterator[DriveFrame]:
-        for index, frame in enumerate(drive.frames()):
-            if index >= most:
-                return
-            yield frame
-
-    return replace(drive, frames=frames, count=min(most, drive.count or most))
+    return replace(
+        drive, frames=lambda: islice(drive.frames(), most), count=min(most, drive.count or most)
+    )

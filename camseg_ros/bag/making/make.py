@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work behind ``camseg bag make``: drives in, bags out."""
+"""Bags from drives, as ``camseg bag make`` writes them."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ START_NS = 10**9
 """Stamp of a drive's first frame where the data has no time: 0 means "no time" to ROS."""
 
 LAST_NS = 2**31 * 10**9 - 1
-"""Seconds of a stamp are 32 bits with a sign (builtin_interfaces/Time): the year 2038."""
+"""Latest stamp: builtin_interfaces/Time has 32 bits with a sign for seconds (the year 2038)."""
 
 TOPIC_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
-"""https://design.ros2.org/articles/topic_and_service_names.html"""
+"""Form of a topic's name: https://design.ros2.org/articles/topic_and_service_names.html"""
 
 SEQUENCE_GAP_NS = 2 * 10**9
-"""Between sequences in one bag, so that nobody takes the next frame for the next moment."""
+"""Time between sequences in one bag, so that nobody takes the next frame for the next moment."""
 
 
 @dataclass(frozen=True)
 class BagForm:
-    """How bags are written.
+    """The form in which bags are written.
 
     Attributes:
-        rate_hz: frames a second where the data has no times.
-        images: raw, or compressed.
-        storage, compression: of the bag.
-        camera: the topics' common begin, such as ``/kitti/camera_color_left``.
+        rate_hz: Frames a second where the data has no times, 0.001 to 1000.
+        images: Form of the images: raw, or compressed as PNG or JPEG.
+        storage, compression: Format of the bag's file, see `BagWriter`.
+        camera: Begin of the topics' names, such as ``/kitti/camera_color_left``.
     """
 
     rate_hz: float = 10.0
@@ -69,7 +69,7 @@ class BagForm:
 
     @property
     def topics(self) -> CameraTopics:
-        """The topics to write."""
+        """Return the topics to write."""
         image = "image_rect" if self.images == "raw" else "image_rect/compressed"
         return CameraTopics.below(self.camera, image=image)
 
@@ -90,10 +90,10 @@ def make_bags(drives: Sequence[Drive], out: Path, form: BagForm) -> Iterator[Pat
 
 
 def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
-    """Write one bag; gives ``path``.
+    """Write one bag and return its path.
 
     Raises:
-        CamsegError: see `make_bags`.
+        CamsegError: See `make_bags`.
     """
     topics = form.topics
     count = 0
@@ -122,7 +122,7 @@ def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
 
 
 def _stamped(drive: Drive, rate_hz: float) -> Iterator[tuple[int, DriveFrame]]:
-    """Return each frame its stamp; stamps increase whatever the data says."""
+    """Return each frame with its stamp; stamps increase whatever the data says."""
     period_ns = round(1e9 / rate_hz)
     start_ns = 0 if drive.is_absolute else START_NS
     stamp_ns: int | None = None

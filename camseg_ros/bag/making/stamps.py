@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When images of a folder were taken, where the data says so."""
+"""Times at which the images of a folder were taken, where the data says so."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ TIMES_FILE = "timestamps.txt"
 
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?")
 _NANOSECONDS, _MICROSECONDS = 19, 16
-"""Digits of a time since the epoch, in this century."""
+"""Number of digits of a time since the epoch, in this century."""
 
 
 def find_stamps(folder: Path, images: Sequence[Path]) -> list[int] | None:
-    """Find when images were taken, in nanoseconds since the epoch.
+    """Find the times at which images were taken, in nanoseconds since the epoch.
 
-    ``timestamps.txt`` in the folder or the one above it, as KITTI's raw data has it: a date and
-    time (UTC), or seconds, in each line, one for each image in the order of their names. Else the
-    names themselves, where all are nanoseconds (19 digits) or microseconds (16) since the epoch.
+    They are read from ``timestamps.txt`` in the folder or the one above it, as KITTI's raw data
+    has it: a line for each image, in the order of ``images``, with a date and time (UTC) or with
+    seconds. Without that file, they are the names of the images where all are nanoseconds (19
+    digits) or microseconds (16 digits) since the epoch.
 
     Returns:
         One time an image; None where nothing tells.
 
     Raises:
-        CamsegError: the file's lines are no times, not one for each image, or do not increase.
+        CamsegError: A line of the file is no time, the lines are not one for each image, or the
+            times do not increase.
     """
-    for place in (folder, folder.parent):
-        path = place / TIMES_FILE
+    for home in (folder, folder.parent):
+        path = home / TIMES_FILE
         if folder.is_dir() and path.is_file():
             return _increasing(_read_times(path, len(images)), str(path))
     stems = [image.stem for image in images]
@@ -56,7 +58,7 @@ def _read_times(path: Path, count: int) -> list[int]:
     return [_time_ns(line, f"{path}, line {n}") for n, line in enumerate(lines, start=1)]
 
 
-def _time_ns(text: str, place: str) -> int:
+def _time_ns(text: str, where: str) -> int:
     found = _DATE.fullmatch(text)
     try:
         if found:
@@ -68,7 +70,7 @@ def _time_ns(text: str, place: str) -> int:
     except (ValueError, InvalidOperation):
         pass
     raise CamsegError(
-        f"{place} is {text!r:.60}; a date and time such as 2011-09-26 13:02:25.964389445, or "
+        f"{where} is {text!r:.60}; a date and time such as 2011-09-26 13:02:25.964389445, or "
         "seconds"
     )
 

@@ -55,12 +55,12 @@ def test_the_same_options_give_the_same_files(tmp_path: Path) -> None:
     assert other["drives"][0]["labels_sha256"] != first["drives"][0]["labels_sha256"]
 
 
-def test_a_contact_sheet_is_one_picture(tmp_path: Path) -> None:
+def test_a_contact_sheet_is_one_image(tmp_path: Path) -> None:
     file = tmp_path / "sheet.jpg"
     assert main(["synth", "--contact-sheet", str(file), "--seed", "42"]) == 0
-    picture = cv2.imread(str(file))
-    assert picture is not None
-    assert picture.shape == (640, 1600, 3)
+    sheet = cv2.imread(str(file))
+    assert sheet is not None
+    assert sheet.shape == (640, 1600, 3)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_used_fails_the_check(
 ) -> None:
     dataset_trees.original_project(tmp_path)
     label = next((tmp_path / "dataset" / "CityScapes" / "gtFine").rglob("*_labelIds.png"))
-    label.write_bytes(b"no picture")
+    label.write_bytes(b"no image")
     assert main(["data", "check", str(tmp_path), "--dataset", "cityscapes"]) == 1
     printed = capsys.readouterr().out
     assert f"error: {label}" in printed

@@ -162,6 +162,9 @@ def test_a_report_says_where_it_is(
     path = Path(capsys.readouterr().out.strip())
     assert path == tmp_path / "out" / "report.html"
     assert b"RANDOM" in path.read_bytes()
+    other = tmp_path / "new" / "page.html"
+    assert main(["report", str(tmp_path / "out"), "--out", str(other)]) == 0
+    assert other.with_name("figures.json").exists()
 
 
 def test_the_published_protocol_takes_no_profile(

@@ -167,17 +167,6 @@ def test_kitti_sequences_in_the_wrong_split(tmp_path: Path) -> None:
     ]
 
 
-def test_a_panoptic_map_in_grey(tmp_path: Path) -> None:
-    home = trees.kitti_step(tmp_path, frames=1)
-    label = home / "kitti-step/panoptic_maps/val/0002/000000.png"
-    trees.write_ids(label, trees.cycle([1]))
-    (finding,) = errors(check_tree("kitti-step", home))
-    assert finding.path == label
-    assert finding.message.startswith(
-        "is 8-bit grey; label files of kitti-step are 8-bit RGB: R is"
-    )
-
-
 def test_the_overlap_of_cadedgetune_and_files_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,13 +66,6 @@ def test_a_data_set_crosses_processes(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(there.read(1).class_ids, dataset.read(1).class_ids)
 
 
-def test_a_list_crosses_processes(tmp_path: Path) -> None:
-    root = trees.original_project(tmp_path)
-    dataset = open_dataset("list", root, "dataset/SemanticKitti/vallist.txt")
-    there = pickle.loads(pickle.dumps(dataset))
-    np.testing.assert_array_equal(there.read(0).class_ids, dataset.read(0).class_ids)
-
-
 @pytest.mark.parametrize("name", ["cityscapes", "acdc", "kitti-step", "cadedgetune"])
 def test_the_root_of_the_original_project_gives_the_same_samples(tmp_path: Path, name: str) -> None:
     root = trees.original_project(tmp_path)

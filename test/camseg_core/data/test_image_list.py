@@ -106,16 +106,6 @@ def test_plain_folders_and_camvid(tmp_path: Path) -> None:
         open_dataset("list", tmp_path, "both.txt")
 
 
-def test_lines_of_different_classes_need_a_label_set(tmp_path: Path) -> None:
-    trees.cityscapes(tmp_path, splits=["val"])
-    trees.camvid(tmp_path / "CamVid", splits=["val"])
-    trees.write_list(tmp_path / "a.txt", [LINES[0], "CamVid/val/0001TP_006690.png"])
-    with pytest.raises(
-        CamsegError, match="data set cityscapes, camvid have different classes: giv"
-    ):
-        open_dataset("list", tmp_path, "a.txt")
-
-
 def test_a_root_of_that_name_that_holds_the_tree(tmp_path: Path) -> None:
     root = trees.original_project(tmp_path / "dataset")
     dataset = open_dataset("cityscapes", root, "dataset/CityScapes/vallist.txt")

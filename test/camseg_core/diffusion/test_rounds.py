@@ -58,23 +58,6 @@ def test_the_schedule_is_mars(case: tuple[int, int], seed: int) -> None:
     assert left == mar_mask_lengths(length, rounds)
 
 
-def test_the_schedule_in_numbers() -> None:
-    # 2304 cos(pi/8), cos(pi/4), cos(3 pi/8): 2128.6, 1629.2, 881.7.
-    counts = [int(generated.sum()) for _, generated in round_masks(2304, 4, 0)]
-    assert counts == [2304 - 2128, 2128 - 1629, 1629 - 881, 881]
-
-
-def test_one_round_generates_all() -> None:
-    ((hidden, generated),) = round_masks(7, 1, 3)
-    assert hidden.all()
-    assert generated.all()
-
-
-@pytest.mark.parametrize("length", [1, 2, 5, 32])
-def test_as_many_rounds_as_tokens_generate_one_each(length: int) -> None:
-    assert [int(generated.sum()) for _, generated in round_masks(length, length, 0)] == [1] * length
-
-
 @pytest.mark.parametrize("rounds", [0, -1, 9, 1000])
 def test_other_numbers_of_rounds_are_refused(rounds: int) -> None:
     with pytest.raises(

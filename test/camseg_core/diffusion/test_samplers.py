@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -127,13 +125,6 @@ def test_denoiser_is_asked_once_per_original_timestep(name: str, steps: int) -> 
         assert at.dtype in (torch.int32, torch.int64)
         assert at.shape in {(1,), (3,)}
     assert torch.equal(denoise.states[0], noise)
-
-
-@EVERY_SAMPLER
-def test_first_timestep_is_that_of_the_schedule(name: str) -> None:
-    denoise = Recorder(point_denoiser("v", torch.zeros(2)))
-    sampler(name)(denoise, seeded(3, 2, seed=1), Schedule.respaced(1, 900), "v", step_noise=never)
-    assert [int(at) for at in denoise.timesteps] == [900]
 
 
 def test_names_of_the_samplers() -> None:
@@ -288,26 +279,6 @@ def test_ddim_is_of_first_order(steps: int) -> None:
     assert 1.8 < ratio < 2.2
 
 
-@pytest.mark.parametrize("steps", [10, 20, 40, 80, 160, 320])
-@pytest.mark.parametrize("first_timestep", [999, 900])
-def test_dpm_solver_is_better_than_ddim(steps: int, first_timestep: int) -> None:
-    schedule = Schedule.respaced(steps, first_timestep)
-    assert error_on_gaussian("dpm-solver++", schedule) < 0.75 * error_on_gaussian("ddim", schedule)
-
-
-def test_two_ode_samplers_agree_where_both_are_of_first_order() -> None:
-    """One step has no history, and neither has the first of two."""
-    x = seeded(16, 3, seed=6)
-    for steps in (1, 2):
-        ddim, dpm = (
-            sampler(name)(
-                gaussian_denoiser("v"), x, Schedule.respaced(steps), "v", step_noise=never
-            )
-            for name in ("ddim", "dpm-solver++")
-        )
-        torch.testing.assert_close(ddim, dpm, rtol=0, atol=1e-4)
-
-
 @EVERY_SAMPLER
 def test_one_step_is_the_guess_of_x0(name: str) -> None:
     x = seeded(16, 3, seed=7)
@@ -376,37 +347,6 @@ def test_ddpm_asks_for_the_noise_of_each_step_but_the_last(steps: int) -> None:
     assert asked == list(range(steps - 1))
 
 
-def test_ddpm_without_temperature_asks_for_no_noise() -> None:
-    denoise = gaussian_denoiser("v")
-    noise, schedule = seeded(2, 3, seed=1), Schedule.respaced(10)
-    out = sampler("ddpm")(denoise, noise, schedule, "v", step_noise=never, temperature=0.0)
-    of_zero_noise = sampler("ddpm")(
-        denoise, noise, schedule, "v", step_noise=lambda step: torch.zeros(2, 3)
-    )
-    torch.testing.assert_close(out, of_zero_noise)
-
-
-def test_temperature_scales_the_step_noise() -> None:
-    denoise, schedule = gaussian_denoiser("v"), Schedule.respaced(6)
-    noise, steps = seeded(4, 3, seed=1), seeded(5, 4, 3, seed=2)
-    cooler = sampler("ddpm")(
-        denoise, noise, schedule, "v", step_noise=steps.__getitem__, temperature=0.5
-    )
-    halved = sampler("ddpm")(denoise, noise, schedule, "v", step_noise=(0.5 * steps).__getitem__)
-    torch.testing.assert_close(cooler, halved)
-
-
-@ODE_SAMPLERS
-def test_ode_samplers_have_no_temperature(name: str) -> None:
-    denoise, schedule = gaussian_denoiser("v"), Schedule.respaced(6)
-    noise = seeded(4, 3, seed=1)
-    plain, hot = (
-        sampler(name)(denoise, noise, schedule, "v", step_noise=never, temperature=temperature)
-        for temperature in (1.0, 9.0)
-    )
-    assert torch.equal(plain, hot)
-
-
 def test_step_noise_is_shared_by_the_images_of_a_batch() -> None:
     denoise, schedule = gaussian_denoiser("v"), Schedule.respaced(5)
     noise, steps = seeded(7, 3, seed=1), seeded(4, 7, 3, seed=2)
@@ -470,19 +410,6 @@ def test_the_callers_noise_is_left_alone(name: str) -> None:
 
 
 # --- The noise of tokens ---
-
-NOISE = TokenNoise(seed=3, num_tokens=12, channels=16, round_index=1)
-
-
-def test_token_noise_is_repeatable() -> None:
-    first = NOISE(4)
-    assert first.shape == (12, 16)
-    assert first.dtype == torch.float32
-    NOISE(9)
-    assert torch.equal(NOISE(4), first)
-    assert torch.equal(replace(NOISE)(4), first)
-    first.zero_()
-    assert torch.count_nonzero(NOISE(4)) > 0
 
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -553,33 +480,6 @@ def test_token_noise_is_standard_normal() -> None:
         share = math.erf(bound / math.sqrt(2))
         found = (drawn.abs() < bound).double().mean().item()
         assert abs(found - share) < 5 * math.sqrt(share * (1 - share) / count)
-
-
-def test_draws_tokens_and_channels_are_uncorrelated() -> None:
-    noise = TokenNoise(seed=0, num_tokens=2304, channels=16)
-    drawn = torch.stack([noise(draw) for draw in range(6)]).double()  # [6, 2304, 16]
-    by_draw = drawn.reshape(6, -1)
-    correlation = by_draw @ by_draw.T / by_draw.shape[1] - torch.eye(6)
-    assert correlation.abs().max().item() < 5.5 * math.sqrt(2 / by_draw.shape[1])
-    by_channel = drawn.permute(2, 0, 1).reshape(16, -1)
-    correlation = by_channel @ by_channel.T / by_channel.shape[1] - torch.eye(16)
-    assert correlation.abs().max().item() < 5.5 * math.sqrt(2 / by_channel.shape[1])
-    neighbours = (drawn[:, 1:] * drawn[:, :-1]).mean().item()
-    assert abs(neighbours) < 5 / math.sqrt(drawn.numel())
-
-
-def test_token_noise_and_the_global_generators_are_strangers() -> None:
-    expected = NOISE(0)
-    numpy_state: Any = np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(99)
-        before = torch.random.get_rng_state()
-        assert torch.equal(NOISE(0), expected)
-        assert torch.equal(torch.random.get_rng_state(), before)
-        torch.rand(7)
-        np.random.rand(3)
-        assert torch.equal(NOISE(0), expected)
-    np.random.set_state(numpy_state)
 
 
 @EVERY_SAMPLER

@@ -15,11 +15,11 @@ import pytest
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
-from camseg_core.data.sample import Dataset
+from camseg_core.data.sample import Dataset, Sample, SampleMetadata
 from camseg_core.evaluation.corruptions import Corruption
-from camseg_core.evaluation.frames import FrameKeeper, FramePictures, FrameScore
+from camseg_core.evaluation.frames import FrameKeeper, FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
-from camseg_core.evaluation.metrics.confusion import confusion_counts, confusion_to_json
+from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, Session, open_run
 from camseg_core.images.arrays import UInt8
@@ -165,7 +165,7 @@ def simulate(
                     )
                     if name == "none":
                         score = FrameScore(record.mean_iou, sample.name, count)
-                        keeper.offer(score, pictures)
+                        keeper.offer(score, *pictures)
                     writer.write(record)
         keeper.prune()
     return folder
@@ -173,7 +173,7 @@ def simulate(
 
 def _simulate_image(
     sample: SimulatedImage, label_set: LabelSet, noise: float, rng: np.random.Generator
-) -> tuple[ImageRecord, FramePictures]:
+) -> tuple[ImageRecord, tuple[Sample, UInt8, UInt8]]:
     """Predict one image; ``noise`` is in logits."""
     height, width = sample.truth.shape
     num_classes = label_set.num_classes
@@ -198,9 +198,10 @@ def _simulate_image(
         frame_index=0,
         height=height,
         width=width,
-        counts=confusion_to_json(confusion_counts(sample.truth, prediction, num_classes)),
+        counts=confusion_counts(sample.truth, prediction, num_classes).tolist(),
         calibration=measure_calibration(probabilities, sample.truth, prediction).to_dict(),
         stage_seconds={},
     )
     confidence = (255 * probabilities.max(axis=0)).astype(np.uint8)
-    return record, FramePictures(sample.image, sample.truth, prediction, confidence)
+    metadata = SampleMetadata(sample.name, "drawn", "val")
+    return record, (Sample(sample.image, sample.truth, metadata), prediction, confidence)

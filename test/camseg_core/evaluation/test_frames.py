@@ -11,20 +11,23 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from camseg_core.data.sample import Sample, SampleMetadata
 from camseg_core.evaluation.frames import (
     KEPT_FRAMES,
     PICTURES,
     FrameKeeper,
-    FramePictures,
     FrameScore,
     picture_path,
     worst_and_best,
 )
 from camseg_core.labels import CITYSCAPES
 
-SMALL = FramePictures(
-    np.full((2, 3, 3), 100, np.uint8),
-    np.array([[0, 1, 255], [13, 13, 2]], np.uint8),
+SMALL = (
+    Sample(
+        np.full((2, 3, 3), 100, np.uint8),
+        np.array([[0, 1, 255], [13, 13, 2]], np.uint8),
+        SampleMetadata("a", "made", "val"),
+    ),
     np.array([[0, 0, 0], [13, 13, 2]], np.uint8),
     np.array([[255, 0, 128], [1, 2, 3]], np.uint8),
 )
@@ -67,7 +70,7 @@ def test_what_is_kept_is_the_worst_and_best_however_often_it_starts_again(
         earlier = scores[:stop] if part is not scores[:stop] and stop else []
         keeper = FrameKeeper(folder, CITYSCAPES, earlier)
         for score in part:
-            keeper.offer(score, SMALL)
+            keeper.offer(score, *SMALL)
             keeper.prune()
     worst, best = worst_and_best(scores)
     assert kept_samples(folder, scores) == {score.sample for score in (*worst, *best)}
@@ -77,7 +80,7 @@ def test_each_number_of_steps_has_its_own(tmp_path: Path) -> None:
     keeper = FrameKeeper(tmp_path, CITYSCAPES, [])
     for steps in (1, 4):
         for score in scores_of([0.1 * index for index in range(9)], steps):
-            keeper.offer(score, SMALL)
+            keeper.offer(score, *SMALL)
             keeper.prune()
     assert sorted(path.name for path in (tmp_path / "frames").iterdir()) == [
         "steps-0001", "steps-0004",
@@ -88,29 +91,29 @@ def test_each_number_of_steps_has_its_own(tmp_path: Path) -> None:
 
 def test_a_frame_without_a_score_is_not_kept(tmp_path: Path) -> None:
     keeper = FrameKeeper(tmp_path, CITYSCAPES, [])
-    keeper.offer(FrameScore(math.nan, "0.png", 4), SMALL)
+    keeper.offer(FrameScore(math.nan, "0.png", 4), *SMALL)
     keeper.prune()
     assert not list(tmp_path.iterdir())
 
 
 def test_pictures_hold_what_their_names_say(tmp_path: Path) -> None:
     score = FrameScore(0.5, "0.png", 4)
-    FrameKeeper(tmp_path, CITYSCAPES, []).offer(score, SMALL)
+    FrameKeeper(tmp_path, CITYSCAPES, []).offer(score, *SMALL)
     stored = {
         kind: cv2.imread(str(picture_path(tmp_path, score, kind)), cv2.IMREAD_UNCHANGED)
         for kind in PICTURES
     }
     assert np.abs(stored["image"].astype(int) - 100).max() <= 2
-    for kind, ids in (("truth", SMALL.truth), ("prediction", SMALL.prediction)):
+    for kind, ids in (("truth", SMALL[0].ground_truth), ("prediction", SMALL[1])):
         np.testing.assert_array_equal(stored[kind][..., ::-1], CITYSCAPES.color_image(ids))
-    np.testing.assert_array_equal(stored["confidence"], SMALL.confidence)
+    np.testing.assert_array_equal(stored["confidence"], SMALL[2])
 
 
 def test_wide_pictures_are_made_smaller(tmp_path: Path) -> None:
     ids = np.zeros((50, 1300), np.uint8)
-    wide = FramePictures(np.zeros((50, 1300, 3), np.uint8), ids, ids, ids)
+    wide = Sample(np.zeros((50, 1300, 3), np.uint8), ids, SMALL[0].metadata)
     score = FrameScore(0.5, "0.png", 4)
-    FrameKeeper(tmp_path, CITYSCAPES, []).offer(score, wide)
+    FrameKeeper(tmp_path, CITYSCAPES, []).offer(score, wide, ids, ids)
     for kind in PICTURES:
         picture = cv2.imread(str(picture_path(tmp_path, score, kind)))
         assert picture.shape[:2] == (25, 640), kind
@@ -120,7 +123,7 @@ def test_what_a_kill_left_is_removed_by_the_next_start(tmp_path: Path) -> None:
     scores = scores_of([0.1 * index for index in range(9)])
     keeper = FrameKeeper(tmp_path, CITYSCAPES, [])
     for score in scores:
-        keeper.offer(score, SMALL)  # never pruned
+        keeper.offer(score, *SMALL)  # never pruned
     assert len(kept_samples(tmp_path, scores)) == 9
     FrameKeeper(tmp_path, CITYSCAPES, scores)
     assert kept_samples(tmp_path, scores) == {score.sample for score in scores} - {"4.png"}

@@ -127,8 +127,8 @@ def damaged(**changes: Any) -> str:
         ("rubbish", "Invalid JSON"),
         ("[1, 2]", "object"),
         ('{"kind": "image", "steps": 4}', r"image\.sample is missing \(and 11 more\)"),
-        (damaged(counts=[[1]]), "confusion counts are not 3 rows of 4 columns"),
-        (damaged(counts=[[1, 2, 3, -4]] * 3), "confusion counts hold -4; a count is a whole"),
+        (damaged(counts=[[1]]), "confusion counts are not 3 rows of 4 whole numbers from 0"),
+        (damaged(counts=[[1, 2, 3, -4]] * 3), "confusion counts are not 3 rows of 4 whole"),
         (damaged(counts="much"), r'image\.counts is "much": input should be a valid array'),
         (damaged(counts=None), "counts and calibration are given together, or neither is"),
         (damaged(calibration={}), "calibration counts have num_classes None, no number"),
@@ -138,6 +138,9 @@ def damaged(**changes: Any) -> str:
         (damaged(stage_seconds=[1]), r"image\.stage_seconds is \[1\]: input should be an object"),
         (damaged(stages=4), r"image\.stages is not known"),
         (damaged(kind="picture"), "kind"),
+        (damaged(stage_seconds={"steps": float("nan")}), "stage_seconds of steps is nan, which"),
+        (damaged(level=float("inf")), "level is inf, which is no plausible number"),
+        (damaged(steps=10**400), "steps is 1000000"),
     ],
 )
 def test_a_damaged_line_is_named(tmp_path: Path, line: str, message: str) -> None:

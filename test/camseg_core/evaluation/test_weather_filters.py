@@ -14,14 +14,12 @@ from camseg_core.evaluation.corruptions import corrupt
 from camseg_core.evaluation.weather_filters import (
     AIRLIGHT,
     FOG,
-    MAX_SEVERITY,
     RAIN,
+    SEVERITIES,
     SNOW,
     WEATHER_FILTERS,
 )
 from camseg_core.images.arrays import UInt8
-
-SEVERITIES = range(1, MAX_SEVERITY + 1)
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -65,7 +63,7 @@ def test_the_library_never_asks_for_a_newer_version(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_fog_blends_with_airlight(severity: int) -> None:
-    veil, patches = FOG[severity - 1].veil, FOG[severity - 1].patches
+    veil, patches = FOG[severity - 1]
     black = corrupt(plain(0), "fog", severity, generator())
     fog = black[..., 0] / AIRLIGHT  # the share of airlight, which the same generator gives again
     # The extremes of the pattern lose a little where it is scaled down.
@@ -81,12 +79,12 @@ def test_fog_blends_with_airlight(severity: int) -> None:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_rain_darkens_and_draws_drops(severity: int) -> None:
-    strength = RAIN[severity - 1]
+    _, drop_grey, light = RAIN[severity - 1]
     white = corrupt(plain(255), "rain", severity, generator())
-    np.testing.assert_array_equal(white, np.full_like(white, round(255 * strength.light)))
+    np.testing.assert_array_equal(white, np.full_like(white, round(255 * light)))
     black = corrupt(plain(0), "rain", severity, generator())
-    assert black.max() <= strength.drop_grey * strength.light + 1
-    assert black.max() > 0.3 * strength.drop_grey * strength.light
+    assert black.max() <= drop_grey * light + 1
+    assert black.max() > 0.3 * drop_grey * light
     assert (black == black[..., :1]).all()  # drops are grey
     # Streaks: along a column pixels are alike, along a row they are not.
     columns, rows = np.diff(black[..., 0].astype(float), axis=0), np.diff(black[..., 0] * 1.0)
@@ -95,13 +93,26 @@ def test_rain_darkens_and_draws_drops(severity: int) -> None:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_snow_draws_flakes_under_a_veil(severity: int) -> None:
-    strength = SNOW[severity - 1]
+    _, _, veil = SNOW[severity - 1]
     black = corrupt(plain(0), "snow", severity, generator())
-    assert black.min() == round(strength.veil * AIRLIGHT)
+    assert black.min() == round(veil * AIRLIGHT)
     assert black.max() > 150
     assert 0.01 < (black > black.min()).mean() < 0.9
     white = corrupt(plain(255), "snow", severity, generator())
-    assert white.min() == round(255 + strength.veil * (AIRLIGHT - 255))
+    assert white.min() == round(255 + veil * (AIRLIGHT - 255))
+
+
+@pytest.mark.parametrize("name", WEATHER_FILTERS)
+def test_a_higher_severity_is_farther_from_the_clean_image(name: str) -> None:
+    rows, columns = np.indices((96, 128))
+    image = np.dstack([60 + rows, 30 + columns, 150 - rows]).astype(np.uint8)
+    image[48:, 10:40] = (180, 40, 30)
+    distances = [
+        np.abs(corrupt(image, name, severity, generator()).astype(float) - image).mean()
+        for severity in SEVERITIES
+    ]
+    assert distances[0] > 2
+    assert (np.diff(distances) > 0).all(), distances
 
 
 @pytest.mark.parametrize("name", WEATHER_FILTERS)
@@ -113,3 +124,11 @@ def test_a_severity_means_the_same_for_small_and_large_images(name: str, severit
         for k in (1, 4)
     ]  # fmt: skip
     assert means[0] == pytest.approx(means[1], rel=0.06)
+
+
+@pytest.mark.parametrize("name", WEATHER_FILTERS)
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 3000), (3000, 1), (2, 5)])
+def test_narrow_images_work(name: str, height: int, width: int) -> None:
+    for severity in SEVERITIES:
+        image = corrupt(plain(90, height, width), name, severity, generator())
+        assert image.shape == (height, width, 3)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlays, and arrays as picture files."""
+"""Overlays, and arrays as image files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def image() -> Image:
 
 
 def decoded(content: bytes) -> Image:
-    """Decode a picture as it is, colours as RGB."""
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert picture is not None
-    return np.asarray(picture if picture.ndim == 2 else picture[..., ::-1])
+    """Decode an image as it is, colours as RGB."""
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert pixels is not None
+    return np.asarray(pixels if pixels.ndim == 2 else pixels[..., ::-1])
 
 
 def test_the_overlay_is_half_image_half_colour_and_leaves_unlabeled_pixels(image: Image) -> None:
@@ -41,7 +41,7 @@ def test_the_overlay_is_half_image_half_colour_and_leaves_unlabeled_pixels(image
     assert np.abs(overlay[~unlabeled] - expected).max() <= 0.5
 
 
-def test_a_picture_in_any_memory_order_is_written_by_value(tmp_path: Path, image: Image) -> None:
+def test_an_image_in_any_memory_order_is_written_by_value(tmp_path: Path, image: Image) -> None:
     view = image[::-1, ::2]
     write_png(tmp_path / "color.png", view)
     np.testing.assert_array_equal(decoded((tmp_path / "color.png").read_bytes()), view)
@@ -52,13 +52,13 @@ def test_a_picture_in_any_memory_order_is_written_by_value(tmp_path: Path, image
 def test_a_jpeg_looks_like_its_array() -> None:
     plain = np.zeros((16, 24, 3), np.uint8)
     plain[:, 8:] = (200, 100, 50)
-    picture = decoded(encode_jpeg(plain[:, ::-1])).astype(int)
-    assert np.abs(picture - plain[:, ::-1]).mean() < 3
-    assert np.abs(picture[8, 4] - (200, 100, 50)).max() < 8
+    pixels = decoded(encode_jpeg(plain[:, ::-1])).astype(int)
+    assert np.abs(pixels - plain[:, ::-1]).mean() < 3
+    assert np.abs(pixels[8, 4] - (200, 100, 50)).max() < 8
 
 
 @pytest.mark.parametrize(("encode", "kind"), [(encode_png, "PNG"), (encode_jpeg, "JPEG")])
-def test_an_array_that_is_no_picture_is_refused(encode: Any, kind: str) -> None:
+def test_an_array_that_is_no_image_is_refused(encode: Any, kind: str) -> None:
     with pytest.raises(
         CamsegError, match=rf"cannot encode an array of shape \(0, 4, 3\) as {kind}"
     ):

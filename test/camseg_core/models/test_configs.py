@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -115,23 +114,6 @@ def test_any_valid_configuration_survives_json(**sizes: int) -> None:
     again = parse_config(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert again.to_dict() == config.to_dict()
-
-
-def test_to_dict_gives_a_copy() -> None:
-    config = preset("tiny")
-    as_dict = config.to_dict()
-    as_dict["transformer"]["width"] = 1
-    assert config.transformer.width != 1
-    assert config.to_dict()["transformer"]["width"] == config.transformer.width
-
-
-@pytest.mark.parametrize("section", ["model", *SECTIONS])
-def test_configurations_are_frozen(section: str) -> None:
-    config = preset("tiny")
-    part = config if section == "model" else getattr(config, section)
-    field = dataclasses.fields(part)[0].name
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(part, field, None)
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -272,10 +254,6 @@ def test_dropout_is_a_share_below_one(dropout: float) -> None:
         replace(preset("tiny").transformer, dropout=dropout)
 
 
-def test_no_dropout_is_allowed() -> None:
-    assert replace(preset("tiny").transformer, dropout=0.0).dropout == 0.0
-
-
 @pytest.mark.parametrize("prediction", ["x0", "eps", "", None])
 def test_unknown_prediction(prediction: Any) -> None:
     with pytest.raises(CamsegError, match=f"prediction {prediction!r}: one of epsilon, v"):
@@ -285,18 +263,6 @@ def test_unknown_prediction(prediction: Any) -> None:
 @pytest.mark.parametrize("first_timestep", [-1, 1000, 5000])
 def test_first_timestep_is_one_of_the_thousand(first_timestep: int) -> None:
     with pytest.raises(CamsegError, match=f"first_timestep {first_timestep}: from 0 to 999"):
-        DiffusionConfig(prediction="v", first_timestep=first_timestep)
-
-
-@pytest.mark.parametrize("first_timestep", [0, 900, 999])
-def test_first_timestep_within_range(first_timestep: int) -> None:
-    config = DiffusionConfig(prediction="v", first_timestep=first_timestep)
-    assert config.first_timestep == first_timestep
-
-
-@pytest.mark.parametrize("first_timestep", [2.5, 900.0, True])
-def test_first_timestep_is_a_whole_number(first_timestep: Any) -> None:
-    with pytest.raises(CamsegError, match="first_timestep"):
         DiffusionConfig(prediction="v", first_timestep=first_timestep)
 
 

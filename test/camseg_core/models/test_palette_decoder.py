@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -36,15 +35,6 @@ def pixels() -> st.SearchStrategy[list[tuple[float, float, float]]]:
 def test_each_colour_has_its_class_and_void_is_255() -> None:
     colors = [tuple(channel / 255 for channel in color) for color in CITYSCAPES.palette]
     assert classes_of([*colors, (0.0, 0.0, 0.0)]) == [*range(19), UNLABELED]
-
-
-def test_distances_are_squared_and_keep_every_axis_in_place() -> None:
-    decoded = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    distances = squared_distances(decoded, PALETTE)
-    assert distances.shape == (2, 20, 4, 5)
-    colors = decoded.numpy().astype(np.float64) * 0.5 + 0.5
-    expected = ((colors[:, None] - PALETTE.numpy()[None, :, :, None, None]) ** 2).sum(axis=2)
-    np.testing.assert_allclose(distances.numpy(), expected, rtol=1e-5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -111,18 +101,3 @@ def test_a_pixel_of_voids_colour_is_confident_of_no_class() -> None:
     # Truck, (0, 0, 70), is the nearest: exp(-(70 / 255)^2 / 0.01) of void's share.
     distances = squared_distances(decoded_from([(0.0, 0.0, 0.0)]), PALETTE)
     assert class_shares(distances, 0.01)[:, 1:].max() < 0.001
-
-
-@pytest.mark.parametrize("temperature", [1e-4, 1e-20, 1e-30, 1e-40])
-def test_a_small_temperature_is_certain_of_the_nearest(temperature: float) -> None:
-    colors = [(0.5, 0.25, 0.49), (0.31, 0.3, 0.3), (2.0, 2.0, -1.0)]
-    distances = squared_distances(decoded_from(colors), PALETTE)
-    probabilities = class_shares(distances, temperature)[0, 1:, 0]
-    expected = torch.nn.functional.one_hot(torch.tensor(classes_of(colors)), 19).T.float()
-    torch.testing.assert_close(probabilities, expected)
-
-
-def test_a_large_temperature_is_certain_of_nothing() -> None:
-    distances = squared_distances(decoded_from([(0.5, 0.25, 0.5), (0.0, 0.0, 0.0)]), PALETTE)
-    probabilities = class_shares(distances, 1e6)
-    torch.testing.assert_close(probabilities, torch.full_like(probabilities, 1 / 20))

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import CamsegError
 from camseg_core.synthetic import classes
-from camseg_core.synthetic import drive as drive_module
-from camseg_core.synthetic.drive import SyntheticDrive, SyntheticFrame
+from camseg_core.synthetic.drive import SyntheticDrive, SyntheticFrame, drive_textures
+from camseg_core.synthetic.world.world import make_world
 from camseg_core.synthetic.write import labels_sha256
 
 SIZE = (128, 64)
@@ -32,12 +32,6 @@ def assert_same(first: SyntheticFrame, second: SyntheticFrame) -> None:
     assert first.camera == second.camera
 
 
-def forget() -> None:
-    """Drop what earlier frames left behind."""
-    for cached in (drive_module._atlas, drive_module._sequence, drive_module._grain):
-        cached.cache_clear()
-
-
 def test_labels_have_not_changed() -> None:
     drive = SyntheticDrive(9000, *SIZE)
     found = labels_sha256(drive.frame(index).class_ids for index in PINNED_FRAMES)
@@ -47,24 +41,14 @@ def test_labels_have_not_changed() -> None:
     )
 
 
-@pytest.mark.parametrize("condition", ["clear", "snow"])
-def test_a_frame_depends_on_seed_and_index_only(condition: str) -> None:
-    drive = SyntheticDrive(3, *SIZE, condition)
-    forget()
+def test_a_frame_depends_on_seed_and_index_only() -> None:
+    drive = SyntheticDrive(3, *SIZE, "snow")
     expected = drive.frame(45)
-    forget()
-    for index in (44, 3, 45):
-        frame = drive.frame(index)
-    assert_same(frame, expected)
-
-
-def test_frames_and_seeds_differ() -> None:
-    frames = [
-        SyntheticDrive(seed, *SIZE).frame(index)
-        for seed, index in [(1, 0), (1, 1), (1, 20), (2, 0)]
-    ]
-    hashes = {labels_sha256([frame.class_ids]) for frame in frames}
-    assert len(hashes) == 4
+    others = [SyntheticDrive(seed, *SIZE).frame(45) for seed in (1, 2)]  # push it out of caches
+    others += [drive.frame(index) for index in (44, 3)]
+    assert_same(drive.frame(45), expected)
+    masks = [frame.class_ids for frame in (*others, expected)]
+    assert len({labels_sha256([mask]) for mask in masks}) == 5
 
 
 @pytest.mark.parametrize("index", [4, 33])
@@ -78,16 +62,16 @@ def test_weather_changes_the_image_and_nothing_else(index: int) -> None:
 
 def test_a_frame_has_the_promised_form() -> None:
     frame = SyntheticDrive(0, *SIZE).frame(8)
-    assert (frame.image.dtype, frame.image.shape) == (np.uint8, (64, 128, 3))
-    assert (frame.class_ids.dtype, frame.class_ids.shape) == (np.uint8, (64, 128))
-    assert (frame.instance_ids.dtype, frame.instance_ids.shape) == (np.uint16, (64, 128))
-    assert (frame.depth_m.dtype, frame.depth_m.shape) == (np.float32, (64, 128))
     assert (frame.camera.width, frame.camera.height) == SIZE
-    assert frame.class_ids.max() <= classes.BICYCLE
+    for array, kind in (
+        (frame.image[..., 0], np.uint8), (frame.class_ids, np.uint8),
+        (frame.instance_ids, np.uint16), (frame.depth_m, np.float32),
+    ):  # fmt: skip
+        assert (array.dtype, array.shape) == (kind, (64, 128))
 
 
 def test_depth_instances_and_classes_agree() -> None:
-    for index in range(0, 200, 43):
+    for index in range(0, 200, 53):
         frame = SyntheticDrive(6, *SIZE).frame(index)
         np.testing.assert_array_equal(np.isinf(frame.depth_m), frame.class_ids == classes.SKY)
         assert frame.depth_m.min() >= 0.4
@@ -128,8 +112,7 @@ def test_riders_sit_above_their_vehicles() -> None:
 
 def test_things_move_on_their_own() -> None:
     """Over one second something that moves comes nearer or goes away, however the camera moves."""
-    drive = SyntheticDrive(0, *SIZE)
-    world = drive_module._sequence(drive, 0).world
+    world = make_world(0, 0, *SIZE, 20, drive_textures(0))
     before, after = world.scene.poses(0.0), world.scene.poses(1.0)
     moved = np.hypot(*(after - before)[:, :2].T)
     assert (moved[list(world.scene.moving)] > 0.5).sum() > 5
@@ -139,9 +122,9 @@ def test_things_move_on_their_own() -> None:
     assert 1 < np.hypot(*ego[:2]) < 20
 
 
-@pytest.mark.parametrize(("seed", "step"), [(0, 1), (9001, 8)])
+@pytest.mark.parametrize(("seed", "step"), [(0, 5), (9001, 10)])
 def test_every_class_is_seen_often_and_none_rules(seed: int, step: int) -> None:
-    """In 200 frames; of another seed every eighth is looked at."""
+    """Every ``step``-th of 200 frames is looked at."""
     drive = SyntheticDrive(seed, *SIZE)
     present = np.zeros(19)
     pixels = np.zeros(19)
@@ -154,7 +137,9 @@ def test_every_class_is_seen_often_and_none_rules(seed: int, step: int) -> None:
 
 
 def test_cameras_vary() -> None:
-    cameras = [SyntheticDrive(0, *SIZE).frame(index).camera for index in range(0, 120, 20)]
+    cameras = [
+        make_world(0, sequence, *SIZE, 20, drive_textures(0)).camera(0) for sequence in range(6)
+    ]
     for attribute in ("focal_px", "pitch_rad"):
         assert len({getattr(camera, attribute) for camera in cameras}) == 6
     heights = [camera.position_m[2] for camera in cameras]
@@ -165,8 +150,8 @@ def test_cameras_vary() -> None:
     width=st.integers(64, 200), height=st.integers(32, 200), seed=st.integers(0, 2**32 - 1),
     condition=st.sampled_from(CONDITIONS), per_sequence=st.integers(1, 60),
 )  # fmt: skip
-@settings(max_examples=5, deadline=None)
-def test_any_size_and_seed_can_be_drawn(
+@settings(max_examples=4, deadline=None)
+def test_any_size_and_seed_can_be_rendered(
     width: int, height: int, seed: int, condition: str, per_sequence: int
 ) -> None:
     frame = SyntheticDrive(seed, width, height, condition, per_sequence).frame(per_sequence + 1)
@@ -175,15 +160,15 @@ def test_any_size_and_seed_can_be_drawn(
     assert frame.image.std() > 1
 
 
-def test_a_frame_without_sky_can_be_drawn() -> None:
+def test_a_frame_without_sky_can_be_rendered() -> None:
     frame = SyntheticDrive(62686285, 64, 32, "clear", 2).frame(3)
     assert not (frame.class_ids == classes.SKY).any()
     assert np.isfinite(frame.depth_m).all()
 
 
-def test_the_largest_size_can_be_drawn() -> None:
-    frame = SyntheticDrive(1, 2048, 1024).frame(0)
-    small = SyntheticDrive(1, 512, 256).frame(0)
+def test_the_largest_width_can_be_rendered() -> None:
+    frame = SyntheticDrive(1, 2048, 512).frame(0)
+    small = SyntheticDrive(1, 512, 128).frame(0)
     agreement = (frame.class_ids[2::4, 2::4] == small.class_ids).mean()
     assert agreement > 0.97
 
@@ -200,7 +185,7 @@ def test_the_largest_size_can_be_drawn() -> None:
         ((0, 64, 32, "fog", 0), "frames per sequence 0: a whole number from 1 to 200 is needed"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(arguments: tuple[int, int, int], message: str) -> None:
+def test_values_out_of_range_are_refused(arguments: tuple[int, int, int], message: str) -> None:
     with pytest.raises(CamsegError, match=f"^{re.escape(message)}$"):
         SyntheticDrive(*arguments)
 

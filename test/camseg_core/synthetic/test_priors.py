@@ -20,22 +20,22 @@ Data = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 def frames(seeds: Iterable[int], count: int) -> Data:
     """Images [n, H, W, 3] and class ids [n, H, W], each of another world."""
-    drawn = [
+    rendered = [
         SyntheticDrive(seed, *SIZE, frames_per_sequence=1).frame(index)
         for seed in seeds
         for index in range(count)
     ]
-    return np.stack([frame.image for frame in drawn]), np.stack([f.class_ids for f in drawn])
+    return np.stack([frame.image for frame in rendered]), np.stack([f.class_ids for f in rendered])
 
 
 @pytest.fixture(scope="module")
 def training() -> Data:
-    return frames(range(20, 22), 16)
+    return frames(range(20, 22), 10)
 
 
 @pytest.fixture(scope="module")
 def held_out() -> Data:
-    return frames(range(9000, 9001), 14)
+    return frames(range(9000, 9001), 8)
 
 
 def mean_iou(truth: NDArray[np.uint8], predicted: NDArray[np.intp]) -> float:

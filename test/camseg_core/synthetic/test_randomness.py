@@ -21,17 +21,6 @@ def test_other_keys_give_other_streams() -> None:
     assert len(firsts) == 5
 
 
-def test_one_purpose_does_not_disturb_another() -> None:
-    alone = Draw(5, "cars")
-    expected = [alone.uniform() for _ in range(3)]
-    other, cars = Draw(5, "trees"), Draw(5, "cars")
-    mixed = []
-    for _ in range(3):
-        other.uniform()
-        mixed.append(cars.uniform())
-    assert mixed == expected
-
-
 @given(seed=st.integers(0, 2**32 - 1), low=st.floats(-9, 9), span=st.floats(0.1, 9))
 @settings(max_examples=30)
 def test_values_stay_in_their_ranges(seed: int, low: float, span: float) -> None:

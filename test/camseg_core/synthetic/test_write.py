@@ -19,12 +19,18 @@ from camseg_core.synthetic.drive import GENERATOR_VERSION, SyntheticDrive, Synth
 from camseg_core.synthetic.layouts import (
     DRIVE_LAYOUTS,
     LABEL_IDS,
-    FramePlace,
-    depth_picture,
-    disparity_picture,
+    FrameKey,
+    depth_image,
+    disparity_image,
     kitti_sequence,
 )
-from camseg_core.synthetic.write import MANIFEST, labels_sha256, write_drive
+from camseg_core.synthetic.write import (
+    MANIFEST,
+    contact_sheet,
+    labels_sha256,
+    write_contact_sheet,
+    write_drive,
+)  # fmt: skip
 
 SIZE = (64, 32)
 SEED = 5
@@ -61,31 +67,31 @@ def test_cityscapes(tmp_path: Path) -> None:
             *(f"camera/val/clear5/{stem}_camera.json" for stem in stems),
         ]
     )
-    drawn, stem = frame(2), "val/clear5/clear5_000001_000000"
+    made, stem = frame(2), "val/clear5/clear5_000001_000000"
     np.testing.assert_array_equal(
-        read(tmp_path / f"leftImg8bit/{stem}_leftImg8bit.png"), drawn.image
+        read(tmp_path / f"leftImg8bit/{stem}_leftImg8bit.png"), made.image
     )
     label_ids = read(tmp_path / f"gtFine/{stem}_gtFine_labelIds.png")
     assert label_ids.dtype == np.uint8
-    np.testing.assert_array_equal(CITYSCAPES.remap(label_ids), drawn.class_ids)
+    np.testing.assert_array_equal(CITYSCAPES.remap(label_ids), made.class_ids)
     instances = read(tmp_path / f"gtFine/{stem}_gtFine_instanceIds.png")
     assert instances.dtype == np.uint16
-    counted = drawn.instance_ids > 0
+    counted = made.instance_ids > 0
     np.testing.assert_array_equal(instances[~counted], label_ids[~counted])
     np.testing.assert_array_equal(instances[counted] // 1000, label_ids[counted])
-    np.testing.assert_array_equal(instances[counted] % 1000, drawn.instance_ids[counted])
+    np.testing.assert_array_equal(instances[counted] % 1000, made.instance_ids[counted])
     camera = json.loads((tmp_path / f"camera/{stem}_camera.json").read_text())
     assert camera["intrinsic"] == {
-        "fx": drawn.camera.focal_px, "fy": drawn.camera.focal_px,
-        "u0": drawn.camera.center_x - 0.5, "v0": drawn.camera.center_y - 0.5,
+        "fx": made.camera.focal_px, "fy": made.camera.focal_px,
+        "u0": made.camera.center_x - 0.5, "v0": made.camera.center_y - 0.5,
     }  # fmt: skip
-    assert camera["extrinsic"]["pitch"] == drawn.camera.pitch_rad
-    assert camera["extrinsic"]["z"] == drawn.camera.position_m[2]
+    assert camera["extrinsic"]["pitch"] == made.camera.pitch_rad
+    assert camera["extrinsic"]["z"] == made.camera.position_m[2]
     disparity = read(tmp_path / f"disparity/{stem}_disparity.png").astype(float)
-    near = drawn.depth_m < 20
+    near = made.depth_m < 20
     depth = camera["intrinsic"]["fx"] * camera["extrinsic"]["baseline"] * 256 / (disparity - 1)
-    np.testing.assert_allclose(depth[near], drawn.depth_m[near], rtol=0.01)
-    assert (disparity[np.isinf(drawn.depth_m)] == 0).all()
+    np.testing.assert_allclose(depth[near], made.depth_m[near], rtol=0.01)
+    assert (disparity[np.isinf(made.depth_m)] == 0).all()
 
 
 def test_kitti_step(tmp_path: Path) -> None:
@@ -104,36 +110,36 @@ def test_kitti_step(tmp_path: Path) -> None:
             ),
         ]
     )
-    drawn = frame(1)
-    np.testing.assert_array_equal(read(tmp_path / "training/image_02/0002/000001.png"), drawn.image)
+    made = frame(1)
+    np.testing.assert_array_equal(read(tmp_path / "training/image_02/0002/000001.png"), made.image)
     panoptic = read(tmp_path / "panoptic_maps/val/0002/000001.png").astype(int)
-    np.testing.assert_array_equal(panoptic[..., 0], drawn.class_ids)
-    np.testing.assert_array_equal(panoptic[..., 1] * 256 + panoptic[..., 2], drawn.instance_ids)
+    np.testing.assert_array_equal(panoptic[..., 0], made.class_ids)
+    np.testing.assert_array_equal(panoptic[..., 1] * 256 + panoptic[..., 2], made.instance_ids)
     depth = read(tmp_path / "training/depth_02/0002/000001.png")
-    near = drawn.depth_m < 255
-    np.testing.assert_allclose(depth[near] / 256, drawn.depth_m[near], atol=0.002)
-    assert (depth[drawn.depth_m > 256] == 0).all()
+    near = made.depth_m < 255
+    np.testing.assert_allclose(depth[near] / 256, made.depth_m[near], atol=0.002)
+    assert (depth[made.depth_m > 256] == 0).all()
     calibration = (tmp_path / "training/calib/0002.txt").read_text()
     assert calibration.startswith("P2: ")
     numbers = [float(word) for word in calibration[4:].split()]
     assert len(numbers) == 12
-    assert numbers[0] == numbers[5] == pytest.approx(drawn.camera.focal_px)
-    assert numbers[2] == pytest.approx(drawn.camera.center_x - 0.5)
+    assert numbers[0] == numbers[5] == pytest.approx(made.camera.focal_px)
+    assert numbers[2] == pytest.approx(made.camera.center_x - 0.5)
     poses = np.loadtxt(tmp_path / "training/pose_02/0002.txt").reshape(-1, 3, 4)
     assert len(poses) == 2
-    np.testing.assert_allclose(poses[1, :, 3], drawn.camera.position_m)
+    np.testing.assert_allclose(poses[1, :, 3], made.camera.position_m)
     np.testing.assert_allclose(poses[1, :, :3].T @ poses[1, :, :3], np.eye(3), atol=1e-9)
     # A road pixel, carried into the world, lies on the ground.
-    row, column = np.argwhere(drawn.class_ids == 0)[-1]
+    row, column = np.argwhere(made.class_ids == 0)[-1]
     ray = np.array([(column - numbers[2]) / numbers[0], (row - numbers[6]) / numbers[0], 1.0])
-    place = poses[1, :, :3] @ (ray * drawn.depth_m[row, column]) + poses[1, :, 3]
+    place = poses[1, :, :3] @ (ray * made.depth_m[row, column]) + poses[1, :, 3]
     assert place[2] == pytest.approx(0.0, abs=1e-5)
 
 
 def test_instances_beyond_a_byte_reach_panoptic_maps() -> None:
-    drawn = frame(0)
-    many = dataclasses.replace(drawn, instance_ids=drawn.instance_ids + np.uint16(700))
-    files = DRIVE_LAYOUTS["kitti-step"].frame_files(many, FramePlace(5, "clear", "val", 0, 0))
+    made = frame(0)
+    many = dataclasses.replace(made, instance_ids=made.instance_ids + np.uint16(700))
+    files = DRIVE_LAYOUTS["kitti-step"].frame_files(many, FrameKey(5, "clear", "val", 0, 0))
     content = np.frombuffer(files["panoptic_maps/val/0002/000000.png"], np.uint8)
     panoptic = cv2.imdecode(content, cv2.IMREAD_COLOR)[..., ::-1].astype(int)
     np.testing.assert_array_equal(panoptic[..., 1] * 256 + panoptic[..., 2], many.instance_ids)
@@ -154,6 +160,7 @@ def test_kitti_sequences_are_the_splits_own() -> None:
         "0018",
         "5000",
     ]
+    assert val[:4] == ["0002", "0006", "0007", "0008"]
     assert train[:4] == ["0000", "0001", "0003", "0004"]
     assert len({*val, *train}) == 80
 
@@ -174,12 +181,12 @@ def test_acdc(tmp_path: Path, condition: str, folder: str, ref: str) -> None:
             *(f"camera/{stem}_camera{ref}.json" for stem in stems),
         ]
     )
-    drawn = frame(2, condition)
+    made = frame(2, condition)
     np.testing.assert_array_equal(
-        read(tmp_path / f"rgb_anon/{stems[2]}_rgb{ref}_anon.png"), drawn.image
+        read(tmp_path / f"rgb_anon/{stems[2]}_rgb{ref}_anon.png"), made.image
     )
     label_ids = read(tmp_path / f"gt/{stems[2]}_gt{ref}_labelIds.png")
-    np.testing.assert_array_equal(CITYSCAPES.remap(label_ids), drawn.class_ids)
+    np.testing.assert_array_equal(CITYSCAPES.remap(label_ids), made.class_ids)
 
 
 @pytest.mark.parametrize("layout", ["cityscapes", "kitti-step", "acdc"])
@@ -199,11 +206,11 @@ def test_label_ids_are_the_inverse_of_the_readers_table() -> None:
     assert LABEL_IDS[255] == 0
 
 
-def test_depth_pictures_keep_their_units() -> None:
+def test_depth_images_keep_their_units() -> None:
     depth = np.array([[1.0, 10.25, 255.99, 256.0, np.inf]], np.float32)
-    np.testing.assert_array_equal(depth_picture(depth), [[256, 2624, 65533, 0, 0]])
+    np.testing.assert_array_equal(depth_image(depth), [[256, 2624, 65533, 0, 0]])
     expected = [[round(100 * 0.5 / d * 256) + 1 for d in (1.0, 10.25, 255.99, 256.0)] + [0]]
-    np.testing.assert_array_equal(disparity_picture(depth, 100.0), expected)
+    np.testing.assert_array_equal(disparity_image(depth, 100.0), expected)
 
 
 def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
@@ -260,14 +267,22 @@ def test_a_drive_is_not_written_twice(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused(tmp_path: Path) -> None:
-    drives = [{"generator_version": 0}]
-    (tmp_path / MANIFEST).write_text(json.dumps({"layout": "acdc", "drives": drives}))
+    write(tmp_path, "acdc")
+    written = (tmp_path / MANIFEST).read_text()
+    version = f'"generator_version": {GENERATOR_VERSION}'
+    (tmp_path / MANIFEST).write_text(written.replace(version, '"generator_version": 0'))
     with pytest.raises(CamsegError, match="holds a drive of generator version 0, this is version"):
         write(tmp_path, "acdc")
-    for broken in ("{", "[]", '{"layout": "acdc", "drives": [{}]}'):
-        (tmp_path / MANIFEST).write_text(broken)
-        with pytest.raises(CamsegError, match="synthetic.json is not what this program wrote: "):
-            write(tmp_path, "acdc")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [("{", ""), ("[]", ""), ('{"layout": "acdc", "drives": [{}]}', "drives.* is missing")],
+)
+def test_a_broken_manifest_is_refused(tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / MANIFEST).write_text(content)
+    with pytest.raises(CamsegError, match=f"synthetic.json: .*{problem}"):
+        write(tmp_path, "acdc")
 
 
 def test_nothing_is_left_of_a_drive_that_fails(
@@ -308,3 +323,18 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(CamsegError, match="file is a file; a folder is needed$"):
         write(tmp_path / "file", "cityscapes")
+
+
+def test_columns_are_conditions_and_rows_images_and_classes() -> None:
+    sheet = contact_sheet(2, (64, 32), (1, 2))
+    assert sheet.shape == (4 * 32, 5 * 64, 3)
+    fog = SyntheticDrive(2, 64, 32, "fog").frame(2)
+    np.testing.assert_array_equal(sheet[64:96, 64:128], fog.image)
+    np.testing.assert_array_equal(sheet[96:, 64:128], CITYSCAPES.color_image(fog.class_ids))
+
+
+def test_the_file_is_small_enough_for_a_repository(tmp_path: Path) -> None:
+    path = tmp_path / "images" / "sheet.jpg"
+    write_contact_sheet(path, 2)
+    assert read(path).shape == (640, 1600, 3)
+    assert path.stat().st_size < 400_000

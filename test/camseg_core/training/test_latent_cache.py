@@ -149,19 +149,6 @@ def test_a_run_with_a_cache_has_the_same_bits(
     assert log_of(plain) == log_of(cached)
 
 
-def test_without_flips_nothing_is_kept_mirrored(
-    tmp_path: Path, settings: Settings, encoded: list[int]
-) -> None:
-    content = settings(
-        "mask-decoder", steps=2, data__augmentation=FLIPS_ALONE | {"flip_probability": 0.0},
-        data__latent_cache=str(tmp_path / "latents"),
-    )  # fmt: skip
-    train(tmp_path, content)
-    assert encoded == [4] * (16 // 4)
-    (path,) = files_of(tmp_path / "latents")
-    assert set(tensors_in(path)) == {"mask"}
-
-
 @pytest.mark.usefixtures("small_files")
 def test_resuming_with_a_cache_changes_no_bit(
     tmp_path: Path, settings: Settings, encoded: list[int], capsys: pytest.CaptureFixture[str]
@@ -446,20 +433,6 @@ def test_the_key_leaves_out_what_latents_do_not_depend_on(own_root: Path) -> Non
     shutil.copy(own_root / "images" / "01.png", own_root / "images" / "00.png")
     assert key_of(own_root) == first
     assert key_of(own_root, tiny_with_shared_encoder()) != first_shared
-
-
-def test_other_labels_make_another_cache(
-    tmp_path: Path, settings: Settings, own_root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    content = settings(
-        steps=1, data__root=str(own_root), data__augmentation=FLIPS_ALONE,
-        data__latent_cache=str(tmp_path / "latents"),
-    )  # fmt: skip
-    train(tmp_path, content)
-    shutil.copy(own_root / "labels" / "01.png", own_root / "labels" / "00.png")
-    train(tmp_path, content)
-    assert capsys.readouterr().out.count("encoding 16 of 16 samples") == 2
-    assert len(list((tmp_path / "latents").iterdir())) == 2
 
 
 # What is refused

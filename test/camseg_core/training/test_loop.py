@@ -24,7 +24,6 @@ from training_runs import (
     write_settings,
 )
 
-from camseg_core.errors import CamsegError
 from camseg_core.training.__main__ import main
 from camseg_core.training.stages import TransformerStage
 from camseg_core.training.train_state import last_checkpoint, list_checkpoints, load_state
@@ -90,7 +89,7 @@ def test_time_that_is_over_saves_and_stops(tmp_path: Path, settings: Settings) -
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path: Path, settings: Settings) -> None:
-    steps = 30
+    steps = 15
     whole = train(tmp_path, settings(steps=steps, save_every=steps))
     content = settings(steps=steps, save_every=1, output_dir=str(tmp_path / "killed"))
     arguments = [sys.executable, "-m", "camseg_core.training"]
@@ -101,11 +100,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path: Path, settings: S
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         ) as process:  # fmt: skip
-            if kills == 3:
+            if kills == 2:
                 assert process.wait(120) == 0
                 break
             checkpoints = tmp_path / "killed"
-            target = 6 * (kills + 1)
+            target = 5 * (kills + 1)
             limit = time.monotonic() + 90
             # As soon as a checkpoint's files begin to appear, so that a save is under way.
             while not any(
@@ -284,12 +283,6 @@ def test_an_unknown_run_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "holds no run to resume" in capsys.readouterr().err
 
 
-def test_errors_are_of_one_kind() -> None:
-    from camseg_core.training.loop import TrainingDiverged
-
-    assert issubclass(TrainingDiverged, CamsegError)
-
-
 def test_a_trained_autoencoder_gives_latents_of_standard_deviation_one(
     tmp_path: Path, settings: Settings
 ) -> None:
@@ -329,28 +322,14 @@ def frequent_restarts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_resuming_a_codebook_changes_no_bit(
     tmp_path: Path, settings: Settings, quantizing_weights: str
 ) -> None:
-    content = settings("autoencoder", steps=14, init_from=quantizing_weights)
+    content = settings("autoencoder", steps=10, init_from=quantizing_weights)
     whole = train(tmp_path, content)
-    stopped = train(tmp_path, content | {"steps": 8})
+    stopped = train(tmp_path, content | {"steps": 6})
     arguments = ["--resume", stopped.name, "--output-dir", str(stopped.parent)]
-    assert main([*arguments, "--set", "steps=14"]) == 0
+    assert main([*arguments, "--set", "steps=10"]) == 0
     assert_equal_tensors(tensors_of(whole), tensors_of(stopped))
     assert log_of(whole) == log_of(stopped)
     assert {entry["used_codes"] for entry in log_of(whole)} <= set(range(1, 25))
-
-
-def test_the_loss_of_a_codebook_falls(
-    tmp_path: Path, settings: Settings, quantizing_weights: str
-) -> None:
-    content = settings(
-        "autoencoder", steps=40, batch_size=8, save_every=40, init_from=quantizing_weights,
-        optimizer__learning_rate=2e-3, data__validation_split="all",
-    )  # fmt: skip
-    run = train(tmp_path, content)
-    losses = [entry["reconstruction"] for entry in log_of(run)]
-    assert sum(losses[-5:]) < 0.85 * sum(losses[:5]), losses
-    (validation,) = log_of(run, "validation")
-    assert 0.0 <= validation["score"] <= 1.0
 
 
 def test_two_processes_share_a_codebook(

@@ -47,11 +47,6 @@ def test_no_decay_falls_on_codes() -> None:
     assert not is_decayed("autoencoder.quantizer.codebook", named["autoencoder.quantizer.codebook"])
 
 
-def test_the_rate_warms_up_and_stays() -> None:
-    rates = [learning_rate(step, 100, CONFIG) for step in (0, 1, 3, 4, 99)]
-    assert rates == pytest.approx([0.025, 0.05, 0.1, 0.1, 0.1])
-
-
 def test_the_rate_falls_by_a_cosine_to_a_hundredth() -> None:
     config = replace(CONFIG, decay="cosine")
     rates = [learning_rate(step, 104, config) for step in (4, 54, 104)]

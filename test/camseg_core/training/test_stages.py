@@ -72,25 +72,6 @@ def test_a_frozen_image_encoder_is_left_alone(loaded: LoadedModel) -> None:
     assert not any("image_encoder" in name for name, _ in stage.trained_parameters())
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_images_of_a_batch_count_alike(name: str, loaded: LoadedModel) -> None:
-    """The loss of a batch is the mean of its images' losses."""
-    stage = stage_of(name, loaded)
-    whole = stage(batch_of(2))["loss"]
-    batch = batch_of(2)
-    alone = [
-        stage(
-            Batch(
-                batch.image[index : index + 1],
-                batch.class_ids[index : index + 1],
-                BatchDraws(0, 0, [index], torch.device("cpu")),
-            )
-        )["loss"]
-        for index in range(2)
-    ]
-    torch.testing.assert_close(whole, (alone[0] + alone[1]) / 2, rtol=1e-4, atol=1e-6)
-
-
 def test_the_autoencoder_reconstructs_colours(loaded: LoadedModel) -> None:
     stage, batch = stage_of("autoencoder", loaded, LossConfig(kl_weight=0.5)), batch_of(1)
     losses = stage(batch)
@@ -134,14 +115,6 @@ def test_the_share_of_hidden_tokens_is_a_truncated_normal() -> None:
     mass = 0.5 * math.erf(z / math.sqrt(2))
     mean = 1.0 - 0.25 * (1 / math.sqrt(2 * math.pi) - density) / mass
     assert shares.mean() == pytest.approx(mean, abs=0.004)
-
-
-def test_the_same_number_of_tokens_is_hidden_in_each_image(loaded: LoadedModel) -> None:
-    stage = stage_of("transformer", loaded)
-    shares = {round(float(stage(batch_of(2, step))["hidden_share"]), 6) for step in range(6)}
-    assert len(shares) > 1
-    assert all((share * 8) % 1 == pytest.approx(0, abs=1e-5) for share in shares)
-    assert min(shares) >= 0.7
 
 
 def test_cross_entropy_is_the_mean_over_all_pixels() -> None:

@@ -62,9 +62,7 @@ def test_truth_of_different_data_is_not_mixed(
         read(write(tmp_path / "a", left=NIGHT, right=right))
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"label_set": 3}', '{"label_set": null, "x": 1}']
-)
+@pytest.mark.parametrize("text", ["", "[]", '{"label_set": 3}', '{"label_set": null, "x": 1}'])
 def test_what_is_something_else(text: str) -> None:
     with pytest.raises(CamsegError, match="is not readable"):
         AboutDrive.from_json(text)

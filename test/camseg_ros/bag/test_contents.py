@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-import pytest
-
-from camseg_ros.bag.contents import BagLoss, BagMessage
-from camseg_ros.bag.serialization import UnreadableMessageError
+from camseg_ros.bag.contents import BagLoss
 
 
 def test_losses_add_up() -> None:
@@ -26,11 +23,3 @@ def test_the_loss_in_words() -> None:
     assert BagLoss("torn", None, None).line(["/a"]) == (
         "damaged: torn; lost: an unknown number of frames, an unknown time"
     )
-
-
-def test_a_message_decodes_itself_or_says_why() -> None:
-    message = BagMessage("/a", "std_msgs/msg/String", 1, b"\0\1\0\0\2\0\0\0x\0\0\0", "cdr")
-    assert message.decode().data == "x"
-    torn = BagMessage("/a", "std_msgs/msg/String", 1, b"\0\1", "cdr")
-    with pytest.raises(UnreadableMessageError, match="^2 bytes are no std_msgs/msg/String: "):
-        torn.decode()

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import bags
 import pytest
-from mcap.writer import CompressionType
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.contents import BagLoss, BagMessage, BagTopic
@@ -30,7 +29,7 @@ def test_of_a_bag_cut_off_anywhere_the_prefix_is_read(
     whole = bags.storage_file(path).stat().st_size
     rng = random.Random(f"{storage}{compression}{metadata}")
     shares = {}
-    for cut in sorted({whole - 1, whole - 9, 1, *(rng.randrange(whole) for _ in range(20))}):
+    for cut in sorted({whole - 1, whole - 9, 1, *(rng.randrange(whole) for _ in range(8))}):
         copy = bags.cut_copy(path, tmp_path / "cut", cut, metadata=metadata)
         try:
             bag = open_bag(copy)
@@ -56,18 +55,6 @@ def test_of_a_bag_cut_off_anywhere_the_prefix_is_read(
     assert all(frames > share - 0.2 for share, frames in shares.items()), shares
 
 
-def test_a_cut_inside_of_a_page_never_gives_a_wrong_image(tmp_path: Path) -> None:
-    """SQLite reads what is missing of a page as zeros; each cut is through another page."""
-    size = (60, 80)
-    path = bags.write_bag(tmp_path / "drive", 12, storage="sqlite3", size=size)
-    expected = bags.written_images(IMAGE, 12, size)
-    whole = bags.storage_file(path).stat().st_size
-    for cut in range(whole - 10, whole // 4, -4096):
-        with open_bag(bags.cut_copy(path, tmp_path / "cut", cut, metadata=True)) as bag:
-            found = bags.images_of(bag, IMAGE)
-        assert found == {time: expected[time] for time in found}
-
-
 def test_damage_in_the_middle_is_found_while_reading(tmp_path: Path) -> None:
     path = bags.write_bag(tmp_path / "drive", 600, compression="zstd", size=(60, 80))
     file = bags.storage_file(path)
@@ -84,14 +71,16 @@ def test_damage_in_the_middle_is_found_while_reading(tmp_path: Path) -> None:
     assert found == dict(list(bags.written_images(IMAGE, 600, (60, 80)).items())[: len(found)])
 
 
-@pytest.mark.parametrize("size", [13, 4000, -1])
-def test_a_ros1_bag_that_was_cut_off_is_refused_with_the_cure(tmp_path: Path, size: int) -> None:
-    content = bags.write_rosbag1(tmp_path / "old.bag", 4).read_bytes()
-    cut = tmp_path / "cut.bag.active"  # as a recorder that was killed names it
-    cut.write_bytes(content[:size])
-    with pytest.raises(CamsegError, match=r"`rosbag reindex cut\.bag\.active`") as caught:
-        open_bag(cut)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", ["old.bag", "old.bag.active"])
+def test_a_ros1_bag_that_is_cut_off_is_refused(tmp_path: Path, name: str) -> None:
+    path = bags.write_rosbag1(tmp_path / name)
+    whole = path.read_bytes()
+    rule = r"is a ROS 1 bag without a whole index: it was cut off or never closed \(.*\); `rosbag r"
+    for end in (20, 5000, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        with pytest.raises(CamsegError, match=f"^{path} {rule}") as caught:
+            open_bag(path)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("compression", ["bz2", "lz4"])
@@ -111,35 +100,24 @@ def test_of_a_ros1_bag_with_damage_inside_no_wrong_image_is_given(
     assert found == {time: expected[time] for time in found}
 
 
-def test_of_a_cut_lz4_chunk_the_whole_blocks_are_read(tmp_path: Path) -> None:
-    path = bags.write_mcap_of_others(
-        tmp_path / "x.mcap", [*range(100)], compression=CompressionType.LZ4, chunk_size=10**7
-    )
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-    with open_bag(path) as bag:
-        found = [m.log_ns // 10 for m in bag.messages([IMAGE])]
-        assert bag.loss is not None
-    assert found == [*range(len(found))]
-    assert 0 < len(found) < 52
-
-
 class CountingFile:
     """Counts more than it gives, as an index of another file does; breaks after some."""
+
+    advice = ""
 
     def __init__(self, given: int, error: Exception | None = None) -> None:
         kind = "sensor_msgs/msg/Image"
         self.topics = {name: BagTopic(name, kind, 5) for name in (IMAGE, TRUTH)}
         self.start_ns, self.end_ns = 10**9, 5 * 10**9
-        self._given, self._error = given, error
+        self.given, self.error = given, error
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        for number in range(self._given):
+        for number in range(self.given):
             for topic in sorted(topics):
                 time_ns = (number + 1) * 10**9
                 yield BagMessage(topic, "sensor_msgs/msg/Image", time_ns, b"", "cdr")
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def close(self) -> None:
         """Nothing is open."""
@@ -167,9 +145,10 @@ def test_passes_over_several_topics_add_up_and_the_same_pass_does_not(tmp_path: 
 
 def test_of_several_passes_the_longest_lost_time_counts(tmp_path: Path) -> None:
     file = CountingFile(2, OSError("torn"))
+    file.advice = "look elsewhere"
     bag = Bag(tmp_path / "x", [file], None)
     assert len([*bag.messages([TRUTH])]) == 2
-    file._given = 4  # images are torn later
+    file.given = 4  # images are torn later
     assert len([*bag.messages([IMAGE])]) == 4
-    reason = "a part cannot be read (OSError: torn)"
+    reason = "a part cannot be read (OSError: torn); look elsewhere"
     assert bag.loss == BagLoss(reason, {TRUTH: 3, IMAGE: 1}, 3.0)

@@ -6,12 +6,12 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
-from camseg_ros.replay.truth import class_ids_of_compressed, read_truth
 from PIL import Image as PilImage
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
 
 from camseg_ros.bag.contents import BagMessage
+from camseg_ros.bag.ground_truth import TruthStore, class_ids_of_compressed, read_truth
 from camseg_ros.bag.serialization import encode, type_name
 from camseg_ros.messages.images import BadFrameError
 
@@ -87,3 +87,37 @@ def test_torn_png(size: int) -> None:
 def test_other_types() -> None:
     with pytest.raises(BadFrameError, match="^truth of type std_msgs/msg/String: an Image of mono"):
         read_truth(message(String(data="x")))
+
+
+def png(pixels: np.ndarray) -> CompressedImage:
+    return compressed(PilImage.fromarray(pixels), "PNG")
+
+
+def test_keeps_masks_by_stamp() -> None:
+    store = TruthStore()
+    masks = [np.random.default_rng(i).integers(0, 19, (5 + i, 9), np.uint8) for i in range(4)]
+    for index in (2, 0, 3, 1):
+        store.add(index, masks[index])
+    store.add(3, masks[0])
+    assert len(store) == 4
+    assert store.repeated == 1
+    assert [*store] == [2, 0, 3, 1]
+    for index, mask in enumerate(masks):
+        assert np.array_equal(store.get(index), mask)
+    assert store.get(9) is None
+    store.close()
+
+
+def test_reads_raw_and_compressed_truth_and_counts_what_is_none() -> None:
+    store = TruthStore()
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    color = np.dstack([grey, grey, grey + 1])
+    broken = BagMessage("/gt", "sensor_msgs/msg/Image", 1, b"\0\1\0\0", "cdr")
+    store.read([message(bags.truth_image(2)), message(png(grey)), message(png(color)), broken])
+    assert [*store] == [3 * bags.STEP_NS, 7]
+    assert np.array_equal(store.get(7), grey)
+    assert np.array_equal(store.get(3 * bags.STEP_NS).ravel(), bags.truth_image(2).data)
+    assert len(store.refused) == 2
+    assert "' is in colour: a gray image of ids is needed" in store.refused[0]
+    assert store.refused[1].startswith("/gt: 4 bytes are no sensor_msgs/msg/Image: ")
+    store.close()

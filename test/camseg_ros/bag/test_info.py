@@ -133,7 +133,9 @@ def test_about_that_is_not_readable(tmp_path: Path) -> None:
     path = write(tmp_path / "bag", "[]")
     with (
         open_bag(path) as bag,
-        pytest.raises(CamsegError, match="^what the bag says about its truth is not readable: "),
+        pytest.raises(
+            CamsegError, match="^what the bag says about its ground truth is not readable: "
+        ),
     ):
         read_about(bag, bags.CAMERA)
     # The bag can be described all the same.

@@ -24,7 +24,9 @@ VARIANTS = [(s, c) for s in ("mcap", "sqlite3") for c in ("none", "zstd")]
 
 
 @pytest.mark.parametrize(("storage", "compression"), VARIANTS)
-def test_what_was_written_is_read(tmp_path: Path, storage: str, compression: str) -> None:
+def test_what_was_written_is_read_with_metadata_and_without(
+    tmp_path: Path, storage: str, compression: str
+) -> None:
     path = bags.write_bag(tmp_path / "drive", storage=storage, compression=compression)
     with open_bag(path) as bag:
         assert bag.loss is None
@@ -36,13 +38,6 @@ def test_what_was_written_is_read(tmp_path: Path, storage: str, compression: str
         assert bags.images_of(bag, IMAGE) == bags.written_images(IMAGE)
         assert bags.images_of(bag, TRUTH) == bags.written_images(TRUTH)
         assert list(bag.messages([])) == []
-
-
-@pytest.mark.parametrize(("storage", "compression"), VARIANTS)
-def test_without_metadata_the_file_is_enough(
-    tmp_path: Path, storage: str, compression: str
-) -> None:
-    path = bags.write_bag(tmp_path / "drive", storage=storage, compression=compression)
     (path / "metadata.yaml").unlink()
     for place in (path, bags.storage_file(path)):
         with open_bag(place) as bag:
@@ -109,13 +104,6 @@ def test_names(tmp_path: Path, name: str, expected: str) -> None:
     with open_bag(path) as bag:
         assert bag.name == expected
         assert bag.topics[IMAGE].count == 6
-
-
-def test_an_empty_bag_has_no_time(tmp_path: Path) -> None:
-    path = bags.write_bag(tmp_path / "bag", 0)
-    with open_bag(path) as bag:
-        assert bag.topics.keys() == {"/about"}
-        assert bag.loss is None
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ import bags
 import pytest
 import zstandard
 
-from camseg_core.errors import CamsegError
-from camseg_ros.bag.storage_file import WholeFile, is_storage, open_storage
+from camseg_ros.bag.storage_file import is_storage, open_storage
 
 IMAGE = bags.CAMERA.image
 EXPECTED = [bytes(bags.noise_image(index).data) for index in range(6)]
@@ -43,17 +42,6 @@ def images(path: Path) -> tuple[list[bytes], str]:
 )  # fmt: skip
 def test_names_of_storage_files(name: str, expected: bool) -> None:
     assert is_storage(Path(name)) == expected
-
-
-@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_whole_files_are_the_librarys(tmp_path: Path, storage: str) -> None:
-    path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage=storage))
-    file, reason = open_storage(path)
-    assert isinstance(file, WholeFile)
-    assert reason == ""
-    assert (file.start_ns, file.end_ns) == (bags.STEP_NS, 6 * bags.STEP_NS)
-    assert list(file.messages(["/absent"])) == []
-    assert images(path) == (EXPECTED, "")
 
 
 def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
@@ -108,26 +96,10 @@ def test_paths_of_sqlite_files_are_taken_as_they_are(
     assert list(scratch.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["a.zstd", "a.tar.zstd", "a.txt", "a"])
-def test_other_names(tmp_path: Path, scratch: Path, name: str) -> None:
-    (tmp_path / name).write_bytes(b"x")
-    rule = (
-        r"is no bag: a folder, or a file that ends in \.mcap, \.db3, \.mcap\.zstd, \.db3\.zstd or"
-    )
-    with pytest.raises(CamsegError, match=rule):
-        open_storage(tmp_path / name)
-    assert list(scratch.iterdir()) == []
-
-
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     mcap = bags.storage_file(bags.write_bag(tmp_path / "a"))
     mcap.write_bytes(mcap.read_bytes()[:-9])
     assert images(mcap) == (EXPECTED, "a.mcap is cut off or torn")
-    sqlite = bags.storage_file(bags.write_bag(tmp_path / "b", storage="sqlite3"))
-    sqlite.write_bytes(sqlite.read_bytes()[:-1])
-    assert images(sqlite)[1] == (
-        "b.db3 is cut off (shorter than its header says); `sqlite3 b.db3 .recover` may find more"
-    )
     for name in ("noise.db3", "a#b.db3"):  # the latter is read through a link
         (tmp_path / name).write_bytes(b"x" * 5000)
         reason = images(tmp_path / name)[1]

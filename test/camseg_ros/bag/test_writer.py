@@ -19,7 +19,7 @@ from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.bag.writer import BagWriter
+from camseg_ros.bag.writer import BagWriter, add_checksums
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
@@ -115,44 +115,23 @@ def test_a_topic_without_messages_is_there(tmp_path: Path) -> None:
     assert (topic["topic_metadata"]["name"], topic["message_count"]) == ("/empty", 0)
 
 
-# --- checksums of mcap chunks ---
-
-CHUNKED_SIZE = (60, 80)
-CHUNKED_FRAMES = 120
-
-
-def chunks(path: Path) -> list[Chunk]:
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_each_chunk_has_its_checksum_and_a_changed_pixel_is_found(
+    tmp_path: Path, compression: str
+) -> None:
+    size = (60, 80)
+    bag = bags.write_bag(tmp_path / "bag", 120, compression=compression, size=size)
+    path = bags.storage_file(bag)
     with path.open("rb") as file:
         records = StreamReader(file, emit_chunks=True).records
-        return [record for record in records if isinstance(record, Chunk)]
-
-
-@pytest.mark.parametrize("compression", ["none", "zstd"])
-def test_every_chunk_of_a_bag_that_is_written_has_its_checksum(
-    tmp_path: Path, compression: Any
-) -> None:
-    path = bags.storage_file(
-        bags.write_bag(tmp_path / "bag", CHUNKED_FRAMES, compression=compression, size=CHUNKED_SIZE)
-    )
-    found = chunks(path)
-    assert len(found) > 1
-    for chunk in found:
+        chunks = [record for record in records if isinstance(record, Chunk)]
+    assert len(chunks) > 1
+    for chunk in chunks:
         stream, length = get_chunk_data_stream(chunk, validate_crc=True)
         assert chunk.uncompressed_crc == zlib.crc32(stream.read(length)) != 0
-    with path.open("rb") as file:
-        messages = [m for _, _, m in make_reader(file, validate_crcs=True).iter_messages()]
-    assert len(messages) == 2 * CHUNKED_FRAMES + 1
-
-
-@pytest.mark.parametrize("compression", ["none", "zstd"])
-def test_a_changed_pixel_is_found(tmp_path: Path, compression: Any) -> None:
-    bag = bags.write_bag(
-        tmp_path / "bag", CHUNKED_FRAMES, compression=compression, size=CHUNKED_SIZE
-    )
-    path = bags.storage_file(bag)
     whole = path.read_bytes()
-    expected = bags.written_images(bags.CAMERA.image, CHUNKED_FRAMES, CHUNKED_SIZE)
-    for place in range(20_000, len(whole) - 20_000, len(whole) // 12):
+    expected = bags.written_images(bags.CAMERA.image, 120, size)
+    for place in range(20_000, len(whole) - 20_000, len(whole) // 4):
         damaged = bytearray(whole)
         damaged[place] ^= 4
         path.write_bytes(damaged)
@@ -160,3 +139,12 @@ def test_a_changed_pixel_is_found(tmp_path: Path, compression: Any) -> None:
             found = bags.images_of(opened, bags.CAMERA.image)
             assert opened.loss is not None
         assert found.items() <= expected.items()
+
+
+def test_checksums_twice_are_no_harm_and_a_file_without_chunks_stays(tmp_path: Path) -> None:
+    written = bags.storage_file(bags.write_bag(tmp_path / "bag"))
+    plain = bags.write_mcap_of_others(tmp_path / "x.mcap", [1, 2], use_chunking=False)
+    for path in (written, plain):
+        before = path.read_bytes()
+        add_checksums(path)
+        assert path.read_bytes() == before

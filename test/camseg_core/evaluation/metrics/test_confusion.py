@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.confusion import (
-    check_class_ids,
     confusion_counts,
     confusion_from_json,
-    confusion_to_json,
     sum_confusions,
 )
 
@@ -65,19 +63,6 @@ def test_images_add_up_to_their_concatenation(seed: int, images: int) -> None:
     np.testing.assert_array_equal(sum_confusions(each[::-1], 5), whole)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**32 - 1))
-def test_renamed_classes_permute_the_counts(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    truth, prediction = random_ids(rng, (6, 6), 5), random_ids(rng, (6, 6), 5)
-    order = rng.permutation(5)
-    renamed = np.full(256, 255, np.uint8)
-    renamed[order] = np.arange(5)
-    counts = confusion_counts(truth, prediction, 5)
-    permuted = confusion_counts(renamed[truth], renamed[prediction], 5)
-    np.testing.assert_array_equal(permuted, counts[order][:, [*order, 5]])
-
-
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint16])
 def test_other_integers_count_the_same(dtype: type[np.integer[Any]]) -> None:
     truth = np.array([[0, 1, 255]])
@@ -86,36 +71,22 @@ def test_other_integers_count_the_same(dtype: type[np.integer[Any]]) -> None:
     assert counts.tolist() == [[0, 1, 0], [0, 1, 0]]
 
 
-def test_views_that_are_not_contiguous_count_the_same() -> None:
-    rng = np.random.default_rng(0)
-    truth, prediction = random_ids(rng, (8, 10), 4), random_ids(rng, (8, 10), 4)
-    np.testing.assert_array_equal(
-        confusion_counts(truth.T[::2], prediction.T[::2], 4),
-        counted_by_loops(truth.T[::2], prediction.T[::2], 4),
-    )
-
-
 @pytest.mark.parametrize("wrong", [19, 100, 254])
-@pytest.mark.parametrize("what", ["truth", "prediction"])
+@pytest.mark.parametrize("what", ["ground truth", "prediction"])
 def test_an_id_outside_of_the_label_set_is_named_with_its_count(what: str, wrong: int) -> None:
-    ids = {"truth": np.zeros((4, 5), np.uint8), "prediction": np.zeros((4, 5), np.uint8)}
+    ids = {"ground truth": np.zeros((4, 5), np.uint8), "prediction": np.zeros((4, 5), np.uint8)}
     ids[what][:2, :3] = wrong
     with pytest.raises(
         CamsegError, match=rf"^{what} has id {wrong} on 6 pixels; class ids are 0\.\.18, or 255 "
     ):
-        confusion_counts(ids["truth"], ids["prediction"], 19)
-
-
-def test_a_wrong_prediction_under_unlabeled_truth_is_named_too() -> None:
-    with pytest.raises(CamsegError, match="prediction has id 3 on 1 pixels"):
-        confusion_counts(np.array([[255]], np.uint8), np.array([[3]], np.uint8), 3)
+        confusion_counts(ids["ground truth"], ids["prediction"], 19)
 
 
 @pytest.mark.parametrize("wrong", [-1, 256, 263])
 def test_an_id_that_is_no_byte_is_not_cut_to_one(wrong: int) -> None:
     ids = np.array([[0, wrong, wrong, 300]])
     with pytest.raises(
-        CamsegError, match=rf"truth has id {wrong} on 2 pixels; class ids are 0\.\."
+        CamsegError, match=rf"ground truth has id {wrong} on 2 pixels; class ids are 0\.\."
     ):
         confusion_counts(ids, np.zeros_like(ids), 19)
 
@@ -124,14 +95,14 @@ def test_ids_are_whole_numbers() -> None:
     ids = np.zeros((2, 2), np.uint8)
     with pytest.raises(CamsegError, match="prediction is float32; class ids are whole numbers"):
         confusion_counts(ids, ids.astype(np.float32), 19)
-    with pytest.raises(CamsegError, match="truth is bool; class ids are whole numbers"):
+    with pytest.raises(CamsegError, match="ground truth is bool; class ids are whole numbers"):
         confusion_counts(ids.astype(bool), ids, 19)
 
 
 @pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((6,), (6,)), ((1, 2, 3), (1, 2, 3))])
 def test_sizes_must_agree(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     truth, prediction = (np.zeros(shape, np.uint8) for shape in shapes)
-    with pytest.raises(CamsegError, match="resize the prediction to the truth"):
+    with pytest.raises(CamsegError, match="resize the prediction to the ground truth"):
         confusion_counts(truth, prediction, 19)
 
 
@@ -140,12 +111,6 @@ def test_class_ids_fit_into_a_byte(num_classes: int) -> None:
     ids = np.zeros((2, 2), np.uint8)
     with pytest.raises(CamsegError, match=f"^{num_classes} classes; 1 to 255 fit"):
         confusion_counts(ids, ids, num_classes)
-
-
-def test_check_class_ids_takes_classes_and_unlabeled() -> None:
-    check_class_ids(np.array([[0, 1, 255]], np.uint8), 2, "label")
-    with pytest.raises(CamsegError, match="label has id 2 on 1 pixels"):
-        check_class_ids(np.array([[0, 2, 255]], np.uint8), 2, "label")
 
 
 def test_an_image_without_pixels_counts_nothing() -> None:
@@ -161,25 +126,25 @@ def test_counts_of_another_label_set_are_not_added() -> None:
 
 def test_counts_survive_json() -> None:
     counts = np.array([[2**62, 1, 0], [0, 3, 4]])
-    back = confusion_from_json(json.loads(json.dumps(confusion_to_json(counts))), 2)
+    back = confusion_from_json(json.loads(json.dumps(counts.tolist())), 2)
     assert back.dtype == np.int64
     np.testing.assert_array_equal(back, counts)
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    "content",
     [
-        (None, "are not 2 rows of 3 columns"),
-        ([[1, 2, 3]], "are not 2 rows of 3 columns"),
-        ([[1, 2, 3], [1, 2]], "are not 2 rows of 3 columns"),
-        ([[1, 2, 3], 4], "are not 2 rows of 3 columns"),
-        ([[1, 2, 3], [1, 2, -1]], "hold -1; a count is a whole number, 0 or more"),
-        ([[1, 2, 3], [1, 2.0, 3]], "hold 2.0; a count"),
-        ([[1, 2, 3], [1, "2", 3]], "hold '2'; a count"),
-        ([[1, 2, 3], [1, True, 3]], "hold True; a count"),
-        ([[1, 2, 3], [1, 2**63, 3]], "hold 9223372036854775808; a count"),
+        None,
+        [[1, 2, 3]],
+        [[1, 2, 3], [1, 2]],
+        [[1, 2, 3], 4],
+        [[1, 2, 3], [1, 2, -1]],
+        [[1, 2, 3], [1, 2.0, 3]],
+        [[1, 2, 3], [1, "2", 3]],
+        [[1, 2, 3], [1, 2**63, 3]],
+        [[1, 2, 3], [1, 2**64, 3]],
     ],
 )
-def test_damaged_counts_are_refused(content: object, message: str) -> None:
-    with pytest.raises(CamsegError, match=message):
+def test_damaged_counts_are_refused(content: object) -> None:
+    with pytest.raises(CamsegError, match="are not 2 rows of 3 whole numbers from 0; they were"):
         confusion_from_json(content, 2)

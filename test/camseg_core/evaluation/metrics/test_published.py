@@ -28,14 +28,6 @@ CLASS = {name: index for index, name in enumerate(CITYSCAPES.names)}
 EVERY_CLASS = np.repeat(np.arange(19, dtype=np.uint8)[:, None], 8, axis=1)  # 8 pixels of each
 
 
-def test_a_perfect_prediction_scores_one() -> None:
-    counts = confusion_counts(EVERY_CLASS, EVERY_CLASS, 19)
-    scores = published_scores(counts)
-    assert scores.precision == (8 / (8 + 1e-10),) * 19
-    assert scores.mean_precision == pytest.approx(1.0, abs=1e-10)
-    assert scores.pixel_count == 152
-
-
 def test_void_on_half_of_the_pixels_keeps_precision_at_one() -> None:
     half_void = EVERY_CLASS.copy()
     half_void[:, ::2] = 255
@@ -57,12 +49,6 @@ def test_scores_by_hand() -> None:
     # Class 2 is never predicted and counts 0; the official mean would leave no such class out.
     assert scores.mean_precision == pytest.approx((6 / 7 + 0.5 + 0.0) / 3, abs=1e-10)
     assert scores.pixel_count == 15
-
-
-def test_no_pixel_scores_zero_instead_of_failing() -> None:
-    scores = published_scores(np.zeros((2, 3), np.int64))
-    assert scores.precision == (0.0, 0.0)
-    assert scores.mean_precision == 0.0
 
 
 def test_the_protocols_cannot_be_put_in_one_table_by_mistake() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camseg_core.synthetic.textures.atlas import LEVELS, Canvas, Picture, TextureAtlas, noise
+from camseg_core.synthetic.textures.atlas import LEVELS, Canvas, Texture, TextureAtlas, noise
 
 
 def texel(atlas: TextureAtlas, texture: int, level: int, row: int, column: int) -> list[int]:
@@ -14,11 +14,11 @@ def texel(atlas: TextureAtlas, texture: int, level: int, row: int, column: int) 
     return list(np.array([value], "<u4").view(np.uint8))
 
 
-def picture(values: list[list[int]], cutout: list[list[bool]] | None = None) -> Picture:
+def picture(values: list[list[int]], cutout: list[list[bool]] | None = None) -> Texture:
     grey = np.array(values, np.uint8)
     rgb = np.dstack([grey, grey, 255 - grey])
     mask = None if cutout is None else np.array(cutout)
-    return Picture(rgb, np.full(grey.shape, 3, np.uint8), mask)
+    return Texture(rgb, np.full(grey.shape, 3, np.uint8), mask)
 
 
 def test_levels_hold_rounded_means_of_four_texels() -> None:
@@ -45,7 +45,7 @@ def test_what_is_cut_out_takes_the_nearest_texels_look() -> None:
 def test_a_canvas_paints_in_its_own_units_from_the_bottom() -> None:
     canvas = Canvas(8, 4, 2.0, 1.0)
     canvas.box(0.5, 0.0, 1.0, 0.5, 77, 2)
-    painted = canvas.picture()
+    painted = canvas.texture()
     assert painted.cutout is not None
     expected = np.zeros((4, 8), bool)
     expected[2:, 2:4] = True

@@ -13,7 +13,7 @@ SIZE = (128, 64)
 
 
 @pytest.mark.parametrize("layout", ["cityscapes", "kitti-step", "acdc"])
-def test_each_layout_gives_the_drawn_camera(tmp_path: Path, layout: str) -> None:
+def test_each_layout_gives_the_synthetic_camera(tmp_path: Path, layout: str) -> None:
     write_drive(tmp_path, 1, 9000, size=SIZE, layout=layout, split="val", condition="fog")
     dataset = open_dataset(layout, tmp_path, "val")
     found = find_camera_info(dataset.root, dataset.samples[0], 64, 128)

@@ -85,15 +85,15 @@ def test_a_folder_of_images_with_times(tmp_path: Path) -> None:
     assert [frame.time_ns for frame in drive.frames()] == [5_500_000_000, 6_000_000_000]
 
 
-def test_the_drawn_drive_and_a_part_of_it() -> None:
-    drawn = SyntheticDrive(9001, 64, 32, condition="fog", frames_per_sequence=2)
-    (drive,) = synthetic_drives(3, drawn)
+def test_the_synthetic_drive_and_a_part_of_it() -> None:
+    synthetic = SyntheticDrive(9001, 64, 32, condition="fog", frames_per_sequence=2)
+    (drive,) = synthetic_drives(3, synthetic)
     assert (drive.name, drive.count) == ("synthetic_fog_9001", 3)
     assert (drive.about.dataset, drive.about.condition) == ("synthetic", "fog")
     frames = list(drive.frames())
     assert [frame.begins for frame in frames] == [True, False, True]
     assert [frame.time_ns for frame in frames] == [0, 10**8, 2 * 10**8]
-    expected = drawn.frame(1)
+    expected = synthetic.frame(1)
     assert np.array_equal(frames[1].image, expected.image)
     assert frames[1].class_ids is not None
     assert np.array_equal(frames[1].class_ids, expected.class_ids)

@@ -142,8 +142,6 @@ def test_a_drive_that_breaks_leaves_no_bag(tmp_path: Path) -> None:
         ({"rate_hz": 0.0}, r"the rate is 0\.0; 0\.001 to 1000 frames a second are possible"),
         ({"rate_hz": float("nan")}, "the rate is nan"),
         ({"camera": "left"}, "camera 'left': a topic name such as /kitti/camera_color_left is nee"),
-        ({"camera": "/left/"}, "camera '/left/': a topic name"),
-        ({"camera": "/a b"}, "camera '/a b': a topic name"),
         ({"camera": "/1x"}, "camera '/1x': a topic name"),
         ({"camera": "/a//b"}, "camera '/a//b': a topic name"),
         ({"camera": "/a\n"}, r"camera '/a\\n': a topic name"),

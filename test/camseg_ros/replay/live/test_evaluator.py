@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import bags
@@ -22,11 +19,13 @@ from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 from camseg_ros.bag.about import AboutDrive
+from camseg_ros.bag.ground_truth import TruthStore
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.messages.images import array_from_image_message, image_message
 from camseg_ros.messages.labels import labels_json
-from camseg_ros.replay.live.evaluator import DEPTH, Evaluator, label_set_of, output_bag
-from camseg_ros.replay.truth import TruthStore
+from camseg_ros.remote.traffic import CameraTraffic
+from camseg_ros.replay.live.evaluator import Evaluator, NodeLabels, output_bag
+from camseg_ros.replay.live.scores import MOST_PENDING
 
 MASK, CONFIDENCE = "/segment_node/left/mask", "/segment_node/left/confidence"
 TRUTH, ABOUT = "/left/semantic_gt/image", "/left/semantic_gt/about"
@@ -61,6 +60,10 @@ def evaluator_of(node: StubNode, truth: str | None = TRUTH, **given: Any) -> Eva
     return Evaluator(node, {"left": truth}, **given)  # type: ignore[arg-type]
 
 
+def label_set_of(content: dict[str, Any]) -> LabelSet:
+    return NodeLabels.from_json(json.dumps(content)).classes_by_id()
+
+
 def listening(truth: str | None = TRUTH) -> tuple[StubNode, Evaluator]:
     """A node, and an evaluator on it that heard the labels."""
     node = StubNode()
@@ -82,20 +85,21 @@ def test_the_node_s_labels_are_read_back(label_set: LabelSet) -> None:
 @pytest.mark.parametrize(
     ("content", "rule"),
     [
-        ({}, "the node's labels are not readable: KeyError"),
-        ({"label_set": "x", "classes": [{"id": 0}]}, "the node's labels are not readable: KeyErr"),
-        ({"label_set": "x", "classes": [0]}, "the node's labels are not readable: TypeError"),
-        ({"label_set": "x", "classes": None}, "the node's labels are not readable: TypeError"),
-        ({"label_set": "x", "classes": []}, "label set 'x' has 0 classes"),
+        ({"label_set": 3}, "the node's labels: label_set is 3: input should be a valid string"),
+        ({"classes": [{"id": 0, "color": [1, 2, 3]}]}, r"labels: classes\[0\].name is missing"),
+        ({"classes": [0]}, r"the node's labels: classes\[0\] is 0: "),
+        ({"classes": None}, "the node's labels: classes is null: "),
+        ({"classes": []}, "label set 'x' has 0 classes"),
         (
-            {"label_set": "x", "classes": [{"id": 0, "name": "a", "color": [1, 2]}]},
-            r"label set 'x' has colour \(1, 2\)",
+            {"classes": [{"id": 0, "name": "a", "color": [1, 2, 300]}]},
+            r"'x' has colour \(1, 2, 300",
         ),
     ],
 )
 def test_labels_that_are_none(content: dict[str, object], rule: str) -> None:
+    whole = {"label_set": "x", "weights_sha256": "", "unlabeled": 255, "classes": []}
     with pytest.raises(CamsegError, match=rule):
-        label_set_of(content)
+        label_set_of({**whole, **content})
 
 
 def test_it_listens_to_the_node_and_to_the_truth() -> None:
@@ -116,51 +120,36 @@ def test_it_listens_to_the_node_and_to_the_truth() -> None:
 def test_what_comes_before_the_labels_is_kept_with_its_time() -> None:
     node = StubNode()
     evaluator = evaluator_of(node)
+    traffic = evaluator.traffic["left"]
     node.hear(MASK, 1)
     node.hear(TRUTH, 2)
-    assert (evaluator.label_set, evaluator.scores, evaluator.last_ns) == (None, {}, 0)
+    assert (evaluator.label_set, evaluator.scores, traffic.last_ns) == (None, {}, 0)
     node.hear_labels()
     assert evaluator.label_set is not None
     assert evaluator.label_set.names == CITYSCAPES.names
     assert evaluator.weights_sha256 == "ab" * 32
-    assert evaluator.stamps == {"left": {10**9}}
-    arrived_ns = evaluator.last_ns
+    assert traffic.masks == [10**9]
+    arrived_ns = traffic.last_ns
     assert arrived_ns > 0
     node.hear(CONFIDENCE, 3, most=256)
-    assert evaluator.last_ns == arrived_ns  # no mask
+    assert traffic.last_ns == arrived_ns  # no mask
     found = evaluator.scores["left"]
     expected = official_scores(confusion_counts(picture(2), picture(1), 19))
-    assert found.accuracy().frames == 1
-    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert found.counts.with_truth == 1
+    assert found.measured().official.mean_iou == pytest.approx(expected.mean_iou)
     assert found.frames[0].mean_confidence == pytest.approx(picture(3, 256).mean() / 255)
 
 
-def player_of(sent_ns: dict[int, int]) -> Any:
-    return SimpleNamespace(lock=threading.Lock(), sent_ns={"left": sent_ns})
-
-
-def test_latency_is_from_the_last_time_that_the_frame_was_played() -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node)
-    sent_ns = {7: 0}
-    evaluator.sent_by(player_of(sent_ns))
+def test_latency_is_measured_where_the_player_is_known() -> None:
+    node, traffic = StubNode(), CameraTraffic()
+    Evaluator(node, {"left": TRUTH}, {"left": traffic})  # type: ignore[arg-type]
+    traffic.on_sent(7)
     node.hear_labels()
-    sent_ns[7] = start_ns = time.monotonic_ns()  # in the second loop; it was dropped in the first
-    node.hear(MASK, 1, stamp_ns=7)
-    first_ns = evaluator.last_ns
-    assert evaluator.latency_ns == {"left": {7: first_ns - start_ns}}
-    node.hear(MASK, 1, stamp_ns=7)
-    node.hear(MASK, 1, stamp_ns=8)  # of another player
-    assert evaluator.latency_ns == {"left": {7: first_ns - start_ns}}
-    assert evaluator.last_ns > first_ns
-    assert evaluator.stamps == {"left": {7, 8}}
-    assert evaluator.scores["left"].masks == 3
-
-
-def test_without_a_player_there_is_no_latency() -> None:
-    node, evaluator = listening()
-    node.hear(MASK, 1, stamp_ns=7)
-    assert evaluator.latency_ns == {"left": {}}
+    for stamp in (7, 7, 8):  # 8 is of another player
+        node.hear(MASK, 1, stamp_ns=stamp)
+    assert traffic.masks == [7, 7, 8]
+    assert [*traffic.latency_ns] == [7]
+    assert traffic.last_ns - traffic.sent_ns[7] >= traffic.latency_ns[7] > 0
 
 
 def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
@@ -203,7 +192,7 @@ def test_a_mask_waits_for_truth_that_comes_over_dds() -> None:
     assert found.frames == []
     node.hear(TRUTH, 3)
     expected = official_scores(confusion_counts(picture(3), picture(1), 19))
-    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert found.measured().official.mean_iou == pytest.approx(expected.mean_iou)
     evaluator.finish()
     assert (found.counts.truth, found.counts.with_truth) == (1, 1)
     assert found.truth is not None
@@ -229,9 +218,8 @@ def test_truth_that_is_no_class_ids_is_refused() -> None:
 def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> None:
     node, evaluator = listening(None)
     with output_bag(tmp_path / "bag", evaluator) as masks:
-        node.hear(MASK, 9, stamp_ns=3)  # before it is recorded
         evaluator.record(masks)
-        node.hear(CONFIDENCE, 19, stamp_ns=3)
+        node.hear(MASK, 9, stamp_ns=3)  # its confidence never comes
         node.hear(MASK, 1, stamp_ns=4)
         node.hear(CONFIDENCE, 12, stamp_ns=5)
         node.hear(MASK, 2, stamp_ns=5)
@@ -251,14 +239,14 @@ def test_pictures_without_their_other_half_do_not_pile_up(tmp_path: Path) -> Non
     node, evaluator = listening(None)
     with output_bag(tmp_path / "bag", evaluator) as masks:
         evaluator.record(masks)
-        for stamp_ns in range(2 * DEPTH):
+        for stamp_ns in range(2 * MOST_PENDING):
             node.hear(MASK, 1, stamp_ns)
-        for stamp_ns in reversed(range(2 * DEPTH)):
+        for stamp_ns in reversed(range(2 * MOST_PENDING)):
             node.hear(CONFIDENCE, 2, stamp_ns)
     with open_bag(tmp_path / "bag") as bag:
         stamps = [message.log_ns for message in bag.messages([MASK])]
     # The oldest were let go when too many waited.
-    assert sorted(stamps) == [*range(DEPTH, 2 * DEPTH)]
+    assert sorted(stamps) == [*range(MOST_PENDING, 2 * MOST_PENDING)]
 
 
 def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told() -> None:
@@ -274,7 +262,7 @@ def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told()
     with pytest.raises(CamsegError, match="the truth in /right/gt is of the 11 classes of 'camvi"):
         evaluator.check_truth()
     node.callbacks["/right/about"](String(data="[" * 100_000))
-    with pytest.raises(CamsegError, match="^what the bag says about its truth is not readable"):
+    with pytest.raises(CamsegError, match="^what the bag says about its ground truth is not"):
         evaluator.check_truth()
 
 
@@ -293,7 +281,7 @@ def test_truth_that_is_known_is_not_listened_to() -> None:
     evaluator.finish()
     found = evaluator.scores["left"]
     expected = official_scores(confusion_counts(picture(1299), picture(1), 19))
-    assert found.accuracy().mean_iou == pytest.approx(expected.mean_iou)
+    assert found.measured().official.mean_iou == pytest.approx(expected.mean_iou)
     assert [frame.mean_iou is None for frame in found.frames] == [False, True]
     assert (found.counts.truth, found.counts.truth_repeated) == (300, 1)
     assert store.get(0) is not None  # it is the caller's

@@ -12,18 +12,27 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import bags
+import numpy as np
 import pytest
+from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_srvs.srv import SetBool
 
 from camseg_core.cli import main
+from camseg_core.errors import CamsegError
+from camseg_core.images.drawing import encode_png
+from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
+from camseg_ros.bag.writer import BagWriter
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.node.dds_environment import use_free_domain
 from camseg_ros.remote.node_client import NodeClient, ros_context
 from camseg_ros.remote.node_process import node_process
-from camseg_ros.replay.results.out_folder import MARKER, prepare_folder
+from camseg_ros.replay.live import evaluate_node, play_node
+from camseg_ros.replay.live.live import bag_parameters
+from camseg_ros.replay.results.folder import prepare_folder
 
 NAME = bags.CAMERA.name
+FRAMES = 8
 MASK, CONFIDENCE = f"/segment_node/{NAME}/mask", f"/segment_node/{NAME}/confidence"
 
 
@@ -32,9 +41,9 @@ def run(*arguments: object) -> int:
 
 
 @pytest.fixture(scope="module")
-def drawn_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def synthetic_bag(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("bags")
-    made = ["--dataset", "synthetic", "--frames", 12, "--size", "128x64", "--out", out]
+    made = ["--dataset", "synthetic", "--frames", FRAMES, "--size", "128x64", "--out", out]
     assert run("bag", "make", *made) == 0
     return out / "synthetic_clear_9000"
 
@@ -45,99 +54,60 @@ def pictures(bag: Path, topic: str) -> dict[int, bytes]:
     return {stamp_ns(m.header): bytes(m.data) for m in messages}
 
 
-@pytest.mark.parametrize("steps", [1, 3])
 def test_live_masks_are_the_offline_ones_on_every_frame(
-    drawn_bag: Path, tmp_path: Path, steps: int, capsys: pytest.CaptureFixture[str]
+    synthetic_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    how = ["--steps", steps, "--threads", 1]
-    assert run("replay", drawn_bag, *how, "--out", tmp_path / "offline", "--write-bag") == 0
-    live = ["--mode", "live", "--out", tmp_path / "live", "--rate", 0.5, "--loops", 2]
-    assert run("replay", drawn_bag, *how, *live) == 0
-    said = capsys.readouterr().out
+    gates = tmp_path / "gates.yaml"
+    gates.write_text("latency_p99_ms: {min: 1000000}\nclass_iou: {road: {min: 0}}")
+    prepare_folder(tmp_path / "live")
+    (tmp_path / "live" / "report.html").write_text("of an earlier replay")
+    how = ["--steps", 3, "--threads", 1]
+    assert run("replay", synthetic_bag, *how, "--out", tmp_path / "offline", "--write-bag") == 0
+    live = ["--mode", "live", "--out", tmp_path / "live", "--loops", 2, "--gates", gates]
+    assert run("replay", synthetic_bag, *how, *live) == 1
+    assert not (tmp_path / "live" / "report.html").exists()
+    said = capsys.readouterr()
+    assert f"gate latency_p99_ms FAILED: {NAME}: it is " in said.err
+    assert f"gate class_iou.road passed: {NAME}" in said.out
+    assert f"{NAME}: played {2 * FRAMES}, in " in said.out
     for topic in (MASK, CONFIDENCE):
         offline, lived = (
-            pictures(tmp_path / mode / "bags" / drawn_bag.name, topic)
+            pictures(tmp_path / mode / "bags" / synthetic_bag.name, topic)
             for mode in ("offline", "live")
         )
-        assert len(offline) == 12
-        assert len(lived) >= 6
+        assert len(offline) == FRAMES
+        assert len(lived) >= FRAMES // 2
         for stamp, content in lived.items():
             assert content == offline[stamp]
     content = json.loads((tmp_path / "live" / "replay.json").read_bytes())
     camera = content["live"]["cameras"][NAME]
-    assert camera["played"] == 24
+    assert camera["played"] == 2 * FRAMES
     assert camera["accuracy"]["frames"] == len(lived)
     counts = camera["counts"]
     assert counts["in"] == counts["out"] + counts["dropped"] + counts["refused"]
-    assert content["live"]["steps"] == steps
+    assert content["live"]["steps"] == 3
     assert content["live"]["problems"] == []
-    if len(lived) == 12:
+    if len(lived) == FRAMES:
         offline_content = json.loads((tmp_path / "offline" / "replay.json").read_bytes())
         expected = offline_content["accuracy"][0]["rows"][0]["mean_iou"]
         assert camera["accuracy"]["mean_iou"] == pytest.approx(expected, abs=1e-12)
     page = (tmp_path / "live" / "replay.html").read_text()
     for text in ("Live replay", "Timing, over DDS", "Accuracy of the frames that came out"):
         assert text in page
-    assert f"{NAME}: played 24, in " in said
-
-
-def test_gates_of_a_live_replay(
-    drawn_bag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    gates = tmp_path / "gates.yaml"
-    gates.write_text(
-        "latency_p99_ms: {min: 1000000}\nmean_iou: {min: 0.0}\nclass_iou: {road: {min: 0}}"
-    )
-    out = tmp_path / "live"
-    prepare_folder(out)
-    (out / "report.html").write_text("of an earlier replay")
-    live = ["--mode", "live", "--out", out, "--weights", "random:tiny"]
-    assert run("replay", drawn_bag, *live, "--gates", gates) == 1
-    assert not (out / "report.html").exists()
-    assert (out / MARKER).is_file()
-    found = capsys.readouterr()
-    assert f"gate latency_p99_ms FAILED: {NAME}: it is " in found.err
-    assert f"gate mean_iou passed: {NAME}" in found.out
-    assert "RANDOM WEIGHTS" in (tmp_path / "live" / "replay.html").read_text()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "rule"),
-    [
-        (["--rounds", 3], "--rounds is for --mode offline; the node takes profile, steps"),
-        (["--max-frames", 3], "--heads, --ema and --max-frames are for --mode offline"),
-        (["--rate", 0], "the rate is 0.0; 0.001 to 1000"),
-        (["--loops", 0], "--loops is 0; 1 or more is needed"),
-        (["--set", "stepz=3"], "segment_node has no parameter stepz"),
-    ],
-)
-def test_what_is_refused(
-    drawn_bag: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[object],
-    rule: str,
-) -> None:
-    given = ["--mode", "live", "--out", tmp_path / "out"]
-    assert run("replay", drawn_bag, drawn_bag, *given) == 2
-    assert capsys.readouterr().err == "camseg: 2 bags; --mode live plays one\n"
-    assert run("replay", drawn_bag, *given, *arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"camseg: {rule}")
-    assert error.count("\n") == 1
+    assert len(list((tmp_path / "live" / "pictures").iterdir())) == 4
 
 
 def test_a_gate_of_an_unknown_class_is_refused_before_the_bag_is_played(
-    drawn_bag: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    synthetic_bag: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gates = tmp_path / "gates.yaml"
     gates.write_text("class_iou: {boat: {min: 0.1}}")
     out = ["--out", tmp_path / "out", "--weights", "random:tiny"]
-    assert run("replay", drawn_bag, *out) == 0
+    assert run("replay", synthetic_bag, *out) == 0
     page = (tmp_path / "out" / "replay.html").read_bytes()
     how = ["--gates", gates, *out]
     for mode in ("offline", "live"):
-        assert run("replay", drawn_bag, "--mode", mode, *how) == 2
+        assert run("replay", synthetic_bag, "--mode", mode, *how) == 2
         errors = capfd.readouterr().err
         assert "camseg: gate class_iou.boat: the weights know no class 'boat'; known are" in errors
         assert mode == "offline" or "frames in 0 = out 0 + dropped 0 + refused 0" in errors
@@ -154,13 +124,23 @@ def test_truth_of_other_classes_is_refused(
     made = ["--dataset", "camvid", "--root", root, "--out", tmp_path / "bags"]
     assert run("bag", "make", *made) == 0
     bag = tmp_path / "bags" / "0001TP"
-    for mode in ("offline", "live"):
-        assert run("replay", bag, "--mode", mode, "--out", tmp_path / "out") == 2
-        assert "the truth in" in capfd.readouterr().err
+    live = ["--mode", "live", "--weights", "random:tiny"]
+    assert run("replay", bag, *live, "--out", tmp_path / "out") == 2
+    assert "the truth in" in capfd.readouterr().err
     assert not (tmp_path / "out" / "replay.html").exists()
 
 
+MAINS = {"play_node": play_node.main, "evaluate_node": evaluate_node.main}
 Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """A program sets the handlers of its process, which is the test's here."""
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in earlier.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -172,7 +152,7 @@ def start() -> Iterator[Start]:
         given = [part for parameter in parameters for part in ("-p", parameter)]
         programs.append(
             subprocess.Popen(
-                [sys.executable, "-m", f"camseg_ros.replay.{module}", "--ros-args", *given],
+                [sys.executable, "-m", f"camseg_ros.replay.live.{module}", "--ros-args", *given],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -187,7 +167,7 @@ def start() -> Iterator[Start]:
 
 
 def test_player_and_evaluator_as_programs_of_their_own(
-    drawn_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+    synthetic_bag: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
 ) -> None:
     monkeypatch.delenv("ROS_DOMAIN_ID", raising=False)
     use_free_domain()
@@ -202,7 +182,7 @@ def test_player_and_evaluator_as_programs_of_their_own(
         "warmup_width": 128,
     }
     player = start(
-        "play_node", f"bag:={drawn_bag}", "rate:=0.5", "start_paused:=true", "wait_for_truth:=true"
+        "play_node", f"bag:={synthetic_bag}", "start_paused:=true", "wait_for_truth:=true"
     )
     evaluator = start("evaluate_node", f"out:={out}", "idle_limit_s:=0.0")
     with ros_context() as context, node_process(parameters):
@@ -218,7 +198,9 @@ def test_player_and_evaluator_as_programs_of_their_own(
             assert player.wait(timeout=60) == 0
             client.wait_until_idle()
             client.wait_until_idle()
-            client.wait(lambda: int(client.camera_values[NAME]["frames_out"]) >= 6, 30, "six masks")
+            client.wait(
+                lambda: int(client.camera_values[NAME]["frames_out"]) >= 4, 30, "four masks"
+            )
         finally:
             client.close()
         evaluator.send_signal(signal.SIGINT)
@@ -227,7 +209,7 @@ def test_player_and_evaluator_as_programs_of_their_own(
     assert f"{out}/replay.html" in said
     content = json.loads((out / "replay.json").read_bytes())
     camera = content["live"]["cameras"][NAME]
-    assert camera["accuracy"]["frames"] >= 6
+    assert camera["accuracy"]["frames"] >= 4
     assert camera["accuracy"]["frames"] == camera["masks"]
     assert content["live"]["node_ms"]["age"]["p99"] > 0.0
     assert content["live"]["rate"] is None
@@ -256,14 +238,16 @@ def test_player_and_evaluator_as_programs_of_their_own(
     ],
 )
 def test_bad_usage_of_the_programs(
-    module: str, parameters: list[str], rule: str, start: Start
+    module: str,
+    parameters: list[str],
+    rule: str,
+    capfd: pytest.CaptureFixture[str],
+    own_signals: None,
 ) -> None:
-    program = start(module, *parameters)
-    _, errors = program.communicate(timeout=60)
-    assert program.returncode == 2
-    lines = [line for line in errors.splitlines() if line]
-    assert len(lines) == 1, errors
-    assert lines[0].startswith(rule)
+    given = [part for parameter in parameters for part in ("-p", parameter)]
+    assert MAINS[module](["--ros-args", *given]) == 2
+    (line,) = filter(None, capfd.readouterr().err.splitlines())
+    assert line.startswith(rule)
 
 
 def test_the_evaluator_that_heard_nobody_says_so(
@@ -279,3 +263,35 @@ def test_the_evaluator_that_heard_nobody_says_so(
     _, errors = program.communicate(timeout=60)
     assert program.returncode == 2
     assert errors == "evaluate_node: stopped before the node was heard: nothing was scored\n"
+
+
+def test_the_node_listens_to_the_bag_s_cameras(tmp_path: Path) -> None:
+    torn = bags.noise_image(0)
+    torn.step = 3
+    with BagWriter(tmp_path / "bag") as writer:
+        content = encode_png(np.zeros((12, 16, 3), np.uint8))
+        compressed = CompressedImage(header=bags.header(1), format="png", data=content)
+        writer.write("/rear/image/compressed", compressed, 1)
+        writer.write("/left/image", torn, 2)
+        writer.write("/left/image", bags.noise_image(0), 3)  # the first that can be read counts
+        writer.write("/left/camera_info", CameraInfo(), 4)
+        writer.write("/torn/image", torn, 5)
+    with open_bag(tmp_path / "bag") as bag:
+        rear, left = "/rear/image/compressed", "/left/image"
+        found = bag_parameters(bag, cameras_of(bag, [left, rear]))
+        other = bag_parameters(bag, cameras_of(bag, [rear, left]))
+        with pytest.raises(CamsegError, match=r"bag, /torn/image: no image can be read$"):
+            bag_parameters(bag, cameras_of(bag, ["/torn/image"]))
+    assert found == {
+        "use_sim_time": True,
+        "cameras": ["left", "rear"],
+        "warmup_height": 24,
+        "warmup_width": 32,
+        "left.image_topic": "/left/image",
+        "left.transport": "raw",
+        "left.camera_info_topic": "/left/camera_info",
+        "rear.image_topic": "/rear/image/compressed",
+        "rear.transport": "compressed",
+    }
+    assert other["cameras"] == ["rear", "left"]
+    assert (other["warmup_height"], other["warmup_width"]) == (12, 16)

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Against scores of the same records by hand."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_records import made_record, made_run, made_session
+from made_records import made_record, made_run
 
 from camseg_core.evaluation.metrics.calibration import calibration_scores
 from camseg_core.evaluation.metrics.confusion import sum_confusions
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, open_run
-from camseg_ros.replay.results.accuracy import AccuracyRow, sample_name, score_drives
-from camseg_ros.replay.results.drive_result import DriveResult, FrameResult
+from camseg_ros.bag.dataset import CameraCounts
+from camseg_ros.replay.results.accuracy import COLUMNS, AccuracyRow, accuracy_lines, score_drives
+from camseg_ros.replay.results.drives import DriveResult, FrameResult
 
 CAMERA = "left"
 
@@ -34,39 +35,51 @@ class MadeReplay:
         records = [
             made_record(
                 seed,
-                sample=sample_name(name, CAMERA, seed),
+                sample=f"{name}/{CAMERA}/{seed}",
                 part=part,
                 condition=condition or "clear",
                 sequence=name,
+                camera=CAMERA,
+                stamp_ns=seed,
+                stable=10,
+                flickered=flicker,
             )
             for seed in seeds
         ]
+        # One more has no ground truth, and so no scores.
+        without = made_record(99, sequence=name, part=part, counts=None, calibration=None)
         with RecordWriter(folder, len(self.drives), 9) as writer:
-            writer.write(made_session())
-            for record in records:
+            for record in [*records, replace(without, sample=f"{name}/{CAMERA}/99")]:
                 writer.write(record)
-        frames = [FrameResult(CAMERA, seed, 0.5, 0.5, 0.1, 10, flicker) for seed in seeds]
-        # One more has no truth, and so no record.
-        frames.append(FrameResult(CAMERA, 10**6, 0.5, None, 0.1))
         about = ("made", "val", part, condition, name)
-        self.drives.append(DriveResult(name, *about, folder.name, "", {}, frames))
+        counts = {CAMERA: CameraCounts(with_truth=len(records))}
+        frames = [FrameResult.of_record(record) for record in records]
+        self.drives.append(DriveResult(name, *about, folder.name, "", counts, frames))
         self.records[name] = records
 
 
-def expected_row(
-    records: list[ImageRecord], flicker: float, condition: str | None = None,
-    sequence: str | None = None, part: str = "",
-) -> AccuracyRow:  # fmt: skip
+def check_row(
+    row: AccuracyRow,
+    records: list[ImageRecord],
+    flicker: float,
+    condition: str | None = None,
+    sequence: str | None = None,
+) -> None:
     scores = official_scores(sum_confusions([record.confusion for record in records], 3))
     calibration = records[0].calibration_counts
     for record in records[1:]:
         calibration = calibration + record.calibration_counts
     error = calibration_scores(calibration).reliability.expected_calibration_error
-    return AccuracyRow(
-        "made val", part, condition, sequence, len(records),
-        pytest.approx(scores.mean_iou), pytest.approx(scores.pixel_accuracy),
-        pytest.approx(error), pytest.approx(flicker),
-    )  # fmt: skip
+    assert (row.condition, row.sequence, row.frames) == (condition, sequence, len(records))
+    found = {name: row.metrics[name] for name in COLUMNS}
+    assert found == pytest.approx(
+        {
+            "mean_iou": scores.mean_iou,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "calibration_error": error,
+            "flicker": flicker,
+        }
+    )
 
 
 def test_one_drive_has_one_row(tmp_path: Path) -> None:
@@ -74,11 +87,28 @@ def test_one_drive_has_one_row(tmp_path: Path) -> None:
     made.add("0002", range(5), flicker=3)
     (accuracy,) = score_drives(tmp_path, made.drives)
     assert (accuracy.dataset, accuracy.part) == ("made val", "")
-    assert accuracy.rows == (expected_row(made.records["0002"], 0.3),)
-    assert accuracy.whole is accuracy.rows[0]
+    (row,) = accuracy.rows
+    check_row(row, made.records["0002"], 0.3)
     counts = sum_confusions([record.confusion for record in made.records["0002"]], 3)
     iou = np.diag(counts) / (counts.sum(axis=1) + counts[:, :3].sum(axis=0) - np.diag(counts))
     assert accuracy.class_iou == pytest.approx(dict(zip(("road", "car", "sky"), iou, strict=True)))
+    figures = accuracy.figures()
+    assert figures["class_iou.car"] == accuracy.class_iou["car"]
+    assert (figures["flicker"], figures["mean_iou"]) == (0.3, row.metrics["mean_iou"])
+    lines = list(accuracy_lines(made.drives, [accuracy]))
+    assert lines[0] == "1 bags, 5 frames"
+    assert lines[1].split() == [
+        "frames",
+        "of",
+        "frames",
+        "mIoU",
+        "pixel",
+        "accuracy",
+        "ECE",
+        "flicker",
+    ]
+    assert lines[2].startswith("made val ")
+    assert lines[2].endswith("30.00")
 
 
 def test_rows_by_condition_and_by_sequence(tmp_path: Path) -> None:
@@ -88,14 +118,14 @@ def test_rows_by_condition_and_by_sequence(tmp_path: Path) -> None:
     made.add("c", range(20, 23), "night", flicker=2)
     (accuracy,) = score_drives(tmp_path, made.drives)
     a, b, c = (made.records[name] for name in "abc")
-    assert accuracy.rows == (
-        expected_row([*a, *b, *c], (4 * 1 + 2 * 4 + 3 * 2) / 90),
-        expected_row(a, 0.4, condition="clear"),
-        expected_row([*b, *c], (4 * 1 + 3 * 2) / 70, condition="night"),
-        expected_row(b, 0.1, sequence="b"),
-        expected_row(a, 0.4, sequence="a"),
-        expected_row(c, 0.2, sequence="c"),
-    )
+    rows = iter(accuracy.rows)
+    check_row(next(rows), [*a, *b, *c], (4 * 1 + 2 * 4 + 3 * 2) / 90)
+    check_row(next(rows), a, 0.4, condition="clear")
+    check_row(next(rows), [*b, *c], (4 * 1 + 3 * 2) / 70, condition="night")
+    check_row(next(rows), b, 0.1, sequence="b")
+    check_row(next(rows), a, 0.4, sequence="a")
+    check_row(next(rows), c, 0.2, sequence="c")
+    assert list(rows) == []
 
 
 def test_parts_and_data_sets_are_never_mixed(tmp_path: Path) -> None:
@@ -105,24 +135,19 @@ def test_parts_and_data_sets_are_never_mixed(tmp_path: Path) -> None:
     other = MadeReplay(tmp_path, made_run(dataset="other"))
     other.add("day", range(8, 9))
     scored = score_drives(tmp_path, [*made.drives, *other.drives])
-    assert [(one.dataset, one.part, len(one.rows)) for one in scored] == [
-        ("made val", "adverse", 1), ("made val", "reference", 1), ("other val", "", 1),
+    assert [(one.subject, len(one.rows)) for one in scored] == [
+        ("made val adverse", 1), ("made val reference", 1), ("other val", 1),
     ]  # fmt: skip
-    assert scored[0].whole == expected_row(made.records["fog"], 0.0, part="adverse")
-    assert scored[1].whole == expected_row(made.records["ref"], 0.0, part="reference")
+    check_row(scored[0].whole, made.records["fog"], 0.0)
+    check_row(scored[1].whole, made.records["ref"], 0.0)
     assert scored[2].whole.frames == 1
 
 
-def test_without_truth_there_is_nothing_to_score(tmp_path: Path) -> None:
-    silent = DriveResult(
-        "x", "", "", "", "", "", "", "", {}, [FrameResult(CAMERA, 1, 1, None, None)]
-    )
+def test_without_ground_truth_there_is_nothing_to_score(tmp_path: Path) -> None:
+    silent = DriveResult("x", "", "", "", "", "", "", "", {}, [])
     assert score_drives(tmp_path, [silent]) == []
+    assert list(accuracy_lines([silent], [])) == ["1 bags, 0 frames"]
     made = MadeReplay(tmp_path)
     made.add("0002", range(2))
     (accuracy,) = score_drives(tmp_path, [silent, *made.drives])
     assert len(accuracy.rows) == 1
-
-
-def test_the_name_of_a_frame() -> None:
-    assert sample_name("0002", "left", 123) == "0002/left/123"

@@ -4,54 +4,49 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_replay import LIVE, made_drive
+from made_replay import ACCURACY, CLASS_IOU, FACTS, LIVE, METRICS, made_drive
 
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK
-from camseg_core.labels import CITYSCAPES
-from camseg_ros.replay.results.conclude import conclude_live, live_lines
-from camseg_ros.replay.results.gates import Gate
-from camseg_ros.replay.results.live_result import LiveAccuracy, LiveReplay
+from camseg_ros.replay.results.conclude import conclude, live_lines, write_summary
+from camseg_ros.replay.results.drives import DriveResult
+from camseg_ros.replay.results.gates import Bounds, Gate, GateOutcome
+from camseg_ros.replay.results.live_result import LiveResult
 
-FOUND = LiveReplay(made_drive(with_truth=5, truth=5), LIVE, CITYSCAPES, "ab" * 32)
+DRIVE = made_drive(with_truth=5, truth=5)
+LIVE_FACTS = replace(FACTS, mode="live")
 (CAMERA,) = LIVE.cameras.values()
-GOOD = Gate("mean_iou", 0.5, None)
-BAD = Gate("latency_p99_ms", None, 80.0)
+GOOD = Gate("mean_iou", Bounds(min=0.5))
+BAD = Gate("latency_p99_ms", Bounds(max=80.0))
 LINES = [
     "left: played 100, in 90 = out 60 + dropped 27 + refused 3 (10 lost in DDS before it); "
     "latency p50 62 ms, p95 72 ms, p99 82 ms",
-    "left: on 60 frames that came out: mIoU 54.32, pixel accuracy 90.00, calibration error 2.00",
+    "left: on 60 frames that came out: mIoU 54.32, pixel accuracy 90.00, ECE 2.00",
 ]
 
 
-def conclude(out: Path, found: LiveReplay = FOUND, *gates: Gate, weights: str = "demo") -> int:
-    return conclude_live(out, found, weights, "profile balanced", gates)
+def conclude_live(
+    out: Path, *gates: Gate, live: LiveResult = LIVE, drive: DriveResult = DRIVE
+) -> int:
+    drive.write(out)
+    return conclude(out, LIVE_FACTS, gates, live)
 
 
 def test_page_figures_and_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert conclude(tmp_path, weights="/a/b/model.safetensors") == 0
+    assert conclude_live(tmp_path) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == [*LINES, str(tmp_path / "replay.html")]
     assert printed.err == ""
-    content = json.loads((tmp_path / "replay.json").read_bytes())
-    assert (content["mode"], content["is_random"]) == ("live", False)
-    assert (content["weights"], content["weights_sha256"]) == ("model.safetensors", "ab" * 32)
-    assert content["sampling"] == "profile balanced"
+    assert json.loads((tmp_path / "replay.json").read_bytes())["mode"] == "live"
     assert "Live replay" in (tmp_path / "replay.html").read_text()
     assert not (tmp_path / "junit.xml").exists()
-
-
-def test_random_weights_are_told(tmp_path: Path) -> None:
-    assert conclude(tmp_path, replace(FOUND, weights_sha256=""), weights="random:tiny") == 0
-    content = json.loads((tmp_path / "replay.json").read_bytes())
-    assert (content["weights"], content["weights_sha256"]) == ("random:tiny", None)
-    assert content["is_random"] is True
+    conclude(tmp_path, replace(LIVE_FACTS, is_random=True), live=LIVE)
     assert "RANDOM WEIGHTS" in (tmp_path / "replay.html").read_text()
 
 
 def test_gates_decide_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert conclude(tmp_path, FOUND, GOOD) == 0
+    assert conclude_live(tmp_path, GOOD) == 0
     assert "gate mean_iou passed: left: it is 0.5432" in capsys.readouterr().out
-    assert conclude(tmp_path, FOUND, GOOD, BAD) == FAILED_CHECK
+    assert conclude_live(tmp_path, GOOD, BAD) == FAILED_CHECK
     printed = capsys.readouterr()
     assert "gate mean_iou passed" in printed.out
     assert printed.err == (
@@ -62,19 +57,18 @@ def test_gates_decide_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 def test_broken_promises_and_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    broken = replace(FOUND, live=replace(LIVE, problems=["left: no mask came back"]))
-    assert conclude(tmp_path, broken, GOOD) == FAILED_CHECK
+    broken = replace(LIVE, problems=["left: no mask came back"])
+    assert conclude_live(tmp_path, GOOD, live=broken) == FAILED_CHECK
     assert capsys.readouterr().err == "camseg: left: no mask came back\n"
-    cut = replace(broken, drive=replace(FOUND.drive, loss="damaged: cut off"))
-    assert conclude(tmp_path, cut, BAD) == BAD_INPUT
+    cut = replace(DRIVE, loss="damaged: cut off")
+    assert conclude_live(tmp_path, BAD, live=broken, drive=cut) == BAD_INPUT
     errors = capsys.readouterr().err.splitlines()
     assert errors[0] == "camseg: note: 0002 is damaged: cut off."
     assert errors[-1] == "camseg: left: no mask came back"
 
 
 def test_lines_without_truth_and_of_another_player() -> None:
-    silent = LiveAccuracy(0, None, None, None, {})
-    camera = replace(CAMERA, played=0, latency_ms={}, accuracy=silent)
+    camera = replace(CAMERA, played=0, latency_ms={}, scored=0)
     live = replace(LIVE, cameras={"rear": camera}, node_ms={"latency": {"p95": 44.4}})
     assert list(live_lines(live)) == [
         "rear: in 90 = out 60 + dropped 27 + refused 3; latency p95 44 ms"
@@ -87,10 +81,63 @@ def test_lines_without_truth_and_of_another_player() -> None:
     assert list(live_lines(replace(LIVE, cameras={"left": partly}))) == [
         "left: played 100, in 97 = out 60 + dropped 27 + refused 3 (3 lost in DDS before it); "
         "latency p50 62 ms, p95 72 ms, p99 82 ms",
-        "left: on 60 of the 70 frames that came out: mIoU 54.32, pixel accuracy 90.00, "
-        "calibration error 2.00",
+        "left: on 60 of the 70 frames that came out: mIoU 54.32, pixel accuracy 90.00, ECE 2.00",
     ]
-    undefined = replace(CAMERA, frames=3, accuracy=LiveAccuracy(3, None, 0.5, None, {}))
+    unclear = {"mean_iou": None, "pixel_accuracy": 0.5, "calibration_error": None}
+    undefined = replace(CAMERA, frames=3, scored=3, accuracy=unclear)
     assert list(live_lines(replace(LIVE, cameras={"left": undefined})))[1] == (
-        "left: on 3 frames that came out: mIoU -, pixel accuracy 50.00, calibration error -"
+        "left: on 3 frames that came out: mIoU -, pixel accuracy 50.00, ECE -"
     )
+
+
+OUTCOMES = [
+    GateOutcome(Gate("mean_iou", Bounds(min=0.4)), "kitti-step val", 0.4321),
+    GateOutcome(Gate("flicker", Bounds(max=0.01)), "kitti-step val", None),
+]
+
+
+def test_the_figures_of_an_offline_replay(tmp_path: Path) -> None:
+    drive = replace(made_drive(refused=2), loss="damaged: x")
+    path = write_summary(tmp_path, FACTS, [drive], [ACCURACY], OUTCOMES)
+    assert path == tmp_path / "replay.json"
+    content = json.loads(path.read_bytes())
+    (found,) = content.pop("drives")
+    assert found.pop("counts")["left"]["refused"] == 2
+    assert found == {"name": "0002", "frames": 5, "loss": "damaged: x", "flicker": 0.02}
+    (accuracy,) = content.pop("accuracy")
+    names = {"dataset": "kitti-step val", "part": "", "condition": None, "sequence": None}
+    assert accuracy["rows"] == [{**names, "frames": 7, **METRICS}]
+    assert accuracy["class_iou"] == CLASS_IOU
+    assert content == {
+        "mode": "offline",
+        "weights": "demo.safetensors",
+        "weights_sha256": "ab" * 32,
+        "is_random": False,
+        "label_set": "cityscapes",
+        "sampling": "steps 1",
+        "live": None,
+        "gates": [
+            {
+                "subject": "kitti-step val", "figure": "mean_iou", "min": 0.4, "max": None,
+                "value": 0.4321, "passed": True,
+            },
+            {
+                "subject": "kitti-step val", "figure": "flicker", "min": None, "max": 0.01,
+                "value": None, "passed": False,
+            },
+        ],
+    }  # fmt: skip
+
+
+def test_the_figures_of_a_live_replay_and_the_same_bytes_twice(tmp_path: Path) -> None:
+    arguments = (replace(FACTS, mode="live", weights_sha256=None), [made_drive()], [], [], LIVE)
+    content = write_summary(tmp_path, *arguments).read_bytes()
+    assert write_summary(tmp_path, *arguments).read_bytes() == content
+    live = json.loads(content)["live"]
+    assert live["cameras"]["left"]["counts"] == {"in": 90, "out": 60, "dropped": 27, "refused": 3}
+    assert live["cameras"]["left"]["latency_ms"] == {"p50": 61.5, "p95": 71.5, "p99": 81.5}
+    accuracy = live["cameras"]["left"]["accuracy"]
+    assert (accuracy["frames"], accuracy["mean_iou"]) == (60, 0.5432)
+    assert accuracy["class_iou"] == {"road": 0.9}
+    assert (live["steps"], live["rate"], live["problems"]) == (4, 2.0, [])
+    assert json.loads(content)["gates"] == []

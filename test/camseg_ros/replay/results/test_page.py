@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import made_replay
@@ -12,13 +12,12 @@ from camseg_core.evaluation.frames import FrameScore, picture_path
 from camseg_core.evaluation.report.page import data_uri
 from camseg_core.images.drawing import encode_png
 from camseg_core.system.files import write_bytes
-from camseg_ros.replay.bag_frames import CameraCounts
-from camseg_ros.replay.results.accuracy import sample_name
-from camseg_ros.replay.results.drive_result import DriveResult
-from camseg_ros.replay.results.gates import Gate, GateOutcome
+from camseg_ros.bag.dataset import CameraCounts
+from camseg_ros.replay.results.drives import DriveResult
+from camseg_ros.replay.results.gates import Bounds, Gate, GateOutcome
 from camseg_ros.replay.results.page import ReplayFacts, replay_notes, write_report
 
-ACCURACY = replace(made_replay.ACCURACY, rows=(ROW, replace(ROW, sequence="0002", mean_iou=None)))
+ACCURACY = replace(made_replay.ACCURACY, rows=(ROW, replace(ROW, sequence="0002", metrics={})))
 
 
 def page(tmp_path: Path, *drives: DriveResult, facts: ReplayFacts = FACTS, **given: object) -> str:
@@ -55,7 +54,7 @@ def test_accuracy_and_timing_are_in_tables_of_their_own(tmp_path: Path) -> None:
 def test_what_is_inserted_is_escaped(tmp_path: Path) -> None:
     odd = replace(made_drive("<b>x</b>"), loss="damaged: <i>torn</i>")
     facts = replace(FACTS, weights="<u>w</u>", sampling="<s>", is_random=True)
-    outcome = GateOutcome(Gate("mean_iou", 0.5, None), "<em>k</em>", 0.4)
+    outcome = GateOutcome(Gate("mean_iou", Bounds(min=0.5)), "<em>k</em>", 0.4)
     text = page(tmp_path, odd, facts=facts, outcomes=[outcome])
     for raw in ("<b>", "<i>", "<u>", "<s>", "<em>"):
         assert raw not in text
@@ -69,7 +68,7 @@ def test_notes_say_what_a_reader_must_know() -> None:
     found = replace(
         made_drive(),
         loss="damaged: cut off; lost: 4 frames, 0.400 s",
-        counts={"left": asdict(counts)},
+        counts={"left": counts},
     )
     assert list(replay_notes([found])) == [
         "0002 is damaged: cut off; lost: 4 frames, 0.400 s.",
@@ -90,14 +89,14 @@ def test_every_text_of_a_live_page_is_escaped(tmp_path: Path) -> None:
     )
     found = made_drive(odd)
     frames = [replace(frame, camera=odd) for frame in found.frames]
-    counts = {odd: asdict(CameraCounts(refused=1, problems=[odd]))}
-    row = replace(ROW, dataset=odd, condition=odd)
+    counts = {odd: CameraCounts(refused=1, problems=[odd])}
+    row = replace(ROW, condition=odd)
     accuracy = replace(ACCURACY, dataset=odd, part=odd, rows=(row,))
     found = replace(
         found, dataset=odd, split=odd, condition=odd, run=odd, frames=frames, counts=counts
     )
     facts = replace(FACTS, mode=odd, weights=odd, sampling=odd)
-    outcome = GateOutcome(Gate(odd, 0.5, None), odd, None)
+    outcome = GateOutcome(Gate(odd, Bounds(min=0.5)), odd, None)
     text = page(tmp_path, found, facts=facts, accuracies=[accuracy], outcomes=[outcome], live=live)
     assert "<b>" not in text
     assert '&"x' not in text
@@ -107,7 +106,7 @@ def test_every_text_of_a_live_page_is_escaped(tmp_path: Path) -> None:
 def test_worst_frames_come_first_with_their_pictures(tmp_path: Path) -> None:
     drives = [replace(made_drive(name), run="run") for name in ("a", "b")]
     content = encode_png(np.full((2, 3), 7, np.uint8))
-    name = sample_name("b", "left", 10**9)
+    name = "b/left/1000000000"
     path = picture_path(tmp_path / "run", FrameScore(0.1, name, FACTS.steps), "prediction")
     write_bytes(path, content)
     text = page(tmp_path, *drives).partition("<h2>Worst frames</h2>")[2]

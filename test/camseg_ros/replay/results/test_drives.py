@@ -7,7 +7,7 @@ from made_replay import made_drive
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.flicker import FlickerCounts
-from camseg_ros.replay.results.drive_result import FrameResult, read_drives
+from camseg_ros.replay.results.drives import FrameResult, read_drives
 
 
 def test_results_come_back_from_their_files(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_results_come_back_from_their_files(tmp_path: Path) -> None:
 def test_sums() -> None:
     found = made_drive(repeated=2)
     assert found.flicker == FlickerCounts(stable=500, flickered=10)
-    both = {"left": found.counts["left"], "right": {**found.counts["left"], "images": 7}}
+    both = {"left": found.counts["left"], "right": replace(found.counts["left"], images=7)}
     assert replace(found, counts=both).total("images") == 12
     assert replace(found, counts=both).total("repeated") == 4
     silent = replace(found, frames=[FrameResult("left", 1, 0.5, None, None)])
@@ -36,13 +36,21 @@ def test_a_folder_without_results(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    ["", "{", "{}", "[]", '{"frames": []}', '{"frames": [{"camera": "left"}]}', '{"frames": 1}'],
+    ("old", "new", "rule"),
+    [
+        ('{ "name"', '"', "drives/b.json: "),
+        ('"loss": ""', '"loss": null', "drives/b.json: loss is null: input should be a valid str"),
+        ('"camera": "left"', '"camera": 3', r"frames\[0\].camera is 3: .* \(and 4 more\)"),
+        ('"repeated": 0', '"repeatd": 0', "counts.left.repeatd is not known"),
+        ('"run": "",', "", "run is missing"),
+    ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, old: str, new: str, rule: str) -> None:
     made_drive("a").write(tmp_path)
     path = tmp_path / "drives" / "b.json"
-    path.write_text(content)
-    with pytest.raises(CamsegError, match=r"drives/b\.json is not readable: ") as caught:
+    path.write_text(
+        (tmp_path / "drives" / "a.json").read_text().replace("\n", "").replace(old, new)
+    )
+    with pytest.raises(CamsegError, match=rule) as caught:
         read_drives(tmp_path)
     assert "\n" not in str(caught.value)

@@ -8,18 +8,17 @@ Sides face right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Picture, Point, noise
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Point, Texture, noise
 from camseg_core.synthetic.textures.surfaces import FAR_COVER
 
 PHASES = 4
-"""Pictures of one step."""
-FIGURES = 8
-FIGURE_SIZE_M = (1.0, 1.9)
+"""Textures of one person's step, from each side."""
+PEOPLE = 8
+PERSON_SIZE_M = (1.0, 1.9)
 TWO_WHEELER_SIZE_M = (2.2, 1.9)
 FRONT_SIZE_M = (0.9, 1.9)
 SKIN, TOP, BOTTOM, HAIR, BAG = 1, 2, 3, 4, 5
@@ -27,7 +26,7 @@ SKIN, TOP, BOTTOM, HAIR, BAG = 1, 2, 3, 4, 5
 
 @dataclass(frozen=True)
 class _Build:
-    """How one figure is built: shares of the usual width, and what it wears."""
+    """How one person is built, ``stout`` as a share of the usual width, and what they wear."""
 
     stout: float
     skirt: bool
@@ -37,27 +36,25 @@ class _Build:
     hat: bool
 
 
-def figure_pictures(seed: int) -> dict[str, Sequence[Picture]]:
-    """Paint the figures of a drive.
+def people_textures(seed: int) -> dict[str, list[Texture]]:
+    """Paint the people and two-wheelers of a drive.
 
-    ``person`` holds, per figure, PHASES side views and PHASES front views; ``cyclist`` and
+    ``person`` holds, for each person, PHASES side views and PHASES front views; ``cyclist`` and
     ``motorcyclist`` one side view and one front view each, like ``bicycle`` and ``motorcycle``.
     """
-    people: list[Picture] = []
-    for index in range(FIGURES):
+    people: list[Texture] = []
+    for index in range(PEOPLE):
         people += [_person_side(seed, index, phase) for phase in range(PHASES)]
         people += [_person_front(seed, index, phase) for phase in range(PHASES)]
-    return {
-        "person": people,
-        "cyclist": [v for i in range(3) for v in (_cyclist_side(seed, i), _rider_front(seed, i))],
-        "bicycle": [v for i in range(3) for v in (_bicycle_side(seed, i), _bicycle_front(seed))],
-        "motorcyclist": [
-            v for i in range(3) for v in (_motorcyclist_side(seed, i), _rider_front(seed, i + 3))
-        ],
-        "motorcycle": [
-            v for i in range(3) for v in (_motorcycle_side(seed, i), _motorcycle_front(seed))
-        ],
-    }
+    textures: dict[str, list[Texture]] = {
+        "person": people, "cyclist": [], "bicycle": [], "motorcyclist": [], "motorcycle": []
+    }  # fmt: skip
+    for index in range(3):
+        textures["cyclist"] += [_cyclist_side(seed, index), _rider_front(seed, index)]
+        textures["bicycle"] += [_bicycle_side(seed, index), _bicycle_front(seed)]
+        textures["motorcyclist"] += [_motorcyclist_side(seed, index), _rider_front(seed, index + 3)]
+        textures["motorcycle"] += [_motorcycle_side(seed, index), _motorcycle_front(seed)]
+    return textures
 
 
 def _build(seed: int, index: int) -> _Build:
@@ -68,10 +65,10 @@ def _build(seed: int, index: int) -> _Build:
     )  # fmt: skip
 
 
-def _finish(canvas: Canvas, seed: int, cover: float = 0.45) -> Picture:
+def _finish(canvas: Canvas, seed: int, cover: float = 0.45) -> Texture:
     height, width = canvas.slots.shape
     random = generator(seed, "cloth")
-    return canvas.picture(0.97 + 0.16 * noise(random, height, width, 8, 3, 0.7), cover=cover)
+    return canvas.texture(0.97 + 0.16 * noise(random, height, width, 8, 3, 0.7), cover=cover)
 
 
 def _head(canvas: Canvas, center: Point, build: _Build, facing: float) -> None:
@@ -98,9 +95,9 @@ def _limb(root: Point, length: float, angle: float, bend: float) -> list[Point]:
     return [root, joint, (joint[0] + length / 2 * sine, joint[1] - length / 2 * cosine)]
 
 
-def _person_side(seed: int, index: int, phase: int) -> Picture:
+def _person_side(seed: int, index: int, phase: int) -> Texture:
     build = _build(seed, index)
-    canvas = Canvas(64, 128, *FIGURE_SIZE_M)
+    canvas = Canvas(64, 128, *PERSON_SIZE_M)
     swing = (0.5, 0.12, -0.5, -0.12)[phase]
     width = 0.13 * build.stout
     far, near = _limb((0.5, 0.92), 0.88, -swing, 0.35), _limb((0.5, 0.92), 0.88, swing, 0.1)
@@ -128,9 +125,9 @@ def _person_side(seed: int, index: int, phase: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _person_front(seed: int, index: int, phase: int) -> Picture:
+def _person_front(seed: int, index: int, phase: int) -> Texture:
     build = _build(seed, index)
-    canvas = Canvas(64, 128, *FIGURE_SIZE_M)
+    canvas = Canvas(64, 128, *PERSON_SIZE_M)
     lift = (0.07, 0.0, -0.07, 0.0)[phase]
     width = 0.14 * build.stout
     hip, chest = 0.17 * build.stout, 0.2 * build.stout
@@ -160,7 +157,7 @@ def _person_front(seed: int, index: int, phase: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _cyclist_side(seed: int, index: int) -> Picture:
+def _cyclist_side(seed: int, index: int) -> Texture:
     build = _build(seed, index + 20)
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     lean = (0.18, 0.32, 0.45)[index]
@@ -183,7 +180,7 @@ def _cyclist_side(seed: int, index: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _rider_front(seed: int, index: int) -> Picture:
+def _rider_front(seed: int, index: int) -> Texture:
     build = _build(seed, index + 20)
     canvas = Canvas(64, 128, *FRONT_SIZE_M)
     for side in (-1, 1):
@@ -199,7 +196,7 @@ def _rider_front(seed: int, index: int) -> Picture:
     return _finish(canvas, seed)
 
 
-def _bicycle_side(seed: int, index: int) -> Picture:
+def _bicycle_side(seed: int, index: int) -> Texture:
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     for x in (0.55, 1.62):
         for spoke in range(6):
@@ -228,7 +225,7 @@ def _bicycle_side(seed: int, index: int) -> Picture:
     return _finish(canvas, seed, FAR_COVER)
 
 
-def _bicycle_front(seed: int) -> Picture:
+def _bicycle_front(seed: int) -> Texture:
     canvas = Canvas(64, 128, *FRONT_SIZE_M)
     canvas.box(0.41, 0.0, 0.49, 0.7, 45)
     canvas.box(0.415, 0.4, 0.485, 1.0, 220, 1)
@@ -238,8 +235,8 @@ def _bicycle_front(seed: int) -> Picture:
     return _finish(canvas, seed, FAR_COVER)
 
 
-def _motorcycle_side(seed: int, index: int) -> Picture:
-    """A naked bike, a scooter, a tourer with a case."""
+def _motorcycle_side(seed: int, index: int) -> Texture:
+    """Paint a naked bike, a scooter or a tourer with a case."""
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     radius = 0.24 if index == 1 else 0.31
     for x in (0.45, 1.75):
@@ -269,7 +266,7 @@ def _motorcycle_side(seed: int, index: int) -> Picture:
     return _finish(canvas, seed, 0.4)
 
 
-def _motorcycle_front(seed: int) -> Picture:
+def _motorcycle_front(seed: int) -> Texture:
     canvas = Canvas(64, 128, *FRONT_SIZE_M)
     canvas.box(0.36, 0.0, 0.54, 0.62, 34)
     canvas.polygon([(0.24, 0.3), (0.66, 0.3), (0.7, 0.8), (0.58, 1.05), (0.32, 1.05), (0.2, 0.8)],
@@ -282,7 +279,7 @@ def _motorcycle_front(seed: int) -> Picture:
     return _finish(canvas, seed, 0.4)
 
 
-def _motorcyclist_side(seed: int, index: int) -> Picture:
+def _motorcyclist_side(seed: int, index: int) -> Texture:
     canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     lean = (0.35, 0.08, 0.22)[index]
     hip, shoulder = (0.72, 0.95), (0.74 + lean, 1.42)

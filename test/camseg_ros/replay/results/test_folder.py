@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_ros.replay.results.out_folder import MARKER, check_inputs, prepare_folder
+from camseg_ros.replay.results.folder import MARKER, check_inputs, prepare_folder
 
 
 def test_an_earlier_replay_is_replaced(tmp_path: Path) -> None:

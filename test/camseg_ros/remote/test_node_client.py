@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client against the real node in another process."""
+
+from __future__ import annotations
+
+import pytest
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+from camseg_core.errors import CamsegError
+from camseg_ros.messages.images import stamp_ns
+from camseg_ros.remote.node_client import NodeClient, ros_context
+from camseg_ros.remote.node_process import node_process
+from camseg_ros.remote.traffic import CameraTraffic, frame_counts
+
+PARAMETERS = {"weights": "random:tiny", "steps": 1, "warmup_height": 24, "warmup_width": 32}
+
+
+def test_from_the_start_of_the_node_to_its_end() -> None:
+    with ros_context() as context, node_process(PARAMETERS) as process:
+        client = NodeClient(context, "client", ["camera"])
+        traffic = CameraTraffic()
+        publisher = client.node.create_publisher(Image, "camera/image_raw", 1)
+        client.node.create_subscription(
+            Image,
+            "/segment_node/camera/mask",
+            lambda message: traffic.on_mask(stamp_ns(message.header), 1),
+            QoSProfile(depth=5),
+        )
+        client.start()
+        try:
+            client.wait_until_active(process, lambda: publisher.get_subscription_count() > 0)
+            client.wait_until_matched(["mask"])
+            message = Image(height=24, width=32, step=96, encoding="rgb8", data=bytes(24 * 96))
+            publisher.publish(message)
+            client.wait(lambda: bool(client.camera_values["camera"]), 30.0, "diagnostics")
+            client.wait_for_last_masks({"camera": traffic})
+            assert client.end_node(process) == 0
+        finally:
+            client.close()
+            client.close()  # no harm
+        counts = frame_counts(client.camera_values["camera"])
+        assert counts["in"] == counts["out"] == len(traffic.masks) == 1
+        assert client.node_values["steps"] == "1"
+
+
+def test_waits_have_an_end() -> None:
+    with ros_context() as context:
+        client = NodeClient(context, "client")
+        with pytest.raises(CamsegError, match="^waited 0 s for rain in vain$"):
+            client.wait(lambda: False, 0.01, "rain")
+        with pytest.raises(CamsegError, match="^waited 0 s for snow in vain$"):
+            client.poll(lambda: False, 0.01, "snow")
+        assert client.poll(lambda: False, 0.01, None) is False
+        client.close()  # it was never started
+
+
+def test_a_node_that_cannot_start_is_an_error() -> None:
+    with ros_context() as context, node_process({"weights": "/nowhere"}) as process:
+        client = NodeClient(context, "client")
+        client.start()
+        try:
+            with pytest.raises(CamsegError, match="^segment_node ended with status 2$"):
+                client.wait_until_active(process, lambda: True)
+        finally:
+            client.close()
