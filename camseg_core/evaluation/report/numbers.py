@@ -242,12 +242,12 @@ def numbers_to_json(runs: Sequence[RunNumbers], tables: Sequence[SamplingTable])
 
 
 def run_numbers(summary: Summary) -> RunNumbers:
-    """Compute what the report shows of one run."""
+    """Compute what the report shows of one run, which has an image with ground truth."""
     run, sessions = summary.run, summary.sessions
     steps = summary.steps()
     corrupted_rows = tuple(_corrupted_rows(summary))
-    last = steps[-1] if steps else None
-    worst, best = worst_and_best(one for one in summary.frame_scores if one.steps == last)
+    ranked = (score for score in summary.frame_scores if score.steps == steps[-1])
+    worst, best = worst_and_best(ranked)
     started = sorted(session.started_at for session in sessions)
     return RunNumbers(
         name=summary.folder.resolve().name,
@@ -279,7 +279,7 @@ def run_numbers(summary: Summary) -> RunNumbers:
         corrupted_rows=corrupted_rows,
         parts=tuple(
             _part_numbers(summary, part, scores, corrupted_rows)
-            for part in (summary.parts() if steps else ())
+            for part in summary.parts()
             if (scores := summary.scores(part=part, steps=steps[-1])) is not None
         ),
         worst=tuple(worst),
