@@ -14,35 +14,50 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 import cv2
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.weather_filters import SEVERITIES, WEATHER_FILTERS
+from camseg_core.evaluation.weather_filters import MAX_SEVERITY, WEATHER_FILTERS
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import check_image
 
-Filter = Callable[[UInt8, Any, np.random.Generator], UInt8]
+PUBLISHED_CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "gaussian_noise": (5, 10, 20, 30, 50, 100),
+        "gaussian_blur": (1, 5, 11, 25, 50),
+        "motion_blur": (3, 9, 15, 21, 35, 51, 75, 105, 151, 221),
+        "salt_and_pepper": (1, 2, 5, 10, 25, 50, 60, 70, 80),
+        "brightness": (0.5, 0.75, 1.25, 1.5),
+        "contrast": (0.5, 0.75, 1.25, 1.5),
+        "saturation": (0, 0.5, 1.5, 2),
+        "hue": (-0.2, -0.1, 0.1, 0.2),
+    }
+)
+"""The eight corruptions and their published strengths."""
+
+CORRUPTIONS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        **PUBLISHED_CORRUPTIONS,
+        **{name: tuple(range(1, MAX_SEVERITY + 1)) for name in WEATHER_FILTERS},
+    }
+)
+"""Every corruption and the levels that a sweep of it takes."""
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is known of a corruption.
+class LevelRange:
+    """What a corruption's level may be.
 
     Attributes:
-        filter: function of an image, a level and a generator that returns a corrupted copy.
-        levels: the levels that a sweep takes.
         least, most: the valid levels, ends included.
-        meaning: what the level is, with its unit.
+        meaning: what the number is, with its unit.
         whole: true if only whole numbers are valid.
         identity: the level that changes nothing, if there is one.
     """
 
-    filter: Filter
-    levels: tuple[float, ...]
     least: float
     most: float
     meaning: str
@@ -50,12 +65,25 @@ class Kind:
     identity: float | None = None
 
     def rule(self) -> str:
-        """Return the rule of its levels in words."""
+        """Return the rule in words."""
         kind = "a whole number" if self.whole else "a number"
-        return (
-            f"its level is {self.meaning}, {kind} from {self.least:g} to {self.most:g} "
-            f"(a sweep takes {_listed(self.levels)})"
-        )
+        return f"{self.meaning}, {kind} from {self.least:g} to {self.most:g}"
+
+
+LEVEL_RANGES: Mapping[str, LevelRange] = MappingProxyType(
+    {
+        "gaussian_noise": LevelRange(0, 255, "standard deviation in grey levels", identity=0),
+        "gaussian_blur": LevelRange(0, 100, "standard deviation in pixels", identity=0),
+        "motion_blur": LevelRange(1, 1001, "length in pixels", whole=True, identity=1),
+        "salt_and_pepper": LevelRange(0, 100, "share of the pixels in percent", identity=0),
+        "brightness": LevelRange(0, 10, "factor", identity=1),
+        "contrast": LevelRange(0, 10, "factor", identity=1),
+        "saturation": LevelRange(0, 10, "factor", identity=1),
+        "hue": LevelRange(-0.5, 0.5, "turn as a share of the full circle", identity=0),
+        **{name: LevelRange(1, MAX_SEVERITY, "severity", whole=True) for name in WEATHER_FILTERS},
+    }
+)
+"""The valid levels of every corruption; the published ones are some of them."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +92,7 @@ class Corruption:
 
     Attributes:
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's range; its meaning is the corruption's.
+        level: within the corruption's `LEVEL_RANGES`; its meaning is the corruption's.
 
     Raises:
         CamsegError: no such corruption, or the level is outside the range.
@@ -77,12 +105,15 @@ class Corruption:
         """Refuse what `corrupt` could not do."""
         if self.name not in CORRUPTIONS:
             raise CamsegError(f"no corruption {self.name!r}; known are {', '.join(CORRUPTIONS)}")
-        valid = CORRUPTIONS[self.name]
+        valid = LEVEL_RANGES[self.name]
         # NaN is within no range.
         if not valid.least <= self.level <= valid.most or (
             valid.whole and self.level != int(self.level)
         ):
-            raise CamsegError(f"corruption {self.name} at level {self.level:g}: {valid.rule()}")
+            raise CamsegError(
+                f"corruption {self.name} at level {self.level:g}: its level is {valid.rule()} "
+                f"(a sweep takes {_listed(CORRUPTIONS[self.name])})"
+            )
         # 10 and 10.0, 0.0 and -0.0 are one level, with one text and one generator.
         object.__setattr__(self, "level", float(self.level) + 0.0)
 
@@ -115,7 +146,7 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     Args:
         image: RGB uint8 [H, W, 3], of any size.
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's range.
+        level: within the corruption's `LEVEL_RANGES`.
         generator: the only source of randomness; the same state gives the same bytes.
 
     Returns:
@@ -127,11 +158,11 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     """
     corruption = Corruption(name, level)
     image = check_image(image)
-    kind = CORRUPTIONS[name]
-    if corruption.level == kind.identity:
+    if corruption.level == LEVEL_RANGES[name].identity:
         return image.copy()  # exactly: PIL's way to HSV and back would round
-    level = int(corruption.level) if kind.whole else corruption.level
-    return kind.filter(image, level, generator)
+    if name in WEATHER_FILTERS:
+        return WEATHER_FILTERS[name](image, int(corruption.level), generator)
+    return _FILTERS[name](image, corruption.level, generator)
 
 
 def corruption_generator(
@@ -145,7 +176,7 @@ def corruption_generator(
         seed: of the evaluation.
         sample_name: `SampleMetadata.name`, the same on every machine.
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's range.
+        level: within the corruption's `LEVEL_RANGES`.
 
     Raises:
         CamsegError: no such corruption or level.
@@ -166,9 +197,7 @@ def _read_entry(entry: str) -> Iterator[Corruption]:
     elif name in CORRUPTIONS:
         names = (name,)
     else:
-        known = "; ".join(
-            f"{known} ({_listed(kind.levels)})" for known, kind in CORRUPTIONS.items()
-        )
+        known = "; ".join(f"{known} ({_listed(levels)})" for known, levels in CORRUPTIONS.items())
         raise CamsegError(
             f"no corruption {entry!r}; give none alone, or a comma list of all, weather, NAME and "
             f"NAME:LEVEL with {known}"
@@ -177,7 +206,7 @@ def _read_entry(entry: str) -> Iterator[Corruption]:
         yield Corruption(name, _read_level(name, level))
         return
     for name in names:
-        for known_level in CORRUPTIONS[name].levels:
+        for known_level in CORRUPTIONS[name]:
             yield Corruption(name, known_level)
 
 
@@ -186,7 +215,8 @@ def _read_level(name: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise CamsegError(
-            f"corruption {name} at level {text!r}: {CORRUPTIONS[name].rule()}"
+            f"corruption {name} at level {text!r}: its level is {LEVEL_RANGES[name].rule()} "
+            f"(a sweep takes {_listed(CORRUPTIONS[name])})"
         ) from None
 
 
@@ -205,9 +235,9 @@ def _gaussian_blur(image: UInt8, sigma: float, _: np.random.Generator) -> UInt8:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.uint8)
 
 
-def _motion_blur(image: UInt8, length: int, _: np.random.Generator) -> UInt8:
+def _motion_blur(image: UInt8, length: float, _: np.random.Generator) -> UInt8:
     """Average ``length`` pixels of a row, the border mirrored."""
-    return np.asarray(cv2.blur(image, (length, 1)), np.uint8)
+    return np.asarray(cv2.blur(image, (int(length), 1)), np.uint8)
 
 
 def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generator) -> UInt8:
@@ -219,13 +249,16 @@ def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generato
     return noisy
 
 
-def _enhance(enhancer: Callable[[Image.Image], Any]) -> Filter:
-    """Return a filter by one of PIL's enhancers, whose level is a factor."""
+def _brightness(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
+    return np.array(ImageEnhance.Brightness(Image.fromarray(image)).enhance(factor))
 
-    def enhance(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
-        return np.array(enhancer(Image.fromarray(image)).enhance(factor))
 
-    return enhance
+def _contrast(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
+    return np.array(ImageEnhance.Contrast(Image.fromarray(image)).enhance(factor))
+
+
+def _saturation(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
+    return np.array(ImageEnhance.Color(Image.fromarray(image)).enhance(factor))
 
 
 def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
@@ -235,47 +268,13 @@ def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
-PUBLISHED_CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "gaussian_noise": Kind(
-            _gaussian_noise, (5, 10, 20, 30, 50, 100), 0, 255, "standard deviation in grey levels",
-            identity=0,
-        ),
-        "gaussian_blur": Kind(
-            _gaussian_blur, (1, 5, 11, 25, 50), 0, 100, "standard deviation in pixels", identity=0
-        ),
-        "motion_blur": Kind(
-            _motion_blur, (3, 9, 15, 21, 35, 51, 75, 105, 151, 221), 1, 1001, "length in pixels",
-            whole=True, identity=1,
-        ),
-        "salt_and_pepper": Kind(
-            _salt_and_pepper, (1, 2, 5, 10, 25, 50, 60, 70, 80), 0, 100,
-            "share of the pixels in percent", identity=0,
-        ),
-        "brightness": Kind(
-            _enhance(ImageEnhance.Brightness), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
-        ),
-        "contrast": Kind(
-            _enhance(ImageEnhance.Contrast), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
-        ),
-        "saturation": Kind(
-            _enhance(ImageEnhance.Color), (0, 0.5, 1.5, 2), 0, 10, "factor", identity=1
-        ),
-        "hue": Kind(
-            _hue, (-0.2, -0.1, 0.1, 0.2), -0.5, 0.5, "turn as a share of the full circle",
-            identity=0,
-        ),
-    }
-)  # fmt: skip
-"""The eight corruptions with their published strengths."""
-
-CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
-    {
-        **PUBLISHED_CORRUPTIONS,
-        **{
-            name: Kind(add, SEVERITIES, SEVERITIES[0], SEVERITIES[-1], "severity", whole=True)
-            for name, add in WEATHER_FILTERS.items()
-        },
-    }
-)
-"""Every corruption by name."""
+_FILTERS: Mapping[str, Callable[[UInt8, float, np.random.Generator], UInt8]] = {
+    "gaussian_noise": _gaussian_noise,
+    "gaussian_blur": _gaussian_blur,
+    "motion_blur": _motion_blur,
+    "salt_and_pepper": _salt_and_pepper,
+    "brightness": _brightness,
+    "contrast": _contrast,
+    "saturation": _saturation,
+    "hue": _hue,
+}

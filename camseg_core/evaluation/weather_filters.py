@@ -26,7 +26,8 @@ import numpy as np
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 
-SEVERITIES = (1, 2, 3, 4, 5)
+MAX_SEVERITY = 5
+"""Severities are whole numbers from 1 to this."""
 
 CANVAS_SIDE = 640
 """Longer side in pixels of the canvas that patterns are drawn on before they are scaled to the

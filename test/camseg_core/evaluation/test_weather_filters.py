@@ -4,22 +4,28 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 
+import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import corrupt
 from camseg_core.evaluation.weather_filters import (
     AIRLIGHT,
     FOG,
+    MAX_SEVERITY,
     RAIN,
-    SEVERITIES,
     SNOW,
     WEATHER_FILTERS,
 )
 from camseg_core.images.arrays import UInt8
+
+SEVERITIES = range(1, MAX_SEVERITY + 1)
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -124,6 +130,47 @@ def test_a_severity_means_the_same_for_small_and_large_images(name: str, severit
         for k in (1, 4)
     ]  # fmt: skip
     assert means[0] == pytest.approx(means[1], rel=0.06)
+
+
+@pytest.mark.parametrize("name", WEATHER_FILTERS)
+def test_the_generator_is_the_only_randomness(name: str) -> None:
+    image = noise_image(40, 60)
+    results = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        cv2.setRNGSeed(seed)
+        results.append(corrupt(image, name, 3, generator(7)))
+        drawn = random.random(), np.random.random(), cv2.randu(np.zeros((2, 2)), 0, 1).tolist()
+        random.seed(seed)
+        np.random.seed(seed)
+        cv2.setRNGSeed(seed)
+        assert drawn == (
+            random.random(),
+            np.random.random(),
+            cv2.randu(np.zeros((2, 2)), 0, 1).tolist(),
+        )
+    np.testing.assert_array_equal(results[0], results[1])
+    assert (corrupt(image, name, 3, generator(8)) != results[0]).any()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(sorted(WEATHER_FILTERS)),
+    st.integers(1, MAX_SEVERITY),
+    st.integers(1, 90),
+    st.integers(1, 90),
+)
+def test_any_size_works_and_the_input_stays(
+    name: str, severity: int, height: int, width: int
+) -> None:
+    image = noise_image(height, width)
+    before = image.copy()
+    weather = corrupt(image, name, severity, generator())
+    assert weather.shape == image.shape
+    assert weather.dtype == np.uint8
+    assert not np.shares_memory(weather, image)
+    np.testing.assert_array_equal(image, before)
 
 
 @pytest.mark.parametrize("name", WEATHER_FILTERS)
