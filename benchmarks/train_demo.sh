@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Draw the data, train the four stages, export the weights "demo", score them. Goes on where it was
+# Make the synthetic data, train the four stages, export the weights "demo", score them. Goes on where it was
 # stopped. Environment: PYTHON, PROCESSES, and SETTINGS for every stage, e.g. on a CUDA machine
 #     PROCESSES=1 SETTINGS="device=cuda threads=0 data.workers=8" benchmarks/train_demo.sh
 # or in slices: SETTINGS="max_minutes=9".
@@ -11,7 +11,7 @@ PROCESSES=${PROCESSES:-2}
 SETTINGS=${SETTINGS:-}
 camseg() { "$PYTHON" -m camseg_core.cli "$@"; }
 
-# drive FOLDER ARGUMENTS...: whole or absent, so that a second call draws what is missing only.
+# drive FOLDER ARGUMENTS...: whole or absent, so that a second call makes what is missing only.
 drive() {
     folder=$1; shift
     key=$(echo "$*" | tr -c 'a-z0-9\n' '_')

@@ -296,7 +296,10 @@ def headline_lines(summary: Summary) -> Iterator[str]:
     Shares are in percent.
     """
     run = summary.run
-    yield f"{summary.folder} ({run.protocol} protocol, {run.dataset} {run.split})"
+    how = [session.weights for session in summary.sessions[-1:]]
+    how += [str(run.sampling[name]) for name in ("sampler", "decoder") if name in run.sampling]
+    what = f"{run.protocol} protocol, {run.dataset} {run.split}"
+    yield f"{summary.folder} ({what}; {', '.join(how)}; shares in percent)"
     if run.is_random:
         yield "the weights are RANDOM: these scores mean nothing"
     if summary.without_ground_truth:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.corruptions import CORRUPTIONS
+from camseg_core.evaluation.corruptions import LEVEL_RANGES
 from camseg_core.evaluation.frames import FrameScore, worst_and_best
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.metrics.ratios import finite_or_none, ratio
@@ -242,12 +242,12 @@ def numbers_to_json(runs: Sequence[RunNumbers], tables: Sequence[SamplingTable])
 
 
 def run_numbers(summary: Summary) -> RunNumbers:
-    """Compute what the report shows of one run."""
+    """Compute what the report shows of one run, which has an image with ground truth."""
     run, sessions = summary.run, summary.sessions
     steps = summary.steps()
     corrupted_rows = tuple(_corrupted_rows(summary))
-    last = steps[-1] if steps else None
-    worst, best = worst_and_best(one for one in summary.frame_scores if one.steps == last)
+    ranked = (score for score in summary.frame_scores if score.steps == steps[-1])
+    worst, best = worst_and_best(ranked)
     started = sorted(session.started_at for session in sessions)
     return RunNumbers(
         name=summary.folder.resolve().name,
@@ -279,7 +279,7 @@ def run_numbers(summary: Summary) -> RunNumbers:
         corrupted_rows=corrupted_rows,
         parts=tuple(
             _part_numbers(summary, part, scores, corrupted_rows)
-            for part in (summary.parts() if steps else ())
+            for part in summary.parts()
             if (scores := summary.scores(part=part, steps=steps[-1])) is not None
         ),
         worst=tuple(worst),
@@ -487,7 +487,7 @@ def _curves(rows: Sequence[Row]) -> tuple[Curve, ...]:
     curves = []
     for name, grouped in groupby(rows, key=attrgetter("corruption")):
         levels = tuple(grouped)
-        known = CORRUPTIONS.get(name)
+        known = LEVEL_RANGES.get(name)
         relative = [row.relative_to_clean for row in levels if row.relative_to_clean is not None]
         curves.append(
             Curve(

@@ -188,14 +188,13 @@ def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
     for choice in table.choices:
         if choice.row.score is not None:
             curves.setdefault((choice.weights, choice.settings), []).append(choice.row)
-    several_weights = len({weights for weights, _ in curves}) > 1
-    with _drawn_figure(2.9 + 0.18 * len(curves), name) as (figure, svg):
+    with _drawn_figure(2.9 + 0.36 * len(curves), name) as (figure, svg):
         axes = figure.add_subplot()
-        for place, ((weights, settings), rows) in enumerate(curves.items()):
-            color, marker, line = SERIES[place % len(SERIES)]
+        for number, ((weights, settings), rows) in enumerate(curves.items()):
+            color, marker, line = SERIES[number % len(SERIES)]
             points = [(_place_on(axis, row), row.score or 0.0) for row in rows]
-            words = [weights] if several_weights or not settings else []
-            label = _shown_name(", ".join([*words, *filter(None, [settings])]), MOST_LEGEND_LETTERS)
+            words = [_shown_name(word, MOST_LEGEND_LETTERS) for word in (weights, settings) if word]
+            label = "\n".join(words)
             axes.plot(*_columns_of(points), color=color, marker=marker, linestyle=line, label=label)
             for row, point in zip(rows, points, strict=True) if axis == "time" else ():
                 axes.annotate(

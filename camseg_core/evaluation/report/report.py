@@ -60,8 +60,8 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
     from camseg_core.evaluation.report import plots
 
     folders = find_runs(folder)
-    # Of a suite that was stopped, the last run may be just begun.
-    begun = [path for path in folders if next(iterate_records(record_files(path)), None)]
+    # The last run of a stopped suite may be just begun, and a bag may have no ground truth.
+    begun = [path for path in folders if _is_scored(path)]
     empty = [path.name for path in folders if path not in begun]
     views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
     if len(views) > 1:
@@ -95,9 +95,16 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
     return out
 
 
+def _is_scored(folder: Path) -> bool:
+    """Return whether a run has an image with ground truth."""
+    return any(record.counts is not None for record in iterate_records(record_files(folder)))
+
+
 def _view(folder: Path, anchor: str) -> dict[str, Any]:
     """Return what the page shows of one run: ``anchor`` is where it stands in the page."""
     summary = summarize(folder)
+    if not summary.sums:
+        raise CamsegError(f"{folder} holds no image with ground truth; there is nothing to report")
     run = run_numbers(summary)
     worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
     missing = sum(list(view["pictures"].values()).count(None) for view in (*worst, *best))

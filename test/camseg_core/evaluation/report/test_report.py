@@ -405,7 +405,7 @@ def test_unfinished_runs_say_so(tmp_path: Path, runs: Path) -> None:
     record_files(next(out.glob("drawn-val-official-*")))[0].write_bytes(b"")
     page = Page(write_report(out, out / "report.html"))
     text = " ".join(page.text.split())
-    assert "Without a record yet, and left out: drawn-val-official-" in text
+    assert "Without a scored image, and left out: drawn-val-official-" in text
     assert page.rows("headline")[0][:4] == ["adverse", "1", "fog", "1"]
     # Image 1: clean with 1 and 4 steps, noise of 5 with both, noise of 50 with 1.
     assert len(page.rows("corruptions")) == 3
@@ -413,6 +413,18 @@ def test_unfinished_runs_say_so(tmp_path: Path, runs: Path) -> None:
     text = " ".join(Page(write_report(out, out / "report.html")).text.split())
     assert "Unfinished: not all images are scored with 4 steps" in text
     assert "gaussian_noise, hue and the clean images do not cover the same images" in text
+
+
+def test_a_run_without_ground_truth_is_left_out(tmp_path: Path, runs: Path, lone: Path) -> None:
+    (records,) = record_files(lone)
+    session, line = records.read_text().splitlines()
+    blind = json.dumps(json.loads(line) | {"counts": None, "calibration": None})
+    records.write_text("\n".join([session, blind, ""]))
+    with pytest.raises(CamsegError, match="holds no image with ground truth; there is nothing"):
+        write_report(lone, tmp_path / "report.html")
+    shutil.copytree(next(runs.glob("acdc-*")), lone.parent / "acdc")
+    text = " ".join(Page(write_report(lone.parent, tmp_path / "report.html")).text.split())
+    assert f"and left out: {lone.name}" in text
 
 
 def test_details_wait_for_the_largest_number_of_steps(tmp_path: Path, lone: Path) -> None:
