@@ -6,7 +6,6 @@ from typing import Any
 import bags
 import numpy as np
 import pytest
-from camseg_ros.replay.truth import class_ids_of_compressed, read_truth
 from PIL import Image as PilImage
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String
