@@ -19,11 +19,11 @@ from launch_ros.substitutions import FindPackageShare
 
 from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.node.parameters import find_parameter
+from camseg_ros.node.parameters import PARAMETERS
 from camseg_ros.replay.live.live import bag_parameters
 
 PACKAGE = "camseg_ros"
-OF_THE_NODE = [find_parameter(name) for name in ("weights", "device", "profile")]
+OF_THE_NODE = [spec for spec in PARAMETERS if spec.name in ("weights", "device", "profile")]
 ARGUMENTS = {
     "bag": (None, "Folder or file of the bag."),
     "out": ("output/live", "Folder of the report."),
