@@ -16,10 +16,10 @@ from camseg_core.errors import CamsegError
 from camseg_core.system.validation import parse
 
 UNLABELED = 255
-"""The class id of a pixel that has no class."""
+"""Class id of a pixel that has no class."""
 
 MAX_CLASSES = 255
-"""Class ids are bytes, and 255 is taken."""
+"""Largest number of classes: class ids are bytes, and 255 means unlabeled."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class LabelSet:
     """The classes of one data set or one model.
 
     Attributes:
-        name: short name, stored in checkpoints.
-        names: C class names; the index is the class id.
-        palette: C colours, RGB, 0..255.
-        void_color: colour of unlabeled pixels, RGB, 0..255.
-        source_ids: class ids of other files (a data set's raw labels) -> class id; ids that are
-            not listed become unlabeled.
+        name: Short name, stored in weights files.
+        names: Names of the C classes; the index is the class id.
+        palette: Colours of the C classes, RGB, 0..255.
+        void_color: Colour of unlabeled pixels, RGB, 0..255.
+        source_ids: Class id for each id that other files (a data set's raw labels) use; ids that
+            are not listed become unlabeled.
 
     Raises:
         CamsegError: no class, too many, counts that differ, names or colours that repeat.
@@ -65,7 +65,7 @@ class LabelSet:
                     "a colour is three whole numbers from 0 to 255"
                 )
         if len(set(colors)) != len(colors):
-            raise CamsegError(f"label set {self.name!r} repeats a colour (void's counts too)")
+            raise CamsegError(f"label set {self.name!r} repeats a colour (void has one too)")
         for source, target in self.source_ids.items():
             if not (0 <= target < len(self.names) or target == UNLABELED):
                 raise CamsegError(
@@ -134,7 +134,7 @@ class LabelSet:
 
         Args:
             content: Dictionary of plain values.
-            source: What the content is, for messages: usually the path of its file.
+            source: Name of the content for messages, usually the path of its file.
 
         Raises:
             CamsegError: a field is missing, unknown, or breaks a rule of the label set.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The work behind ``camseg segment``: files in, result files out, stage times at the end."""
+"""Segmentation of files: images and videos in, result files and mean stage times out."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from camseg_core.system.progress import progress_bar
 
 @dataclass
 class Summary:
-    """What was done.
+    """What `segment_files` did.
 
     Attributes:
-        frames: images segmented.
-        stage_seconds: per stage, summed over the frames.
-        failures: one line per input that could not be read (to its end).
+        frames: Number of images that were segmented.
+        stage_seconds: Seconds per stage, summed over the frames.
+        failures: One line for each input that could not be read to its end.
     """
 
     frames: int = 0
@@ -85,22 +85,22 @@ def segment_files(
 def save_segmentation(
     out: Path, stem: Path, image: UInt8, result: Segmentation, label_set: LabelSet
 ) -> list[Path]:
-    """Write ``<stem>_ids.png``, and ``_color``, ``_overlay``, ``_confidence``, below ``out``.
+    """Write ``<stem>_ids.png``, ``_color``, ``_overlay`` and ``_confidence``; return their paths.
 
     Ids are 8-bit, 255 = unlabeled; confidence is 8-bit, 255 = certain.
 
     Raises:
         CamsegError: a file cannot be written.
     """
-    pictures = {
+    images = {
         "ids": result.class_ids,
         "color": label_set.color_image(result.class_ids),
         "overlay": overlay_image(image, result.class_ids, label_set),
         "confidence": result.confidence,
     }
     paths = []
-    for kind, picture in pictures.items():
+    for kind, content in images.items():
         path = out / stem.with_name(f"{stem.name}_{kind}.png")
-        write_png(path, picture)
+        write_png(path, content)
         paths.append(path)
     return paths

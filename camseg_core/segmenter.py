@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The facade: images in, class ids and confidence out.
+"""The facade of the core: RGB images in, class ids, confidence and probabilities out.
 
 Shapes: B = batch; H, W = an image's size; H', W' = the model input's; C = classes; L = tokens of
 one half; Z = channels of a token; D = condition width.
@@ -44,7 +44,7 @@ __all__ = [
 
 
 IMAGE_NOISE_ROUND = 2**32 - 1
-"""Round number that keys the image latent's noise; generation rounds stay below it."""
+"""Number in place of a round for the noise of the image's latent; real rounds stay below it."""
 
 
 class SegmentationCancelled(Exception):  # noqa: N818  # nothing went wrong
@@ -53,12 +53,12 @@ class SegmentationCancelled(Exception):  # noqa: N818  # nothing went wrong
 
 @dataclass(frozen=True)
 class EncodedImages:
-    """What the networks read of images.
+    """What the image encoder makes of images.
 
     Attributes:
-        tokens: image tokens [B, L, Z].
-        features: of the light image encoder; None where the autoencoder encodes.
-        grid: rows and columns of the tokens.
+        tokens: Image tokens [B, L, Z].
+        features: Features of the light image encoder; None where the autoencoder encodes.
+        grid: Rows and columns of the tokens.
     """
 
     tokens: Tensor
@@ -71,10 +71,10 @@ def _never() -> bool:
 
 
 class Segmenter:
-    """A loaded model on a device. Not for several threads at once."""
+    """A loaded model on a device. Only one thread may use it at a time."""
 
     def __init__(self, loaded: LoadedModel, device: str = "cpu") -> None:
-        """Take a loaded model to ``device`` (``cpu``, ``cuda``, ``cuda:1``).
+        """Move a loaded model to ``device`` (``cpu``, ``cuda``, ``cuda:1``).
 
         Raises:
             CamsegError: no such device on this machine.
@@ -93,17 +93,17 @@ class Segmenter:
     def load(
         cls, weights: str | Path, *, device: str = "cpu", num_heads: int | None = None
     ) -> Segmenter:
-        """Load from what ``--weights`` takes, see `camseg_core.weights.loading.load_model`.
+        """Load anything that ``--weights`` takes; see `camseg_core.weights.loading.load_model`.
 
         Raises:
-            CamsegError: no weights there, they do not fit, or no such device.
+            CamsegError: there are no such weights, they do not fit, or there is no such device.
         """
         find_device(device)  # before the slow part
         return cls(load_model(weights, num_heads=num_heads), device)
 
     @property
     def label_set(self) -> LabelSet:
-        """The model's classes."""
+        """Classes of the model."""
         return self.loaded.label_set
 
     def input_size(self, image: UInt8) -> tuple[int, int]:
@@ -174,11 +174,11 @@ class Segmenter:
         options: SamplingOptions,
         cancelled: Callable[[], bool] = _never,
     ) -> Tensor:
-        """Sample mask latents [B, N, Z] from conditions [B, N, D]; ``cancelled`` as elsewhere.
+        """Sample mask latents [B, N, Z] from conditions [B, N, D].
 
         ``noise(draw)`` is standard normal [N, Z]: draw 0 starts, draw 1 + i is for step i. Only
-        the tokens given here are denoised: the network is per token, so that leaving out the
-        image's changes nothing and halves the work.
+        the tokens given here are denoised: the network works per token, so that leaving out the
+        image's tokens changes nothing and halves the work.
         """
         diffusion, denoiser = self._model.config.diffusion, self._model.denoiser
         embedded = denoiser.embed_condition(condition)  # [B, N, W]
@@ -225,7 +225,7 @@ class Segmenter:
     def _samples(
         self, encoded: EncodedImages, options: SamplingOptions, clock: _StageClock
     ) -> Iterator[Tensor]:
-        """Sample mask latents [B, L, Z], scaled, once per noise; one round shares its condition."""
+        """Yield mask latents [B, L, Z], scaled, for each noise; one round shares its condition."""
         batch, length = encoded.tokens.shape[:2]
         channels = self._model.config.transformer.token_channels
         condition = None
@@ -255,9 +255,7 @@ class Segmenter:
         options: SamplingOptions,
         clock: _StageClock,
     ) -> Tensor:
-        """Return the mask half's conditions [B, L, D], float32, with some mask tokens hidden
-        [L].
-        """
+        """Return the mask half's conditions [B, L, D], float32, where ``hidden`` [L] is masked."""
         with clock.stage("transformer"), self._autocast(options):
             mask = None
             if not hidden.all():
@@ -366,7 +364,7 @@ class Segmenter:
 
 
 class _StageClock:
-    """Adds up wall seconds per stage on the steady clock; waits for the device at each end."""
+    """Wall seconds per stage on the steady clock, with a wait for the device at each end."""
 
     def __init__(self, device: torch.device, cancelled: Callable[[], bool] = _never) -> None:
         self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
@@ -375,7 +373,7 @@ class _StageClock:
 
     @contextmanager
     def stage(self, name: Stage) -> Iterator[None]:
-        """Time one stage, unless the caller lost interest."""
+        """Time one stage, or end the work if the caller has cancelled it."""
         if self.cancelled():
             raise SegmentationCancelled
         start = time.perf_counter()
@@ -386,5 +384,5 @@ class _StageClock:
 
 
 def _noise_at(noise: TokenNoise, places: Tensor, draw: int) -> Tensor:
-    """Return the noise of some tokens only, [len(places), Z]: each keeps its own."""
+    """Return the noise of some tokens, [len(places), Z]: each token keeps its own."""
     return noise(draw)[places]

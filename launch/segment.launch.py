@@ -75,7 +75,7 @@ def generate_launch_description() -> LaunchDescription:
         ),
         "log_level": ("info", "debug, info, warn, error or fatal."),
         **{
-            spec.name: ("", f"{spec.description} {spec.rule} Not given: as in params_file.")
+            spec.name: ("", f"{spec.help} Not given: as in params_file.")
             for spec in LAUNCH_ARGUMENTS
         },
     }

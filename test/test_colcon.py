@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,18 @@ def test_the_installed_node_comes_up_and_ends_on_ctrl_c(
     assert "active: " in log, log
     assert status == 0, log
     assert "Traceback" not in log
+
+
+def test_the_package_depends_on_the_ros_packages_that_it_imports() -> None:
+    texts = [path.read_text("utf-8") for path in (ROOT / "camseg_ros").rglob("*.py")]
+    imported = {
+        name for text in texts for name in re.findall(r"^ *(?:from|import) (\w+)", text, re.M)
+    }
+    # The Python module tf2_ros is in a package of another name; ours are in no registry of ROS.
+    packages = {"rclpy": "rclpy", "cv_bridge": "cv_bridge", "tf2_ros": "tf2_ros_py"} | {
+        name: name for name in imported if re.search(r"_(msgs|srvs|interfaces)$", name)
+    }
+    assert set(packages) <= imported
+    package = ElementTree.parse(ROOT / "package.xml")
+    declared = {str(item.text) for item in package.findall("exec_depend")}
+    assert set(packages.values()) <= declared

@@ -108,10 +108,10 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     from camseg_core.evaluation.summary import headline_lines, summarize
     from camseg_core.segmenter import Segmenter
     from camseg_core.system.devices import find_device
-    from camseg_core.system.processes import Place, process_group
+    from camseg_core.system.processes import ProcessRank, process_group
     from camseg_core.weights.loading import load_model
 
-    place = Place.from_environment()
+    place = ProcessRank.from_environment()
     check_threads(parsed.threads)
     device = place.device(parsed.device)
     find_device(device)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from camseg_core.weights.published_format import Variant
 
 WEIGHTS_HELP = (
-    "demo (ships with the package), a .safetensors file, a folder with one or with the two "
+    "demo (bundled with the package), a .safetensors file, a folder with one or with the two "
     "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
 MOST_THREADS = 1024
@@ -38,7 +38,7 @@ MOST_THREADS = 1024
 def add_sampling_options(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup, *, several: bool = False
 ) -> None:
-    """Add how to sample, but for the number of steps. What is not given is the profile's.
+    """Add the options of sampling, except the number of steps. The profile has the defaults.
 
     With ``several`` each option takes a list such as ``1,4``, and its value is a tuple.
     """
@@ -60,7 +60,7 @@ def add_sampling_options(
         float,
         "scales the first noise; 0 for weights that were fine-tuned for one step",
     )
-    add("--seed", int, "of the noise")
+    add("--seed", int, "seed of the noise")
     add("--rounds", int, "generation rounds")
     add("--samples", int, f"average probabilities over this many noises, at most {MAX_SAMPLES}")
     add(
@@ -138,7 +138,7 @@ def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingO
 def add_dataset_options(
     parser: argparse._ArgumentGroup, *, others: str = "", default: str | None = None
 ) -> None:
-    """Add which labelled images to take; ``others`` are names that are no data set's."""
+    """Add the options that choose labelled images; ``others`` are further names for --dataset."""
     names = "see `camseg data check --help`"
     which = "the first ones of each drive" if others else "spread evenly"
     parser.add_argument("--dataset", default=default, help=f"{others}{names}")
@@ -186,7 +186,7 @@ def open_chosen_dataset(parsed: argparse.Namespace) -> Dataset:
 
 
 def add_published_options(parser: argparse.ArgumentParser) -> None:
-    """Add what tells how to read a published file."""
+    """Add the options that tell how to read a published file."""
     parser.add_argument(
         "--heads", type=int, help="attention heads of a published file of an unpublished width"
     )

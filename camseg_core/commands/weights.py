@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``camseg verify``, ``convert``, ``inspect`` and ``fetch-weights``: weights files."""
+"""``camseg verify``, ``convert``, ``inspect`` and ``fetch-weights``: commands on weights files."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def add_commands(commands: Any) -> None:
     convert.add_argument(
         "--palette-temperature",
         type=float,
-        help="of the confidence; the unfitted default is in docs/model.md",
+        help="temperature of the palette confidence; docs/model.md has the unfitted default",
     )
     add_published_options(convert)
 

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image corruptions of the robustness sweep: the eight published ones with their strengths, and
-fog, rain and snow.
+"""Image corruptions for the robustness sweep: the eight published ones, and fog, rain and snow.
 
-The published code is not available; strengths are read from the figures of CAM-Seg (arXiv
-2503.15617). How each is computed here stands in docs/robustness.md. Images are RGB uint8
+The published code is not available; the levels are read from the figures of CAM-Seg (arXiv
+2503.15617). docs/robustness.md says how each corruption is computed. Images are RGB uint8
 [H, W, 3].
 """
 
@@ -30,15 +29,15 @@ Filter = Callable[[UInt8, Any, np.random.Generator], UInt8]
 
 @dataclass(frozen=True)
 class Kind:
-    """What is known of a corruption.
+    """A kind of corruption and its levels.
 
     Attributes:
         filter: function of an image, a level and a generator that returns a corrupted copy.
-        levels: the levels that a sweep takes.
-        least, most: the valid levels, ends included.
-        meaning: what the level is, with its unit.
+        levels: the levels of its sweep.
+        least, most: ends of the range of valid levels, which are valid too.
+        meaning: what a level is, with its unit.
         whole: true if only whole numbers are valid.
-        identity: the level that changes nothing, if there is one.
+        identity: the level that changes nothing; None if there is none.
     """
 
     filter: Filter
@@ -50,7 +49,7 @@ class Kind:
     identity: float | None = None
 
     def rule(self) -> str:
-        """Return the rule of its levels in words."""
+        """Return in words which levels are valid."""
         kind = "a whole number" if self.whole else "a number"
         return (
             f"its level is {self.meaning}, {kind} from {self.least:g} to {self.most:g} "
@@ -60,21 +59,21 @@ class Kind:
 
 @dataclass(frozen=True)
 class Corruption:
-    """One corruption at one level; as text ``name:level``.
+    """One corruption at one level; its text is ``name:level``.
 
     Attributes:
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's range; its meaning is the corruption's.
+        level: a valid level of that kind.
 
     Raises:
-        CamsegError: no such corruption, or the level is outside the range.
+        CamsegError: the corruption is unknown, or the level is not valid.
     """
 
     name: str
     level: float
 
     def __post_init__(self) -> None:
-        """Refuse what `corrupt` could not do."""
+        """Refuse what `corrupt` cannot do."""
         if self.name not in CORRUPTIONS:
             raise CamsegError(f"no corruption {self.name!r}; known are {', '.join(CORRUPTIONS)}")
         valid = CORRUPTIONS[self.name]
@@ -91,22 +90,20 @@ class Corruption:
 
 
 def select_corruptions(text: str) -> tuple[Corruption, ...]:
-    """Read which corruptions are meant, in the order of the text, each once.
+    """Return the corruptions that a text names, in its order, each once.
 
     Args:
-        text: a comma list of: ``all`` (the published eight at their levels), ``weather`` (fog,
-            rain, snow at every severity), a corruption's name (at its levels), or ``name:level``
-            with any valid level; or ``none`` alone.
+        text: ``none``, or a comma list of: ``all`` (the published eight at their levels),
+            ``weather`` (fog, rain and snow at every severity), a corruption's name (at the levels
+            of its sweep), or ``name:level`` with any valid level.
 
     Raises:
-        CamsegError: an unknown name, or a level that is no number or outside its range.
+        CamsegError: a name is unknown, or a level is no number or not valid.
     """
-    entries = [entry.strip() for entry in text.split(",")]
-    if entries == ["none"]:
+    items = [item.strip() for item in text.split(",")]
+    if items == ["none"]:
         return ()
-    return tuple(
-        dict.fromkeys(corruption for entry in entries for corruption in _read_entry(entry))
-    )
+    return tuple(dict.fromkeys(corruption for item in items for corruption in _read_item(item)))
 
 
 def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generator) -> UInt8:
@@ -115,21 +112,18 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
     Args:
         image: RGB uint8 [H, W, 3], of any size.
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's range.
+        level: a valid level of that kind.
         generator: the only source of randomness; the same state gives the same bytes.
 
-    Returns:
-        RGB uint8 [H, W, 3].
-
     Raises:
-        CamsegError: no such corruption or level, no such image, or albumentations is needed
-            (weather) and not installed.
+        CamsegError: the corruption, the level or the image is not valid, or weather is asked for
+            and albumentations is not installed.
     """
     corruption = Corruption(name, level)
     image = check_image(image)
     kind = CORRUPTIONS[name]
     if corruption.level == kind.identity:
-        return image.copy()  # exactly: PIL's way to HSV and back would round
+        return image.copy()  # PIL would round on the way to HSV and back
     level = int(corruption.level) if kind.whole else corruption.level
     return kind.filter(image, level, generator)
 
@@ -137,31 +131,32 @@ def corrupt(image: UInt8, name: str, level: float, generator: np.random.Generato
 def corruption_generator(
     seed: int, sample_name: str, name: str, level: float
 ) -> np.random.Generator:
-    """Return the generator for one corruption of one image: a function of the arguments only.
+    """Return the generator for one corruption of one image.
 
-    So shards, resumed runs and other orders of the images corrupt every image alike.
+    It depends on the arguments only, so that shards, resumed runs and other orders of the images
+    corrupt every image alike.
 
     Args:
-        seed: of the evaluation.
+        seed: seed of the evaluation.
         sample_name: `SampleMetadata.name`, the same on every machine.
         name: a key of `CORRUPTIONS`.
-        level: within the corruption's range.
+        level: a valid level of that kind.
 
     Raises:
-        CamsegError: no such corruption or level.
+        CamsegError: the corruption or the level is not valid.
     """
     corruption = Corruption(name, level)
     text = f"{seed}\n{sample_name}\n{corruption.name}\n{corruption.level!r}"
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
-    # PCG64 by name: what default_rng stands for may change.
+    # PCG64 is named since default_rng may stand for another one some day.
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(list(digest))))
 
 
-def _read_entry(entry: str) -> Iterator[Corruption]:
-    name, colon, level = entry.partition(":")
-    if entry == "all":
+def _read_item(item: str) -> Iterator[Corruption]:
+    name, colon, level = item.partition(":")
+    if item == "all":
         names = tuple(PUBLISHED_CORRUPTIONS)
-    elif entry == "weather":
+    elif item == "weather":
         names = tuple(WEATHER_FILTERS)
     elif name in CORRUPTIONS:
         names = (name,)
@@ -170,24 +165,20 @@ def _read_entry(entry: str) -> Iterator[Corruption]:
             f"{known} ({_listed(kind.levels)})" for known, kind in CORRUPTIONS.items()
         )
         raise CamsegError(
-            f"no corruption {entry!r}; give none alone, or a comma list of all, weather, NAME and "
+            f"no corruption {item!r}; give none alone, or a comma list of all, weather, NAME and "
             f"NAME:LEVEL with {known}"
         )
     if colon:
-        yield Corruption(name, _read_level(name, level))
+        try:
+            number = float(level)
+        except ValueError:
+            rule = CORRUPTIONS[name].rule()
+            raise CamsegError(f"corruption {name} at level {level!r}: {rule}") from None
+        yield Corruption(name, number)
         return
     for name in names:
         for known_level in CORRUPTIONS[name].levels:
             yield Corruption(name, known_level)
-
-
-def _read_level(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise CamsegError(
-            f"corruption {name} at level {text!r}: {CORRUPTIONS[name].rule()}"
-        ) from None
 
 
 def _listed(levels: tuple[float, ...]) -> str:
@@ -220,7 +211,7 @@ def _salt_and_pepper(image: UInt8, percent: float, generator: np.random.Generato
 
 
 def _enhance(enhancer: Callable[[Image.Image], Any]) -> Filter:
-    """Return a filter by one of PIL's enhancers, whose level is a factor."""
+    """Return the filter of one of PIL's enhancers; its level is a factor."""
 
     def enhance(image: UInt8, factor: float, _: np.random.Generator) -> UInt8:
         return np.array(enhancer(Image.fromarray(image)).enhance(factor))
@@ -229,7 +220,7 @@ def _enhance(enhancer: Callable[[Image.Image], Any]) -> Filter:
 
 
 def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
-    """Turn the hue, a byte that wraps around, as torchvision does on PIL images."""
+    """Turn the hue, which is a byte that wraps around, as torchvision does on PIL images."""
     hsv = np.array(Image.fromarray(image).convert("HSV"))
     hsv[..., 0] += np.uint8(math.trunc(turn * 255) % 256)
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
@@ -267,7 +258,7 @@ PUBLISHED_CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""The eight corruptions with their published strengths."""
+"""The eight published corruptions by name, with their published levels."""
 
 CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
     {

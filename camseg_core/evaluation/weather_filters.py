@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fog, rain and snow for images that have none, made with albumentations.
 
-Only the picture is known, not its depth: fog here is as thick near as far (the synthetic drive has
-fog by depth), snow does not lie on the ground, and wet roads do not mirror. Images are RGB uint8
-[H, W, 3].
+The depth of an image is not known, so fog is as thick near as far (the synthetic drive has fog by
+depth), snow does not lie on the ground, and wet roads do not mirror.
 
 albumentations' own RandomFog draws visible discs, RandomSnow's texture adds the snow to the hue and
 overflows to black, and its plasma transform ignores a negative contrast (2.0.8). So only its
-patterns are taken, drawn on black: the plasma is fog's density (as in ImageNet-C, Hendrycks and
-Dietterich, 2019), the drops are rain and, short and white, snow.
+patterns are used, drawn on black: the plasma is the density of fog (as in ImageNet-C, Hendrycks and
+Dietterich, 2019), the drops are rain and, if short and white, snow.
+
+Every filter takes an RGB image uint8 [H, W, 3], a severity 1..5 and a generator, from which one
+integer is drawn for each pattern. It raises `CamsegError` if albumentations is not installed.
 """
 
 from __future__ import annotations
@@ -16,7 +18,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -36,85 +37,35 @@ AIRLIGHT = 225
 """Grey level of thick fog and of a snowy sky."""
 
 
-@dataclass(frozen=True)
-class FogStrength:
-    """Fog of one severity.
+FOG = ((0.25, 0.10), (0.40, 0.13), (0.55, 0.15), (0.68, 0.16), (0.80, 0.16))
+"""For each severity of fog: mean share of the light that comes from the fog instead of the scene,
+0..1; and what is added to it in the densest patch and taken off in the thinnest."""
 
-    Attributes:
-        veil: share of light that comes from the fog instead of the scene, 0..1, in the middle.
-        patches: how much that share is larger in the densest patch and smaller in the thinnest.
-    """
-
-    veil: float
-    patches: float
-
-
-@dataclass(frozen=True)
-class RainStrength:
-    """Rain of one severity.
-
-    Attributes:
-        density: albumentations' ``rain_type``: drops per row of the canvas, 1/4 (drizzle), 1/3
-            (default), 1 (heavy) or 2 (torrential).
-        drop_grey: what a drop adds to the image, grey levels.
-        light: factor on the brightness, 0..1.
-    """
-
-    density: str
-    drop_grey: int
-    light: float
-
-
-@dataclass(frozen=True)
-class SnowStrength:
-    """Snowfall of one severity.
-
-    Attributes:
-        density: of flakes, as `RainStrength.density`.
-        flake_size: of the nearest flakes, pixels of the canvas.
-        veil: share of light that comes from far flakes instead of the scene, 0..1.
-    """
-
-    density: str
-    flake_size: int
-    veil: float
-
-
-FOG = (
-    FogStrength(0.25, 0.10),
-    FogStrength(0.40, 0.13),
-    FogStrength(0.55, 0.15),
-    FogStrength(0.68, 0.16),
-    FogStrength(0.80, 0.16),
-)
 RAIN = (
-    RainStrength("drizzle", 100, 0.9),
-    RainStrength("default", 120, 0.8),
-    RainStrength("heavy", 120, 0.7),
-    RainStrength("heavy", 160, 0.6),
-    RainStrength("torrential", 160, 0.5),
+    ("drizzle", 100, 0.9),
+    ("default", 120, 0.8),
+    ("heavy", 120, 0.7),
+    ("heavy", 160, 0.6),
+    ("torrential", 160, 0.5),
 )
+"""For each severity of rain: albumentations' ``rain_type``, which is drops per row of the canvas:
+1/4 (drizzle), 1/3 (default), 1 (heavy) or 2 (torrential); what a drop adds to the image, in grey
+levels; and the factor of the brightness, 0..1."""
+
 SNOW = (
-    SnowStrength("default", 2, 0.05),
-    SnowStrength("heavy", 2, 0.12),
-    SnowStrength("torrential", 2, 0.2),
-    SnowStrength("torrential", 3, 0.3),
-    SnowStrength("torrential", 3, 0.45),
+    ("default", 2, 0.05),
+    ("heavy", 2, 0.12),
+    ("torrential", 2, 0.2),
+    ("torrential", 3, 0.3),
+    ("torrential", 3, 0.45),
 )
+"""For each severity of snowfall: ``rain_type`` of the flakes; size of the nearest flakes in pixels
+of the canvas; and the share of the light that comes from far flakes instead of the scene, 0..1."""
 
 
 def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Blend an image uint8 [H, W, 3] with airlight, more in some places (Koschmieder's law).
-
-    Args:
-        image: RGB.
-        severity: 1..5.
-        generator: one integer is drawn from it.
-
-    Raises:
-        CamsegError: albumentations is not installed.
-    """
-    strength = FOG[severity - 1]
+    """Blend an image with airlight, more in some places (Koschmieder's law)."""
+    veil, patches = FOG[severity - 1]
     plasma = _albumentations().PlasmaBrightnessContrast(
         brightness_range=(1.0, 1.0),  # on black, this is the pattern itself
         contrast_range=(0.0, 0.0),
@@ -122,52 +73,35 @@ def add_fog(image: UInt8, severity: int, generator: np.random.Generator) -> UInt
         p=1.0,
     )
     pattern = _pattern(plasma, image.shape, generator)[..., 0].astype(np.float32) / 255  # [H, W]
-    fog = strength.veil + strength.patches * (2 * pattern - 1)
+    fog = veil + patches * (2 * pattern - 1)
     return np.asarray(cv2.blendLinear(image, np.full_like(image, AIRLIGHT), 1 - fog, fog), np.uint8)
 
 
 def add_rain(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Draw falling drops on an image uint8 [H, W, 3] and darken it.
-
-    Args:
-        image: RGB.
-        severity: 1..5.
-        generator: one integer is drawn from it.
-
-    Raises:
-        CamsegError: albumentations is not installed.
-    """
-    strength = RAIN[severity - 1]
+    """Darken an image and draw falling drops on it."""
+    density, drop_grey, light = RAIN[severity - 1]
     layer = _drops(
         image.shape,
         generator,
-        rain_type=strength.density,
+        rain_type=density,
         drop_length=24,
         slant_range=(-8, 8),  # pixels that a drop moves sideways over its length
-        drop_color=(strength.drop_grey,) * 3,
+        drop_color=(drop_grey,) * 3,
         blur_value=2,
     )
-    return np.asarray(cv2.convertScaleAbs(cv2.add(image, layer), alpha=strength.light), np.uint8)
+    return np.asarray(cv2.convertScaleAbs(cv2.add(image, layer), alpha=light), np.uint8)
 
 
 def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UInt8:
-    """Draw near and far flakes on an image uint8 [H, W, 3] under a pale veil.
-
-    Args:
-        image: RGB.
-        severity: 1..5.
-        generator: two integers are drawn from it.
-
-    Raises:
-        CamsegError: albumentations is not installed.
-    """
-    strength = SNOW[severity - 1]
-    snowy = _veil(image, strength.veil)
-    for size in (1, strength.flake_size):  # far, then near
+    """Draw far and near flakes on an image under a pale veil."""
+    density, nearest, veil = SNOW[severity - 1]
+    veiled = cv2.convertScaleAbs(image, alpha=1 - veil, beta=veil * AIRLIGHT)
+    snowy = np.asarray(veiled, np.uint8)
+    for size in (1, nearest):  # far, then near
         layer = _drops(
             image.shape,
             generator,
-            rain_type=strength.density,
+            rain_type=density,
             drop_length=size,
             drop_width=size,
             slant_range=(-size, size),
@@ -181,18 +115,11 @@ def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UIn
 WEATHER_FILTERS: Mapping[str, Callable[[UInt8, int, np.random.Generator], UInt8]] = (
     MappingProxyType({"fog": add_fog, "rain": add_rain, "snow": add_snow})
 )
-"""Weather by name: (image, severity, generator) -> image."""
-
-
-def _veil(image: UInt8, share: float) -> UInt8:
-    """Replace ``share`` of the light by airlight."""
-    return np.asarray(cv2.convertScaleAbs(image, alpha=1 - share, beta=share * AIRLIGHT), np.uint8)
+"""Filters by the name of the weather: (image, severity, generator) -> image."""
 
 
 def _drops(shape: tuple[int, ...], generator: np.random.Generator, **settings: Any) -> UInt8:
-    """Return falling drops on black, uint8 of ``shape`` [H, W, 3]; sizes in pixels of the
-    canvas.
-    """
+    """Return drops on black, uint8 of ``shape`` [H, W, 3]; sizes are pixels of the canvas."""
     height, _ = _canvas_size(shape)
     # A drop must fit into the canvas.
     settings["drop_length"] = min(settings["drop_length"], height - 1)
@@ -220,8 +147,8 @@ def _canvas_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _albumentations() -> Any:
-    """Import albumentations where it is needed: it takes seconds, and few runs need it."""
-    # Otherwise its import asks the package registry for a newer version.
+    """Return the module albumentations, which takes seconds to import and few runs need."""
+    # If this is not set, its import asks the package registry for a newer version.
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     try:
         return importlib.import_module("albumentations")

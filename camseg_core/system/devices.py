@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What figures were taken on, in words that can stand beside them."""
+"""Devices by name, their errors, and the machine in words that can stand beside results."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ _DEVICE_WORDS = ("CUDA", "cuDNN", "CUBLAS", "cuFFT", "NVRTC", "device-side asser
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory is short, of the device or of the host."""
+    """Return whether an error says that the device or the host is short of memory."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
 
 
 def is_device_failure(error: BaseException) -> bool:
-    """Return whether the device cannot be used any more by this process.
+    """Return whether an error means that this process can no longer use the device.
 
     After most CUDA errors every later call fails too, so that only a new process helps.
     """
@@ -61,7 +61,7 @@ def is_device_failure(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Return back what is no longer used."""
+    """Give the memory of what is no longer used back to the device."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

@@ -92,8 +92,7 @@ NEW_FILE_MODE = 0o666 & ~_UMASK
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Return a temporary path beside ``path``; on success it becomes ``path``, on error it
-    vanishes.
+    """Lend a temporary path beside ``path``: on success it is renamed to ``path``, else removed.
 
     The temporary name keeps the suffix of ``path``, because writers choose a format by it.
 

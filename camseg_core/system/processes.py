@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Processes that torchrun started: how many, which one this is, and waiting for each other."""
+"""Processes that torchrun started: how many, which one this is, and waiting for each other.
+
+``torch.distributed`` is imported where it is used, so that the command line starts fast.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-import torch.distributed as dist
-
 from camseg_core.errors import TERMINATED, CamsegError
 
 Value = TypeVar("Value")
@@ -24,13 +25,13 @@ PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
-class Place:
+class ProcessRank:
     """This process among those of one torchrun.
 
     Attributes:
-        rank: 0 to ``world_size`` - 1.
-        world_size: number of processes on all machines; 1 without torchrun.
-        local_rank: its number on this machine, which chooses its CUDA device.
+        rank: Number of this process, from 0 to ``world_size`` - 1.
+        world_size: Number of processes on all machines; 1 without torchrun.
+        local_rank: Number of this process on its machine, which chooses its CUDA device.
     """
 
     rank: int = 0
@@ -38,19 +39,19 @@ class Place:
     local_rank: int = 0
 
     @classmethod
-    def from_environment(cls) -> Place:
+    def from_environment(cls) -> ProcessRank:
         """Read what torchrun set.
 
         Raises:
             CamsegError: a variable is no number, or the rank is not below the world size.
         """
-        place = cls(_number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0))
-        if not 0 <= place.rank < place.world_size:
+        found = cls(_number("RANK", 0), _number("WORLD_SIZE", 1), _number("LOCAL_RANK", 0))
+        if not 0 <= found.rank < found.world_size:
             raise CamsegError(
-                f"RANK is {place.rank} and WORLD_SIZE {place.world_size}; ranks count from 0 to "
+                f"RANK is {found.rank} and WORLD_SIZE {found.world_size}; ranks count from 0 to "
                 "one less: start with torchrun, or unset both"
             )
-        return place
+        return found
 
     @property
     def is_first(self) -> bool:
@@ -63,18 +64,20 @@ class Place:
 
 
 @contextmanager
-def process_group(place: Place, backend: str = "gloo") -> Iterator[None]:
-    """Join the processes of one torchrun; nothing to do for a single one.
+def process_group(process: ProcessRank, backend: str = "gloo") -> Iterator[None]:
+    """Join the processes of one torchrun; a single process has nothing to join.
 
-    On success all wait for each other at the end, so that what follows sees the files of all.
-    Inside of another use it joins nothing anew: processes meet once in a torchrun.
+    On success all processes wait for each other at the end, so that what follows sees the files of
+    all. Nested uses join nothing anew: processes meet once in a torchrun.
 
     Raises:
         CamsegError: the processes cannot reach each other.
     """
-    if place.world_size == 1:
+    if process.world_size == 1:
         yield
         return
+    import torch.distributed as dist
+
     if dist.is_initialized():
         yield
         dist.barrier()
@@ -83,7 +86,7 @@ def process_group(place: Place, backend: str = "gloo") -> Iterator[None]:
         dist.init_process_group(backend, timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise CamsegError(
-            f"cannot join {place.world_size} processes: {error}; start them with torchrun"
+            f"cannot join {process.world_size} processes: {error}; start them with torchrun"
         ) from error
     try:
         yield
@@ -92,11 +95,14 @@ def process_group(place: Place, backend: str = "gloo") -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def agreed(value: Value, place: Place) -> Value:
-    """Return the first process's ``value`` to all, within `process_group`."""
+def agreed(value: Value, process: ProcessRank) -> Value:
+    """Return the first process's ``value`` to all processes, within `process_group`."""
+    if process.world_size == 1:
+        return value
+    import torch.distributed as dist
+
     shared = [value]
-    if place.world_size > 1:
-        dist.broadcast_object_list(shared)
+    dist.broadcast_object_list(shared)
     return shared[0]
 
 

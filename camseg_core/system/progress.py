@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one look of progress bars."""
+"""Progress bars, which look the same everywhere."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def progress_bar(
     """Make a bar on stderr; a context manager whose ``update(n)`` counts.
 
     Args:
-        total: how many there are in all; None if that is not known.
-        unit: of what is counted.
-        description: stands before the bar.
-        done: how many were done earlier.
-        hidden: true in all but one of several processes.
+        total: Number of units in all; None if it is not known.
+        unit: Name of what is counted.
+        description: Text before the bar.
+        done: Number of units that were done earlier.
+        hidden: True in all but one of several processes.
     """
     terminal = sys.stderr.isatty()
     return tqdm(
@@ -28,8 +28,7 @@ def progress_bar(
         desc=description,
         initial=done,
         disable=hidden,
-        # In a log, what is over within a second, be it done or refused, needs no bar, and each
-        # state of the bar is one more line.
+        # In a log each state of the bar is one more line, and work of a second needs no bar.
         delay=0.0 if terminal else 1.0,
         mininterval=0.1 if terminal else 10.0,
     )

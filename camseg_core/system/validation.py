@@ -24,9 +24,9 @@ def parse(kind: type[T], content: Any, source: str) -> T:
     """Make a ``kind`` of content as JSON or YAML has it: nothing is guessed, nothing is ignored.
 
     Args:
-        kind: a dataclass, or any other annotation that pydantic knows.
-        content: dictionaries, lists and plain values.
-        source: what the content is, for messages: usually the path of the file.
+        kind: Dataclass, or any other annotation that pydantic knows.
+        content: Dictionaries, lists and plain values.
+        source: Name of the content for messages, usually the path of its file.
 
     Raises:
         CamsegError: one line with ``source``, the path of the first bad value, the value and the

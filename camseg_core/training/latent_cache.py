@@ -36,7 +36,7 @@ from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.models.configs import ModelConfig
 from camseg_core.system.files import sha256_of_file, write_bytes
-from camseg_core.system.processes import Place
+from camseg_core.system.processes import ProcessRank
 from camseg_core.system.progress import progress_bar
 from camseg_core.training.augmentation import AugmentationConfig
 from camseg_core.training.configuration import StageName, TrainingConfig
@@ -156,7 +156,7 @@ def tensor_name(picture: Picture, mirrored: bool) -> str:
 
 
 def open_latent_cache(
-    config: TrainingConfig, stage: Stage, dataset: Dataset, place: Place, device: torch.device
+    config: TrainingConfig, stage: Stage, dataset: Dataset, place: ProcessRank, device: torch.device
 ) -> LatentCache:
     """Return the cache of a run in ``data.latent_cache``, whole: what is not there is computed.
 
@@ -371,7 +371,7 @@ def _read_whole_input(dataset: Dataset, index: int, model: ModelConfig) -> tuple
     return image, class_ids
 
 
-def _say(cache: LatentCache, to_encode_and_damaged: Sequence[int], place: Place) -> None:
+def _say(cache: LatentCache, to_encode_and_damaged: Sequence[int], place: ProcessRank) -> None:
     """Tell the user, from one process, what was found."""
     to_encode, damaged = to_encode_and_damaged
     if not place.is_first:
@@ -382,7 +382,7 @@ def _say(cache: LatentCache, to_encode_and_damaged: Sequence[int], place: Place)
     print(f"{text}; damaged files: {damaged}" if damaged else text, flush=True)
 
 
-def _sums(numbers: Sequence[int], place: Place, device: torch.device) -> list[int]:
+def _sums(numbers: Sequence[int], place: ProcessRank, device: torch.device) -> list[int]:
     """Add up numbers of all processes."""
     total = torch.tensor(numbers, device=device)
     if place.world_size > 1:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
-from camseg_core.system.processes import Place
+from camseg_core.system.processes import ProcessRank
 from camseg_core.system.progress import progress_bar
 from camseg_core.training.batch_norm import synchronize_batch_norm
 from camseg_core.training.configuration import TrainingConfig
@@ -74,7 +74,7 @@ class Training:
     loaded: LoadedModel
     dataset: Dataset
     run: Path
-    place: Place
+    place: ProcessRank
     device: torch.device
     validate: Validate | None = None
 
@@ -326,7 +326,7 @@ class Training:
         return {**self.loaded.provenance, "stages": stages, "python": sys.version.split()[0]}
 
 
-def check_batch(config: TrainingConfig, place: Place) -> None:
+def check_batch(config: TrainingConfig, place: ProcessRank) -> None:
     """Refuse a batch that cannot be cut into equal parts.
 
     Raises:

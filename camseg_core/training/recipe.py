@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from camseg_core.errors import CamsegError
-from camseg_core.system.processes import Place, agreed, process_group
+from camseg_core.system.processes import ProcessRank, agreed, process_group
 from camseg_core.training.configuration import (
     TrainingConfig,
     apply_override,
@@ -100,13 +100,13 @@ def run_recipe(file: Path, overrides: Sequence[str], folder: Path | None) -> Pat
     if folder is None:
         raise CamsegError("--recipe needs --output-dir FOLDER")
     stages = read_recipe(file, overrides)
-    place = Place.from_environment()
+    place = ProcessRank.from_environment()
     _, backend = device_and_backend(stages[0].config, place)
     with process_group(place, backend):  # one for all stages
         return _run_stages(stages, folder, place)
 
 
-def _run_stages(stages: Sequence[RecipeStage], folder: Path, place: Place) -> Path:
+def _run_stages(stages: Sequence[RecipeStage], folder: Path, place: ProcessRank) -> Path:
     """Train what is not done yet; see `run_recipe`."""
     started = time.monotonic()
     weights, has_trained = folder, False

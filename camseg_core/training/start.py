@@ -21,7 +21,7 @@ from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.presets import preset
 from camseg_core.system.devices import find_device
-from camseg_core.system.processes import Place, agreed, process_group
+from camseg_core.system.processes import ProcessRank, agreed, process_group
 from camseg_core.system.validation import parse
 from camseg_core.training.configuration import (
     TrainingConfig,
@@ -60,7 +60,7 @@ def start_or_resume(
         CamsegError: settings, data, weights or folders are not usable.
         TrainingDiverged: a loss was no finite number.
     """
-    place = Place.from_environment()
+    place = ProcessRank.from_environment()
     earlier = None
     if resume is not None:
         if file is not None:
@@ -78,7 +78,7 @@ def start_or_resume(
     return run if place.is_first else None
 
 
-def train(config: TrainingConfig, place: Place, run: Path | None = None) -> Path:
+def train(config: TrainingConfig, place: ProcessRank, run: Path | None = None) -> Path:
     """Train as one of the processes of ``place``; gives the run's folder.
 
     Args:
@@ -166,7 +166,7 @@ def model_of_run(run: Path, which: str = "best") -> LoadedModel:
     )
 
 
-def device_and_backend(config: TrainingConfig, place: Place) -> tuple[str, str]:
+def device_and_backend(config: TrainingConfig, place: ProcessRank) -> tuple[str, str]:
     """Return this process's device and the backend through which processes meet; set threads."""
     device = place.device(config.device)
     find_device(device)
@@ -238,7 +238,7 @@ def _model_config(config: TrainingConfig, num_classes: int) -> ModelConfig:
     return size
 
 
-def _shared_folder(config: TrainingConfig, earlier: Path | None, place: Place) -> Path:
+def _shared_folder(config: TrainingConfig, earlier: Path | None, place: ProcessRank) -> Path:
     """Make or take the run's folder; all processes get the same."""
     if earlier is not None:
         if place.is_first:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What our weights files say about themselves, and which of them ship with the package.
+"""The description inside our weights files, and the bundled weights.
 
 One safetensors file; its metadata holds, under ``camseg``, JSON with the format version, the model
 configuration, the label set, how to sample and where the weights came from.
@@ -25,7 +25,7 @@ FORMAT_VERSION = 1
 METADATA_KEY = "camseg"
 BUNDLED_FOLDER = Path(__file__).parent
 BUNDLED_HASHES = "sha256.json"
-"""In `BUNDLED_FOLDER`: sha256 of each weights file by its name, without suffix."""
+"""File in `BUNDLED_FOLDER` with the sha256 of each weights file by its name without suffix."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,10 @@ def read_safetensors_header(path: Path) -> tuple[Description, dict[str, tuple[in
 
 
 def bundled_hashes() -> dict[str, str]:
-    """Return the sha256 of each weights file that ships with the package, by its name.
+    """Return the sha256 of each bundled weights file by its name.
 
     Raises:
-        CamsegError: the list of the installed package is unreadable.
+        CamsegError: the list in the installed package is unreadable.
     """
     path = BUNDLED_FOLDER / BUNDLED_HASHES
     try:
@@ -107,16 +107,16 @@ def bundled_hashes() -> dict[str, str]:
 
 
 def bundled_path(name: str) -> Path:
-    """Return the file of bundled weights with the package, after comparing its sha256.
+    """Return the path to bundled weights, after comparing their sha256.
 
     Raises:
-        CamsegError: the file is not what was shipped.
+        CamsegError: the file is not the one that was bundled.
     """
     path = BUNDLED_FOLDER / f"{name}.safetensors"
     found, expected = sha256_of_file(path), bundled_hashes()[name]
     if found != expected:
         raise CamsegError(
-            f"{path} is damaged: its sha256 is {found}, {expected} was shipped; install the "
+            f"{path} is damaged: its sha256 is {found}, {expected} is expected; install the "
             "package again"
         )
     return path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tell what a weights file is, without building a model."""
+"""Describe weights files, folders and presets."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ PUBLISHED_PAIRS = (
     ("mar/city768.16.pth", "vae/modelf16.ckpt"),
     ("transformer.pth", "vae.ckpt"),
 )
-"""Where a folder may hold the two published files, relative to it."""
+"""Paths at which a folder may hold the two published files."""
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,15 @@ class LoadedModel:
     """A model ready to run, with what its file says about it.
 
     Attributes:
-        model: in evaluation mode, on the CPU, float32.
-        label_set: its classes and the palette its latent space was trained on.
-        source: what was loaded, for messages.
-        weights_sha256: of the file, or of both files of a published pair joined; None for random.
-        provenance: facts that travel in the file's metadata (sources and their hashes, variant).
-        is_random: true if nothing was trained.
-        stated_profiles: how to sample, as the file says; None where it does not.
+        model: Networks in evaluation mode, on the CPU, in float32.
+        label_set: Classes of the model, with the palette its latent space was trained on.
+        source: Name of what was loaded, for messages.
+        weights_sha256: Hash of the file, or of both hashes of a published pair joined; None for
+            random weights.
+        provenance: Facts that travel in the file's metadata (sources and their hashes, variant).
+        is_random: True if nothing was trained.
+        stated_profiles: Sampling options by profile name, as the file states them; None where it
+            states none.
     """
 
     model: CamSeg
@@ -78,7 +80,7 @@ class LoadedModel:
 
     @property
     def profiles(self) -> Profiles:
-        """How to sample, by profile name: as the file states, or the defaults of its kind."""
+        """Sampling options by profile name: those of the file, or the defaults of its kind."""
         return self.stated_profiles or default_profiles(self.config.diffusion.prediction)
 
     @property
@@ -93,11 +95,11 @@ def load_model(
     """Load a model from any source that ``--weights`` takes.
 
     Args:
-        weights: a safetensors file of ours; a folder with one, or with the two published files;
-            a published transformer file with its autoencoder beside it; the name of weights that
-            ship with the package; or ``random:PRESET`` for seeded random weights.
-        num_heads: attention heads of a published file of an unpublished size.
-        variant: which weights of a published transformer file.
+        weights: A safetensors file of ours; a folder with one, or with the two published files;
+            a published transformer file with its autoencoder beside it; the name of bundled
+            weights; or ``random:PRESET`` for seeded random weights.
+        num_heads: Number of attention heads in a published file of an unpublished size.
+        variant: Table of a published transformer file to read.
 
     Raises:
         CamsegError: nothing there, unreadable, or the tensors do not fit; the text lists the
@@ -107,7 +109,7 @@ def load_model(
     if name.startswith(RANDOM_PREFIX):
         _refuse_published_options(name, num_heads, variant)
         return random_model(name.removeprefix(RANDOM_PREFIX))
-    if name in (shipped := bundled_hashes()):
+    if name in (bundled := bundled_hashes()):
         _refuse_published_options(name, num_heads, variant)
         return _load_safetensors(bundled_path(name))
     path = Path(weights)
@@ -116,7 +118,7 @@ def load_model(
     if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(
             f"no such weights: {path}; give a .safetensors file, a folder, "
-            f"{', '.join([*shipped, f'or {RANDOM_PREFIX}PRESET'])} "
+            f"{', '.join([*bundled, f'or {RANDOM_PREFIX}PRESET'])} "
             "(camseg fetch-weights downloads the published ones)"
         )
     if is_torch_file(path):

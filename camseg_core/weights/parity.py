@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check our code against vectors of the published implementation.
+"""Comparison of our code with vectors of the published implementation.
 
 A folder has ``vectors.safetensors`` (inputs and outputs, named by group), the checkpoints they
 were made with (``transformer*.pth``, ``vae.ckpt``) and ``config.json``, which states the number of
@@ -9,7 +9,7 @@ heads. Errors are the largest absolute difference over the expected tensor's sta
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,27 +43,27 @@ TOLERANCES = {
     "e2e": 1e-4,
     "e2e.class_ids": 1e-3,
 }
-"""Largest error per group. Schedules are compared absolutely, class ids by share of pixels."""
+"""Largest error that each group allows: absolute for schedules, a share of pixels for class ids."""
 
 LOOSER_VECTORS = {"sample.ddpm.5.temp1.0.out": 1e-3}
-"""One chain that the published vectors' own README gives more room."""
+"""Tolerance of the one chain to which the published vectors' README gives more room."""
 
 FLOAT32_FLOOR = 4 * torch.finfo(torch.float32).eps
-"""Least error allowed, over the largest expected magnitude. Near-constant log variances need it:
-one unit in the last place of -10 is already 5e-3 of a standard deviation of 2e-4, and the published
-code itself, run on another processor, differs from its own vectors by two such units."""
+"""Smallest tolerance, relative to the largest expected magnitude. Near-constant log variances need
+it: one unit in the last place of -10 is already 5e-3 of a standard deviation of 2e-4, and the
+published code itself, run on another processor, differs from its own vectors by two such units."""
 
 GIVEN = re.compile(
     r"vae\.(image|latent_in).*|transformer\.\w+\.(mask|mask_tokens)|denoiser\.(t|x|condition|true_latent)"
     r"|step\..*\.(x|noise)|sample\..*\.(init|start|start_index|noise)"
     r"|loss\.(condition|mask|noise|t|target)|e2e\.(init|noise)"
 )
-"""Vectors that are inputs; all others are results, and each must be compared."""
+"""Pattern of the vectors that are inputs; all others are results, and each must be compared."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One result compared: its error and what is allowed."""
+    """The error of one result, and the error that is allowed."""
 
     vector: str
     group: str
@@ -81,8 +81,8 @@ class Verification:
     """What `verify_folder` found.
 
     Attributes:
-        comparisons: per transformer file, each result that was compared.
-        uncovered: results in the folder that no check knows.
+        comparisons: Results that were compared, by the name of the transformer file.
+        uncovered: Names of results in the folder that no check knows.
     """
 
     comparisons: dict[str, list[Comparison]]
@@ -122,7 +122,8 @@ def verify_folder(folder: Path) -> Verification:
     Raises:
         CamsegError: a file is missing or unreadable, or the weights do not fit.
     """
-    vectors = _read_vectors(folder / "vectors.safetensors")
+    source = folder / "vectors.safetensors"
+    vectors = _read_vectors(source)
     num_heads = read_num_heads(folder / "config.json")
     transformer_files = sorted(folder.glob("*.pth"))
     if not transformer_files:
@@ -136,14 +137,10 @@ def verify_folder(folder: Path) -> Verification:
         except CamsegError:
             raise
         except KeyError as error:
-            raise CamsegError(
-                f"{folder / 'vectors.safetensors'} lacks {error}, which other vectors need"
-            ) from error
+            raise CamsegError(f"{source} lacks {error}, which other vectors need") from error
         except (RuntimeError, ValueError, IndexError, ArithmeticError) as error:
             reason = str(error).partition("\n")[0]
-            raise CamsegError(
-                f"{folder / 'vectors.safetensors'} does not fit {path}: {reason}"
-            ) from error
+            raise CamsegError(f"{source} does not fit {path}: {reason}") from error
     compared = {item.vector for items in comparisons.values() for item in items}
     return Verification(comparisons, sorted(results - compared))
 
@@ -161,18 +158,17 @@ class _Verifier:
 
     def run(self) -> Iterator[Comparison]:
         """Run the checks of all groups."""
-        checks: list[Callable[[], Iterator[tuple[str, Tensor]]]] = [
-            self._vae,
-            self._transformer_cases,
-            self._denoiser_case,
-            self._schedules,
-            self._steps,
-            self._samples,
-            self._end_to_end,
-        ]
-        for check in checks:
-            with torch.no_grad():
-                yield from self._compare_all(check())
+        with torch.no_grad():
+            for results in (
+                self._vae(),
+                self._transformer_cases(),
+                self._denoiser_case(),
+                self._schedules(),
+                self._steps(),
+                self._samples(),
+                self._end_to_end(),
+            ):
+                yield from self._compare_all(results)
         yield from self._compare_all(self._loss())
 
     def _compare_all(self, results: Iterator[tuple[str, Tensor]]) -> Iterator[Comparison]:
@@ -225,12 +221,8 @@ class _Verifier:
 
     def _denoiser_case(self) -> Iterator[tuple[str, Tensor]]:
         if "denoiser.out" in self._vectors:
-            yield (
-                "denoiser.out",
-                self._denoiser(
-                    *(self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))
-                ),
-            )
+            given = (self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))
+            yield "denoiser.out", self._denoiser(*given)
 
     def _schedules(self) -> Iterator[tuple[str, Tensor]]:
         for whole, steps, table in self._matching(r"schedule\.(\d+)\.(\w+)"):
@@ -263,31 +255,24 @@ class _Verifier:
             else:
                 start = self._vectors[f"{stem}.init"]
             noise = self._vectors.get(f"{stem}.noise", torch.zeros(len(schedule), *start.shape))
-            yield (
-                whole,
-                sampler(name)(
-                    self._denoise_with(self._vectors["denoiser.condition"]),
-                    start,
-                    schedule,
-                    "epsilon",
-                    step_noise=noise.__getitem__,
-                    temperature=float(temperature or 1.0),
-                ),
+            sampled = sampler(name)(
+                self._denoise_with(self._vectors["denoiser.condition"]),
+                start,
+                schedule,
+                "epsilon",
+                step_noise=noise.__getitem__,
+                temperature=float(temperature or 1.0),
             )
+            yield whole, sampled
 
     def _loss(self) -> Iterator[tuple[str, Tensor]]:
         if "loss.value" not in self._vectors:
             return
         timestep = self._vectors["loss.t"]
-        flat = {
-            key: self._vectors[f"loss.{key}"].flatten(0, 1)
-            for key in ("target", "condition", "mask")
-        }
-        copies = len(timestep) // len(flat["mask"])
-        target, condition, mask = (
-            flat[key].repeat(copies, *[1] * (flat[key].ndim - 1))
-            for key in ("target", "condition", "mask")
-        )
+        names = ("loss.target", "loss.condition", "loss.mask")
+        flat = [self._vectors[name].flatten(0, 1) for name in names]
+        copies = len(timestep) // len(flat[0])
+        target, condition, mask = (one.repeat(copies, *[1] * (one.ndim - 1)) for one in flat)
         self._denoiser.requires_grad_(True)
         per_token = training_loss(
             lambda x, t: self._denoiser(x, t, condition),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published file formats: which tensors are weights, what they are called, what size they say.
+"""The published file formats: names of the weights in them, and the sizes their tensors tell.
 
 ``transformer.pth`` holds ``model`` and ``model_ema``, with the denoiser under ``diffloss.net.``;
 ``vae.ckpt`` is Lightning's, with the autoencoder in ``state_dict`` beside training losses under
@@ -97,9 +97,10 @@ def infer_config(tensors: Mapping[str, Tensor], name: str, num_heads: int | None
     """Read every size off the tensors of all parts.
 
     Args:
-        tensors: keyed ``autoencoder.*``, ``transformer.*``, ``denoiser.*``.
-        name: where the tensors came from.
-        num_heads: attention heads, which no tensor tells; by default those of the published width.
+        tensors: Tensors keyed ``autoencoder.*``, ``transformer.*``, ``denoiser.*``.
+        name: Name of the configuration.
+        num_heads: Number of attention heads, which no tensor tells; that of the published width
+            if not given.
 
     Raises:
         CamsegError: a tensor that tells a size is missing or of the wrong rank, or the parts do

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same model with one thing changed: input size, classes, mask decoder, palette temperature."""
+"""Models with one thing changed: input size, classes, mask decoder or palette temperature."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from camseg_core.weights.loading import LoadedModel, build_model, new_model
 
 
 def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedModel:
-    """Return the same model with another temperature of its palette confidence.
+    """Return the model with another temperature for confidence from palette colours.
 
     Raises:
         CamsegError: the temperature is not above 0.
@@ -44,7 +44,7 @@ def config_with_input_size(config: ModelConfig, height: int, width: int) -> Mode
 
 
 def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel:
-    """Return a model for images of another size: its position embeddings are interpolated.
+    """Return the model for images of another size, with its position embeddings interpolated.
 
     Raises:
         CamsegError: a side is no multiple of the stride.
@@ -61,9 +61,9 @@ def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel
 
 
 def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
-    """Return a model of other classes, to train on: the last layer of its mask decoder is new.
+    """Return the model for other classes, with a new last layer of its mask decoder to be trained.
 
-    All else is kept, also the latent space, which was trained on the colours of the old classes.
+    All else is kept, even the latent space, which was trained on the colours of the old classes.
 
     Raises:
         CamsegError: the model has no mask decoder.
@@ -78,9 +78,9 @@ def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> L
 
 
 def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> LoadedModel:
-    """Return a model whose mask decoder reads image features, or does not.
+    """Return the model with a mask decoder that reads image features, or does not.
 
-    Where that is a change the decoder is a new, untrained one.
+    Where that is a change, the decoder is a new, untrained one.
 
     Raises:
         CamsegError: the model has no mask decoder, or no image encoder to read features of.
@@ -107,7 +107,7 @@ def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
 
 
 def _renewed(loaded: LoadedModel, config: ModelConfig, prefix: str, seed: int) -> LoadedModel:
-    """Build a model around the tensors of another; those below ``prefix`` are new ones."""
+    """Build a model around the tensors of another; those named ``prefix...`` are new."""
     fresh = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
     new = {name: tensor for name, tensor in fresh.items() if name.startswith(prefix)}
     return _rebuilt(loaded, config, new, dropped=prefix)
@@ -116,7 +116,7 @@ def _renewed(loaded: LoadedModel, config: ModelConfig, prefix: str, seed: int) -
 def _rebuilt(
     loaded: LoadedModel, config: ModelConfig, changed: dict[str, Tensor], dropped: str = ""
 ) -> LoadedModel:
-    """Build a model around the tensors of another; none below ``dropped`` is kept."""
+    """Build a model around the tensors of another, without those whose names begin ``dropped``."""
     kept = {
         name: tensor
         for name, tensor in loaded.model.state_dict().items()

@@ -128,12 +128,12 @@ def _offline(
 
     from camseg_core.evaluation.evaluate import Shard
     from camseg_core.segmenter import Segmenter
-    from camseg_core.system.processes import Place, agreed, process_group
+    from camseg_core.system.processes import ProcessRank, agreed, process_group
     from camseg_ros.replay.offline import look_at_bags, replay_offline
     from camseg_ros.replay.results.conclude import conclude
     from camseg_ros.replay.results.folder import prepare_folder
 
-    place = Place.from_environment()
+    place = ProcessRank.from_environment()
     if loaded.is_random and place.is_first:
         print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
     torch.set_num_threads(parsed.threads)

@@ -42,10 +42,10 @@ class Mounting:
     roll about x, then pitch about y, then yaw about z (REP 103), right-handed.
 
     Attributes:
-        x_m, y_m, z_m: the camera's centre in the vehicle frame, metres; z_m is above the road.
-        roll_rad: positive tilts the camera's right side down.
-        pitch_rad: positive looks down.
-        yaw_rad: positive looks to the left.
+        x_m, y_m, z_m: Centre of the camera in the vehicle frame, metres; z_m is above the road.
+        roll_rad: Angle that tilts the camera's right side down, if positive.
+        pitch_rad: Angle that makes the camera look down, if positive.
+        yaw_rad: Angle that makes the camera look to the left, if positive.
 
     Raises:
         CamsegError: a number that is not finite, a camera that is not above the road, or an angle
@@ -60,7 +60,7 @@ class Mounting:
     yaw_rad: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is not a place above the road."""
+        """Refuse what is no position above the road."""
         for name in ("x_m", "y_m", "z_m"):
             if not math.isfinite(getattr(self, name)):
                 raise CamsegError(f"camera mounting {name} {getattr(self, name)}: must be finite")
@@ -84,7 +84,7 @@ class Mounting:
         Raises:
             CamsegError: the quaternion is not of length 1, or a rule of the mounting is broken.
         """
-        place, turn = transform.translation, transform.rotation
+        position, turn = transform.translation, transform.rotation
         quaternion = np.array([turn.x, turn.y, turn.z, turn.w], np.float64)
         length = float(np.linalg.norm(quaternion))
         if not abs(length - 1.0) < 1e-2:
@@ -105,16 +105,12 @@ class Mounting:
             yaw = math.atan2(body[1, 0], body[0, 0])
         else:  # looks straight down or up: roll and yaw are about one axis, and yaw takes all
             roll, yaw = 0.0, math.atan2(-body[0, 1], body[1, 1])
-        return cls(place.x, place.y, place.z, roll, pitch, yaw)
+        return cls(position.x, position.y, position.z, roll, pitch, yaw)
 
     def rotation(self) -> Float64:
-        """Turn directions in the camera frame into the vehicle frame: float64 [3, 3]."""
-        cos_r, sin_r = math.cos(self.roll_rad), math.sin(self.roll_rad)
-        cos_p, sin_p = math.cos(self.pitch_rad), math.sin(self.pitch_rad)
-        cos_y, sin_y = math.cos(self.yaw_rad), math.sin(self.yaw_rad)
-        about_x = np.array([[1.0, 0.0, 0.0], [0.0, cos_r, -sin_r], [0.0, sin_r, cos_r]])
-        about_y = np.array([[cos_p, 0.0, sin_p], [0.0, 1.0, 0.0], [-sin_p, 0.0, cos_p]])
-        about_z = np.array([[cos_y, -sin_y, 0.0], [sin_y, cos_y, 0.0], [0.0, 0.0, 1.0]])
+        """Return the rotation from the camera frame to the vehicle frame: float64 [3, 3]."""
+        angles = np.diag([self.roll_rad, self.pitch_rad, self.yaw_rad])
+        about_x, about_y, about_z = (cv2.Rodrigues(turn)[0] for turn in angles)
         return np.asarray(about_z @ about_y @ about_x @ _OPTICAL_AXES)
 
     def camera_points(self, points_m: Float64) -> Float64:
@@ -128,11 +124,11 @@ class CameraModel:
     """How the camera makes the image that was segmented, in pixels of the mask.
 
     Attributes:
-        width, height: the mask's size.
-        fx, fy, cx, cy: focal lengths and principal point, pixels.
-        distortion: coefficients of OpenCV's pinhole model (k1, k2, p1, p2[, k3[, k4, k5, k6]]);
+        width, height: Size of the mask.
+        fx, fy, cx, cy: Focal lengths and principal point, pixels.
+        distortion: Coefficients of OpenCV's pinhole model (k1, k2, p1, p2[, k3[, k4, k5, k6]]);
             empty for an image without distortion.
-        rectification: rotation from the camera's frame to that of a rectified image, row-major.
+        rectification: Rotation from the camera's frame to that of a rectified image, row-major.
 
     Raises:
         CamsegError: a number that is not finite, a size below 1, a focal length not above 0, a
@@ -183,8 +179,8 @@ class CameraModel:
         used. An R of zeros counts as no rotation.
 
         Args:
-            info: the message; only its fields are used, no ROS.
-            rectified: whether the segmented image is rectified.
+            info: Message of which only the fields are used, no ROS.
+            rectified: True if the segmented image is rectified.
 
         Raises:
             CamsegError: the camera is not calibrated, its distortion model is unknown or that of a

@@ -9,7 +9,7 @@ there. What follows from the one assumption, a flat ground:
   occupied, although nobody has seen what is there. That is the careful answer.
 - Ground that rises or falls is shown nearer or farther than it is, and so is all ground while the
   vehicle pitches: at a distance d and a camera height h by about d^2 / h metres per radian.
-- The vehicle's own bonnet is occupied wherever it is in the picture.
+- The vehicle's own bonnet is occupied wherever it is in the image.
 
 Frames and pixels are those of `camseg_ros.ground.camera_model`.
 """
@@ -36,7 +36,7 @@ Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
 FREE, OCCUPIED, UNKNOWN = 0, 100, -1
-"""As nav_msgs/OccupancyGrid has them."""
+"""Values of a cell, as nav_msgs/OccupancyGrid has them."""
 
 NEVER_GROUND = ("sky",)
 """Where one of these shows instead of the ground, nothing is known of the ground."""
@@ -49,10 +49,9 @@ class GridGeometry:
     """Which part of the ground the grid shows: square cells; a corner is the vehicle's origin.
 
     Attributes:
-        resolution_m: side of a cell, metres.
-        forward_m: how far it reaches ahead of the vehicle's origin; rounded up to whole cells.
-        sideways_m: how far it reaches to each side; rounded up.
-        backward_m: how far it reaches behind; rounded up.
+        resolution_m: Side of a cell, metres.
+        forward_m: Length ahead of the vehicle's origin, rounded up to whole cells.
+        sideways_m: Length to each side, rounded up.
 
     Raises:
         CamsegError: a length that is negative or not finite, no cell, or more than `MAX_CELLS`.
@@ -61,21 +60,20 @@ class GridGeometry:
     resolution_m: float
     forward_m: float
     sideways_m: float
-    backward_m: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what is no grid."""
-        for name in ("resolution_m", "forward_m", "sideways_m", "backward_m"):
+        for name in ("resolution_m", "forward_m", "sideways_m"):
             if not 0.0 <= getattr(self, name) < math.inf:
                 raise CamsegError(f"grid {name} {getattr(self, name)}: must be 0 or more, finite")
         described = (
-            f"grid of {self.forward_m} m ahead, {self.backward_m} m behind and {self.sideways_m} m "
-            f"to each side in cells of {self.resolution_m} m"
+            f"grid of {self.forward_m} m ahead and {self.sideways_m} m to each side in cells of "
+            f"{self.resolution_m} m"
         )
         if self.resolution_m == 0.0:
             raise CamsegError(f"{described}: cells must be larger than 0")
         # Each side alone first: the numbers of cells must be countable.
-        longest_m = max(self.forward_m, self.sideways_m, self.backward_m)
+        longest_m = max(self.forward_m, self.sideways_m)
         if longest_m / self.resolution_m > MAX_CELLS or self.rows * self.columns > MAX_CELLS:
             raise CamsegError(
                 f"{described}: must have at most {MAX_CELLS} cells; "
@@ -87,7 +85,7 @@ class GridGeometry:
     @property
     def columns(self) -> int:
         """Cells along x, OccupancyGrid's width."""
-        return self._cells(self.backward_m) + self._cells(self.forward_m)
+        return self._cells(self.forward_m)
 
     @property
     def rows(self) -> int:
@@ -97,34 +95,21 @@ class GridGeometry:
     @property
     def origin_m(self) -> tuple[float, float]:
         """Corner of the first cell with the least x and y, vehicle frame, metres."""
-        behind, right = self._cells(self.backward_m), self._cells(self.sideways_m)
-        return -behind * self.resolution_m, -right * self.resolution_m
+        return 0.0, -self._cells(self.sideways_m) * self.resolution_m
 
-    def points(self, samples_per_side: int = 1) -> Float64:
-        """Spread points over each cell, n x n of them: float64 [rows, columns, n * n, 2].
-
-        The points are (x, y) in the vehicle frame, metres; a single one is the cell's centre.
-        """
-        offsets = (np.arange(samples_per_side) + 0.5) / samples_per_side
+    def points(self) -> Float64:
+        """Return each cell's centre (x, y), vehicle frame, metres: float64 [rows, columns, 2]."""
         x0, y0 = self.origin_m
-        x = x0 + self.resolution_m * (np.arange(self.columns)[:, None] + offsets)
-        y = y0 + self.resolution_m * (np.arange(self.rows)[:, None] + offsets)
-        shape = (self.rows, self.columns, samples_per_side, samples_per_side)
-        grid = np.stack(
-            [
-                np.broadcast_to(x[None, :, None, :], shape),
-                np.broadcast_to(y[:, None, :, None], shape),
-            ],
-            axis=-1,
-        )
-        return grid.reshape(self.rows, self.columns, -1, 2)
+        x = x0 + self.resolution_m * (np.arange(self.columns) + 0.5)
+        y = y0 + self.resolution_m * (np.arange(self.rows) + 0.5)
+        return np.stack(np.meshgrid(x, y), axis=-1)
 
     def _cells(self, length_m: float) -> int:
         return math.ceil(round(length_m / self.resolution_m, 6))
 
 
 def occupancy_table(label_set: LabelSet, free_classes: Collection[str] = ("road",)) -> Int8:
-    """Say what each class means for a cell: int8 [256] by class id.
+    """Return what each class means for a cell: int8 [256] by class id.
 
     ``free_classes`` are `FREE`, `NEVER_GROUND` and ids without a class (255, unlabeled, too) are
     `UNKNOWN`, all others are `OCCUPIED`.
@@ -144,68 +129,49 @@ def occupancy_table(label_set: LabelSet, free_classes: Collection[str] = ("road"
 
 
 class GroundProjection:
-    """Where each cell of a grid is in the mask of a fixed camera, computed once.
+    """Where the centre of each cell is in the mask of a fixed camera, computed once.
 
-    Args:
-        camera: of the mask.
-        mounting: of the camera.
-        geometry: of the grid.
-        samples_per_side: n; each cell is looked up at n x n points of its area, and the worst one
-            counts: occupied before unknown before free. 1 looks at the cell's centre.
+    Attributes:
+        camera: Camera that made the mask.
+        in_view: Cells whose centre the camera sees, bool [rows, columns].
     """
 
-    def __init__(
-        self,
-        camera: CameraModel,
-        mounting: Mounting,
-        geometry: GridGeometry,
-        samples_per_side: int = 1,
-    ) -> None:
+    def __init__(self, camera: CameraModel, mounting: Mounting, geometry: GridGeometry) -> None:
         self.camera = camera
-        self.geometry = geometry
-        ground = geometry.points(samples_per_side)
+        ground = geometry.points()
         points = np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1)
         pixels, seen = camera.project(mounting.camera_points(points.reshape(-1, 3)))
         column, row = np.floor(np.where(seen[:, None], pixels, 0.0) + 0.5).astype(np.intp).T
-        self._seen = seen.reshape(ground.shape[:3])
-        self._pixel = np.where(seen, row * camera.width + column, 0).reshape(ground.shape[:3])
-
-    @property
-    def in_view(self) -> Bool:
-        """Cells that the camera sees at every point that is looked up, bool [rows, columns]."""
-        return np.asarray(self._seen.all(axis=-1))
+        self.in_view: Bool = seen.reshape(ground.shape[:2])
+        self._pixel = np.where(seen, row * camera.width + column, 0).reshape(ground.shape[:2])
 
     def occupancy(
         self, class_ids: UInt8, confidence: UInt8, table: Int8, least_confidence: int = 0
     ) -> Int8:
-        """Look up a frame.
+        """Return what a frame says of each cell.
 
         Args:
-            class_ids: uint8 [H, W], 255 = unlabeled.
-            confidence: uint8 [H, W], 0..255.
-            table: int8 [256], what `occupancy_table` gives.
-            least_confidence: 0..255; pixels below it are unknown.
+            class_ids: Mask, uint8 [H, W], 255 = unlabeled.
+            confidence: Confidence of each pixel, uint8 [H, W], 0..255.
+            table: Meaning of each class id, int8 [256], as `occupancy_table` returns it.
+            least_confidence: Least confidence 0..255; pixels below it are unknown.
 
         Returns:
             `FREE`, `OCCUPIED` or `UNKNOWN`, int8 [rows, columns]; rows by rising y (to the left),
             columns by rising x (forward), as nav_msgs/OccupancyGrid has them.
 
         Raises:
-            ValueError: a picture is not uint8 or not of the camera model's size.
+            ValueError: an array is not uint8 or not of the camera model's size.
         """
         size = (self.camera.height, self.camera.width)
-        for name, picture in (("class ids", class_ids), ("confidence", confidence)):
-            if picture.shape != size or picture.dtype != np.uint8:
+        for name, array in (("class ids", class_ids), ("confidence", confidence)):
+            if array.shape != size or array.dtype != np.uint8:
                 raise ValueError(
-                    f"{name} of {picture.dtype} {list(picture.shape)}: the projection was made for "
+                    f"{name} of {array.dtype} {list(array.shape)}: the projection was made for "
                     f"uint8 {list(size)}"
                 )
-        known = self._seen & (confidence.reshape(-1)[self._pixel] >= least_confidence)
-        values = np.where(known, table[class_ids.reshape(-1)[self._pixel]], np.int8(UNKNOWN))
-        occupied = (values == OCCUPIED).any(axis=-1)
-        unknown = (values == UNKNOWN).any(axis=-1)
-        careful = np.where(unknown, np.int8(UNKNOWN), np.int8(FREE))
-        return np.where(occupied, np.int8(OCCUPIED), careful)
+        known = self.in_view & (confidence.reshape(-1)[self._pixel] >= least_confidence)
+        return np.where(known, table[class_ids.reshape(-1)[self._pixel]], np.int8(UNKNOWN))
 
 
 def occupancy_grid_message(

@@ -16,7 +16,7 @@ from camseg_ros.ground.camera_model import CameraModel, Mounting
 from camseg_ros.ground.grid import GridGeometry, GroundProjection, occupancy_grid_message
 
 FindMounting = Callable[[str], Mounting]
-"""From the camera's frame_id to its mounting; CamsegError where it is not known (yet)."""
+"""Finds a camera's mounting by its frame_id; CamsegError where it is not known (yet)."""
 
 
 class GroundView:
@@ -51,11 +51,11 @@ class GroundView:
         """Build the grid of a mask; None, and a warning, where camera or mounting is not known.
 
         Args:
-            class_ids: uint8 [H, W].
-            confidence: uint8 [H, W].
-            info: calibration for this size; its header is the mask's.
-            table: what a class means for a cell, int8 [256].
-            least_confidence: 0..255; pixels below it say nothing.
+            class_ids: Mask, uint8 [H, W].
+            confidence: Confidence of each pixel, uint8 [H, W].
+            info: Calibration for this size; its header is the mask's.
+            table: What each class id means for a cell, int8 [256].
+            least_confidence: Least confidence 0..255; pixels below it say nothing.
         """
         try:
             projection = self._project(info)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames waiting, frames in work, and the number of steps each is given; no rclpy."""
+"""The frames that wait, the worker that infers them, and how many steps each is given; no rclpy."""

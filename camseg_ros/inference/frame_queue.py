@@ -20,10 +20,10 @@ class QueuedFrame:
     """One frame of one camera.
 
     Attributes:
-        camera: its name.
-        stamp_ns: the header's stamp.
-        received_ns: when the callback was entered, on the steady clock.
-        message: the message, not looked into here.
+        camera: Name of its camera.
+        stamp_ns: Stamp of its header.
+        received_ns: Time at which the callback was entered, on the steady clock.
+        message: Message as it came; nobody looks into it here.
     """
 
     camera: str
@@ -50,7 +50,7 @@ class FrameCounts:
 
 @dataclass
 class _Camera:
-    """What one camera's frames came to, and the one that waits."""
+    """Counts of one camera's frames, and the frame that waits."""
 
     waiting: QueuedFrame | None = None
     received: int = 0
@@ -64,10 +64,10 @@ class _Camera:
 
 
 class FrameQueue:
-    """At most one waiting frame per camera; thread-safe; one worker takes from it."""
+    """Holds at most one waiting frame per camera; thread-safe; one worker takes from it."""
 
     def __init__(self, cameras: Sequence[str]) -> None:
-        """Serve ``cameras``; it is closed until `open`."""
+        """Serve ``cameras``; the queue is closed until `open`."""
         self._condition = threading.Condition()
         self._cameras = {name: _Camera() for name in cameras}
         self._line: dict[str, None] = {}  # cameras with a waiting frame, longest waiting first
@@ -93,14 +93,14 @@ class FrameQueue:
             self._drop()
 
     def end(self) -> None:
-        """Close for good: `take_batch` gives nothing from now on."""
+        """Close for good: `take_batch` returns nothing from now on."""
         self.close()
         with self._condition:
             self._ended = True
             self._condition.notify_all()
 
     def put(self, frame: QueuedFrame) -> None:
-        """Count a frame in. Of it and the one that waits for its camera, the newer stamp stays.
+        """Count a frame in; of it and the one that waits, the one with the newer stamp stays.
 
         Raises:
             KeyError: the camera is none of the queue's.
@@ -116,18 +116,18 @@ class FrameQueue:
                 if camera.waiting.stamp_ns > frame.stamp_ns:
                     return
             camera.waiting = frame
-            # The place in the line stays the camera's, so that a fast camera cannot starve itself
-            # by replacing its frame.
+            # A camera keeps its turn, so that a fast one cannot starve itself by replacing its
+            # frame.
             self._line.setdefault(frame.camera)
             self._condition.notify()
 
     def take_batch(
         self, most: int | None = None, timeout_s: float | None = None
     ) -> list[QueuedFrame]:
-        """Wait for frames; give the waiting ones, at most one per camera, longest waiting first.
+        """Wait for frames; return those that wait, one per camera, the longest waiting first.
 
-        Empty after ``timeout_s`` or at the end. With ``most`` below the number of cameras, those
-        left out come first the next time. What is taken is in progress until `finish`.
+        The list is empty after ``timeout_s`` or at the end. It has at most ``most`` frames; cameras
+        that were left out come first the next time. A frame is in progress until `finish`.
         """
         with self._condition:
             self._condition.wait_for(lambda: self._line or self._ended, timeout_s)

@@ -24,30 +24,25 @@ STEP_UP_SHARE = 0.85
 OVERLOAD_SHARE = 1.25
 """Above this share of the budget the load has changed, and fewer steps are taken at once."""
 
+_LatencyModel = tuple[float, float]
+"""Nanoseconds of one batch size: the fixed part, and one step."""
+
 
 @dataclass(frozen=True)
 class BatchTimes:
     """What one batch took, on the steady clock.
 
     Attributes:
-        batch_size: frames in it.
-        steps: diffusion steps.
-        fixed_ns: from the entry of its first frame to its publication, but for the steps.
-        steps_ns: of all steps, for all samples together.
+        batch_size: Number of its frames.
+        steps: Number of diffusion steps.
+        fixed_ns: Time from the entry of its first frame to its publication, without the steps.
+        steps_ns: Time of all steps, for all samples together.
     """
 
     batch_size: int
     steps: int
     fixed_ns: int
     steps_ns: int
-
-
-@dataclass(frozen=True)
-class _Model:
-    """Latency of one batch size: ``fixed_ns + steps x step_ns``."""
-
-    fixed_ns: float
-    step_ns: float
 
 
 def step_ladder(least: int, most: int) -> tuple[int, ...]:
@@ -136,21 +131,21 @@ class StepController:
                 self._change(better)
         return self._steps if self._steps is not None else self._ladder[0]
 
-    def _models(self) -> list[_Model]:
+    def _models(self) -> list[_LatencyModel]:
         """Return the model of each batch size seen lately; of the nearest measured where new."""
         if not self._measured:
             return []
         return [self._model_for(size) for size in set(self._recent_sizes)]
 
-    def _model_for(self, batch_size: int) -> _Model:
+    def _model_for(self, batch_size: int) -> _LatencyModel:
         nearest = min(self._measured, key=lambda size: (abs(size - batch_size), -size))
         scale = max(1.0, batch_size / nearest)
         window = self._measured[nearest]
         values = [(times.fixed_ns, times.steps_ns / times.steps) for times in window]
         fixed_ns, step_ns = np.percentile(values, PERCENTILE, axis=0)
-        return _Model(scale * float(fixed_ns), scale * float(step_ns))
+        return scale * float(fixed_ns), scale * float(step_ns)
 
-    def _most_within(self, models: list[_Model], limit_ns: float) -> int:
+    def _most_within(self, models: list[_LatencyModel], limit_ns: float) -> int:
         """Return the most steps predicted to need at most ``limit_ns``; the fewest if none do."""
         if not models:
             return self._ladder[0]
@@ -163,5 +158,5 @@ class StepController:
             self._frames_since_change = 0
 
 
-def _slowest_ns(models: list[_Model], steps: int) -> int:
-    return max((int(model.fixed_ns + steps * model.step_ns) for model in models), default=0)
+def _slowest_ns(models: list[_LatencyModel], steps: int) -> int:
+    return max((int(fixed_ns + steps * step_ns) for fixed_ns, step_ns in models), default=0)

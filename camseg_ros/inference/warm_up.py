@@ -27,10 +27,10 @@ class InferenceLimit:
     """How long a batch may take before inference counts as hanging.
 
     Attributes:
-        given_ns: for every batch, as a parameter states it; 0 goes by the warm-up.
-        slowest_ns: of the warm-up's batches.
-        evaluations: of the denoiser per image in the warm-up, at most.
-        pixels: of the warm-up's image.
+        given_ns: Limit of every batch, as a parameter states it; 0 goes by the warm-up.
+        slowest_ns: Time of the slowest batch of the warm-up.
+        evaluations: Most evaluations of the denoiser for an image in the warm-up.
+        pixels: Number of pixels of the warm-up's image.
     """
 
     given_ns: int = 0
@@ -71,17 +71,18 @@ def warm_up(
     cancelled: Callable[[], bool],
     on_hang: Callable[[str], None],
 ) -> InferenceLimit:
-    """Run batches of an image uint8 [H, W, 3] and give the limit of later ones.
+    """Run batches of an image and return the limit of later batches.
 
     Args:
-        segmenter: that runs.
-        image: of which each batch consists.
-        runs: batch sizes with their options. The first run of each batch size is done twice, for
+        segmenter: Segmenter to run.
+        image: Image of which each batch consists, uint8 [H, W, 3].
+        runs: Batch sizes with their options. The first run of each batch size is done twice, for
             the cold one tells nothing.
-        limit: with what was given for it.
-        measured: hears what each batch took.
-        cancelled: true if the process is to end.
-        on_hang: called from another thread if a batch takes longer than ``limit.cold_ns``.
+        limit: Limit with what was given for it.
+        measured: Function that is told what each batch took.
+        cancelled: Function that returns true if the process is to end.
+        on_hang: Function that is called from another thread if a batch takes longer than
+            ``limit.cold_ns``.
 
     Raises:
         SegmentationCancelled: ``cancelled`` was true.

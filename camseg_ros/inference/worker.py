@@ -28,10 +28,10 @@ class BatchReport:
     """What one batch took, in nanoseconds on the steady clock.
 
     Attributes:
-        times: for the choice of steps.
-        waits_ns: of each frame, from its entry until it was taken.
-        stages_ns: of the whole batch: convert, the segmenter's stages, publish; processing, from
-            when its first frame was taken to its publication.
+        times: Times for the choice of steps.
+        waits_ns: Time of each frame from its entry until it was taken.
+        stages_ns: Times of the whole batch: convert, the segmenter's stages, publish; processing
+            is from when its first frame was taken to its publication.
     """
 
     times: BatchTimes
@@ -49,16 +49,16 @@ class FrameHandler(Protocol):
         """Publish what was found in a frame, RGB uint8 [H, W, 3]; tell what became of it."""
 
     def refused(self, frame: QueuedFrame, reason: str) -> None:
-        """Hear that a frame cannot be segmented, and why."""
+        """Take note that a frame cannot be segmented, and why."""
 
     def memory_was_short(self, reason: str) -> None:
-        """Hear that memory was short, and that the batch is tried once more."""
+        """Take note that memory was short; the batch is tried once more."""
 
     def device_failed(self, reason: str) -> None:
-        """Hear that the device is lost; the worker has ended."""
+        """Take note that the device is lost; the worker has ended."""
 
     def measured(self, report: BatchReport) -> None:
-        """Hear what a batch took, whatever became of its frames."""
+        """Take note of what a batch took, whatever became of its frames."""
 
 
 class InferenceWorker:
@@ -86,7 +86,7 @@ class InferenceWorker:
         return not self._thread.is_alive()
 
     def busy_ns(self, now_ns: int) -> int:
-        """Tell for how long the batch in progress has been; 0 without one."""
+        """Return how long the batch in progress has taken so far; 0 without one."""
         since_ns = self._busy_since_ns
         return 0 if since_ns is None else now_ns - since_ns
 
@@ -147,9 +147,9 @@ class InferenceWorker:
         convert_ns: int,
         pending: dict[str, QueuedFrame],
     ) -> BatchReport:
-        """Infer and publish one batch; gives its times.
+        """Infer and publish one batch; return its times.
 
-        They are told also where frames came too late to go out: that is what has to be learned.
+        They count also where frames came too late to go out: that is what has to be learned.
         """
         images = [image for _, image in group]
         # Each batch has its own time limit: the clock is set back before the limit changes.
@@ -195,7 +195,7 @@ class InferenceWorker:
         return self.segmenter.segment_batch(images, options, self._is_cancelled)
 
     def _is_cancelled(self) -> bool:
-        """Deactivation and Ctrl-C wait for the worker: a large model should not finish."""
+        """Return whether to stop: deactivation and Ctrl-C should not wait for a large model."""
         return not self._queue.may_publish
 
     def _refuse(self, frame: QueuedFrame, reason: str, pending: dict[str, QueuedFrame]) -> None:

@@ -38,11 +38,13 @@ class OutputSettings:
     """How masks are finished before they are published.
 
     Attributes:
-        least_confidence: uint8 [256], per class id; pixels below it become unlabeled.
-        height, width: of mask, confidence and overlay, pixels; 0 follows from the other one by the
-            input's aspect, and two zeros are the input's size.
-        drivable: what a class means for a cell of the drivable grid, int8 [256].
-        drivable_least_confidence: 0..255; pixels below it say nothing to the grid.
+        least_confidence: Least confidence of each class id, uint8 [256]; pixels below it become
+            unlabeled.
+        height, width: Size of mask, confidence and overlay, pixels; 0 follows from the other one
+            by the input's aspect, and two zeros are the input's size.
+        drivable: What each class id means for a cell of the drivable grid, int8 [256].
+        drivable_least_confidence: Least confidence 0..255 of a pixel that says something about the
+            grid.
     """
 
     least_confidence: UInt8
@@ -77,16 +79,16 @@ def least_confidence_table(
 
 
 class FrameOutputs:
-    """What can be said of one frame; each part is computed when it is first asked for.
+    """The messages about one frame; each part is computed when it is first asked for.
 
     Args:
-        image: RGB uint8 at the input's size, for the overlay.
-        segmentation: of this image.
-        header: the input's; every message carries its stamp and frame_id.
-        settings: how the mask is finished.
-        label_set: the model's classes.
-        camera_info: the camera's last one, if there is any.
-        ground: what projects the mask on the ground, if there is anything.
+        image: Input image, RGB uint8 [H, W, 3], for the overlay.
+        segmentation: Result for this image.
+        header: Header of the input; every message carries its stamp and frame_id.
+        settings: How the mask is finished.
+        label_set: Classes of the model.
+        camera_info: The camera's last calibration, if there is any.
+        ground: What projects the mask on the ground, if there is anything.
     """
 
     def __init__(

@@ -56,11 +56,11 @@ class WatchLimits:
     """Limits of one camera in nanoseconds; 0 switches one off.
 
     Attributes:
-        no_input_warn_ns, no_input_error_ns: since the last frame, or since activation; also for
+        no_input_warn_ns, no_input_error_ns: Time since the last frame, or since activation; also
             how long every frame was refused.
-        input_age_warn_ns, input_age_error_ns: between a frame's stamp and the node's clock, on
-            entry, be it older or in the future.
-        latency_warn_ns, latency_error_ns: from a frame's entry to its masks' publication.
+        input_age_warn_ns, input_age_error_ns: Difference between a frame's stamp and the node's
+            clock on entry, be it older or in the future.
+        latency_warn_ns, latency_error_ns: Time from a frame's entry to its masks' publication.
     """
 
     no_input_warn_ns: int = 0
@@ -102,9 +102,7 @@ class CameraWatch:
             self._latencies_ns.append(latency_ns)
 
     def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
-        """Return whether a mask breaks a limit whose breach is an error: nobody should act on
-        it.
-        """
+        """Return whether nobody should act on a mask, for it breaks the limit of an error."""
         limits = self.limits
         return (0 < limits.input_age_error_ns < abs(age_ns)) or (
             0 < limits.latency_error_ns < latency_ns
@@ -168,7 +166,7 @@ def _against(value_ns: int, warn_ns: int, error_ns: int, text: str) -> Condition
 
 
 class DurationWindow:
-    """Durations of the last frames, in nanoseconds on the steady clock; thread-safe."""
+    """The durations of the last frames, in nanoseconds on the steady clock; thread-safe."""
 
     def __init__(self, size: int = WINDOW_FRAMES) -> None:
         """Keep the last ``size`` durations."""

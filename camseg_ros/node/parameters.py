@@ -57,6 +57,11 @@ class ParameterSpec:
         word = "Any" if isinstance(self.default, list) else "One"
         return f"{word} of {', '.join(self.choices)}." if self.choices else ""
 
+    @property
+    def help(self) -> str:
+        """Description and rule together."""
+        return f"{self.description} {self.rule}".rstrip()
+
 
 _live = partial(ParameterSpec, live=True)
 
@@ -234,9 +239,9 @@ SET_HELP = "parameters of the node, e.g. profile=fast torch_threads=2; " + ", ".
 
 def find_parameter(name: str) -> ParameterSpec | None:
     """Find the parameter that a params file may set by ``name``; None if there is none."""
-    owner, _, of_camera = name.rpartition(".")
-    specs = CAMERA_PARAMETERS if owner else (*PARAMETERS, USE_SIM_TIME)
-    return next((spec for spec in specs if spec.name == of_camera), None)
+    _camera, dot, of_camera = name.partition(".")
+    specs = CAMERA_PARAMETERS if dot else (*PARAMETERS, USE_SIM_TIME)
+    return next((spec for spec in specs if spec.name == (of_camera or name)), None)
 
 
 def camera_overrides(cameras: str, image_topics: str) -> dict[str, str | list[str]]:
@@ -269,7 +274,7 @@ def markdown_tables() -> list[str]:
     cameras, *others = PARAMETERS
     parameters = [
         (f"`{prefix}{spec.name}`", _shown(spec.default), _range(spec), "yes" if spec.live else "",
-         f"{spec.description} {spec.rule}".rstrip().replace("<", "\\<"))
+         spec.help.replace("<", "\\<"))
         for prefix, specs in (("", [cameras]), ("<camera>.", CAMERA_PARAMETERS), ("", others))
         for spec in specs
     ]  # fmt: skip

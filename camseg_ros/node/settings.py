@@ -209,18 +209,14 @@ def _shares(text: str) -> dict[str, float]:
     """Read ``CLASS=SHARE, ...``."""
     shares: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, number = (side.strip() for side in part.partition("="))
-        shares[name] = _number(number, part)
+        name, _, number = part.partition("=")
+        try:
+            shares[name.strip()] = float(number)
+        except ValueError:
+            raise CamsegError(
+                f"class_min_confidence has {part!r}; CLASS=SHARE is needed, e.g. person=0.4"
+            ) from None
     return shares
-
-
-def _number(text: str, part: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise CamsegError(
-            f"class_min_confidence has {part!r}; CLASS=SHARE is needed, e.g. person=0.4"
-        ) from None
 
 
 def _require_known(name: str, given: Sequence[str]) -> None:

@@ -98,10 +98,13 @@ class NodeUser:
                 return
             assert time.monotonic() < deadline, "the node never came into that state"
 
-    def set_parameter(self, name: str, value: Any) -> Any:
-        parameter = Parameter(name, value=value).to_parameter_msg()
-        request = SetParameters.Request(parameters=[parameter])
-        return self.call("set_parameters", request).results[0]
+    def set_parameters(self, **values: Any) -> None:
+        """Set parameters of the node, in this order; every one must be accepted."""
+        parameters = [
+            Parameter(name, value=value).to_parameter_msg() for name, value in values.items()
+        ]
+        answer = self.call("set_parameters", SetParameters.Request(parameters=parameters))
+        assert [result.reason for result in answer.results] == [""] * len(values)
 
     def transition(self, *names: str) -> None:
         for name in names:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -22,7 +21,8 @@ from camseg_core import segment_files
 from camseg_core.cli import main
 from camseg_core.images.reading import read_image
 from camseg_core.segmenter import SamplingOptions, Segmenter
-from camseg_core.weights.loading import LoadedModel, load_model, save_model
+from camseg_core.weights import download
+from camseg_core.weights.loading import load_model, save_model
 from camseg_core.weights.unpickling import load_without_code
 
 Writer = Callable[..., Path]
@@ -36,13 +36,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: 
     folder = tmp_path_factory.mktemp("inputs")
     write_image(folder / "good.png", 33, 97)
     (folder / "text.png").write_text("hello\n")
-    (folder / "empty.png").touch()
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
-    for suffix, kept in ((".png", 0.95), (".jpg", 0.5)):
-        path = folder / f"truncated{suffix}"
-        assert cv2.imwrite(str(path), noise)
-        content = path.read_bytes()
-        path.write_bytes(content[: int(kept * len(content))])
+    path = folder / "truncated.png"
+    assert cv2.imwrite(str(path), noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.95 * len(content))])
 
     def pair(name: str) -> Path:
         (folder / name).mkdir()
@@ -52,8 +50,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: 
 
     cut = pair("cut_transformer") / "transformer.pth"
     cut.write_bytes(cut.read_bytes()[:100_000])
-    cut = pair("cut_autoencoder") / "vae.ckpt"
-    cut.write_bytes(cut.read_bytes()[:-100])
     marker = folder / "marker"
 
     class Evil:
@@ -61,7 +57,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: 
             return os.system, (f"touch {marker}",)
 
     torch.save({"model": {"a": Evil()}}, pair("evil") / "transformer.pth")
-    torch.save({"state_dict": {}, "callbacks": Evil()}, pair("evil_autoencoder") / "vae.ckpt")
     torch.save({"model": {"conv1.weight": torch.ones(3)}}, pair("other") / "transformer.pth")
     tensors = load_without_code(parity / "transformer.pth")["model"]
     renamed = {key.replace("decoder_norm", "norm"): tensor for key, tensor in tensors.items()}
@@ -70,7 +65,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: 
     save_model(load_model(parity), folder / "good.safetensors")
     content = (folder / "good.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
-    (folder / "empty.safetensors").touch()
     (folder / "nothing").mkdir()
     return folder
 
@@ -78,12 +72,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: 
 BAD_INPUTS: dict[str, tuple[list[str], str]] = {
     "missing file": (["none.png"], r"no such file or folder: \S+none\.png"),
     "not an image": (["text.png"], r"\S+text\.png is neither an image nor a video: its 6 bytes .*"),
-    "zero-size image": (
-        ["empty.png"],
-        r"\S+empty\.png is neither an image nor a video: its 0 by.*",
-    ),
     "truncated png": (["truncated.png"], r"\S+truncated\.png is neither an image nor a video: .*"),
-    "truncated jpg": (["truncated.jpg"], r"\S+truncated\.jpg is neither an image nor a video: .*"),
     "empty folder": (["nothing"], r"folder \S+nothing has no image; .*"),
     "missing weights": (["good.png", "--weights", "@none"], r"no such weights: \S+none; .*"),
     "empty weights folder": (
@@ -98,17 +87,9 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
         ["good.png", "--weights", "@cut_transformer"],
         r"\S+transformer\.pth cannot be read as a torch checkpoint: it is truncated, damaged .*",
     ),
-    "autoencoder truncated": (
-        ["good.png", "--weights", "@cut_autoencoder"],
-        r"\S+vae\.ckpt cannot be read as a torch checkpoint: it is truncated, damaged .*",
-    ),
     "transformer pickled with code": (
         ["good.png", "--weights", "@evil"],
-        r"\S+transformer\.pth is pickled with code: it asks to call posix\.system, .*",
-    ),
-    "autoencoder pickled with code": (
-        ["good.png", "--weights", "@evil_autoencoder"],
-        r"\S+vae\.ckpt is pickled with code: it asks to call posix\.system, .*",
+        r"\S+transformer\.pth names posix\.system, which a checkpoint must not; .*",
     ),
     "transformer of another model": (
         ["good.png", "--weights", "@other"],
@@ -122,10 +103,6 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
         ["good.png", "--weights", "@cut.safetensors"],
         r"\S+cut\.safetensors cannot be read as safetensors: truncated, damaged .*",
     ),
-    "safetensors empty": (
-        ["good.png", "--weights", "@empty.safetensors"],
-        r"\S+empty\.safetensors cannot be read as safetensors: truncated, damaged .*",
-    ),
     "an image for weights": (
         ["good.png", "--weights", "@good.png"],
         r"\S+good\.png cannot be read as safetensors: .*",
@@ -137,10 +114,6 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
     "steps 1001": (
         ["good.png", "--steps", "1001"],
         "steps is 1001; a whole number from 1 to 1000.*",
-    ),
-    "steps -1": (
-        ["good.png", "--steps", "-1"],
-        "steps is -1; a whole number from 1 to 1000 is ne.*",
     ),
     "unknown sampler": (
         ["good.png", "--sampler", "euler"],
@@ -157,10 +130,6 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
     ),
     "negative seed": (["good.png", "--seed", "-1"], "seed is -1; a whole number from 0 .*"),
     "temperature nan": (["good.png", "--temperature", "nan"], "temperature is nan; a finite .*"),
-    "negative temperature": (
-        ["good.png", "--temperature", "-1"],
-        "temperature is -1.0; a finite.*",
-    ),
     "no heads": (["good.png", "--weights", "@other", "--heads", "0"], ".*"),
     "wrong heads": (
         ["good.png", "--heads", "5"],
@@ -171,10 +140,6 @@ BAD_INPUTS: dict[str, tuple[list[str], str]] = {
         r"cannot write \S+good_ids\.png: (Not a directory|File exists)",
     ),
 }
-CUDA = (
-    ["good.png", "--device", "cuda"],
-    "device 'cuda' was asked for, but torch sees 0 CUDA dev.*",
-)
 
 
 def segment_arguments(inputs: Path, parity: Path, out: Path, given: list[str]) -> list[str]:
@@ -204,22 +169,10 @@ def test_bad_input_is_one_line_and_status_2(
     assert not (inputs / "marker").exists()
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-def test_cuda_where_there_is_none_is_one_line(
-    inputs: Path, parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    given, message = CUDA
-    status = main(segment_arguments(inputs, parity, tmp_path / "out", given))
-    assert_one_line(status, *capfd.readouterr(), message)
-
-
-@pytest.mark.parametrize(
-    "case", ["missing file", "truncated png", "transformer pickled with code", "rounds too many"]
-)
 def test_the_process_says_no_more_than_one_line(
-    case: str, inputs: Path, parity: Path, tmp_path: Path, run_camseg: Run
+    inputs: Path, parity: Path, tmp_path: Path, run_camseg: Run
 ) -> None:
-    given, message = BAD_INPUTS[case]
+    given, message = BAD_INPUTS["transformer pickled with code"]
     done = run_camseg(*segment_arguments(inputs, parity, tmp_path / "out", given))
     assert_one_line(done.returncode, done.stdout, done.stderr, message)
     assert not (inputs / "marker").exists()
@@ -229,8 +182,9 @@ def test_the_process_refuses_cuda_where_there_is_none(
     inputs: Path, parity: Path, tmp_path: Path, run_camseg: Run
 ) -> None:
     """The process sees no CUDA device, whatever this machine has."""
-    given, message = CUDA
+    given = ["good.png", "--device", "cuda"]
     done = run_camseg(*segment_arguments(inputs, parity, tmp_path / "out", given))
+    message = "device 'cuda' was asked for, but torch sees 0 CUDA dev.*"
     assert_one_line(done.returncode, done.stdout, done.stderr, message)
 
 
@@ -286,12 +240,21 @@ def test_bad_usage_is_status_2(arguments: list[str], capfd: pytest.CaptureFixtur
     assert error.startswith("usage: camseg")
 
 
-def test_help_needs_no_torch() -> None:
+HELP = (
+    [],
+    *(["segment"], ["evaluate"], ["data"], ["data", "check"], ["synth"], ["report"]),
+    *(["verify"], ["convert"], ["inspect"], ["fetch-weights"]),
+)
+
+
+def test_help_imports_no_torch() -> None:
     code = (
         "import sys, camseg_core.cli as cli\n"
-        "try: cli.main(['segment', '--help'])\n"
-        "except SystemExit as end: assert end.code == 0\n"
-        "assert 'torch' not in sys.modules"
+        "cli.PLUGINS = 'camseg.none'\n"
+        f"for words in {HELP!r}:\n"
+        "    try: cli.main([*words, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0, words\n"
+        "    assert 'torch' not in sys.modules, words"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
@@ -299,6 +262,8 @@ def test_help_needs_no_torch() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     for option in ("--weights", "--steps", "--sampler", "--seed", "--out", "--rounds", "--device"):
         assert option in done.stdout
+    for choices in ("ddpm, ddim or dpm-solver++", "accurate, balanced or fast"):
+        assert choices in " ".join(done.stdout.split())
 
 
 # segment
@@ -460,7 +425,7 @@ def test_other_errors_of_the_system_are_not_hidden(segment_with: SegmentWith) ->
 @pytest.fixture
 def small_folder(parity: Path, tmp_path: Path) -> Path:
     """A parity folder with a few vectors, all good."""
-    for name in ("transformer.pth", "transformer_torchrun.pth", "vae.ckpt", "config.json"):
+    for name in ("transformer.pth", "vae.ckpt", "config.json"):
         shutil.copyfile(parity / name, tmp_path / name)
     vectors = load_file(parity / "vectors.safetensors")
     chosen = ("vae.latent_in", "vae.decoded", "schedule.10.betas")
@@ -468,47 +433,28 @@ def small_folder(parity: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_verify_prints_pass(small_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_verify_prints_pass_or_fail(small_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(small_folder)]) == 0
     out, error = capfd.readouterr()
     assert error == ""
-    lines = out.splitlines()
-    assert lines[-1] == "PASS"
-    assert {"transformer.pth", "transformer_torchrun.pth"} <= set(lines)
-    vae = [line.split() for line in lines if line.startswith("  vae ")]
-    assert [(group, count, verdict) for group, count, _, _, verdict in vae] == [
-        ("vae", "1", "PASS")
-    ] * 2
-    assert "FAIL" not in out
-
-
-@pytest.mark.parametrize("vector", ["vae.decoded", "schedule.10.betas"])
-def test_verify_fails_on_a_vector_that_is_off(
-    vector: str, small_folder: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    vectors = {
-        key: tensor.clone()
-        for key, tensor in load_file(small_folder / "vectors.safetensors").items()
-    }
-    vectors[vector].view(-1)[5] += 1e-3
+    assert out.splitlines()[-1] == "PASS"
+    vectors = load_file(small_folder / "vectors.safetensors")
+    vectors["vae.decoded"] = vectors["vae.decoded"] + 1e-3
+    (small_folder / "vectors.safetensors").unlink()  # it is still mapped into memory
     save_file(vectors, small_folder / "vectors.safetensors")
     assert main(["verify", str(small_folder)]) == 1
     out, error = capfd.readouterr()
     assert error == ""
     assert out.splitlines()[-1] == "FAIL"
-    assert out.count(f"FAIL ({vector})") == 2
+    assert out.count("FAIL (vae.decoded)") == 1
 
 
-@pytest.mark.parametrize("missing", ["vectors.safetensors", "config.json", "vae.ckpt", "*.pth"])
 def test_verify_of_half_a_folder_is_one_line(
-    missing: str, parity: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    small_folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for path in parity.iterdir():
-        if not path.match(missing):
-            shutil.copyfile(path, tmp_path / path.name)
-    status = main(["verify", str(tmp_path)])
-    message = rf".*{re.escape(str(tmp_path))}.*{re.escape(missing)}.*"
-    assert_one_line(status, *capfd.readouterr(), message)
+    (small_folder / "config.json").unlink()
+    status = main(["verify", str(small_folder)])
+    assert_one_line(status, *capfd.readouterr(), r"cannot read \S+config\.json, .*")
 
 
 # convert and inspect
@@ -647,52 +593,23 @@ def test_a_reader_that_leaves_is_no_error(parity: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# fetch-weights: what is refused before any network
-
-
-@pytest.mark.parametrize(
-    ("entry", "message"),
-    [
-        ("abc", "--sha256 'abc': NAME=HEX is needed"),
-        (
-            f"other.pth={'a' * 64}",
-            "sha256 given for 'other.pth'; the files are city768.16.pth and .*",
-        ),
-        ("city768.16.pth=abc", "sha256 'abc' given for city768.16.pth is not 64 hexadecimal .*"),
-        ("modelf16.ckpt=", "sha256 '' given for modelf16.ckpt is not 64 hexadecimal digits.*"),
-    ],
-)
-def test_a_bad_hash_is_one_line(
-    entry: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_what_was_fetched_is_found(
+    tmp_path: Path, parity: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "out"
-    status = main(["fetch-weights", "--out", str(out), "--sha256", entry])
-    assert_one_line(status, *capfd.readouterr(), message)
-    assert not out.exists()
+    def fetch(out: Path) -> list[Path]:
+        sources = (parity / "transformer.pth", parity / "vae.ckpt")
+        paths = [out / name for name in download.PUBLISHED_FILES]
+        for source, path in zip(sources, paths, strict=True):
+            path.parent.mkdir(parents=True)
+            shutil.copyfile(source, path)
+        return paths
 
-
-def test_hashes_may_be_given_together_or_one_by_one(
-    tmp_path: Path, parity_model: LoadedModel, parity: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Files that are there and match their given hashes need no network."""
-    places = {"city768.16.pth": "mar/city768.16.pth", "modelf16.ckpt": "vae/modelf16.ckpt"}
-    sources = {"city768.16.pth": "transformer.pth", "modelf16.ckpt": "vae.ckpt"}
-    entries = []
-    for name, place in places.items():
-        (tmp_path / place).parent.mkdir()
-        shutil.copyfile(parity / sources[name], tmp_path / place)
-        entries.append(f"{name}={parity_model.provenance['source_sha256'][sources[name]]}")
-    expected = "".join(f"{tmp_path / place}\n" for place in places.values())
-    for words in (
-        ["--sha256", *entries],
-        ["--sha256", entries[0], "--sha256", entries[1].replace("=", "=", 1)],
-    ):
-        assert main(["fetch-weights", "--out", str(tmp_path), *words]) == 0
-        assert capfd.readouterr() == (expected, "")
-    # What was fetched is found.
-    shutil.copyfile(parity / "config.json", tmp_path / "mar" / "config.json")
-    assert main(["inspect", str(tmp_path)]) == 0
-    assert json.loads((parity / "config.json").read_text())["transformer"]["num_heads"] == 4
+    monkeypatch.setattr(download, "fetch_published_weights", fetch)
+    assert main(["fetch-weights", "--out", str(tmp_path / "out")]) == 0
+    paths = [tmp_path / "out" / name for name in ("mar/city768.16.pth", "vae/modelf16.ckpt")]
+    assert capfd.readouterr() == ("".join(f"{path}\n" for path in paths), "")
+    shutil.copyfile(parity / "config.json", paths[0].with_name("config.json"))
+    assert main(["inspect", str(tmp_path / "out")]) == 0
     assert "num_heads=4" in capfd.readouterr().out
 
 

@@ -222,7 +222,7 @@ def test_the_decoding_palette_is_void_first_and_rounded_to_four_decimals() -> No
         ({"palette": ((1, 2, 3),)}, "label set 'two' has 2 names but 1 colours"),
         ({"names": ("a", "a")}, "label set 'two' repeats a class name"),
         ({"palette": ((1, 2, 3), (1, 2, 3))}, "label set 'two' repeats a colour"),
-        ({"void_color": (4, 5, 6)}, r"label set 'two' repeats a colour \(void's counts too\)"),
+        ({"void_color": (4, 5, 6)}, r"label set 'two' repeats a colour \(void has one too\)"),
         ({"void_color": (0, 0, 256)}, r"has colour \(0, 0, 256\); .* from 0 to 255"),
         ({"void_color": (0, -1, 0)}, r"has colour \(0, -1, 0\); .* from 0 to 255"),
         ({"palette": ((1, 2, 3), (4, 5))}, r"has colour \(4, 5\); a colour is three whole numb"),

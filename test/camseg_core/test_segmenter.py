@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -12,11 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor
 
-import camseg_core.segmenter as segmenter_module
 from camseg_core.diffusion.options import SAMPLERS
 from camseg_core.diffusion.samplers import TokenNoise, round_masks
 from camseg_core.errors import CamsegError
@@ -30,13 +26,12 @@ from camseg_core.segmenter import (
     SegmentationCancelled,
     Segmenter,
 )
-from camseg_core.system.devices import find_device
 from camseg_core.weights.loading import LoadedModel, random_model
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 MakeImage = Callable[..., Image]
 
-SIZES = [(1, 1), (1, 300), (300, 1), (16, 16), (31, 64), (33, 97), (97, 33), (200, 300)]
+SIZES = [(1, 1), (1, 300), (300, 1), (33, 97), (200, 300)]
 FEW = SamplingOptions(steps=3)
 
 
@@ -305,7 +300,7 @@ def test_a_batch_gives_what_each_image_gives_alone(
     images = [input_image(any_segmenter, random_image, seed) for seed in range(3)]
     alone = [any_segmenter.segment(image, options) for image in images]
     assert (alone[0].confidence != alone[1].confidence).any()
-    for chosen in ([0, 1], [1, 0], [0, 1, 2], [2, 2]):
+    for chosen in ([1, 0], [0, 1, 2]):
         batch = any_segmenter.segment_batch([images[index] for index in chosen], options)
         assert len(batch) == len(chosen)
         for result, index in zip(batch, chosen, strict=True):
@@ -364,12 +359,6 @@ def test_results_are_a_function_of_the_seed(
         assert_same(one, two)
     for index in (1, 2):
         assert (first[0].confidence != first[index].confidence).any()
-
-
-def test_two_segmenters_of_one_model_agree(random_image: MakeImage) -> None:
-    image = random_image(32, 64)
-    one, two = (Segmenter.load("random:tiny").segment(image, FEW) for _ in range(2))
-    assert_same(one, two)
 
 
 def test_no_options_are_the_defaults(tiny_segmenter: Segmenter, random_image: MakeImage) -> None:
@@ -438,15 +427,6 @@ def test_one_step_is_the_same_for_every_sampler(
     ]
     for result in results[1:]:
         assert_alike(result, results[0])
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_a_thousand_steps_run(
-    tiny_segmenter: Segmenter, random_image: MakeImage, sampler: str
-) -> None:
-    options = SamplingOptions(steps=1000, sampler=sampler)
-    result = tiny_segmenter.segment(random_image(16, 16), options)
-    assert result.class_ids.shape == (16, 16)
 
 
 def test_temperature_scales_the_step_noise_of_ddpm_alone(
@@ -528,7 +508,7 @@ def ancestral_chain(
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])
-@pytest.mark.parametrize("steps", [2, 5, 10])
+@pytest.mark.parametrize("steps", [2, 10])
 def test_denoising_mask_tokens_only_equals_denoising_all(
     segmenter: Segmenter, random_image: MakeImage, steps: int, temperature: float
 ) -> None:
@@ -648,22 +628,18 @@ def test_more_rounds_than_tokens_are_refused(
     [
         ({"steps": 0}, "steps is 0; a whole number from 1 to 1000 is needed"),
         ({"steps": 1001}, "steps is 1001; a whole number from 1 to 1000 is needed"),
-        ({"steps": -1}, "steps is -1; a whole number from 1 to 1000 is needed"),
         ({"steps": 2.0}, "steps is 2.0; a whole number from 1 to 1000 is needed"),
         ({"steps": True}, "steps is True; a whole number from 1 to 1000 is needed"),
         ({"seed": -1}, "seed is -1; a whole number from 0 to 9223372036854775807 is needed"),
         ({"seed": 2**63}, "seed is 9223372036854775808; a whole number from 0 to "),
         ({"rounds": 0}, "rounds is 0; a whole number from 1 to "),
-        ({"rounds": -3}, "rounds is -3; a whole number from 1 to "),
         ({"temperature": float("nan")}, "temperature is nan; a finite number of at least 0"),
-        ({"temperature": float("inf")}, "temperature is inf; a finite number of at least 0"),
         ({"temperature": -0.1}, "temperature is -0.1; a finite number of at least 0"),
         ({"initial_noise_scale": -1.0}, "initial_noise_scale is -1.0; a finite number of at lea"),
         (
             {"sampler": "euler"},
             r"unknown sampler 'euler'; the samplers are ddpm, ddim, dpm-solver\+\+",
         ),
-        ({"sampler": "DDPM"}, "unknown sampler 'DDPM'"),
     ],
 )
 def test_an_option_out_of_range_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -671,48 +647,12 @@ def test_an_option_out_of_range_is_refused(changes: dict[str, Any], message: str
         SamplingOptions(**changes)
 
 
-@settings(max_examples=30, deadline=None)
-@given(
-    steps=st.integers(1, 1000),
-    sampler=st.sampled_from(SAMPLERS),
-    temperature=st.floats(0.0, 1e6),
-    seed=st.integers(0, 2**63 - 1),
-)
-def test_options_within_range_are_kept(
-    steps: int, sampler: str, temperature: float, seed: int
-) -> None:
-    options = SamplingOptions(steps=steps, sampler=sampler, temperature=temperature, seed=seed)
-    assert (options.steps, options.sampler) == (steps, sampler)
-    assert (options.temperature, options.seed) == (temperature, seed)
-
-
-@pytest.mark.parametrize("name", ["gpu", "", "cpu0", "cuda:", "cuda:x", "cuda:-1", "meta", "mps"])
-def test_an_unknown_device_is_named(name: str) -> None:
-    with pytest.raises(
-        CamsegError, match=f"^unknown device '{re.escape(name)}'; cpu, cuda or cuda:N is possible$"
-    ):
-        find_device(name)
-
-
-def test_the_processor_is_always_there() -> None:
-    assert find_device("cpu") == torch.device("cpu")
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
-@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:1", "cuda:127", "cuda:200", "cuda:1000"])
-def test_cuda_where_there_is_none_is_refused(name: str, tiny_model: LoadedModel) -> None:
-    with pytest.raises(CamsegError, match=f"device '{name}'") as caught:
-        find_device(name)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(CamsegError, match=f"device '{name}'"):
-        Segmenter(tiny_model, name)
-    with pytest.raises(CamsegError, match=f"device '{name}'"):
-        Segmenter.load("no such weights", device=name)  # the device is looked at first
-
-
-def test_loading_says_what_is_wrong_with_the_weights() -> None:
-    with pytest.raises(CamsegError, match="^no such weights: none;"):
-        Segmenter.load("none")
+def test_the_device_is_looked_at_before_weights_are_loaded(tiny_model: LoadedModel) -> None:
+    with pytest.raises(CamsegError, match="device 'cuda:1'"):
+        Segmenter(tiny_model, "cuda:1")
+    with pytest.raises(CamsegError, match="device 'cuda:1'"):
+        Segmenter.load("no such weights", device="cuda:1")
 
 
 def test_the_label_set_is_the_models() -> None:
@@ -791,31 +731,40 @@ def test_logits_that_are_no_number_are_unlabeled_without_confidence(
 
 
 def test_several_samples_are_the_mean_of_single_ones(
-    any_segmenter: Segmenter, random_image: MakeImage, monkeypatch: pytest.MonkeyPatch
+    light_segmenter: Segmenter, random_image: MakeImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = input_image(any_segmenter, random_image)
-    options = replace(FEW, samples=3)
-    averaged = any_segmenter.segment(image, options)
-    drawn = list(
-        any_segmenter._samples(  # the noises of one result are no public thing
-            any_segmenter._encode(network_input(image), options, _clock(any_segmenter)),
-            options,
-            _clock(any_segmenter),
-        )
-    )
-    assert len(drawn) == 3
-    assert not torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[1], drawn[2])
-    single = any_segmenter.mask_latent_tokens(network_input(image), FEW)
-    torch.testing.assert_close(drawn[0], single)
-    total = np.zeros_like(averaged.class_probabilities)
-    for tokens in drawn:
-        monkeypatch.setattr(any_segmenter, "_samples", lambda *_, tokens=tokens: iter([tokens]))
-        total += any_segmenter.segment(image, FEW).class_probabilities
-    np.testing.assert_allclose(averaged.class_probabilities, total / 3, atol=1e-5)
-    best = averaged.class_probabilities.argmax(axis=0)
-    labeled = averaged.class_ids != 255
-    assert (best == averaged.class_ids)[labeled].mean() > 0.999
+    model, image = model_of(light_segmenter), random_image(32, 64)
+    decode, logits = model.decode_classes, []
+
+    def recording(*arguments: Any) -> Tensor:
+        logits.append(decode(*arguments))
+        return logits[-1]
+
+    monkeypatch.setattr(model, "decode_classes", recording)
+    single = light_segmenter.segment(image, FEW)
+    averaged = light_segmenter.segment(image, replace(FEW, samples=3))
+    alone, *sampled = [one.softmax(dim=1) for one in logits]
+    torch.testing.assert_close(alone, sampled[0])
+    assert len(sampled) == 3
+    assert not torch.equal(sampled[0], sampled[1])
+    assert not torch.equal(sampled[1], sampled[2])
+    assert (single.class_probabilities != averaged.class_probabilities).any()
+    expected = torch.nn.functional.interpolate(sum(sampled) / 3, (32, 64), mode="bilinear")[0]
+    np.testing.assert_allclose(averaged.class_probabilities, expected.numpy(), atol=1e-5)
+    np.testing.assert_array_equal(averaged.class_ids, expected.argmax(dim=0).numpy())
+
+
+def test_several_samples_of_decoded_colours_are_averaged_as_shares(
+    monkeypatch: pytest.MonkeyPatch, parity_segmenter: Segmenter
+) -> None:
+    colors = [CITYSCAPES.color_image(np.full((64, 64), ids, np.uint8)) for ids in (9, 9, 7)]
+    decoded = iter([network_input(color) for color in colors])
+    monkeypatch.setattr(model_of(parity_segmenter).autoencoder, "decode", lambda _: next(decoded))
+    image = np.zeros((64, 64, 3), np.uint8)
+    result = parity_segmenter.segment(image, SamplingOptions(steps=1, samples=3))
+    assert (result.class_ids == 9).all()
+    np.testing.assert_allclose(result.class_probabilities[9], 2 / 3, atol=1e-3)
+    np.testing.assert_allclose(result.class_probabilities[7], 1 / 3, atol=1e-3)
 
 
 def test_bfloat16_is_near_float32(any_segmenter: Segmenter, random_image: MakeImage) -> None:
@@ -827,7 +776,3 @@ def test_bfloat16_is_near_float32(any_segmenter: Segmenter, random_image: MakeIm
     assert half.dtype == np.float32
     assert (full != half).any()
     assert np.abs(full - half).mean() < 0.02
-
-
-def _clock(segmenter: Segmenter) -> Any:
-    return segmenter_module._StageClock(segmenter.device)

@@ -80,6 +80,15 @@ def test_the_documentation_lists_the_levels(name: str) -> None:
 # Values ------------------------------------------------------------------------------------------
 
 
+def test_gaussian_noise_has_the_stated_mean_and_deviation() -> None:
+    noise = corrupt(np.full((200, 200, 3), 128, np.uint8), "gaussian_noise", 20, generator())
+    noise = noise.astype(float) - 128
+    assert noise.mean() == pytest.approx(0, abs=4 * 20 / np.sqrt(noise.size))
+    # Rounding to whole grey levels adds a variance of 1/12.
+    assert noise.std() == pytest.approx(np.sqrt(20**2 + 1 / 12), abs=4 * 20 / np.sqrt(2e5))
+    assert np.abs(np.corrcoef(noise.reshape(-1, 3).T) - np.eye(3)).max() < 0.03
+
+
 def test_gaussian_noise_is_rounded_and_clipped() -> None:
     image = noise_image(20, 30)
     drawn = generator(3).standard_normal(image.shape, np.float32)
@@ -99,7 +108,7 @@ def test_gaussian_blur_is_a_gaussian(sigma: float) -> None:
     assert np.abs(blurred - expected[..., None]).max() <= 2  # OpenCV's weights are 8-bit fractions
 
 
-@pytest.mark.parametrize("length", [3, 21])
+@pytest.mark.parametrize("length", [3, 9, 15, 21])
 def test_motion_blur_of_a_point_is_a_horizontal_box(length: int) -> None:
     image = np.zeros((5, 51, 3), np.uint8)
     image[2, 25] = (255, 100, 30)

@@ -63,7 +63,7 @@ def test_the_library_never_asks_for_a_newer_version(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_fog_blends_with_airlight(severity: int) -> None:
-    veil, patches = FOG[severity - 1].veil, FOG[severity - 1].patches
+    veil, patches = FOG[severity - 1]
     black = corrupt(plain(0), "fog", severity, generator())
     fog = black[..., 0] / AIRLIGHT  # the share of airlight, which the same generator gives again
     # The extremes of the pattern lose a little where it is scaled down.
@@ -79,12 +79,12 @@ def test_fog_blends_with_airlight(severity: int) -> None:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_rain_darkens_and_draws_drops(severity: int) -> None:
-    strength = RAIN[severity - 1]
+    _, drop_grey, light = RAIN[severity - 1]
     white = corrupt(plain(255), "rain", severity, generator())
-    np.testing.assert_array_equal(white, np.full_like(white, round(255 * strength.light)))
+    np.testing.assert_array_equal(white, np.full_like(white, round(255 * light)))
     black = corrupt(plain(0), "rain", severity, generator())
-    assert black.max() <= strength.drop_grey * strength.light + 1
-    assert black.max() > 0.3 * strength.drop_grey * strength.light
+    assert black.max() <= drop_grey * light + 1
+    assert black.max() > 0.3 * drop_grey * light
     assert (black == black[..., :1]).all()  # drops are grey
     # Streaks: along a column pixels are alike, along a row they are not.
     columns, rows = np.diff(black[..., 0].astype(float), axis=0), np.diff(black[..., 0] * 1.0)
@@ -93,13 +93,13 @@ def test_rain_darkens_and_draws_drops(severity: int) -> None:
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 def test_snow_draws_flakes_under_a_veil(severity: int) -> None:
-    strength = SNOW[severity - 1]
+    _, _, veil = SNOW[severity - 1]
     black = corrupt(plain(0), "snow", severity, generator())
-    assert black.min() == round(strength.veil * AIRLIGHT)
+    assert black.min() == round(veil * AIRLIGHT)
     assert black.max() > 150
     assert 0.01 < (black > black.min()).mean() < 0.9
     white = corrupt(plain(255), "snow", severity, generator())
-    assert white.min() == round(255 + strength.veil * (AIRLIGHT - 255))
+    assert white.min() == round(255 + veil * (AIRLIGHT - 255))
 
 
 @pytest.mark.parametrize("name", WEATHER_FILTERS)

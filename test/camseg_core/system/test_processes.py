@@ -1,30 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which process of a torchrun this is, and real processes that wait for each other."""
+"""Which process of a torchrun this is, processes that wait for each other, and their end."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from camseg_core.errors import CamsegError
-from camseg_core.system.processes import Place, process_group
+from camseg_core.errors import TERMINATED, CamsegError
+from camseg_core.system.processes import (
+    TORCHRUN,
+    ProcessRank,
+    process_group,
+    termination_unwinds,
+)
 
 WAITING = """
 import sys, time
 from pathlib import Path
-from camseg_core.distributed import Place, process_group
-place, folder = Place.from_environment(), Path(sys.argv[1])
-with process_group(place):
-    if place.rank == 1:  # the first one comes here long before
+from camseg_core.system.processes import ProcessRank, process_group
+process, folder = ProcessRank.from_environment(), Path(sys.argv[1])
+with process_group(process):
+    if process.rank == 1:  # the first one comes here long before
         limit = time.monotonic() + 30
         while not (folder / "0").exists() and time.monotonic() < limit:
             time.sleep(0.01)
-    (folder / str(place.rank)).touch()
-assert sorted(path.name for path in folder.iterdir()) == ["0", "1"], place
-print(place)
+    (folder / str(process.rank)).touch()
+assert sorted(path.name for path in folder.iterdir()) == ["0", "1"], process
+print(process)
 """
 
 
@@ -35,23 +43,23 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_torchrun_there_is_one_process() -> None:
-    place = Place.from_environment()
-    assert place == Place(0, 1, 0)
-    assert place.is_first
-    assert place.device("cuda") == "cuda"
-    with process_group(place):
+    process = ProcessRank.from_environment()
+    assert process == ProcessRank(0, 1, 0)
+    assert process.is_first
+    assert process.device("cuda") == "cuda"
+    with process_group(process):
         pass
 
 
 def test_torchrun_says_which_one_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("RANK", "5"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1")):
         monkeypatch.setenv(name, value)
-    place = Place.from_environment()
-    assert place == Place(5, 8, 1)
-    assert not place.is_first
-    assert place.device("cuda") == "cuda:1"
-    assert place.device("cuda:0") == "cuda:0"
-    assert place.device("cpu") == "cpu"
+    process = ProcessRank.from_environment()
+    assert process == ProcessRank(5, 8, 1)
+    assert not process.is_first
+    assert process.device("cuda") == "cuda:1"
+    assert process.device("cuda:0") == "cuda:0"
+    assert process.device("cpu") == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -69,14 +77,14 @@ def test_a_wrong_environment_is_said(
     monkeypatch.setenv("RANK", rank)
     monkeypatch.setenv("WORLD_SIZE", world_size)
     with pytest.raises(CamsegError, match=message):
-        Place.from_environment()
+        ProcessRank.from_environment()
 
 
 def test_processes_that_cannot_meet_are_said() -> None:
     # Without MASTER_ADDR there is nobody to ask.
     with (
         pytest.raises(CamsegError, match="cannot join 2 processes: .*; start them with torchrun"),
-        process_group(Place(0, 2, 0)),
+        process_group(ProcessRank(0, 2, 0)),
     ):
         pass
 
@@ -96,5 +104,58 @@ def test_all_wait_for_each_other_at_the_end(tmp_path: Path) -> None:
         timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "Place(rank=0, world_size=2, local_rank=0)" in done.stdout
-    assert "Place(rank=1, world_size=2, local_rank=1)" in done.stdout
+    assert "ProcessRank(rank=0, world_size=2, local_rank=0)" in done.stdout
+    assert "ProcessRank(rank=1, world_size=2, local_rank=1)" in done.stdout
+
+
+PROGRAM = """
+import signal
+from camseg_core.system.processes import termination_unwinds
+with termination_unwinds():
+    try:
+        print("ready", flush=True)
+        signal.pause()
+    finally:
+        print("closed", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "status", "closed"),
+    [({}, TERMINATED, "closed\n"), ({TORCHRUN: "1"}, -signal.SIGTERM, "")],
+)
+def test_what_is_open_is_closed(environment: dict[str, str], status: int, closed: str) -> None:
+    program = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    program.terminate()
+    assert program.communicate(timeout=60)[0] == closed
+    assert program.returncode == status
+
+
+def test_the_earlier_handler_comes_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with termination_unwinds(), termination_unwinds():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_other_threads_may_not_set_handlers_and_do_not() -> None:
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with termination_unwinds():
+                pass
+        except ValueError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert errors == []

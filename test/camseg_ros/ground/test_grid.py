@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from array import array as byte_array
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -35,27 +35,12 @@ GEOMETRY = GridGeometry(resolution_m=0.5, forward_m=20.0, sideways_m=8.0)
 TABLE = occupancy_table(CITYSCAPES)
 
 
-def pixel(point: tuple[float, float, float], mounting: Mounting, camera: CameraModel = CAMERA):
-    pixels, seen = camera.project(mounting.camera_points(np.array([point])))
-    return (pixels[0, 0], pixels[0, 1]) if seen[0] else None
-
-
 def painted(class_id: int, camera: CameraModel = CAMERA) -> np.ndarray:
     return np.full((camera.height, camera.width), class_id, np.uint8)
 
 
 def sure(camera: CameraModel = CAMERA) -> np.ndarray:
     return painted(255, camera)
-
-
-def camera_info(**fields: object) -> CameraInfo:
-    info = CameraInfo(height=480, width=640, distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k = [400.0, 0.0, 310.0, 0.0, 500.0, 230.0, 0.0, 0.0, 1.0]
-    info.r = np.eye(3).ravel()
-    info.p = [390.0, 0.0, 300.0, -40.0, 0.0, 480.0, 220.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    for name, value in fields.items():
-        setattr(info, name, value)
-    return info
 
 
 # Projection
@@ -67,7 +52,10 @@ def test_a_mask_of_twice_the_size_gives_the_same_grid():
     class_ids = random.choice(np.array([ROAD, CAR], np.uint8), (480, 640))
     grids = []
     for scale in (1, 2):
-        info = scaled_camera_info(camera_info(), 480 * scale, 640 * scale, Header())
+        k = [400.0, 0.0, 310.0, 0.0, 500.0, 230.0, 0.0, 0.0, 1.0]
+        info = scaled_camera_info(
+            CameraInfo(height=480, width=640, k=k), 480 * scale, 640 * scale, Header()
+        )
         camera = CameraModel.from_camera_info(info, rectified=False)
         projection = GroundProjection(camera, LEVEL, GEOMETRY)
         mask = class_ids.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -80,27 +68,22 @@ def test_a_mask_of_twice_the_size_gives_the_same_grid():
 
 
 def test_rows_rise_to_the_left_and_columns_forward():
-    geometry = GridGeometry(resolution_m=0.5, forward_m=2.0, sideways_m=1.0, backward_m=0.5)
+    geometry = GridGeometry(resolution_m=0.5, forward_m=2.5, sideways_m=1.0)
     assert (geometry.rows, geometry.columns) == (4, 5)
-    assert geometry.origin_m == (-0.5, -1.0)
+    assert geometry.origin_m == (0.0, -1.0)
     points = geometry.points()
-    assert points.shape == (4, 5, 1, 2)
-    assert points[0, 0, 0].tolist() == [-0.25, -0.75]
-    assert points[3, 4, 0].tolist() == [1.75, 0.75]
-    assert points[0, 4, 0].tolist() == [1.75, -0.75]
+    assert points.shape == (4, 5, 2)
+    assert points[0, 0].tolist() == [0.25, -0.75]
+    assert points[3, 4].tolist() == [2.25, 0.75]
+    assert points[0, 4].tolist() == [2.25, -0.75]
 
 
 def test_lengths_round_up_to_whole_cells():
-    geometry = GridGeometry(resolution_m=0.3, forward_m=1.0, sideways_m=0.4, backward_m=0.1)
-    assert (geometry.rows, geometry.columns) == (4, 5)
-    assert geometry.origin_m == pytest.approx((-0.3, -0.6))
+    geometry = GridGeometry(resolution_m=0.3, forward_m=1.0, sideways_m=0.4)
+    assert (geometry.rows, geometry.columns) == (4, 4)
+    assert geometry.origin_m == pytest.approx((0.0, -0.6))
     assert GridGeometry(0.1, 0.3, 0.7).columns == 3  # 0.3 / 0.1 is 2.9999999999999996
     assert GridGeometry(0.1, 0.3, 0.7).rows == 14  # and 0.7 / 0.1 is 6.999999999999999
-
-
-def test_points_spread_evenly_over_a_cell():
-    points = GridGeometry(0.4, 0.4, 0.4).points(2)[1, 0]
-    assert points.ravel().tolist() == pytest.approx([0.1, 0.1, 0.3, 0.1, 0.1, 0.3, 0.3, 0.3])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +137,7 @@ def test_the_class_at_the_cells_centre_counts():
 def test_only_what_is_in_view_is_known():
     projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
     grid = projection.occupancy(painted(ROAD), sure(), TABLE)
-    x, y = np.moveaxis(GEOMETRY.points()[:, :, 0], -1, 0)
+    x, y = np.moveaxis(GEOMETRY.points(), -1, 0)
     u, v = 310.0 - 400.0 * y / x, 230.0 + 500.0 * 1.5 / x
     expected = (u >= -0.5) & (u < 639.5) & (v < 479.5)
     np.testing.assert_array_equal(grid == FREE, expected)
@@ -163,16 +146,9 @@ def test_only_what_is_in_view_is_known():
     assert 0.3 < expected.mean() < 0.95
 
 
-def test_a_camera_that_looks_back_sees_behind_only():
-    geometry = GridGeometry(0.5, 10.0, 4.0, backward_m=10.0)
-    projection = GroundProjection(CAMERA, replace(LEVEL, yaw_rad=math.pi), geometry)
-    grid = projection.occupancy(painted(ROAD), sure(), TABLE)
-    assert (grid[:, 20:] == UNKNOWN).all()
-    assert (grid[:, :10] == FREE).any()
-
-
-def test_a_camera_that_looks_up_sees_no_ground():
-    projection = GroundProjection(CAMERA, replace(LEVEL, pitch_rad=-1.0), GEOMETRY)
+@pytest.mark.parametrize("turn", [{"pitch_rad": -1.0}, {"yaw_rad": math.pi}])
+def test_a_camera_that_looks_up_or_back_sees_no_ground_ahead(turn):
+    projection = GroundProjection(CAMERA, replace(LEVEL, **turn), GEOMETRY)
     assert (projection.occupancy(painted(ROAD), sure(), TABLE) == UNKNOWN).all()
     assert not projection.in_view.any()
 
@@ -195,32 +171,13 @@ def test_confidence_below_the_least_is_unknown():
     seen = projection.occupancy(painted(CAR), confidence, TABLE)
     limited = projection.occupancy(painted(CAR), confidence, TABLE, least_confidence=100)
     assert (seen[projection.in_view] == OCCUPIED).all()
-    y, x = GEOMETRY.points()[:, :, 0, 1], GEOMETRY.points()[:, :, 0, 0]
+    y, x = GEOMETRY.points()[..., 1], GEOMETRY.points()[..., 0]
     at_right = projection.in_view & (310.0 - 400.0 * y / x >= 319.5)
     np.testing.assert_array_equal(limited == OCCUPIED, at_right)
     assert 0 < at_right.sum() < projection.in_view.sum()
 
 
-def test_the_worst_point_of_a_cell_counts():
-    geometry = GridGeometry(1.0, 8.0, 2.0)
-    careful = GroundProjection(CAMERA, LEVEL, geometry, samples_per_side=3)
-    cell = (2, 6)  # x from 6 to 7, y from 0 to 1
-    corner_u = round(310.0 - 400.0 * (5 / 6) / (6 + 1 / 6))
-    corner_v = round(230.0 + 500.0 * 1.5 / (6 + 1 / 6))
-    for worst, expected in ((ROAD, FREE), (UNLABELED, UNKNOWN), (CAR, OCCUPIED)):
-        class_ids = painted(ROAD)
-        class_ids[corner_v, corner_u] = worst
-        class_ids[round(230.0 + 500.0 * 1.5 / 6.5), round(310.0 - 400.0 * 0.5 / 6.5)] = (
-            UNLABELED if worst == CAR else ROAD
-        )
-        grid = careful.occupancy(class_ids, sure(), TABLE)
-        assert grid[cell] == expected
-        others = careful.in_view.copy()
-        others[cell] = False
-        assert (grid[others] == FREE).all()
-
-
-def test_pictures_in_any_memory_layout_are_read():
+def test_arrays_in_any_memory_layout_are_read():
     random = np.random.default_rng(0)
     class_ids = random.integers(0, 19, (480, 640), np.uint8)
     projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
@@ -238,7 +195,7 @@ def test_pictures_in_any_memory_layout_are_read():
         (painted(0), sure()[:-1], r"confidence of uint8 \[479, 640\]"),
     ],
 )
-def test_a_picture_of_another_camera_is_refused(class_ids, confidence, message):
+def test_an_array_of_another_camera_is_refused(class_ids, confidence, message):
     with pytest.raises(ValueError, match=message):
         GroundProjection(CAMERA, LEVEL, GEOMETRY).occupancy(class_ids, confidence, TABLE)
 
@@ -247,7 +204,7 @@ def test_a_picture_of_another_camera_is_refused(class_ids, confidence, message):
 
 
 def test_the_message_reads_as_nav2_reads_it():
-    geometry = GridGeometry(0.5, 1.5, 0.5, backward_m=0.5)
+    geometry = GridGeometry(0.5, 2.0, 0.5)
     grid = np.array([[-1, 0, 100, 0], [100, 100, 0, -1]], np.int8)
     stamp = Time(sec=3, nanosec=4)
     message = occupancy_grid_message(grid, geometry, "base_link", stamp)
@@ -256,7 +213,7 @@ def test_the_message_reads_as_nav2_reads_it():
     assert message.info.resolution == 0.5
     assert (message.info.width, message.info.height) == (4, 2)
     origin = message.info.origin
-    assert (origin.position.x, origin.position.y, origin.position.z) == (-0.5, -0.5, 0.0)
+    assert (origin.position.x, origin.position.y, origin.position.z) == (0.0, -0.5, 0.0)
     assert (origin.orientation.x, origin.orientation.y, origin.orientation.z) == (0.0, 0.0, 0.0)
     assert origin.orientation.w == 1.0
     assert message.data == byte_array("b", [-1, 0, 100, 0, 100, 100, 0, -1])
@@ -282,51 +239,18 @@ GROUND_M = 0.25
 0.1 to 0.17 m, which the projection takes for lower and farther than they are."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Cells within WITHIN_M whose ground the frame's depth shows."""
-
-    grid: np.ndarray
-    is_road: np.ndarray
-
-    @classmethod
-    def together(cls, parts: list[Comparison]) -> Comparison:
-        return cls(
-            np.concatenate([part.grid for part in parts]),
-            np.concatenate([part.is_road for part in parts]),
-        )
-
-    @property
-    def known(self) -> float:
-        return float((self.grid != UNKNOWN).mean())
-
-    @property
-    def agreement(self) -> float:
-        known = self.grid != UNKNOWN
-        return float(((self.grid == FREE) == self.is_road)[known].mean())
-
-    @property
-    def free_is_road(self) -> float:
-        return float(self.is_road[self.grid == FREE].mean())
-
-    @property
-    def road_is_free(self) -> float:
-        known = self.grid != UNKNOWN
-        return float((self.grid == FREE)[known & self.is_road].mean())
-
-
 def drive_mounting(frame: SyntheticFrame) -> Mounting:
     height_m, pitch = frame.camera.position_m[2], frame.camera.pitch_rad
     return Mounting(MOUNTED_X_M, MOUNTED_Y_M, height_m, 0.0, pitch, MOUNTED_YAW)
 
 
-def drive_projection(frame: SyntheticFrame, samples_per_side: int = 1) -> GroundProjection:
+def drive_projection(frame: SyntheticFrame) -> GroundProjection:
     seen = frame.camera
     camera = CameraModel(
         seen.width, seen.height, seen.focal_px, seen.focal_px,
         seen.center_x - 0.5, seen.center_y - 0.5,
     )  # fmt: skip
-    return GroundProjection(camera, drive_mounting(frame), DRIVE_GEOMETRY, samples_per_side)
+    return GroundProjection(camera, drive_mounting(frame), DRIVE_GEOMETRY)
 
 
 def points_by_depth(frame: SyntheticFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -344,8 +268,11 @@ def points_by_depth(frame: SyntheticFrame) -> tuple[np.ndarray, np.ndarray]:
     return points, frame.class_ids[rows, columns]
 
 
-def compare(frame: SyntheticFrame, samples_per_side: int = 1) -> Comparison:
-    """Let the points that lie near the road's plane vote for the cell they lie in."""
+def compare(frame: SyntheticFrame) -> np.ndarray:
+    """Return the grid, and by depth whether it is road, of each cell whose ground a frame shows.
+
+    The points that lie near the road's plane and within `WITHIN_M` vote for the cell they lie in.
+    """
     points, classes = points_by_depth(frame)
     cells = np.floor((points[:, :2] - [0.0, -12.0]) / 0.2).astype(int)  # column, row
     kept = np.abs(points[:, 2]) < GROUND_M
@@ -355,11 +282,15 @@ def compare(frame: SyntheticFrame, samples_per_side: int = 1) -> Comparison:
     of_road = (classes[kept] == ROAD).astype(int)
     np.add.at(votes, (of_road, cells[kept, 1], cells[kept, 0]), 1)
     voted = votes.sum(axis=0) > 0
-    projection = drive_projection(frame, samples_per_side)
+    projection = drive_projection(frame)
     grid = projection.occupancy(
         frame.class_ids, np.full_like(frame.class_ids, 255), occupancy_table(CITYSCAPES)
     )
-    return Comparison(grid[voted], (votes[1] > votes[0])[voted])
+    return np.stack([grid[voted], (votes[1] > votes[0])[voted]])
+
+
+def share(of: np.ndarray, among: np.ndarray) -> float:
+    return float(of[among].mean())
 
 
 @pytest.fixture(scope="module")
@@ -367,7 +298,7 @@ def frames() -> list[SyntheticFrame]:
     return [
         SyntheticDrive(seed, 512, 256).frame(index)
         for seed in (0, 1, 9000, 9001)
-        for index in (0, 10, 27, 45)
+        for index in (0, 27)
     ]
 
 
@@ -383,18 +314,13 @@ def test_every_pixel_of_the_drive_projects_onto_itself(frames):
 
 def test_the_grid_agrees_with_the_ground_that_depth_shows(frames):
     parts = [compare(frame) for frame in frames]
-    whole = Comparison.together(parts)
-    assert len(whole.grid) > 40_000
-    assert 0.2 < 1.0 - whole.is_road.mean() < 0.8  # other ground counts too
-    assert whole.known >= 0.97
-    assert whole.agreement >= 0.95
-    assert whole.free_is_road >= 0.97
-    assert whole.road_is_free >= 0.97
+    grid, is_road = np.concatenate(parts, axis=1)
+    known, free = grid != UNKNOWN, grid == FREE
+    assert len(grid) > 20_000
+    assert 0.2 < 1.0 - is_road.mean() < 0.8  # other ground counts too
+    assert known.mean() >= 0.97
+    assert share(free == is_road, known) >= 0.95
+    assert share(is_road, free) >= 0.97
+    assert share(free, known & (is_road == 1)) >= 0.97
     # Where most of the road is behind traffic, a cell of which a corner shows is occupied.
-    assert min(part.agreement for part in parts) >= 0.90
-
-
-def test_the_worst_of_several_points_leaves_less_that_is_free_in_error(frames):
-    careful = Comparison.together([compare(frame, samples_per_side=3) for frame in frames])
-    assert careful.free_is_road >= 0.985
-    assert careful.agreement >= 0.95
+    assert min(share((cells == FREE) == road, cells != UNKNOWN) for cells, road in parts) >= 0.90

@@ -28,7 +28,7 @@ def open_queue(*cameras: str) -> FrameQueue:
 
 def test_newest_frame_wins_and_the_older_one_is_counted_as_dropped() -> None:
     queue = open_queue("front")
-    for stamp_ns in (1, 2, 3):
+    for stamp_ns in (1, 3, 2):  # the last one arrives late
         queue.put(frame("front", stamp_ns))
     taken = take(queue)
     assert taken is not None
@@ -36,28 +36,6 @@ def test_newest_frame_wins_and_the_older_one_is_counted_as_dropped() -> None:
     assert queue.total() == FrameCounts(received=3, dropped=2, in_progress=1)
     queue.finish("front", "out")
     assert queue.total() == FrameCounts(received=3, dropped=2, out=1)
-
-
-def test_a_frame_that_arrives_late_does_not_replace_a_newer_one() -> None:
-    queue = open_queue("front")
-    queue.put(frame("front", 20))
-    queue.put(frame("front", 10))
-    taken = take(queue)
-    assert taken is not None
-    assert taken.stamp_ns == 20
-    assert queue.total().dropped == 1
-
-
-def test_cameras_do_not_displace_each_other_and_the_longest_waiting_goes_first() -> None:
-    queue = open_queue("front", "rear")
-    queue.put(frame("rear", 1))
-    queue.put(frame("front", 2))
-    queue.put(frame("rear", 3))
-    first, second = take(queue), take(queue)
-    assert first is not None
-    assert second is not None
-    assert (first.camera, first.stamp_ns) == ("rear", 3)
-    assert (second.camera, second.stamp_ns) == ("front", 2)
 
 
 def test_frames_that_wait_together_are_one_batch_the_longest_waiting_first() -> None:

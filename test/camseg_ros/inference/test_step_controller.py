@@ -138,7 +138,7 @@ def test_a_batch_size_never_measured_is_scaled_from_the_nearest() -> None:
     assert controller.predicted_ns(4) == 2 * (40 + 40) * MS
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     budget_ms=st.integers(20, 400),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -83,20 +82,10 @@ def serve(
         segmenter or Segmenter(random_model("tiny")), queue, handler, max_batch_size
     )
     worker.start()
-    done = threading.Event()
-
-    def watch() -> None:
-        while True:
-            total = queue.total()
-            if not total.waiting and not total.in_progress:
-                done.set()
-                return
-            if handler.failures and not total.in_progress:
-                done.set()
-                return
-
-    threading.Thread(target=watch, daemon=True).start()
-    assert done.wait(LIMIT_S)
+    deadline = time.monotonic() + LIMIT_S
+    while (total := queue.total()).in_progress or (total.waiting and not handler.failures):
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
     counts = queue.counts()
     queue.end()
     assert worker.join(LIMIT_S)

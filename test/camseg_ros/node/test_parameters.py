@@ -98,8 +98,6 @@ def test_as_many_topics_as_cameras_are_needed() -> None:
 
 
 def test_parameters_are_read_without_torch_and_ros() -> None:
-    code = (
-        "import sys; import camseg_ros.node.parameters; print({'torch', 'rclpy'} & {*sys.modules})"
-    )
+    code = "import sys, camseg_ros.node.parameters; print({'torch', 'rclpy'} & {*sys.modules})"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "set()\n"

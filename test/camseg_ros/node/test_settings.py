@@ -143,7 +143,7 @@ def test_camera_info_is_beside_the_image_topic_unless_it_is_given() -> None:
 
 
 def test_an_unknown_transport_is_told() -> None:
-    with pytest.raises(CamsegError, match="front.transport 'theora'; it is one of raw, compressed"):
+    with pytest.raises(CamsegError, match="front.transport has 'theora'; it is one of raw"):
         camera(transport="theora")
 
 
