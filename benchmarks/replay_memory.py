@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much memory does replaying a large bag take, beyond the model?
+"""Measure how much memory the replay of a large bag takes, beyond the model.
 
     python benchmarks/replay_memory.py --gigabytes 2 --folder output/replay_memory
 
@@ -37,14 +37,14 @@ NODE = "camseg_ros.node.segment_node"
 
 @dataclass
 class Peak:
-    """Peak resident memory in MiB: of the command, and of the node that it started."""
+    """Peak resident memory in MiB of the command, and of the node that it started."""
 
     command: float = 0.0
     node: float = 0.0
 
 
 def write_bag(path: Path, frames: int) -> Path:
-    """Write raw noise, 10 Hz, uncompressed, with truth."""
+    """Write raw noise at 10 Hz, uncompressed, with ground truth."""
     topics = CameraTopics.below(KITTI_CAMERA)
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (*SIZE, 3), np.uint8)
@@ -61,7 +61,7 @@ def write_bag(path: Path, frames: int) -> Path:
 
 
 def peak_of(arguments: list[str]) -> Peak:
-    """Run a command and watch its memory, and its children's."""
+    """Run a command, and watch its memory and that of its children."""
     process = subprocess.Popen([sys.executable, "-m", "camseg_core.cli", *arguments])
     peak, over = Peak(), threading.Event()
 
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--gigabytes", type=float, default=2.0)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--rate", type=float, default=2.0, help="of playing live")
+    parser.add_argument("--rate", type=float, default=2.0, help="speed of playing live")
     parsed = parser.parse_args()
     frame_bytes = SIZE[0] * SIZE[1] * 4
     frames = round(parsed.gigabytes * 1e9 / frame_bytes)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plays a bag to `segment_node` and scores what comes out: player, node and evaluator.
+"""Play a bag to `segment_node` and score what comes out: player, node and evaluator.
 
     ros2 launch camseg_ros replay.launch.py bag:=bags/0002 out:=output/live
 
@@ -19,21 +19,26 @@ from launch_ros.substitutions import FindPackageShare
 
 from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.replay.live.node_setup import bag_parameters
+from camseg_ros.node.parameters import PARAMETERS
+from camseg_ros.replay.live.live import bag_parameters
 
 PACKAGE = "camseg_ros"
+OF_THE_NODE = [spec for spec in PARAMETERS if spec.name in ("weights", "device", "profile")]
 ARGUMENTS = {
-    "bag": (None, "The bag: a folder or a file."),
+    "bag": (None, "Folder or file of the bag."),
     "out": ("output/live", "Folder of the report."),
-    "weights": ("demo", "demo, a .safetensors file, a folder with weights, or random:PRESET."),
-    "device": ("cpu", "Where to compute: cpu, cuda or cuda:N."),
-    "profile": ("balanced", "The weights' own settings: accurate, balanced or fast."),
-    "rate": ("1.0", "2 plays twice as fast as recorded."),
-    "loops": ("1", "How often to play; 0: until Ctrl-C."),
-    "start_offset_s": ("0.0", "Seconds of the bag to leave out."),
-    "start_paused": ("false", "Wait for the service /play_node/pause with data: false."),
+    **{
+        spec.name: (spec.default, f"{spec.description} {spec.rule}".strip()) for spec in OF_THE_NODE
+    },
+    "rate": ("1.0", "Speed of playing; 2 is twice as fast as recorded."),
+    "loops": ("1", "How often to play the bag; 0: until Ctrl-C."),
+    "start_offset_s": ("0.0", "Seconds of the bag to leave out at its beginning."),
+    "start_paused": (
+        "false",
+        "Wait for a call of the service /play_node/pause with data: false.",
+    ),
     "gates": ("", "YAML file of thresholds for the evaluator's exit status."),
-    "idle_limit_s": ("10.0", "The evaluator ends so long after the last mask."),
+    "idle_limit_s": ("10.0", "Seconds after the last mask at which the evaluator ends."),
 }
 
 
@@ -48,7 +53,7 @@ def start(context: LaunchContext) -> list[object]:
         name="segment_node",
         namespace="",
         ros_arguments=["--params-file", given["params_file"]],
-        parameters=[{**of_bag, **{name: given[name] for name in ("weights", "device", "profile")}}],
+        parameters=[{**of_bag, **{spec.name: given[spec.name] for spec in OF_THE_NODE}}],
         output="screen",
     )
     player = Node(

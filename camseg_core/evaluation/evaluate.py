@@ -65,6 +65,7 @@ class Plan:
         record_times: whether records hold the times of the stages. Without times, two runs write
             the same bytes.
         whole_sequences: whether shards share whole sequences, so that consecutive frames meet.
+        title: name on the progress bar, which every shard then shows; empty for one bar of all.
     """
 
     dataset: Dataset
@@ -73,6 +74,7 @@ class Plan:
     max_images: int | None = None
     record_times: bool = True
     whole_sequences: bool = False
+    title: str = ""
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -189,7 +191,10 @@ def evaluate(
         left = sum(len(keys) for tasks in work.values() for _, keys in tasks)
         total = sum(len(plan.keys(index, one.steps)) for index in mine for one in candidates)
         name = "evaluate" if shard.count == 1 else f"evaluate, shard 1 of {shard.count}"
-        with progress_bar(total, "image", name, done=total - left, hidden=shard.index > 0) as bar:
+        hidden = shard.index > 0 and not plan.title
+        with progress_bar(
+            total, "image", plan.title or name, done=total - left, hidden=hidden
+        ) as bar:
             for index, tasks in work.items():
                 if not any(keys for _, keys in tasks):
                     continue

@@ -129,12 +129,12 @@ def _replay(
             snapshots.offer(len(frames), sample.image, result.class_ids, result.confidence)
             if masks is not None:
                 header = bag.header(places[sample.metadata.name])
-                masks.write(record.camera, header, result.class_ids, result.confidence)
+                masks.write_frame(record.camera, header, result.class_ids, result.confidence)
             frames.append(FrameResult.of_record(record))
 
         (folder,) = evaluate(
             [Candidate(segmenter, (sampling.steps,), sampling)],
-            _OneBag(bag, record_times=False),
+            _OneBag(bag, record_times=False, title=bag.bag_name),
             out,
             shard,
             on_result,

@@ -72,7 +72,7 @@ class LiveScores:
         if output not in parts:
             parts[output] = picture
             if len(parts) == len(OUTPUTS_HEARD) and self.bag is not None:
-                self.bag.write(self.name, header, parts["mask"], parts["confidence"])
+                self.bag.write_frame(self.name, header, parts["mask"], parts["confidence"])
         self._conclude_if_whole(stamp)
         if len(self._pending) > MOST_PENDING:
             self._conclude(min(self._pending))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
@@ -27,45 +26,28 @@ MOST_TILE_HEIGHT_PIXELS = 1000
 """Height of a picture that is far higher than wide; it becomes narrower."""
 
 
-class OutputBag:
-    """A bag of what the node publishes; a context manager.
-
-    Topics have the node's names, and log times are the stamps.
-    """
+class OutputBag(BagWriter):
+    """A bag of what the node publishes: topics have its names, and log times are the stamps."""
 
     def __init__(self, path: Path, label_set: LabelSet, weights_sha256: str) -> None:
         """Prepare to write the bag's folder ``path``; see `BagWriter`."""
-        self._writer = BagWriter(path)
+        super().__init__(path)
         self._labels = labels_json(label_set, weights_sha256)
-        self._begun = False
+        self._has_begun = False
 
-    def __enter__(self) -> OutputBag:
-        """Open the bag."""
-        self._writer.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Bring the bag to its place, or remove it after an error."""
-        self._writer.__exit__(kind, error, trace)
-
-    def write(self, camera: str, header: Header, class_ids: UInt8, confidence: UInt8) -> None:
+    def write_frame(self, camera: str, header: Header, class_ids: UInt8, confidence: UInt8) -> None:
         """Append the outputs of one frame, uint8 [H, W] each.
 
         Raises:
             CamsegError: the disk is full.
         """
         time_ns = stamp_ns(header)
-        if not self._begun:
-            self._writer.write(LABELS, String(data=self._labels), time_ns, latched=True)
-            self._begun = True
+        if not self._has_begun:
+            self.write(LABELS, String(data=self._labels), time_ns, latched=True)
+            self._has_begun = True
         for topic, picture in (("mask", class_ids), ("confidence", confidence)):
             message = image_message(picture, "mono8", header)
-            self._writer.write(f"/{NODE_NAME}/{camera}/{topic}", message, time_ns)
+            self.write(f"/{NODE_NAME}/{camera}/{topic}", message, time_ns)
 
 
 class Snapshots:

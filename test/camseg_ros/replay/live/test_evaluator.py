@@ -200,13 +200,6 @@ def test_a_mask_waits_for_truth_that_comes_over_dds() -> None:
         found.truth.get(10**9)
 
 
-def test_where_no_truth_is_listened_to_nothing_waits_for_it() -> None:
-    node, evaluator = listening(None)
-    node.hear(MASK, 1)
-    node.hear(CONFIDENCE, 2)
-    assert [frame.mean_iou for frame in evaluator.scores["left"].frames] == [None]
-
-
 def test_truth_that_is_no_class_ids_is_refused() -> None:
     node, evaluator = listening()
     node.callbacks[TRUTH](bags.noise_image(0))

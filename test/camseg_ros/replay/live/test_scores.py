@@ -88,35 +88,12 @@ def test_frames_without_truth_are_told_apart() -> None:
     assert [frame.stamp_ns for frame in without.frames] == [5]
 
 
-def test_truth_may_come_long_before_the_masks() -> None:
-    found = scores()
-    for stamp in range(10 * MOST_PENDING):
-        found.on_truth(stamp, picture(stamp))
-    for stamp in (0, 10 * MOST_PENDING - 1):
-        hear(found, "mask", stamp, picture(1))
-        hear(found, "confidence", stamp, picture(2))
-    assert found.counts.with_truth == 2
-
-
 def test_masks_without_truth_do_not_pile_up() -> None:
     found = scores()
     for stamp in range(2 * MOST_PENDING):
         hear(found, "mask", stamp, picture(1))
         hear(found, "confidence", stamp, picture(2))
     assert len(found.frames) == MOST_PENDING
-
-
-def test_the_first_of_a_stamp_counts() -> None:
-    found = scores()
-    found.on_truth(1, picture(3))
-    found.on_truth(1, picture(4))
-    hear(found, "mask", 1, picture(5))
-    hear(found, "mask", 1, picture(6))
-    hear(found, "confidence", 1, picture(2))
-    found.finish()
-    expected = official_scores(confusion_counts(picture(3), picture(5), 19))
-    assert measure(found.measured())["mean_iou"] == pytest.approx(expected.mean_iou)
-    assert (found.counts.truth, found.counts.truth_repeated) == (1, 1)
 
 
 def test_truth_that_does_not_fit_is_refused() -> None:

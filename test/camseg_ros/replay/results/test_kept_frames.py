@@ -32,8 +32,8 @@ def test_masks_and_confidence_have_the_node_s_topics(tmp_path: Path) -> None:
     with OutputBag(path, CAMVID, "ab" * 32) as masks:
         for index in (1, 2):
             header = bags.header(index * bags.STEP_NS + 5, "lens")
-            masks.write("left", header, picture(index), picture(10 + index))
-        masks.write("right", bags.header(3 * bags.STEP_NS), picture(3), picture(13))
+            masks.write_frame("left", header, picture(index), picture(10 + index))
+        masks.write_frame("right", bags.header(3 * bags.STEP_NS), picture(3), picture(13))
         assert not path.exists()  # before it is whole
     with open_bag(path) as bag:
         assert {name: topic.count for name, topic in bag.topics.items()} == {
@@ -55,7 +55,7 @@ def test_masks_and_confidence_have_the_node_s_topics(tmp_path: Path) -> None:
 
 def test_late_subscribers_get_the_labels(tmp_path: Path) -> None:
     with OutputBag(tmp_path / "bag", CAMVID, "") as masks:
-        masks.write("left", bags.header(1), picture(1), picture(2))
+        masks.write_frame("left", bags.header(1), picture(1), picture(2))
     content = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())
     topics = content["rosbag2_bagfile_information"]["topics_with_message_count"]
     latched = [
@@ -68,7 +68,7 @@ def test_late_subscribers_get_the_labels(tmp_path: Path) -> None:
 
 def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(KeyError), OutputBag(tmp_path / "bag", CAMVID, "") as masks:
-        masks.write("left", bags.header(1), picture(1), picture(2))
+        masks.write_frame("left", bags.header(1), picture(1), picture(2))
         raise KeyError
     assert list(tmp_path.iterdir()) == []
 
