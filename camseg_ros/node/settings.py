@@ -17,7 +17,7 @@ from camseg_core.labels import LabelSet
 from camseg_ros.ground.grid import GridGeometry, occupancy_table
 from camseg_ros.ground.view import fixed_mounting
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
-from camseg_ros.node.health import WatchLimits
+from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.parameters import find_parameter
 
 Values = Mapping[str, Any]
@@ -200,8 +200,7 @@ def _watch_limits(values: Values) -> WatchLimits:
                 f"{subject}_warn_{unit} is {warn:g} and {subject}_error_{unit} {error:g}; "
                 "the first one must not be larger"
             )
-        limits[f"{subject}_warn_ns"] = _ns(warn, factor)
-        limits[f"{subject}_error_ns"] = _ns(error, factor)
+        limits[subject] = Limit(_ns(warn, factor), _ns(error, factor))
     return WatchLimits(**limits)
 
 
