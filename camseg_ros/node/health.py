@@ -62,7 +62,7 @@ class Limit(NamedTuple):
         return 0 < self.error_ns < value_ns
 
     def judge(self, value_ns: int, text: str) -> Condition:
-        """Return what a duration means; ``text`` has a place for it in seconds."""
+        """Return what a duration means; ``text`` is formatted with it in seconds."""
         level = Level.WARN if 0 < self.warn_ns < value_ns else Level.OK
         if self.is_error(value_ns):
             level = Level.ERROR
@@ -227,7 +227,7 @@ class RepeatedWarnings:
     """Tells a kind of warning once, and again every ten seconds while it repeats."""
 
     def __init__(self, log: Any) -> None:
-        """Tell them to ``log``, a ROS logger."""
+        """Write the warnings to ``log``, a ROS logger."""
         self._log = log
         self._told_ns: dict[str, int] = {}
 

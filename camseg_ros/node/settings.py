@@ -130,11 +130,11 @@ def grid_geometry(values: Values) -> GridGeometry:
 
 
 def sampling_options(values: Values, profiles: Profiles) -> SamplingOptions:
-    """Build the options of a frame: the chosen profile's, over which given values go.
+    """Build the options of a frame: the chosen profile's, replaced where values are given.
 
     Args:
-        values: parameter values by name.
-        profiles: of the weights.
+        values: Parameter values by name.
+        profiles: Profiles of the weights.
 
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
