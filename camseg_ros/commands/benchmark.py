@@ -17,6 +17,8 @@ from camseg_core.system.files import parse_yaml
 
 def add_node_benchmark(subjects: Any) -> None:
     """Add ``node`` to the subparsers of ``camseg benchmark``."""
+    from camseg_ros.node.parameters import SET_HELP
+
     node = subjects.add_parser(
         "node",
         help="rate, latency, drops, CPU and memory of the node over DDS",
@@ -44,7 +46,7 @@ def add_node_benchmark(subjects: Any) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="parameters of the node, e.g. profile=fast torch_threads=2 (docs/node.md)",
+        help=SET_HELP,
     )
     node.add_argument("--out", type=Path, help="JSON file for all figures; printed without")
 
