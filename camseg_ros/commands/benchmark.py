@@ -18,6 +18,8 @@ from camseg_ros.commands import ros_needed
 
 def add_node_benchmark(subjects: Any) -> None:
     """Add ``node`` to the subparsers of ``camseg benchmark``."""
+    from camseg_ros.node.parameters import SET_HELP
+
     node = subjects.add_parser(
         "node",
         help="rate, latency, drops, CPU and memory of the node over DDS",
@@ -45,7 +47,7 @@ def add_node_benchmark(subjects: Any) -> None:
         nargs="+",
         default=[],
         metavar="NAME=VALUE",
-        help="parameters of the node, e.g. profile=fast torch_threads=2 (docs/node.md)",
+        help=SET_HELP,
     )
     node.add_argument("--out", type=Path, help="JSON file for all figures; printed without")
 

@@ -36,6 +36,8 @@ NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
 
 def add_commands(commands: Any) -> None:
     """Add ``replay`` to the subparsers ``commands``."""
+    from camseg_ros.node.parameters import SET_HELP
+
     replay = commands.add_parser(
         "replay",
         help="replay bags through the model or the node, and score what comes out",
@@ -84,7 +86,7 @@ def add_commands(commands: Any) -> None:
     live.add_argument("--start-offset", type=float, default=0.0, help="seconds to leave out")
     live.add_argument(
         "--set", nargs="+", default=[], metavar="NAME=VALUE",
-        help="parameters of the node, e.g. latency_budget_ms=80 (docs/node.md)",
+        help=SET_HELP,
     )  # fmt: skip
     results = replay.add_argument_group("results")
     results.add_argument("--gates", type=Path, help="YAML file of thresholds; see docs/bags.md")

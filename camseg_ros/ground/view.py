@@ -76,7 +76,7 @@ class GroundView:
 
 
 def fixed_mounting(numbers: Sequence[float]) -> FindMounting:
-    """Return a mounting that parameters state: x, y, z in metres, roll, pitch, yaw in radians.
+    """Return a `FindMounting` of six numbers: x, y, z in metres, roll, pitch, yaw in radians.
 
     Raises:
         CamsegError: not six numbers, or they break a rule of a mounting.

@@ -87,7 +87,7 @@ class StepController:
 
     @property
     def ladder(self) -> tuple[int, ...]:
-        """The numbers of steps it chooses from."""
+        """Numbers of steps that it chooses from."""
         return self._ladder
 
     def record(self, times: BatchTimes) -> None:
@@ -132,7 +132,7 @@ class StepController:
         return self._steps if self._steps is not None else self._ladder[0]
 
     def _models(self) -> list[_LatencyModel]:
-        """Return the model of each batch size seen lately; of the nearest measured where new."""
+        """Return a model for each batch size seen lately, measured or from the nearest one."""
         if not self._measured:
             return []
         return [self._model_for(size) for size in set(self._recent_sizes)]

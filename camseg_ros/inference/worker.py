@@ -46,7 +46,7 @@ class FrameHandler(Protocol):
         """Return how to sample the next batch; its largest image has so many pixels."""
 
     def publish(self, frame: QueuedFrame, image: UInt8, segmentation: Segmentation) -> Outcome:
-        """Publish what was found in a frame, RGB uint8 [H, W, 3]; tell what became of it."""
+        """Publish what was found in a frame, RGB uint8 [H, W, 3]; return what became of it."""
 
     def refused(self, frame: QueuedFrame, reason: str) -> None:
         """Take note that a frame cannot be segmented, and why."""
@@ -80,7 +80,7 @@ class InferenceWorker:
         self._thread.start()
 
     def join(self, limit_s: float) -> bool:
-        """Wait for the end, which the end of the queue brings about; false if it did not come."""
+        """Wait for the end, which the queue's end brings about; return false if it did not come."""
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(limit_s)
         return not self._thread.is_alive()

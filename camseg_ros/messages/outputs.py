@@ -138,7 +138,7 @@ class FrameOutputs:
 
     @cached_property
     def class_summary(self) -> NDArray[np.float32]:
-        """Per class its share of all pixels and their mean confidence 0..1, float32 [1, C, 2]."""
+        """Share of all pixels and mean confidence 0..1 of each class, float32 [1, C, 2]."""
         classes = self._label_set.num_classes
         ids = self.class_ids.ravel()
         counts = np.bincount(ids, minlength=256)[:classes]
@@ -155,7 +155,7 @@ class FrameOutputs:
         return image_message(self.class_ids, "mono8", self._header)
 
     def _mask_compressed(self) -> CompressedImage:
-        """PNG: JPEG would change ids."""
+        """Encode as PNG, for JPEG would change ids."""
         return compressed_mask_message(self.class_ids, self._header)
 
     def _confidence(self) -> Image:
@@ -195,11 +195,11 @@ class FrameOutputs:
             settings.drivable_least_confidence,
         )
 
-    def _sized(self, picture: UInt8) -> UInt8:
+    def _sized(self, array: UInt8) -> UInt8:
         height, width = self.shape
-        if picture.shape == (height, width):
-            return picture
-        resized = cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+        if array.shape == (height, width):
+            return array
+        resized = cv2.resize(array, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
         return np.asarray(resized, np.uint8)
 
 

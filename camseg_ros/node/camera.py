@@ -44,7 +44,7 @@ class Camera:
         self.ground: GroundView | None = None
 
     def listen(self, on_frame: Callable[[QueuedFrame], None], limits: WatchLimits) -> str:
-        """Wait for input from now on; returns the image topic's full name."""
+        """Wait for input from now on, and return the image topic's full name."""
         self.watch = CameraWatch(limits, time.monotonic_ns())
         self.rate.clear()
         return self.port.listen(on_frame)

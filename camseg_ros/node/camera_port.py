@@ -76,7 +76,7 @@ class CameraPort:
         self._label_info.publish(label_info_message(label_set, threshold, frame_id, stamp))
 
     def listen(self, on_frame: Callable[[QueuedFrame], None]) -> str:
-        """Subscribe; returns the image topic's full name."""
+        """Subscribe, and return the image topic's full name."""
 
         def on_image(message: Image | CompressedImage) -> None:
             received_ns = time.monotonic_ns()

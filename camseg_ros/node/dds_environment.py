@@ -14,11 +14,11 @@ DOMAINS = range(1, 102)
 """Domains whose ports lie below the ports that Linux hands out for other purposes."""
 
 PROFILES_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
-"""What Fast DDS 2 and 3 call the file of their settings."""
+"""Variables by which Fast DDS 2 and 3 find the file of their settings."""
 
 
 def use_large_images() -> None:
-    """Return Fast DDS shared memory for images, in this process and its children.
+    """Give Fast DDS enough shared memory for images, in this process and its children.
 
     Its default segment of 512 KB is smaller than one mask. A profiles file that the environment
     names is left alone; another DDS does not look at these variables.
@@ -40,7 +40,7 @@ def profiles_file() -> Path | None:
 
 
 def use_free_domain() -> int:
-    """Set ``ROS_DOMAIN_ID`` for this process and its children, unless it is set; give it.
+    """Set ``ROS_DOMAIN_ID`` for this process and its children, unless it is set; return it.
 
     Discovery stays on this machine unless the environment says otherwise.
     """

@@ -63,7 +63,7 @@ class NodeParameters:
         self._protect_information(True)
 
     def spec(self, name: str) -> ParameterSpec | None:
-        """Return what is known of a parameter; None of rclpy's own, such as use_sim_time."""
+        """Return what is known of a parameter; None for rclpy's own, such as use_sim_time."""
         return self._specs.get(name)
 
     def values(self) -> dict[str, Any]:

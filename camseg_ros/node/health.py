@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -51,24 +51,42 @@ def worst(conditions: Iterable[Condition], otherwise: str) -> Condition:
     return Condition(bad[0].level, "; ".join(dict.fromkeys(item.text for item in bad)))
 
 
+class Limit(NamedTuple):
+    """From which duration on, in nanoseconds, something is a warning and an error; 0 is never."""
+
+    warn_ns: int = 0
+    error_ns: int = 0
+
+    def is_error(self, value_ns: int) -> bool:
+        """Return whether a duration is an error."""
+        return 0 < self.error_ns < value_ns
+
+    def judge(self, value_ns: int, text: str) -> Condition:
+        """Return what a duration means; ``text`` is formatted with it in seconds."""
+        level = Level.WARN if 0 < self.warn_ns < value_ns else Level.OK
+        if self.is_error(value_ns):
+            level = Level.ERROR
+        return Condition(level, text.format(value_ns / 1e9))
+
+
+NEVER = Limit()
+
+
 @dataclass(frozen=True)
 class WatchLimits:
-    """Limits of one camera in nanoseconds; 0 switches one off.
+    """Limits of one camera.
 
     Attributes:
-        no_input_warn_ns, no_input_error_ns: Time since the last frame, or since activation; also
-            how long every frame was refused.
-        input_age_warn_ns, input_age_error_ns: Difference between a frame's stamp and the node's
-            clock on entry, be it older or in the future.
-        latency_warn_ns, latency_error_ns: Time from a frame's entry to its masks' publication.
+        no_input: Limit of the time since the last frame, or since activation, and of how long
+            every frame was refused.
+        input_age: Limit of the difference between a frame's stamp and the node's clock on entry,
+            be it older or in the future.
+        latency: Limit of the time from a frame's entry to its masks' publication.
     """
 
-    no_input_warn_ns: int = 0
-    no_input_error_ns: int = 0
-    input_age_warn_ns: int = 0
-    input_age_error_ns: int = 0
-    latency_warn_ns: int = 0
-    latency_error_ns: int = 0
+    no_input: Limit = NEVER
+    input_age: Limit = NEVER
+    latency: Limit = NEVER
 
 
 class CameraWatch:
@@ -104,14 +122,12 @@ class CameraWatch:
     def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
         """Return whether nobody should act on a mask, for it breaks the limit of an error."""
         limits = self.limits
-        return (0 < limits.input_age_error_ns < abs(age_ns)) or (
-            0 < limits.latency_error_ns < latency_ns
-        )
+        return limits.input_age.is_error(abs(age_ns)) or limits.latency.is_error(latency_ns)
 
     def is_silent(self, now_ns: int) -> bool:
         """Return whether no frame has come in for so long that it is an error."""
         with self._lock:
-            return 0 < self.limits.no_input_error_ns < now_ns - self._last_input_ns
+            return self.limits.no_input.is_error(now_ns - self._last_input_ns)
 
     def check(self, now_ns: int) -> Condition:
         """Return the camera's condition now."""
@@ -122,47 +138,25 @@ class CameraWatch:
             has_input = self._has_input
             first_ns, last_ns = self._refused_ns or (0, 0)
         since = "no input for" if has_input else "no input yet after"
-        silence = _against(
-            silent_ns, limits.no_input_warn_ns, limits.no_input_error_ns, f"{since} {{:.1f}} s"
-        )
+        silence = limits.no_input.judge(silent_ns, f"{since} {{:.1f}} s")
         # The span of refusals, not the time since the first: a single bad frame is none, however
         # long the next good one takes.
-        refusal = _against(
-            last_ns - first_ns,
-            limits.no_input_warn_ns,
-            limits.no_input_error_ns,
-            "every frame was refused for {:.1f} s",
-        )
+        refusal = limits.no_input.judge(last_ns - first_ns, "every frame was refused for {:.1f} s")
         for missing in (silence, refusal):
             if missing.level == Level.ERROR:
                 return missing  # what was measured on earlier frames says nothing about now
-        stale = _against(
+        stale = limits.input_age.judge(
             abs(age_ns),
-            limits.input_age_warn_ns,
-            limits.input_age_error_ns,
             "stale input: its stamps are {:.1f} s old"
             if age_ns >= 0
             else "input by another clock: its stamps are {:.1f} s in the future",
         )
         slow = Condition(Level.OK, "")
         if latencies_ns:
-            slow = _against(
-                int(median(latencies_ns)),
-                limits.latency_warn_ns,
-                limits.latency_error_ns,
-                "slow processing: {:.2f} s a frame",
+            slow = limits.latency.judge(
+                int(median(latencies_ns)), "slow processing: {:.2f} s a frame"
             )
         return worst([silence, refusal, stale, slow], otherwise="frames arrive")
-
-
-def _against(value_ns: int, warn_ns: int, error_ns: int, text: str) -> Condition:
-    """Compare a duration with two limits, of which 0 is none."""
-    level = Level.OK
-    if 0 < warn_ns < value_ns:
-        level = Level.WARN
-    if 0 < error_ns < value_ns:
-        level = Level.ERROR
-    return Condition(level, text.format(value_ns / 1e9))
 
 
 class DurationWindow:
@@ -233,7 +227,7 @@ class RepeatedWarnings:
     """Tells a kind of warning once, and again every ten seconds while it repeats."""
 
     def __init__(self, log: Any) -> None:
-        """Tell them to ``log``, a ROS logger."""
+        """Write the warnings to ``log``, a ROS logger."""
         self._log = log
         self._told_ns: dict[str, int] = {}
 

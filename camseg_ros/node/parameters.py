@@ -231,7 +231,7 @@ LAUNCH_ARGUMENTS: tuple[ParameterSpec, ...] = tuple(
 )  # fmt: skip
 """Parameters that are arguments of the launch file, too, and go before the params file there."""
 
-SET_HELP = "parameters of the node, e.g. profile=fast torch_threads=2; " + ", ".join(
+SET_HELP = "parameters of the node (docs/node.md), e.g. profile=fast torch_threads=2: " + ", ".join(
     [*(spec.name for spec in PARAMETERS), *(f"<camera>.{spec.name}" for spec in CAMERA_PARAMETERS)]
 )
 """Help of the option ``--set NAME=VALUE``."""

@@ -40,7 +40,7 @@ class SegmentationPipeline:
     """One model, several cameras, one worker.
 
     Attributes:
-        segmenter: The model.
+        segmenter: Segmenter with the model.
         cameras: The cameras by name.
         queue: Frames that wait, and all counts.
         failure: Why the process cannot go on; None while it can.
@@ -125,7 +125,7 @@ class SegmentationPipeline:
         self._worker.start()
 
     def open(self) -> list[str]:
-        """Listen to the cameras and accept frames; returns the image topics' full names."""
+        """Listen to the cameras and accept frames; return the image topics' full names."""
         self.queue.open()
         limits = self._live.limits
         return [camera.listen(self.accept, limits) for camera in self.cameras.values()]

@@ -97,7 +97,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
     @property
     def failure(self) -> str | None:
-        """Why this process cannot go on, None while it can."""
+        """Why this process cannot go on; None while it can."""
         return self.pipeline.failure if self.pipeline is not None else self._failure
 
     # ---- lifecycle -----------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def _end_if_lost(node: SegmentNode) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; returns the exit status."""
+    """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; return the exit status."""
     return run_program(NODE_NAME, _run, arguments)
 
 

@@ -17,7 +17,7 @@ from camseg_core.labels import LabelSet
 from camseg_ros.ground.grid import GridGeometry, occupancy_table
 from camseg_ros.ground.view import fixed_mounting
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
-from camseg_ros.node.health import WatchLimits
+from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.parameters import find_parameter
 
 Values = Mapping[str, Any]
@@ -130,11 +130,11 @@ def grid_geometry(values: Values) -> GridGeometry:
 
 
 def sampling_options(values: Values, profiles: Profiles) -> SamplingOptions:
-    """Build the options of a frame: the chosen profile's, over which given values go.
+    """Build the options of a frame: the chosen profile's, replaced where values are given.
 
     Args:
-        values: parameter values by name.
-        profiles: of the weights.
+        values: Parameter values by name.
+        profiles: Profiles of the weights.
 
     Raises:
         CamsegError: a value out of its range, or an unknown profile.
@@ -200,8 +200,7 @@ def _watch_limits(values: Values) -> WatchLimits:
                 f"{subject}_warn_{unit} is {warn:g} and {subject}_error_{unit} {error:g}; "
                 "the first one must not be larger"
             )
-        limits[f"{subject}_warn_ns"] = _ns(warn, factor)
-        limits[f"{subject}_error_ns"] = _ns(error, factor)
+        limits[subject] = Limit(_ns(warn, factor), _ns(error, factor))
     return WatchLimits(**limits)
 
 

@@ -14,6 +14,7 @@ from camseg_ros.node.health import (
     Condition,
     DurationWindow,
     Level,
+    Limit,
     RateMeter,
     RepeatedWarnings,
     WatchLimits,
@@ -22,12 +23,7 @@ from camseg_ros.node.health import (
 
 MS, S = 10**6, 10**9
 LIMITS = WatchLimits(
-    no_input_warn_ns=S,
-    no_input_error_ns=3 * S,
-    input_age_warn_ns=S // 2,
-    input_age_error_ns=2 * S,
-    latency_warn_ns=200 * MS,
-    latency_error_ns=900 * MS,
+    no_input=Limit(S, 3 * S), input_age=Limit(S // 2, 2 * S), latency=Limit(200 * MS, 900 * MS)
 )
 
 

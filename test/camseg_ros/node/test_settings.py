@@ -12,7 +12,7 @@ from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
-from camseg_ros.node.health import WatchLimits
+from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.settings import (
     CameraSettings,
     LiveSettings,
@@ -49,10 +49,7 @@ def test_the_defaults_need_no_budget_and_publish_everything_unchanged() -> None:
     assert not settings.output.least_confidence.any()
     assert settings.threshold == 0.0
     assert settings.limits == WatchLimits(
-        no_input_warn_ns=10**9,
-        no_input_error_ns=3 * 10**9,
-        input_age_warn_ns=10**9,
-        latency_warn_ns=10**9,
+        no_input=Limit(10**9, 3 * 10**9), input_age=Limit(10**9), latency=Limit(10**9)
     )
 
 
@@ -75,7 +72,7 @@ def test_settings_are_in_nanoseconds_and_by_class_id() -> None:
     assert (table[0], table[11], table[13], table[255]) == (128, 51, 230, 0)
     assert settings.outputs == ("mask",)
     assert settings.threshold == 0.2
-    assert (settings.limits.latency_warn_ns, settings.limits.latency_error_ns) == (0, 250_000_000)
+    assert settings.limits.latency == Limit(0, 250_000_000)
 
 
 def test_one_step_weights_are_not_given_more_steps_by_a_budget() -> None:
