@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import bags
+import made_bags as bags
 import pytest
 
 from camseg_ros.node.parameters import PARAMETERS

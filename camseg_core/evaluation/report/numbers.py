@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.corruptions import LEVEL_RANGES
+from camseg_core.evaluation.corruptions import CORRUPTIONS
 from camseg_core.evaluation.frames import FrameScore, worst_and_best
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.metrics.ratios import finite_or_none, ratio
@@ -487,7 +487,7 @@ def _curves(rows: Sequence[Row]) -> tuple[Curve, ...]:
     curves = []
     for name, grouped in groupby(rows, key=attrgetter("corruption")):
         levels = tuple(grouped)
-        known = LEVEL_RANGES.get(name)
+        known = CORRUPTIONS.get(name)
         relative = [row.relative_to_clean for row in levels if row.relative_to_clean is not None]
         curves.append(
             Curve(

@@ -90,7 +90,7 @@ def test_what_is_written_is_for_people(tmp_path: Path) -> None:
         ("[220, 20, 60]", "[220, 20]", "palette[1][2] is missing"),
         ("[220, 20, 60]", "[220, 20, 300]", "label set 'drivable' has colour (220, 20, 300)"),
         ("[1, 2, 3]", "[1, 2, 3, 4]", "void_color is [1, 2, 3, 4]: tuple should have at most 3"),
-        ("void_color", "void_colour", "void_colour is not known; a label set file has name"),
+        ("void_color", "void_colour", "void_colour is not known; known are name"),
         ("23: sky", "23: ski", "source_ids[23] is 'ski'; a class (road, obstacle, sky), a cl"),
         ("23: sky", "23: true", "source_ids[23] is True; a class"),
         ("23: sky", "23: 3", "label set 'drivable' maps id 23 to 3; class ids are 0..2 or 255"),

@@ -4,7 +4,7 @@
 import shutil
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import pytest
 import yaml
 

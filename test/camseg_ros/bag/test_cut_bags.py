@@ -5,7 +5,7 @@ import random
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import pytest
 
 from camseg_core.errors import CamsegError

@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import pytest
 
 from camseg_core.errors import CamsegError

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import bags
+import made_bags as bags
 import numpy as np
 import pytest
 from sensor_msgs.msg import CompressedImage, Image

@@ -3,7 +3,7 @@ import io
 from array import array
 from typing import Any
 
-import bags
+import made_bags as bags
 import numpy as np
 import pytest
 from PIL import Image as PilImage

@@ -2,7 +2,7 @@
 from pathlib import Path
 from typing import Any
 
-import bags
+import made_bags as bags
 import pytest
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import String

@@ -2,7 +2,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import pytest
 
 from camseg_ros.bag.metadata_file import BagMetadata

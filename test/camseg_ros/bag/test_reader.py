@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import bags
+import made_bags as bags
 import numpy as np
 import pytest
 import zstandard

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import pytest
 import zstandard
 

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import bags
+import made_bags as bags
 import pytest
 import rclpy.serialization
 import yaml

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-import bags
 import dataset_trees as trees
+import made_bags as bags
 import pytest
 
 from camseg_core.cli import main

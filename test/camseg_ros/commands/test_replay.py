@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import pytest
 from std_msgs.msg import String
 

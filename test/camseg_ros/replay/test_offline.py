@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bags
+import made_bags as bags
 import numpy as np
 import pytest
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bags
 import cv2
+import made_bags as bags
 import numpy as np
 import pytest
 from rclpy.qos import DurabilityPolicy, QoSProfile

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import bags
+import made_bags as bags
 import numpy as np
 import pytest
 from sensor_msgs.msg import CameraInfo, CompressedImage

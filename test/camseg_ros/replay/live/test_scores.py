@@ -2,7 +2,7 @@
 import random
 from functools import partial
 
-import bags
+import made_bags as bags
 import numpy as np
 import pytest
 

@@ -2,8 +2,8 @@
 import json
 from pathlib import Path
 
-import bags
 import cv2
+import made_bags as bags
 import numpy as np
 import pytest
 import yaml
