@@ -27,13 +27,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from camseg_core.evaluation.report.numbers import (
-    UNLABELED_NAME,
-    Curve,
-    PartNumbers,
-    Row,
-    SamplingTable,
-)
+from camseg_core.evaluation.report.numbers import UNLABELED_NAME, Curve, PartNumbers, Row
+from camseg_core.evaluation.report.sampling import SamplingTable
 
 INK, PAPER, GRID = "#1f2932", "#fefefd", "#c9ced3"
 BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"

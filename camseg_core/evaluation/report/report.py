@@ -20,11 +20,10 @@ from camseg_core.evaluation.report.numbers import (
     UNLABELED_NAME,
     PartNumbers,
     RunNumbers,
-    numbers_to_json,
     run_numbers,
-    sampling_tables,
 )
 from camseg_core.evaluation.report.page import data_uri, page_environment
+from camseg_core.evaluation.report.sampling import numbers_to_json, sampling_tables
 from camseg_core.evaluation.summary import summarize
 from camseg_core.images.drawing import encode_png
 from camseg_core.images.reading import read_image

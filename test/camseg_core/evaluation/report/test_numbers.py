@@ -18,13 +18,8 @@ from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.evaluation.metrics.published import published_scores
 from camseg_core.evaluation.records import ImageRecord, iterate_records, record_files
-from camseg_core.evaluation.report.numbers import (
-    Row,
-    RunNumbers,
-    numbers_to_json,
-    run_numbers,
-    sampling_tables,
-)
+from camseg_core.evaluation.report.numbers import Row, RunNumbers, run_numbers
+from camseg_core.evaluation.report.sampling import numbers_to_json, sampling_tables
 from camseg_core.evaluation.summary import summarize
 from camseg_core.labels import LabelSet
 

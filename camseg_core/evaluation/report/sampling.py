@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report's comparison of ways to sample, and all of the report's numbers as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from camseg_core.errors import CamsegError
+from camseg_core.evaluation.metrics.published import Protocol
+from camseg_core.evaluation.report.numbers import Row, RunNumbers
+
+
+@dataclass(frozen=True)
+class SamplingChoice:
+    """Weights with one way to sample: ``settings`` are the options in which the choices differ."""
+
+    weights: str
+    settings: str
+    row: Row
+
+
+@dataclass(frozen=True)
+class SamplingTable:
+    """The ways to sample that were tried on one part of a data set.
+
+    Attributes:
+        dataset, split, protocol, part: what was scored.
+        score_name: name of the protocol's one number.
+        budget_ms: median time of an image that the best choice must keep; None for any.
+        choices: every choice.
+        best: index of the choice with the best score within the budget; None if there is none.
+        fastest: index of the fastest choice.
+    """
+
+    dataset: str
+    split: str
+    protocol: Protocol
+    part: str
+    score_name: str
+    budget_ms: float | None
+    choices: tuple[SamplingChoice, ...]
+    best: int | None
+    fastest: int
+
+
+def sampling_tables(
+    runs: Sequence[RunNumbers], budget_ms: float | None = None
+) -> tuple[SamplingTable, ...]:
+    """Compare the ways to sample that were tried on the same data by the same protocol.
+
+    Only choices with all images compete for the best and the fastest. Of equal scores the faster
+    one wins. A table has two choices or more.
+    """
+    found: dict[tuple[str, str, Protocol, str], list[tuple[RunNumbers, Row]]] = {}
+    for run in runs:
+        whole: dict[tuple[str, int], Row] = {}
+        for row in run.rows:  # the first of a part and number of steps is that of all conditions
+            whole.setdefault((row.part, row.steps), row)
+        for row in whole.values():
+            key = (run.dataset, run.split, run.protocol, row.part)
+            found.setdefault(key, []).append((run, row))
+    return tuple(
+        _sampling_table(*key, tried, budget_ms) for key, tried in found.items() if tried[1:]
+    )
+
+
+def _sampling_table(
+    dataset: str,
+    split: str,
+    protocol: Protocol,
+    part: str,
+    tried: Sequence[tuple[RunNumbers, Row]],
+    budget_ms: float | None,
+) -> SamplingTable:
+    options = {name: None for run, _ in tried for name in run.sampling}
+    differing = [name for name in options if len({str(r.sampling.get(name)) for r, _ in tried}) > 1]
+    choices = tuple(
+        SamplingChoice(
+            weights=", ".join(run.weights) or run.model,
+            settings=", ".join(
+                f"{name.replace('_', ' ')} {run.sampling.get(name)}" for name in differing
+            ),
+            row=row,
+        )
+        for run, row in tried
+    )
+    images = max(choice.row.images for choice in choices)
+    complete = [index for index, choice in enumerate(choices) if choice.row.images == images]
+
+    def time_of(index: int) -> float:
+        return choices[index].row.median_milliseconds_per_image
+
+    in_time = [
+        (score, -time_of(index), -index)
+        for index in complete
+        if (score := choices[index].row.score) is not None
+        and (budget_ms is None or time_of(index) <= budget_ms)
+    ]
+    return SamplingTable(
+        dataset=dataset,
+        split=split,
+        protocol=protocol,
+        part=part,
+        score_name=tried[0][0].score_name,
+        budget_ms=budget_ms,
+        choices=choices,
+        best=-max(in_time)[-1] if in_time else None,
+        fastest=min(complete, key=time_of),
+    )
+
+
+def numbers_to_json(runs: Sequence[RunNumbers], tables: Sequence[SamplingTable]) -> bytes:
+    """Return numbers as JSON: ``{"runs": [...], "sampling": [...]}``; undefined values are null.
+
+    Raises:
+        CamsegError: the settings in a damaged ``run.json`` hold a number that JSON cannot.
+    """
+    content = {"runs": [asdict(run) for run in runs], "sampling": [asdict(one) for one in tables]}
+    try:
+        return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"
+    except ValueError as error:
+        raise CamsegError(f"run.json holds a setting that is no number: {error}") from error
