@@ -2,7 +2,8 @@
 """Every number of the report as plain data, computed from the sums of the runs.
 
 The page and its plots read nothing else (but for the frames' pictures), and
-`report.sampling.numbers_to_json` writes the same numbers beside the page. Scores are shares, 0..1; undefined values are None.
+`report.sampling.numbers_to_json` writes the same numbers beside the page. Scores are shares, 0..1;
+undefined values are None.
 Shapes: C = classes. A row of confusion is a true class, its last column unlabeled predictions.
 """
 
