@@ -10,7 +10,7 @@ from collections.abc import Callable
 FAILED_CHECK = 1
 BAD_INPUT = 2
 DEVICE_LOST = 70
-"""Of the node: only a new process can go on."""
+"""Exit status of the node when only a new process can go on."""
 INTERRUPTED = 130
 TERMINATED = 143
 

@@ -247,7 +247,7 @@ class _Way:
             self._candidate.segmenter.segment(sample.image, self._candidate.options(key.steps))
 
     def score(self, sample: Sample, key: Key) -> tuple[Sample, Segmentation, ImageRecord]:
-        """Segment, compare, write the record; gives the sample as the model saw it, too."""
+        """Segment, compare and write the record; return the sample as the model saw it, too."""
         segmenter = self._candidate.segmenter
         sample = _prepare(segmenter, self._plan.protocol, sample, key)
         result = segmenter.segment(sample.image, self._candidate.options(key.steps))

@@ -59,8 +59,8 @@ class Run:
         is_random: true if nothing was trained.
         model: the model's configuration.
         sampling: sampler, temperature, seed and what else decides a result, but for the steps.
-        corruption_seed: of the corruptions' noise.
-        records_version: of the record format.
+        corruption_seed: seed of the corruptions' noise.
+        records_version: version of the record format.
     """
 
     dataset: str

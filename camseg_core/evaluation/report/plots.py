@@ -100,8 +100,8 @@ def class_bars(part: PartNumbers, protocol: str, *, name: str) -> str:
 
     Args:
         part: whose classes.
-        protocol: of the run.
-        name: of the element, unique in its page; the same holds for all plots.
+        protocol: protocol of the run.
+        name: name of the element, unique in its page; the same holds for all plots.
     """
     scores = [(entry.iou if protocol == "official" else entry.precision) for entry in part.classes]
     with _drawn_figure(0.7 + 0.24 * len(scores), name) as (figure, svg):

@@ -40,7 +40,7 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
     """Write a page of all runs in a folder, and ``figures.json`` with its numbers beside it.
 
     Args:
-        folder: of runs, or of one.
+        folder: folder of runs, or of one run.
         out: the page's file.
         budget_ms: time of an image that the best way to sample must keep; any without.
 

@@ -75,7 +75,7 @@ class BagForm:
 
 
 def make_bags(drives: Sequence[Drive], out: Path, form: BagForm) -> Iterator[Path]:
-    """Write one bag a drive below ``out``; gives each as soon as it is whole.
+    """Write one bag a drive below ``out``; yield each as soon as it is whole.
 
     Raises:
         CamsegError: a bag exists already, an input cannot be read, or nothing can be written.
