@@ -19,8 +19,8 @@ from torch import Tensor
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import Fit
 
-Stage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
+InferenceStage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
+STAGES: tuple[InferenceStage, ...] = get_args(InferenceStage)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Segmentation:
     input_probabilities: Tensor = field(repr=False, compare=False)
     fit: Fit = field(repr=False)
     stride: int = field(repr=False)
-    stage_seconds: dict[Stage, float] = field(compare=False)
+    stage_seconds: dict[InferenceStage, float] = field(compare=False)
 
     @cached_property
     def token_probabilities(self) -> UInt8:

@@ -29,7 +29,7 @@ from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.models.image_encoder import Features
 from camseg_core.models.palette_decoder import class_shares, nearest_class, squared_distances
 from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
-from camseg_core.segmentation import STAGES, Segmentation, Stage, as_uint8
+from camseg_core.segmentation import STAGES, InferenceStage, Segmentation, as_uint8
 from camseg_core.system.devices import find_device
 from camseg_core.weights.loading import LoadedModel, load_model
 
@@ -317,7 +317,11 @@ class Segmenter:
             return class_ids.to(torch.uint8).masked_fill_(best.isnan(), UNLABELED), probabilities
 
     def _finish(
-        self, class_ids: Tensor, probabilities: Tensor, fit: Fit, seconds: dict[Stage, float]
+        self,
+        class_ids: Tensor,
+        probabilities: Tensor,
+        fit: Fit,
+        seconds: dict[InferenceStage, float],
     ) -> Segmentation:
         """Bring class ids [H', W'] and probabilities [C, H', W'] to the image's size."""
         confidence = as_uint8(confidence_of(probabilities))  # [H', W']
@@ -367,12 +371,12 @@ class _StageClock:
     """Wall seconds per stage on the steady clock, with a wait for the device at each end."""
 
     def __init__(self, device: torch.device, cancelled: Callable[[], bool] = _never) -> None:
-        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+        self.seconds: dict[InferenceStage, float] = dict.fromkeys(STAGES, 0.0)
         self._device = device
         self.cancelled = cancelled
 
     @contextmanager
-    def stage(self, name: Stage) -> Iterator[None]:
+    def stage(self, name: InferenceStage) -> Iterator[None]:
         """Time one stage, or end the work if the caller has cancelled it."""
         if self.cancelled():
             raise SegmentationCancelled

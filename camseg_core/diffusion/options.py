@@ -30,14 +30,14 @@ class SamplingOptions:
         steps: diffusion steps, 1 to 1000.
         sampler: ``ddpm``, ``ddim`` or ``dpm-solver++``.
         temperature: scales ddpm's step noise; 0 follows the means.
-        seed: of the noise, 0 or more; the noise is a function of seed and token.
+        seed: seed of the noise, 0 or more; the noise is a function of seed and token.
         rounds: generation rounds of the transformer; 1 is the published path.
         initial_noise_scale: scales x at the noisiest step; 0 starts from zero noise.
         samples: class probabilities are the mean over this many noises.
         decoder: ``mask`` reads classes from the mask decoder, ``palette`` from the decoded colours;
             ``auto`` takes the mask decoder where the model has one.
-        precision: of encoders, transformer and decoders; the denoiser and the sampler's arithmetic
-            are always float32.
+        precision: precision of encoders, transformer and decoders; the denoiser and the sampler's
+            arithmetic are always float32.
         sample_image_latent: draw the image's latent from its posterior, as the published protocol
             does, instead of taking the mean.
 
@@ -102,14 +102,14 @@ EPSILON_PROFILES: Profiles = {
     "balanced": SamplingOptions(steps=10, sampler="ddpm"),
     "fast": SamplingOptions(steps=4, sampler="ddpm", precision="bfloat16"),
 }
-"""Of the published weights: ``accurate`` is how they were published; no other was measured."""
+"""Profiles of the published weights: ``accurate`` is as published; no other was measured."""
 
 V_PROFILES: Profiles = {
     "accurate": SamplingOptions(steps=16, sampler="ddim"),
     "balanced": SamplingOptions(steps=4, sampler="ddim", precision="bfloat16"),
     "fast": SamplingOptions(steps=1, sampler="ddim", precision="bfloat16"),
 }
-"""Of weights that predict v and were trained on the diffusion loss."""
+"""Profiles of weights that predict v and were trained on the diffusion loss."""
 
 ONE_STEP_PROFILES: Profiles = {
     "accurate": SamplingOptions(steps=1, sampler="ddim", initial_noise_scale=0.0),
@@ -118,7 +118,7 @@ ONE_STEP_PROFILES: Profiles = {
     ),
     "fast": SamplingOptions(steps=1, sampler="ddim", initial_noise_scale=0.0, precision="bfloat16"),
 }
-"""Of weights that were fine-tuned for one step from zero noise."""
+"""Profiles of weights that were fine-tuned for one step from zero noise."""
 
 
 def default_profiles(prediction: Prediction) -> Profiles:

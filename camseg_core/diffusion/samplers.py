@@ -40,7 +40,7 @@ def round_masks(length: int, rounds: int, seed: int) -> Iterator[tuple[Tensor, T
     Args:
         length: tokens of one image, L.
         rounds: number of rounds, 1 to L.
-        seed: of the order.
+        seed: seed of the order.
 
     Yields:
         (hidden, generated), both bool [L]; ``generated`` is a part of ``hidden``.

@@ -248,7 +248,7 @@ class GaussianPosterior:
     log_variance: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Draw with standard normal ``noise`` [B, Z, h, w]; gives [B, Z, h, w]."""
+        """Return a sample for standard normal ``noise`` [B, Z, h, w]: [B, Z, h, w]."""
         return self.mean + torch.exp(0.5 * self.log_variance) * noise
 
 

@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         return F.relu(x + self.second(h))  # [B, C, H, W]
 
 
-class Stage(nn.Module):
+class StridedBlocks(nn.Module):
     """A strided convolution, then residual blocks."""
 
     def __init__(self, in_channels: int, out_channels: int, depth: int) -> None:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camseg_core.models.convolution import NormedConv, Stage, enlarged_to
+from camseg_core.models.convolution import NormedConv, StridedBlocks, enlarged_to
 from camseg_core.models.part_configs import ImageEncoderConfig
 
 Features = tuple[Tensor, Tensor]
-"""Of an image, at a quarter and an eighth: [B, C2, H/4, W/4] and [B, C3, H/8, W/8]."""
+"""Features at a quarter and an eighth of the image: [B, C2, H/4, W/4] and [B, C3, H/8, W/8]."""
 
 
 class ImageEncoder(nn.Module):
@@ -31,10 +31,10 @@ class ImageEncoder(nn.Module):
         self.config = config
         half, quarter, eighth, sixteenth = config.widths
         self.stem = NormedConv(3, half, stride=2)
-        self.quarter = Stage(half, quarter, config.depths[0])
-        self.eighth = Stage(quarter, eighth, config.depths[1])
-        self.sixteenth = Stage(eighth, sixteenth, config.depths[2])
-        self.context = Stage(sixteenth, sixteenth, config.depths[3])
+        self.quarter = StridedBlocks(half, quarter, config.depths[0])
+        self.eighth = StridedBlocks(quarter, eighth, config.depths[1])
+        self.sixteenth = StridedBlocks(eighth, sixteenth, config.depths[2])
+        self.context = StridedBlocks(sixteenth, sixteenth, config.depths[3])
         self.to_tokens = nn.Conv2d(sixteenth, config.token_channels, kernel_size=1)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Features]:

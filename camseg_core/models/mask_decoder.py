@@ -41,7 +41,7 @@ class MaskDecoder(nn.Module):
 
         Args:
             latent: scaled mask latent [B, L, H/16, W/16].
-            features: of the image encoder; read if the configuration says so.
+            features: features of the image encoder; read if the configuration says so.
 
         Returns:
             Class logits [B, K, H/4, W/4].

@@ -27,7 +27,7 @@ class AutoencoderConfig:
         latent_scale: latents are multiplied by it for the transformer, divided before decoding.
         bottleneck: ``kl``, a Gaussian posterior (published), or ``vq``, vectors of a codebook.
         codebook_size: codes of a ``vq`` bottleneck; 0 with ``kl``.
-        norm_groups: of the group norms; 32 in the published size.
+        norm_groups: number of groups of the group norms; 32 in the published size.
     """
 
     channels: int

@@ -78,14 +78,14 @@ def small_config(
 
     Args:
         name: the preset's.
-        height: of the largest input, in pixels.
-        width: of the largest input, in pixels.
-        autoencoder_channels: of the colour mask's autoencoder at full resolution, a multiple of 8.
+        height: height of the largest input, in pixels.
+        width: width of the largest input, in pixels.
+        autoencoder_channels: channels of the mask's autoencoder at full resolution, a multiple of 8.
         transformer_width: embedding width, a multiple of 32.
-        depths: of the transformer's encoder and decoder.
-        denoiser_width: of its residual blocks.
+        depths: number of blocks of the transformer's encoder and decoder.
+        denoiser_width: width of its residual blocks.
         image_encoder: its size.
-        decoder_width: of the mask decoder, which reads the image encoder's features.
+        decoder_width: width of the mask decoder, which reads the image encoder's features.
     """
     latent_channels = 16
     return ModelConfig(

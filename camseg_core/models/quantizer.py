@@ -19,8 +19,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 USAGE_DECAY = 0.95
-"""Of the running usage: it looks back over about twenty batches. With 0.99 too many codes lie idle
-in a run of a few hundred steps."""
+"""Decay of the running usage, which looks back over about twenty batches. With 0.99 too many codes
+lie idle in a run of a few hundred steps."""
 
 DEAD_USAGE = 0.03
 """A code below this share of a uniform usage is dead; one that is never chosen gets there in
@@ -72,7 +72,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.no_grad()
     def restart_dead_codes(self, latent: Tensor, random: np.random.Generator) -> int:
-        """Move dead codes to vectors of a batch [B, Z, h, w]; gives how many were moved.
+        """Move dead codes to vectors of a batch [B, Z, h, w]; return how many were moved.
 
         Vectors are drawn without replacement, each with a probability proportional to its squared
         distance from the nearest code (Arthur and Vassilvitskii 2007, k-means++), so that rare

@@ -18,7 +18,7 @@ from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; gives the exit status."""
+    """Run the command line; return the exit status."""
     from camseg_core.training.loop import TrainingDiverged
     from camseg_core.training.recipe import run_recipe
     from camseg_core.training.start import export_run, start_or_resume

@@ -50,7 +50,7 @@ class AugmentationConfig:
     The defaults are meant for road images that are already near the size the model reads.
 
     Attributes:
-        flip_probability: of mirroring left and right, 0..1.
+        flip_probability: probability of mirroring left and right, 0..1.
         scale_range: factor on the source's size, 0.05..20; 2 shows things twice as large.
         crop_size: (H', W') in pixels; None keeps the source's size. Where the scaled source is
             larger the window lies anywhere in it, where it is smaller it lies anywhere in the
@@ -116,7 +116,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True)
 class Geometry:
-    """One drawn geometry.
+    """One random geometry.
 
     Attributes:
         height, width: the output's size H', W'.

@@ -61,8 +61,8 @@ class OptimizerConfig:
         warmup_steps: the rate grows linearly over these.
         decay: ``constant``, or ``cosine`` to a hundredth at the last step.
         gradient_clip: largest norm of all gradients together.
-        ema_decay: of the averaged weights; (1 + step) / (10 + step) while that is less, so that
-            short runs do not average their beginning.
+        ema_decay: decay of the averaged weights; (1 + step) / (10 + step) while that is less, so
+            that short runs do not average their beginning.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -81,10 +81,10 @@ class LossConfig:
     """Numbers of the stages' losses.
 
     Attributes:
-        kl_weight: of the autoencoder's KL term.
-        commitment_weight: of the term that holds an encoder to its codebook (beta).
+        kl_weight: weight of the autoencoder's KL term.
+        commitment_weight: weight of the term that holds an encoder to its codebook (beta).
         diffusion_batch_mul: noised copies per token, each with its own timestep and noise.
-        mask_share_mean, mask_share_sd, mask_share_least: of the truncated normal that gives the
+        mask_share_mean, mask_share_sd, mask_share_least: truncated normal that gives the
             share of hidden mask tokens.
         latent_noise: the mask decoder sees latents noised up to this standard deviation (latents
             have about 1), so that it tolerates sampling errors.
@@ -112,13 +112,13 @@ class TrainingConfig:
         stage: which part is trained, and how.
         preset: the model's size, where it does not start from weights.
         init_from: weights to start from, whatever ``--weights`` takes; empty for random ones.
-        input_height, input_width: of the model, in pixels; 0 keeps the preset's or the weights'.
+        input_height, input_width: model input in pixels; 0 keeps the preset's or the weights'.
             Position embeddings of weights are interpolated.
         image_features: whether the mask decoder reads image features; null keeps it as it is.
             Where that is a change the decoder starts anew.
         replace_classes: give weights of other classes than the data's a new last layer of the mask
             decoder (stages mask-decoder and finetune); false refuses them.
-        seed: of everything random: weights, order, augmentation, noise.
+        seed: seed of everything random: weights, order, augmentation, noise.
         steps: optimizer steps in all.
         batch_size: images per step, over all processes and accumulations.
         accumulation: parts that a process's share of a batch is cut into.
@@ -126,12 +126,12 @@ class TrainingConfig:
         synchronize_batch_norm: let batch norms see the images of all processes, so that their
             number changes nothing; false is faster on CPUs.
         gradient_checkpointing: compute transformer blocks again in the backward pass, for memory.
-        dropout: of the transformer; null keeps the model's.
+        dropout: dropout of the transformer; null keeps the model's.
         log_every, validate_every, save_every: in steps; 0 validates at the end only.
         max_minutes: save and stop after this long; 0 for no limit.
         max_file_mib: checkpoints are cut into files of at most this size.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
-        threads: of torch on the CPU; 0 leaves torch's choice.
+        threads: threads of torch on the CPU; 0 leaves torch's choice.
         output_dir: where run folders are made.
     """
 

@@ -63,12 +63,12 @@ class LatentCache:
     """Posteriors of a data set's samples in one folder.
 
     Attributes:
-        folder: of the files.
+        folder: folder of the files.
         key: hash over all that the posteriors depend on.
         pictures: whose posteriors are kept.
         has_mirrored: whether those of the mirrored pictures are kept too.
-        shape: of one posterior, (2, Z, h, w): mean and log-variance.
-        samples: of the data set.
+        shape: shape of one posterior, (2, Z, h, w): mean and log-variance.
+        samples: number of samples of the data set.
         samples_per_file: in all files but the last.
     """
 

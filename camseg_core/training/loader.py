@@ -27,7 +27,7 @@ from camseg_core.training.draws import BatchDraws, SampleOrder, batch_places, ge
 from camseg_core.training.stages import Batch, Picture
 
 Posteriors = Mapping[Picture, NDArray[np.float32]]
-"""Of raw latents, mean and log-variance, [2, Z, h p, w p] of a sample or [B, 2, Z, h p, w p]."""
+"""Mean and log-variance of raw latents: [2, Z, h p, w p] of a sample or [B, 2, Z, h p, w p]."""
 
 ReadPosteriors = Callable[[int, bool], Posteriors]
 """From a sample's index in the data set, and whether it is mirrored, to what is known of it."""

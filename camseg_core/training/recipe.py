@@ -46,7 +46,7 @@ class RecipeStage:
     """One stage of a recipe.
 
     Attributes:
-        name: of its run folder and of its weights file.
+        name: name of its run folder and of its weights file.
         init_from: name of the stage whose weights it starts from; empty for the first one.
         config: its settings; ``init_from`` in them is the first stage's alone.
     """
@@ -88,7 +88,7 @@ def read_recipe(file: Path, overrides: Sequence[str]) -> tuple[RecipeStage, ...]
 
 
 def run_recipe(file: Path, overrides: Sequence[str], folder: Path | None) -> Path:
-    """Train what a recipe says and is not done yet; gives the last weights file, or the last run.
+    """Train what a recipe says and is not done yet; return the last weights file, or the last run.
 
     ``max_minutes``, where it is set, holds for the whole call: the run of the stage that time ends
     is what is given then, and the same call goes on.

@@ -48,7 +48,7 @@ class Batch:
         image: RGB in [-1, 1], float [B, 3, H, W].
         class_ids: int64 [B, H, W], 255 = unlabeled.
         draws: the images' noise.
-        posteriors: of raw latents, float32 [B, Z, h p, w p], where they are known already.
+        posteriors: posteriors of raw latents, float32 [B, Z, h p, w p], where already known.
     """
 
     image: Tensor
@@ -372,7 +372,7 @@ def _of_all_processes(latent: Tensor, images: int) -> Tensor:
 
     Args:
         latent: [P B, Z, h, w], of P pictures an image.
-        images: of this process, B.
+        images: number of images of this process, B.
 
     Returns:
         [P B W, Z, h, w] with W processes, of which each has every W-th image.

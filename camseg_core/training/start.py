@@ -54,7 +54,7 @@ OUTPUT_DIR = Path("output_dir")
 def start_or_resume(
     file: Path | None, overrides: Sequence[str], resume: str | None, output_dir: Path | None
 ) -> Path | None:
-    """Train a new run, or go on with an earlier one; gives its folder, on the first process.
+    """Train a new run, or go on with an earlier one; return its folder, on the first process.
 
     Raises:
         CamsegError: settings, data, weights or folders are not usable.
@@ -79,7 +79,7 @@ def start_or_resume(
 
 
 def train(config: TrainingConfig, place: ProcessRank, run: Path | None = None) -> Path:
-    """Train as one of the processes of ``place``; gives the run's folder.
+    """Train as one of the processes of ``place``; return the run's folder.
 
     Args:
         config: the run's settings.

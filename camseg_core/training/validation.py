@@ -66,7 +66,7 @@ def count_confusions(
 
 
 def count_codes(loaded: LoadedModel, dataset: Dataset, max_images: int, device: str) -> Tensor:
-    """Count how often each code of a VQ bottleneck encodes the true masks; gives int64 [K].
+    """Count how often each code of a VQ bottleneck encodes the true masks; return int64 [K].
 
     Raises:
         CamsegError: the bottleneck has no codes, or a file cannot be read.

@@ -10,7 +10,7 @@ from torch import nn
 from camseg_core.models.convolution import (
     NormedConv,
     ResidualBlock,
-    Stage,
+    StridedBlocks,
     enlarged_to,
 )
 
@@ -22,7 +22,7 @@ def random(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize(("side", "halved"), [(8, 4), (7, 4), (1, 1)])
 def test_stride_two_halves_and_rounds_up(side: int, halved: int) -> None:
     assert NormedConv(3, 5, stride=2)(random(2, 3, side, 9)).shape == (2, 5, halved, 5)
-    assert Stage(3, 5, depth=2)(random(2, 3, side, 9)).shape == (2, 5, halved, 5)
+    assert StridedBlocks(3, 5, depth=2)(random(2, 3, side, 9)).shape == (2, 5, halved, 5)
 
 
 def test_a_block_adds_to_its_input() -> None:
