@@ -142,7 +142,7 @@ class FileDataset:
     """A `Dataset` of image and label files.
 
     Attributes:
-        name, root, split, label_set, samples: see `Dataset`.
+        name, root, split, label_set, samples: those of a `Dataset`.
         files: image and label file of each sample.
         read_labels: function that turns a label file into class ids uint8 [H, W] of a label set.
     """

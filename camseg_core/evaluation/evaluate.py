@@ -61,7 +61,7 @@ class Plan:
         dataset: the images.
         protocol: how they are prepared and scored.
         corruptions: corruptions that each image is segmented under, besides as it is.
-        max_images: at most this many, spread evenly over the data set; None for all.
+        max_images: largest number of images, spread evenly over the data set; None for all.
         record_times: whether records hold the times of the stages. Without times, two runs write
             the same bytes.
         whole_sequences: whether shards share whole sequences, so that consecutive frames meet.

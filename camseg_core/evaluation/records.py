@@ -113,17 +113,17 @@ class ImageRecord:
 
     Attributes:
         sample, corruption, level, steps: the record's `Key`.
-        part, condition, sequence, frame_index: from the sample's metadata.
+        part, condition, sequence, frame_index: facts from the sample's metadata.
         height, width: size of the ground truth that was compared with, or of the image, in pixels.
         counts: confusion counts [C][C + 1], see `confusion`; None without ground truth.
         calibration: counts as `CalibrationCounts.to_dict` gives them; None without ground truth.
         stage_seconds: wall time per stage, which differs from run to run; empty where an
             evaluation records no times.
-        camera, stamp_ns: from the sample's metadata.
+        camera, stamp_ns: facts from the sample's metadata.
         mean_confidence: mean confidence of the pixels, 0..1, of an image with a stamp.
         changed: share of pixels whose class is not that of the camera's frame before; None
             without such a frame.
-        stable, flickered: see `FlickerCounts`.
+        stable, flickered: counts of pixels, see `FlickerCounts`.
         kind: tells a record from a `Session`.
     """
 

@@ -44,7 +44,7 @@ class Group:
     """What is summed apart.
 
     Attributes:
-        part, condition, corruption, level, steps: as in the records.
+        part, condition, corruption, level, steps: values in the records.
         sequence: the drive, city or bag; where a data set has none, the name of the image.
     """
 

@@ -99,7 +99,7 @@ class TransformerConfig:
         token_channels: numbers per mask token: latent channels x patch size squared.
         grid_height: tokens of one half (image or mask) along the height.
         grid_width: the same along the width.
-        dropout: for attention, projection and MLP, in training.
+        dropout: share dropped in attention, projection and MLP, in training.
     """
 
     width: int

@@ -80,7 +80,7 @@ def small_config(
         name: the preset's.
         height: height of the largest input, in pixels.
         width: width of the largest input, in pixels.
-        autoencoder_channels: channels of the mask's autoencoder at full resolution, a multiple of 8.
+        autoencoder_channels: channels of the mask's autoencoder at full size, a multiple of 8.
         transformer_width: embedding width, a multiple of 32.
         depths: number of blocks of the transformer's encoder and decoder.
         denoiser_width: width of its residual blocks.

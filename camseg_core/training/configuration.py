@@ -27,9 +27,9 @@ class DataConfig:
     Attributes:
         dataset: name, see ``camseg data check --help``.
         root: its folder.
-        split: to train on.
-        validation_split: to score on; empty for no validation.
-        validation_images: at most this many, spread evenly.
+        split: split to train on.
+        validation_split: split to score on; empty for no validation.
+        validation_images: largest number of images to score on, spread evenly.
         label_set: name or YAML file; the data set's own if empty.
         workers: threads that read and augment.
         latent_cache: folder where a frozen autoencoder's posteriors are kept, see
@@ -127,7 +127,7 @@ class TrainingConfig:
             number changes nothing; false is faster on CPUs.
         gradient_checkpointing: compute transformer blocks again in the backward pass, for memory.
         dropout: dropout of the transformer; null keeps the model's.
-        log_every, validate_every, save_every: in steps; 0 validates at the end only.
+        log_every, validate_every, save_every: intervals in steps; 0 validates at the end only.
         max_minutes: save and stop after this long; 0 for no limit.
         max_file_mib: checkpoints are cut into files of at most this size.
         device: ``cpu``, ``cuda`` or ``cuda:N``.

@@ -69,7 +69,7 @@ class LatentCache:
         has_mirrored: whether those of the mirrored pictures are kept too.
         shape: shape of one posterior, (2, Z, h, w): mean and log-variance.
         samples: number of samples of the data set.
-        samples_per_file: in all files but the last.
+        samples_per_file: number of samples in each file but the last.
     """
 
     folder: Path

@@ -63,7 +63,7 @@ class Training:
     Attributes:
         config: its settings.
         loaded: the model that is trained, in place.
-        dataset: to train on.
+        dataset: data set to train on.
         run: its folder.
         place: this process among those of the run.
         device: where the networks are.

@@ -38,7 +38,7 @@ class TrainState:
 
     Attributes:
         step: optimizer steps done.
-        tensors: by name, e.g. ``model/transformer.z_proj1.weight`` or ``optimizer/...``.
+        tensors: tensors by name, e.g. ``model/transformer.z_proj1.weight`` or ``optimizer/...``.
         facts: plain data that belongs to it, e.g. the best score.
     """
 
@@ -52,7 +52,7 @@ class Manifest:
     """What a checkpoint says about itself.
 
     Attributes:
-        step, facts: as in `TrainState`.
+        step, facts: those of the `TrainState`.
         hashes: sha256 of each of its files by name.
     """
 

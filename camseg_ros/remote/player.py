@@ -60,7 +60,7 @@ class Player:
         """Create the publishers on ``node``.
 
         Args:
-            node: for the publishers.
+            node: node that makes the publishers.
             topics: what will be played, by name.
             has_clock: whether ``/clock`` tells the time of what is played.
 

@@ -71,11 +71,11 @@ class ClassRow:
     """The scores of one class.
 
     Attributes:
-        name, color: as in the label set; RGB, 0..255.
+        name, color: name and colour in the label set; RGB, 0..255.
         pixels: labeled pixels of the class.
         share_of_pixels: share of all labeled pixels.
         iou, recall: None by the published protocol.
-        precision: by either protocol, each by its own rule.
+        precision: precision by the rule of the run's protocol.
         calibration_error: error of the class's own probability.
         score_by_condition: IoU, or published precision, per condition where there are several.
     """
@@ -130,9 +130,9 @@ class PartNumbers:
         confusion: pixels, [C][C + 1].
         confusion_shares: shares of the true class's pixels; a row of None where there are none.
         largest_confusions: most pixels first.
-        reliability: as `calibration.Reliability.to_dict` gives it.
-        scaled: as `calibration.TemperatureScores.to_dict`, on the held-out half; or None.
-        risk_coverage: as `risk_coverage.RiskCoverage.to_dict`.
+        reliability: content as `calibration.Reliability.to_dict` gives it.
+        scaled: content as `calibration.TemperatureScores.to_dict`, on the held-out half; or None.
+        risk_coverage: content as `risk_coverage.RiskCoverage.to_dict`.
         curves: one per corruption, sorted by name.
     """
 

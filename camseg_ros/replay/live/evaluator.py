@@ -95,8 +95,8 @@ class Evaluator:
         """Subscribe to the outputs of cameras, and to their ground truth.
 
         Args:
-            node: for the subscriptions.
-            truth: for each camera the topic of its ground truth, or all of it; None without.
+            node: node that makes the subscriptions.
+            truth: topic of each camera's ground truth, or all of it; None without.
             traffic: what a player of this process sends; None where another one plays.
             truth_reliability: reliability of subscriptions to ground truth.
         """

@@ -49,7 +49,7 @@ class LivePlan:
     Attributes:
         parameters: parameters of the node, without cameras and their topics.
         play: how the bag is played.
-        image_topics, truth_topics: see `find_cameras`.
+        image_topics, truth_topics: topics as `find_cameras` takes them.
         gates: gates that will be checked; their classes must be the node's.
     """
 
