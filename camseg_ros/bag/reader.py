@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from types import TracebackType
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_core.images.reading import in_natural_order
@@ -57,12 +56,7 @@ class Bag:
         """Return the bag."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the files."""
         self.close()
 

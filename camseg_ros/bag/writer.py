@@ -8,7 +8,6 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
@@ -98,12 +97,7 @@ class BagWriter:
             raise self._cannot_write(error) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Move the bag to its place, or remove it after an error."""
         try:
             if error is not None:
