@@ -159,7 +159,7 @@ def _is_published(parsed: argparse.Namespace) -> bool:
 
 def _open_data(parsed: argparse.Namespace) -> list[Dataset]:
     """Open the data sets that are to be scored on."""
-    from camseg_core.evaluation.evaluate import open_paper_suite
+    from camseg_core.data.datasets import open_paper_suite
 
     if parsed.suite is not None:
         return open_paper_suite(parsed.root, chosen_label_set(parsed))
@@ -198,8 +198,9 @@ def _candidates(parsed: argparse.Namespace, name: str, segmenter: Segmenter) -> 
 
 def _plans(parsed: argparse.Namespace, datasets: list[Dataset]) -> list[Plan]:
     """Put together what is to be done with the data."""
+    from camseg_core.data.datasets import NOISE_STUDY_DATASET
     from camseg_core.evaluation.corruptions import select_corruptions
-    from camseg_core.evaluation.evaluate import NOISE_STUDY_DATASET, Plan
+    from camseg_core.evaluation.evaluate import Plan
 
     corruptions = {"": select_corruptions(parsed.corruption)}
     if parsed.suite is not None:

@@ -53,6 +53,12 @@ PLUGINS = "camseg.datasets"
 """Entry points of other packages: name of a data set -> function that opens it as `open_dataset`
 does."""
 
+PAPER_DATASETS = {"cityscapes": "val", "kitti-step": "val", "acdc": "val", "cadedgetune": "all"}
+"""Data set -> split. Trained on the first, tested on all (arXiv 2503.15617)."""
+
+NOISE_STUDY_DATASET = "cityscapes"
+"""The one whose images are corrupted."""
+
 
 class DatasetWarning(CamsegWarning):
     """Something about a data set that its user must know and that is no error."""
@@ -142,6 +148,30 @@ def _open_added(name: str, root: Path, split: str, **options: Any) -> Dataset:
         raise CamsegError(f"unknown data set {name!r}; {suggest(name, known)}")
     dataset: Dataset = added[name].load()(name, root, split, **options)
     return dataset
+
+
+def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Dataset]:
+    """Open the four published data sets below ``root``.
+
+    The validation splits; ACDC with both of its parts, which are scored apart; all of CADEdgeTune,
+    whose train and validation lists overlap.
+
+    Raises:
+        CamsegError: one of them is missing; the text names each that is.
+    """
+    datasets, problems = [], []
+    for name, split in PAPER_DATASETS.items():
+        part = "both" if name == "acdc" else ""
+        try:
+            datasets.append(open_dataset(name, root, split, part=part, label_set=label_set))
+        except CamsegError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise CamsegError(
+            "the paper's suite needs all of "
+            f"{', '.join(PAPER_DATASETS)} below {root}; {'; '.join(problems)}"
+        )
+    return datasets
 
 
 def list_layouts(name: str) -> tuple[Layout, ...]:

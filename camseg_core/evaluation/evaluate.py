@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 
-from camseg_core.data.datasets import open_dataset
 from camseg_core.data.sample import Dataset, Sample, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
@@ -39,7 +38,6 @@ from camseg_core.evaluation.records import (
     open_run,
     record_files,
 )
-from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SamplingOptions, Segmentation, Segmenter
 from camseg_core.system.devices import describe_device, describe_machine
 from camseg_core.system.progress import progress_bar
@@ -384,34 +382,3 @@ def _frame_score(record: ImageRecord) -> FrameScore:
 def _readable(name: str) -> str:
     """Return a name as JSON can hold it: bytes of a file name that are no UTF-8 are escaped."""
     return name.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-PAPER_DATASETS = {"cityscapes": "val", "kitti-step": "val", "acdc": "val", "cadedgetune": "all"}
-"""Data set -> split. Trained on the first, tested on all (arXiv 2503.15617)."""
-
-NOISE_STUDY_DATASET = "cityscapes"
-"""The one whose images are corrupted."""
-
-
-def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Dataset]:
-    """Open the four published data sets below ``root``.
-
-    The validation splits; ACDC with both of its parts, which are scored apart; all of CADEdgeTune,
-    whose train and validation lists overlap.
-
-    Raises:
-        CamsegError: one of them is missing; the text names each that is.
-    """
-    datasets, problems = [], []
-    for name, split in PAPER_DATASETS.items():
-        part = "both" if name == "acdc" else ""
-        try:
-            datasets.append(open_dataset(name, root, split, part=part, label_set=label_set))
-        except CamsegError as error:
-            problems.append(f"{name}: {error}")
-    if problems:
-        raise CamsegError(
-            "the paper's suite needs all of "
-            f"{', '.join(PAPER_DATASETS)} below {root}; {'; '.join(problems)}"
-        )
-    return datasets

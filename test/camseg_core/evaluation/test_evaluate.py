@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import dataset_trees
 import numpy as np
 import pytest
 
@@ -22,7 +21,7 @@ from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import FileDataset, Sample, SampleMetadata, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import corrupt, corruption_generator, select_corruptions
-from camseg_core.evaluation.evaluate import Candidate, Plan, Shard, evaluate, open_paper_suite
+from camseg_core.evaluation.evaluate import Candidate, Plan, Shard, evaluate
 from camseg_core.evaluation.frames import PICTURES, picture_path, worst_and_best
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
 from camseg_core.evaluation.metrics.flicker import FlickerCounts
@@ -357,30 +356,6 @@ def test_ids_that_mean_other_classes_are_refused(
     ):
         run(parity_segmenter, plan, tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.filterwarnings("ignore::camseg_core.data.datasets.DatasetWarning")
-def test_the_paper_suite_opens_all_four_in_the_original_tree(tmp_path: Path) -> None:
-    dataset_trees.original_project(tmp_path)
-    datasets = open_paper_suite(tmp_path)
-    assert [(dataset.name, dataset.split) for dataset in datasets] == [
-        ("cityscapes", "val"), ("kitti-step", "val"), ("acdc", "val"), ("cadedgetune", "all"),
-    ]  # fmt: skip
-    assert all(len(dataset) > 0 for dataset in datasets)
-    assert {metadata.part for metadata in datasets[2].samples} == {"adverse", "reference"}
-    assert len({dataset.label_set.names for dataset in datasets}) == 1
-
-
-def test_every_missing_data_set_is_named(tmp_path: Path) -> None:
-    dataset_trees.original_project(tmp_path)
-    (tmp_path / "dataset" / "ACDC").rename(tmp_path / "dataset" / "elsewhere")
-    (tmp_path / "dataset" / "SemanticKitti").rename(tmp_path / "dataset" / "elsewhere too")
-    with pytest.raises(
-        CamsegError, match="needs all of .* below .*; kitti-step: .*; acdc: "
-    ) as raised:
-        open_paper_suite(tmp_path)
-    assert "\n" not in str(raised.value)
-    assert "cityscapes: " not in str(raised.value)
 
 
 # Real processes
