@@ -7,6 +7,7 @@ import pickle
 import warnings
 from pathlib import Path
 
+import dataset_trees
 import dataset_trees as trees
 import numpy as np
 import pytest
