@@ -7,7 +7,6 @@ import pickle
 import warnings
 from pathlib import Path
 
-import dataset_trees
 import dataset_trees as trees
 import numpy as np
 import pytest
@@ -168,7 +167,7 @@ def test_warnings_name_the_caller(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::camseg_core.data.datasets.DatasetWarning")
 def test_the_paper_suite_opens_all_four_in_the_original_tree(tmp_path: Path) -> None:
-    dataset_trees.original_project(tmp_path)
+    trees.original_project(tmp_path)
     datasets = open_paper_suite(tmp_path)
     assert [(dataset.name, dataset.split) for dataset in datasets] == [
         ("cityscapes", "val"), ("kitti-step", "val"), ("acdc", "val"), ("cadedgetune", "all"),
@@ -179,7 +178,7 @@ def test_the_paper_suite_opens_all_four_in_the_original_tree(tmp_path: Path) -> 
 
 
 def test_every_missing_data_set_is_named(tmp_path: Path) -> None:
-    dataset_trees.original_project(tmp_path)
+    trees.original_project(tmp_path)
     (tmp_path / "dataset" / "ACDC").rename(tmp_path / "dataset" / "elsewhere")
     (tmp_path / "dataset" / "SemanticKitti").rename(tmp_path / "dataset" / "elsewhere too")
     with pytest.raises(
