@@ -89,19 +89,6 @@ class LabelSet:
         colored: NDArray[np.uint8] = self.colors()[class_ids]
         return colored
 
-    def ids_from_color_image(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Read a colour-coded mask: RGB uint8 [H, W, 3] -> class ids uint8 [H, W].
-
-        Only exact colours have a class; every other pixel is unlabeled.
-        """
-        packed = _pack(image)
-        codes = _pack(np.array(self.palette, np.uint8))
-        order = np.argsort(codes)
-        place = np.minimum(np.searchsorted(codes[order], packed), self.num_classes - 1)
-        exact = codes[order][place] == packed
-        class_ids: NDArray[np.uint8] = np.where(exact, order[place], UNLABELED).astype(np.uint8)
-        return class_ids
-
     def remap(self, source: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
         """Turn a data set's own ids [H, W] into class ids uint8 [H, W] by ``source_ids``."""
         class_ids = np.full(source.shape, UNLABELED, np.uint8)
@@ -144,13 +131,6 @@ class LabelSet:
 
 def _is_byte(channel: object) -> bool:
     return type(channel) is int and 0 <= channel <= 255
-
-
-def _pack(colors: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Pack RGB into one number per pixel: uint8 [..., 3] -> int32 [...]."""
-    wide = colors.astype(np.int32)
-    packed: NDArray[np.int32] = (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
-    return packed
 
 
 # Sky is (0, 130, 180), not Cityscapes' (70, 130, 180): the published latent space has it so.

@@ -17,11 +17,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
-from camseg_core.system.files import read_yaml, write_bytes
+from camseg_core.system.files import read_yaml
 from camseg_core.system.validation import parse
 
 LABEL_SETS = {
@@ -90,27 +88,6 @@ def read_label_set(path: Path) -> LabelSet:
         return LabelSet(file.name, file.names, file.palette, file.void_color, source_ids)
     except CamsegError as error:
         raise CamsegError(f"{path}: {error}") from error
-
-
-def write_label_set(label_set: LabelSet, path: Path) -> None:
-    """Write a label set as a YAML file that `read_label_set` reads back.
-
-    Raises:
-        CamsegError: the file cannot be written.
-    """
-    content = label_set.to_dict()
-    content["source_ids"] = {
-        source: UNLABELED if target == UNLABELED else label_set.names[target]
-        for source, target in label_set.source_ids.items()
-    }
-    readable = "".join((label_set.name, *label_set.names)).isprintable()
-    text = yaml.safe_dump(
-        content,
-        sort_keys=False,
-        default_flow_style=None,
-        allow_unicode=readable,  # else PyYAML would write line separators as they are
-    )
-    write_bytes(path, text.encode())
 
 
 def _class_ids(targets: dict[int, Any], names: tuple[str, ...]) -> dict[int, int]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from camseg_core.errors import CamsegError
-from camseg_core.labels import CAMVID, CITYSCAPES, MAX_CLASSES, UNLABELED, LabelSet
+from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
 
 # As the published palette lists them: void first, then the 19 classes.
 PUBLISHED = (
@@ -81,51 +81,13 @@ def test_colors_of_ids_without_a_class_are_void() -> None:
         elements=st.sampled_from([*range(19), UNLABELED]),
     )
 )
-def test_ids_survive_the_way_to_colours_and_back(class_ids: np.ndarray[Any, Any]) -> None:
+def test_every_id_has_its_colour_and_others_are_void(class_ids: np.ndarray[Any, Any]) -> None:
     image = CITYSCAPES.color_image(class_ids)
     assert image.dtype == np.uint8
     assert image.shape == (*class_ids.shape, 3)
     for (row, column), class_id in np.ndenumerate(class_ids):
         expected = PUBLISHED[0 if class_id == UNLABELED else class_id + 1][1]
         assert tuple(image[row, column]) == expected
-    back = CITYSCAPES.ids_from_color_image(image)
-    assert back.dtype == np.uint8
-    np.testing.assert_array_equal(back, class_ids)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.tuples(*[st.integers(0, 255)] * 3))
-def test_any_colour_has_the_class_whose_colour_it_is_or_none(color: tuple[int, int, int]) -> None:
-    image = np.array([[color]], np.uint8)
-    by_color = {color: index for index, (_, color) in enumerate(PUBLISHED[1:])}
-    assert CITYSCAPES.ids_from_color_image(image)[0, 0] == by_color.get(color, UNLABELED)
-
-
-@pytest.mark.parametrize("channel", range(3))
-@pytest.mark.parametrize("change", [-1, 1])
-def test_a_colour_one_off_is_unlabeled(channel: int, change: int) -> None:
-    own = {color for _, color in PUBLISHED}
-    for name, color in PUBLISHED[1:]:
-        near = list(color)
-        near[channel] += change
-        if tuple(near) in own or not 0 <= near[channel] <= 255:
-            continue
-        image = np.array([[near]], np.uint8)
-        assert CITYSCAPES.ids_from_color_image(image)[0, 0] == UNLABELED, name
-
-
-def test_cityscapes_sky_is_not_the_published_sky() -> None:
-    image = np.array([[[70, 130, 180]]], np.uint8)
-    assert CITYSCAPES.ids_from_color_image(image)[0, 0] == UNLABELED
-
-
-def test_the_largest_label_set_round_trips() -> None:
-    palette = tuple((index, 255 - index, index // 2) for index in range(MAX_CLASSES))
-    label_set = LabelSet("most", tuple(map(str, range(MAX_CLASSES))), palette, (255, 255, 255))
-    class_ids = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(
-        label_set.ids_from_color_image(label_set.color_image(class_ids)), class_ids
-    )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint16, np.int64])
