@@ -4,11 +4,11 @@
     FOLDER/4f0c.../samples-000000-000126.safetensors ...   posteriors, in files of a bounded size
 
 Kept are posteriors, not samples of them: each step draws its own, from the same noise as without a
-cache. A mirrored latent is not the latent of the mirrored picture, so both are kept. The sub-folder
+cache. A mirrored latent is not the latent of the mirrored image, so both are kept. The sub-folder
 is named after a hash over all that the posteriors depend on (see `cache_key`): when autoencoder or
 data change another one is made, and nothing stale is ever read. Old ones may be deleted.
 
-Shapes: B = pictures encoded together; N = samples of a file; Z = latent channels; h, w = latent
+Shapes: B = images encoded together; N = samples of a file; Z = latent channels; h, w = latent
 positions.
 """
 
@@ -41,7 +41,7 @@ from camseg_core.system.progress import progress_bar
 from camseg_core.training.augmentation import AugmentationConfig
 from camseg_core.training.configuration import StageName, TrainingConfig
 from camseg_core.training.loader import LoadedBatch, read_at_input
-from camseg_core.training.stages import Picture, Stage
+from camseg_core.training.stages import LatentSource, Stage
 from camseg_core.training.train_state import MIB
 
 Float32 = NDArray[np.float32]
@@ -65,8 +65,8 @@ class LatentCache:
     Attributes:
         folder: folder of the files.
         key: hash over all that the posteriors depend on.
-        pictures: whose posteriors are kept.
-        has_mirrored: whether those of the mirrored pictures are kept too.
+        sources: what the posteriors that are kept encode.
+        has_mirrored: whether those of the mirrored images are kept too.
         shape: shape of one posterior, (2, Z, h, w): mean and log-variance.
         samples: number of samples of the data set.
         samples_per_file: number of samples in each file but the last.
@@ -74,14 +74,14 @@ class LatentCache:
 
     folder: Path
     key: str
-    pictures: tuple[Picture, ...]
+    sources: tuple[LatentSource, ...]
     has_mirrored: bool
     shape: tuple[int, int, int, int]
     samples: int
     samples_per_file: int
 
-    def read(self, index: int, mirrored: bool) -> dict[Picture, Float32]:
-        """Read the posteriors of one sample, float32 [2, Z, h, w] by picture.
+    def read(self, index: int, mirrored: bool) -> dict[LatentSource, Float32]:
+        """Read the posteriors of one sample, float32 [2, Z, h, w] by source.
 
         The file is mapped, so that only this sample is read. Threads may read at the same time.
 
@@ -93,8 +93,8 @@ class LatentCache:
         try:
             with safe_open(path, framework="np") as file:
                 return {
-                    picture: file.get_slice(tensor_name(picture, mirrored))[index - first]
-                    for picture in self.pictures
+                    source: file.get_slice(tensor_name(source, mirrored))[index - first]
+                    for source in self.sources
                 }
         except (OSError, SafetensorError) as error:
             raise CamsegError(
@@ -115,7 +115,7 @@ class LatentCache:
     def tensor_names(self) -> list[str]:
         """Return the names of the tensors [N, 2, Z, h, w] in each file."""
         sides = (False, True) if self.has_mirrored else (False,)
-        return [tensor_name(picture, side) for side in sides for picture in self.pictures]
+        return [tensor_name(source, side) for side in sides for source in self.sources]
 
     def is_intact(self, samples: range) -> bool:
         """Return whether a file is there and holds what was written."""
@@ -150,9 +150,9 @@ class LatentCache:
         }
 
 
-def tensor_name(picture: Picture, mirrored: bool) -> str:
+def tensor_name(source: LatentSource, mirrored: bool) -> str:
     """Name the posteriors of masks or images, as they are or mirrored, in a file."""
-    return f"{picture}-mirrored" if mirrored else picture
+    return f"{source}-mirrored" if mirrored else source
 
 
 def open_latent_cache(
@@ -175,21 +175,21 @@ def open_latent_cache(
             cannot be written.
     """
     model = stage.model.config
-    pictures = cached_pictures(config.stage, model)
-    check_augmentation(config.data.augmentation, model, pictures)
+    sources = cached_sources(config.stage, model)
+    check_augmentation(config.data.augmentation, model, sources)
     shared: list[str | None] = [None]
     if place.is_first:
-        shared = [cache_key(config, stage, dataset, pictures)]
+        shared = [cache_key(config, stage, dataset, sources)]
     if place.world_size > 1:
         dist.broadcast_object_list(shared)
     key = str(shared[0])
     has_mirrored = config.data.augmentation.flip_probability > 0.0
     height, width = (side // model.autoencoder.stride for side in _input_size(model))
     shape = (2, model.autoencoder.latent_channels, height, width)
-    bytes_per_sample = 4 * int(np.prod(shape)) * len(pictures) * (1 + has_mirrored)
+    bytes_per_sample = 4 * int(np.prod(shape)) * len(sources) * (1 + has_mirrored)
     most = (config.max_file_mib * MIB - HEADER_BYTES) // bytes_per_sample
     folder = Path(config.data.latent_cache) / key[:16]
-    cache = LatentCache(folder, key, pictures, has_mirrored, shape, len(dataset), max(1, most))
+    cache = LatentCache(folder, key, sources, has_mirrored, shape, len(dataset), max(1, most))
 
     mine = cache.files()[place.rank :: place.world_size]
     missing = [samples for samples in mine if not cache.is_intact(samples)]
@@ -218,13 +218,13 @@ def open_latent_cache(
     return cache
 
 
-def cached_pictures(stage: StageName, model: ModelConfig) -> tuple[Picture, ...]:
+def cached_sources(stage: StageName, model: ModelConfig) -> tuple[LatentSource, ...]:
     """Return what a frozen autoencoder encodes in a stage.
 
     Raises:
         CamsegError: nothing.
     """
-    images: tuple[Picture, ...] = ("image",) if model.image_encoder is None else ()
+    images: tuple[LatentSource, ...] = ("image",) if model.image_encoder is None else ()
     if stage == "autoencoder":
         raise CamsegError(
             "stage autoencoder changes the latents in each step; leave data.latent_cache out"
@@ -237,7 +237,7 @@ def cached_pictures(stage: StageName, model: ModelConfig) -> tuple[Picture, ...]
 
 
 def check_augmentation(
-    augmentation: AugmentationConfig, model: ModelConfig, pictures: Sequence[Picture]
+    augmentation: AugmentationConfig, model: ModelConfig, sources: Sequence[LatentSource]
 ) -> None:
     """Refuse an augmentation that gives a sample more than two latents.
 
@@ -251,7 +251,7 @@ def check_augmentation(
             f"needs the model's input, {list(size)}: leave crop_size out"
         )
     reasons: dict[tuple[str, ...], str] = {GEOMETRY: "allows no change of the geometry but flips"}
-    if "image" in pictures:
+    if "image" in sources:
         reasons[COLORS] = (
             "keeps image latents too (the autoencoder encodes images), so that colours, blur and "
             "noise cannot change"
@@ -270,7 +270,7 @@ def check_augmentation(
 
 
 def cache_key(
-    config: TrainingConfig, stage: Stage, dataset: Dataset, pictures: Sequence[Picture]
+    config: TrainingConfig, stage: Stage, dataset: Dataset, sources: Sequence[LatentSource]
 ) -> str:
     """Hash all that the posteriors depend on, as 64 hexadecimal digits.
 
@@ -292,13 +292,13 @@ def cache_key(
         "dataset": [dataset.name, dataset.label_set.to_dict()],
         "input": [asdict(model.config.input), model.config.stride],
         "precision": config.precision,
-        "pictures": list(pictures),
+        "pictures": list(sources),
         "mirrored": config.data.augmentation.flip_probability > 0.0,
         "samples": [sample.name for sample in dataset.samples],
     }
     files = files_of(dataset)
     paths = [file.label for file in files]
-    if "image" in pictures:
+    if "image" in sources:
         paths += [file.image for file in files]
     with (
         ThreadPoolExecutor(config.data.workers) as pool,
@@ -350,11 +350,11 @@ def _encode(
             class_ids=np.ascontiguousarray(class_ids[:, :, ::step]),
         )
         batch = loaded.to_device(0, device, slice(None))
-        for picture in cache.pictures:
+        for source in cache.sources:
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
-                posterior = stage.posterior(picture, batch)
+                posterior = stage.posterior(source, batch)
             both = torch.stack([posterior.mean, posterior.log_variance], dim=1)  # [B, 2, Z, h, w]
-            encoded[tensor_name(picture, mirrored)] = both.cpu().numpy()
+            encoded[tensor_name(source, mirrored)] = both.cpu().numpy()
     return encoded
 
 

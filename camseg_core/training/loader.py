@@ -24,9 +24,9 @@ from camseg_core.models.autoencoder import GaussianPosterior
 from camseg_core.models.configs import ModelConfig
 from camseg_core.training.augmentation import AugmentationConfig, augment, draw_geometry
 from camseg_core.training.draws import BatchDraws, SampleOrder, batch_places, generator
-from camseg_core.training.stages import Batch, Picture
+from camseg_core.training.stages import Batch, LatentSource
 
-Posteriors = Mapping[Picture, NDArray[np.float32]]
+Posteriors = Mapping[LatentSource, NDArray[np.float32]]
 """Mean and log-variance of raw latents: [2, Z, h p, w p] of a sample or [B, 2, Z, h p, w p]."""
 
 ReadPosteriors = Callable[[int, bool], Posteriors]
@@ -49,7 +49,7 @@ class LoadedBatch:
         names: their names in the data set.
         images: RGB uint8 [B, H, W, 3].
         class_ids: uint8 [B, H, W].
-        posteriors: float32 [B, 2, Z, h p, w p] by picture, where they are known.
+        posteriors: float32 [B, 2, Z, h p, w p] by source, where they are known.
     """
 
     step: int
@@ -68,8 +68,8 @@ class LoadedBatch:
             class_ids=torch.from_numpy(self.class_ids[part]).to(device).long(),
             draws=BatchDraws(seed, self.step, self.places[part], device),
             posteriors={
-                picture: GaussianPosterior(*torch.from_numpy(both[part]).to(device).unbind(1))
-                for picture, both in self.posteriors.items()
+                source: GaussianPosterior(*torch.from_numpy(both[part]).to(device).unbind(1))
+                for source, both in self.posteriors.items()
             },
         )
 
@@ -133,8 +133,8 @@ class Loader:
             images=np.stack(images),
             class_ids=np.stack(class_ids),
             posteriors={
-                picture: np.stack([known[picture] for known in posteriors])
-                for picture in posteriors[0]
+                source: np.stack([known[source] for known in posteriors])
+                for source in posteriors[0]
             },
         )
 

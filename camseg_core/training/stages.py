@@ -36,7 +36,7 @@ from camseg_core.models.transformer import latent_from_tokens, tokens_from_laten
 from camseg_core.training.configuration import LossConfig, StageName
 from camseg_core.training.draws import BatchDraws
 
-Picture = Literal["mask", "image"]
+LatentSource = Literal["mask", "image"]
 """What the autoencoder encodes: the colour mask, and the image where one encoder serves both."""
 
 
@@ -54,7 +54,7 @@ class Batch:
     image: Tensor
     class_ids: Tensor
     draws: BatchDraws
-    posteriors: Mapping[Picture, GaussianPosterior] = field(default_factory=dict)
+    posteriors: Mapping[LatentSource, GaussianPosterior] = field(default_factory=dict)
 
 
 Losses = dict[str, Tensor]
@@ -124,23 +124,23 @@ class Stage(nn.Module):
         return tokens_from_latent(latent, model.config.patch_size), None
 
     @torch.no_grad()
-    def latent(self, picture: Picture, batch: Batch) -> Tensor:
+    def latent(self, source: LatentSource, batch: Batch) -> Tensor:
         """Draw a scaled latent of each colour mask or image, float32 [B, Z, h p, w p]."""
-        posterior = self.posterior(picture, batch)
-        noise = batch.draws.normal(f"{picture} latent", *posterior.mean.shape[1:])
+        posterior = self.posterior(source, batch)
+        noise = batch.draws.normal(f"{source} latent", *posterior.mean.shape[1:])
         latent = posterior.sample(noise) * self.model.config.autoencoder.latent_scale
         # One layout, so that a stored posterior takes the same way through what follows, bit by
         # bit; and this one makes tokens rows of memory.
         return latent.contiguous(memory_format=torch.channels_last)
 
     @torch.no_grad()
-    def posterior(self, picture: Picture, batch: Batch) -> GaussianPosterior:
+    def posterior(self, source: LatentSource, batch: Batch) -> GaussianPosterior:
         """Return the posterior of the raw latents, known or encoded now, float32 [B, Z, h p, w
         p].
         """
-        if picture in batch.posteriors:
-            return batch.posteriors[picture]
-        encoded = batch.image if picture == "image" else self.mask_image(batch.class_ids)
+        if source in batch.posteriors:
+            return batch.posteriors[source]
+        encoded = batch.image if source == "image" else self.mask_image(batch.class_ids)
         posterior = self.model.autoencoder.posterior(encoded)
         return GaussianPosterior(posterior.mean.float(), posterior.log_variance.float())
 
@@ -168,27 +168,27 @@ class AutoencoderStage(Stage):
 
     def forward(self, batch: Batch) -> Losses:
         """Absolute error of the pixels plus the bottleneck's loss."""
-        pictures = self.mask_image(batch.class_ids)  # [B, 3, H, W]
+        images = self.mask_image(batch.class_ids)  # [B, 3, H, W]
         if self.model.image_encoder is None:
-            pictures = torch.cat([pictures, batch.image])  # [2B, 3, H, W]
+            images = torch.cat([images, batch.image])  # [2B, 3, H, W]
         quantizer = self.model.autoencoder.quantizer
         if quantizer is None:
-            return self._gaussian_losses(batch, pictures)
-        return self._quantized_losses(batch, pictures, quantizer)
+            return self._gaussian_losses(batch, images)
+        return self._quantized_losses(batch, images, quantizer)
 
-    def _gaussian_losses(self, batch: Batch, pictures: Tensor) -> Losses:
-        """Add the KL divergence of the posterior from N(0, 1); pictures [B or 2B, 3, H, W]."""
+    def _gaussian_losses(self, batch: Batch, images: Tensor) -> Losses:
+        """Add the KL divergence of the posterior from N(0, 1); images [B or 2B, 3, H, W]."""
         autoencoder = self.model.autoencoder
-        posterior = autoencoder.posterior(pictures)
+        posterior = autoencoder.posterior(images)
         mean, log_variance = posterior.mean.float(), posterior.log_variance.float()
         noise = torch.cat(
             [
                 batch.draws.normal(f"latent {part}", *mean.shape[1:])
-                for part in range(len(pictures) // len(batch.image))
+                for part in range(len(images) // len(batch.image))
             ]
         )  # [B or 2B, Z, h, w]
         sample = mean + torch.exp(0.5 * log_variance) * noise
-        error = (autoencoder.decode_raw(sample).float() - pictures).abs().mean()
+        error = (autoencoder.decode_raw(sample).float() - images).abs().mean()
         # Kingma and Welling 2014 (arXiv 1312.6114), appendix B; the sum over an image's latent.
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance)
         divergence = divergence.sum(dim=(1, 2, 3)).mean()
@@ -199,16 +199,14 @@ class AutoencoderStage(Stage):
             "latent_sd": mean.std(),
         }
 
-    def _quantized_losses(
-        self, batch: Batch, pictures: Tensor, quantizer: VectorQuantizer
-    ) -> Losses:
-        """Add the codebook's and the commitment loss; pictures [B or 2B, 3, H, W].
+    def _quantized_losses(self, batch: Batch, images: Tensor, quantizer: VectorQuantizer) -> Losses:
+        """Add the codebook's and the commitment loss; images [B or 2B, 3, H, W].
 
         Equation 3 of van den Oord et al. 2017 (arXiv 1711.00937), squared errors as means. The
         decoder's gradient passes straight through to the encoder.
         """
         autoencoder = self.model.autoencoder
-        moments = autoencoder.moments(pictures).float()  # [B or 2B, Z, h, w]
+        moments = autoencoder.moments(images).float()  # [B or 2B, Z, h, w]
         if self.training:
             everyones = _of_all_processes(moments.detach(), len(batch.image))
             quantizer.restart_dead_codes(everyones, batch.draws.shared("restart"))
@@ -222,7 +220,7 @@ class AutoencoderStage(Stage):
         codebook_error = F.mse_loss(quantized, moments.detach())
         commitment = F.mse_loss(moments, quantized.detach())
         straight_through = moments + (quantized - moments).detach()  # [B or 2B, Z, h, w]
-        error = (autoencoder.decode_raw(straight_through).float() - pictures).abs().mean()
+        error = (autoencoder.decode_raw(straight_through).float() - images).abs().mean()
         weight = self.loss_config.commitment_weight
         return {
             "loss": error + codebook_error + weight * commitment,
@@ -371,7 +369,7 @@ def _of_all_processes(latent: Tensor, images: int) -> Tensor:
     """Join the latents of all processes, in the order in which one process would have them.
 
     Args:
-        latent: [P B, Z, h, w], of P pictures an image.
+        latent: [P B, Z, h, w], of P sources an image.
         images: number of images of this process, B.
 
     Returns:

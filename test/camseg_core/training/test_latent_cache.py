@@ -42,7 +42,7 @@ from camseg_core.training.configuration import parse_settings
 from camseg_core.training.latent_cache import (
     LatentCache,
     cache_key,
-    cached_pictures,
+    cached_sources,
     check_augmentation,
 )
 from camseg_core.training.stages import make_stage
@@ -373,7 +373,7 @@ def key_of(
     stage = make_stage("transformer", loaded.model, loaded.label_set, config.loss)
     label_set = find_label_set("cityscapes-train-ids")
     dataset = change(open_dataset("folder", root, "all", label_set=label_set))
-    return cache_key(config, stage, dataset, cached_pictures("transformer", loaded.config))
+    return cache_key(config, stage, dataset, cached_sources("transformer", loaded.config))
 
 
 def test_the_key_follows_all_that_latents_depend_on(own_root: Path) -> None:
@@ -509,10 +509,10 @@ def test_stages_without_use_for_a_cache_are_refused(
 
 def test_what_each_stage_reads() -> None:
     shared = tiny_with_shared_encoder().config
-    assert cached_pictures("transformer", TINY) == ("mask",)
-    assert cached_pictures("transformer", shared) == ("mask", "image")
-    assert cached_pictures("mask-decoder", shared) == ("mask",)
-    assert cached_pictures("finetune", shared) == ("image",)
+    assert cached_sources("transformer", TINY) == ("mask",)
+    assert cached_sources("transformer", shared) == ("mask", "image")
+    assert cached_sources("mask-decoder", shared) == ("mask",)
+    assert cached_sources("finetune", shared) == ("image",)
 
 
 def test_a_sample_that_does_not_fill_the_input_is_refused(
