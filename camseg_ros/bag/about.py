@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag's ground truth means and where its frames come from: JSON in a latched topic."""
+"""The meaning of a bag's ground truth and the origin of its frames: JSON in a latched topic."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 
-NO_DATA = "no data set that is named"
-"""Words for the data set of ground truth that says nothing."""
+NO_DATA = "an unnamed data set"
+"""Words for the data set of ground truth that names none."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,7 @@ class AboutDrive:
 
     Attributes:
         label_set: Classes that the ids of the ground truth stand for; None without ground truth.
-        dataset, split, part, condition, sequence: Texts as in `SampleMetadata`; empty where not
-            known.
+        dataset, split, part, condition, sequence: Texts as in `SampleMetadata`; empty if unknown.
     """
 
     label_set: LabelSet | None = None
@@ -37,7 +36,7 @@ class AboutDrive:
 
     @property
     def data(self) -> str:
-        """Return words that are equal for drives that are scored together."""
+        """Return a text that is the same for all drives that are scored together."""
         parts = (self.dataset, self.split, self.part, self.condition)
         return " ".join(part for part in parts if part)
 
@@ -50,16 +49,16 @@ class AboutDrive:
         """Read what `to_json` returned.
 
         Raises:
-            CamsegError: The text is something else.
+            CamsegError: The text is not a description of a drive.
         """
-        return parse_json(cls, text, "what the bag says about its ground truth is not readable")
+        return parse_json(cls, text, "the bag's description of its ground truth is not readable")
 
 
 def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
-    """Read what a bag says about a camera's ground truth; None where it says nothing.
+    """Read a bag's description of a camera's ground truth; None if there is none.
 
     Raises:
-        CamsegError: The bag says something that is not readable.
+        CamsegError: The description is not readable.
     """
     if camera.about is None:
         return None
@@ -73,13 +72,13 @@ def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
 
 
 def read_abouts(bag: Bag, cameras: Sequence[CameraTopics]) -> list[AboutDrive]:
-    """Read what a bag says about its cameras, which are scored together.
+    """Read a bag's descriptions of cameras that are scored together.
 
     Returns:
-        One description a camera, of those with ground truth first.
+        One description for each camera, those with ground truth first.
 
     Raises:
-        CamsegError: A description is not readable, or the ground truth of two cameras is of
+        CamsegError: A description is not readable, or the ground truth of two cameras comes from
             different data.
     """
     ordered = sorted(cameras, key=lambda camera: camera.truth is None)
@@ -87,20 +86,21 @@ def read_abouts(bag: Bag, cameras: Sequence[CameraTopics]) -> list[AboutDrive]:
     for camera, about in zip(ordered, abouts, strict=True):
         if camera.truth is not None and about.data != abouts[0].data:
             raise CamsegError(
-                f"{bag.path}: the truth of {ordered[0].name} is of {abouts[0].data or NO_DATA}, "
-                f"that of {camera.name} of {about.data or NO_DATA}, and their scores are not "
-                "mixed; replay them one by one with --image-topic"
+                f"{bag.path}: the ground truth of {ordered[0].name} is from "
+                f"{abouts[0].data or NO_DATA}, that of {camera.name} from "
+                f"{about.data or NO_DATA}, and their scores are not mixed; "
+                "replay them one by one with --image-topic"
             )
     return abouts
 
 
 def check_classes(about: AboutDrive, ours: LabelSet, source: object) -> None:
-    """Refuse to compare ids of different classes; ground truth that says nothing is trusted.
+    """Refuse to compare ids of different classes; ground truth without a description is trusted.
 
     Args:
         about: Description of the ground truth.
         ours: Classes of the weights.
-        source: Place of the ground truth, for the message.
+        source: Path or topic of the ground truth, for the message.
 
     Raises:
         CamsegError: The class names of the ground truth are not those of the weights.
@@ -108,7 +108,7 @@ def check_classes(about: AboutDrive, ours: LabelSet, source: object) -> None:
     theirs = about.label_set
     if theirs is not None and theirs.names != ours.names:
         raise CamsegError(
-            f"the weights know the {ours.num_classes} classes of {ours.name!r}, but the truth in "
-            f"{source} is of the {theirs.num_classes} classes of {theirs.name!r}; "
-            "make the bag with `camseg bag make --label-set`, or take other weights"
+            f"the weights know the {ours.num_classes} classes of {ours.name!r}, but the "
+            f"ground truth in {source} has the {theirs.num_classes} classes of {theirs.name!r}; "
+            "make the bag with `camseg bag make --label-set`, or use other weights"
         )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which topics of a bag are a camera's: images, calibration, ground truth. By name, or by type.
+"""Find each camera's topics in a bag (images, calibration, ground truth) by name or by type.
 
-Names follow kitti2bag: ``/kitti/camera_color_left/image_rect`` with ``camera_info`` beside it; and
-as this package adds, ``semantic_gt/image`` (mono8, 255 = unlabeled) and ``semantic_gt/about``.
+Names follow kitti2bag: ``/kitti/camera_color_left/image_rect`` with ``camera_info`` beside it. This
+package adds ``semantic_gt/image`` (mono8, 255 = unlabeled) and ``semantic_gt/about``.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class CameraTopics:
     Attributes:
         name: Name for the node and for results; letters, digits and underscores.
         image: Topic of its images.
-        is_compressed: True if they are of CompressedImage.
+        is_compressed: True if the images are CompressedImage messages.
         camera_info: Topic of its calibration; None where the bag has none.
         truth: Topic of its ground truth; None where the bag has none.
         about: Topic that says what the ground truth means; None where the bag has none.
@@ -84,10 +84,10 @@ def find_cameras(
 
     Args:
         topics: Topics of the bag, by name.
-        image_topics: Topics of the camera images; if empty, every topic with images is taken that
-            is not known to be something else (ground truth, masks, depth).
+        image_topics: Topics of the camera images; if empty, all topics with images except those
+            known to be something else (ground truth, masks, depth).
         truth_topics: Topics of their ground truth, in the same order; if empty,
-            ``semantic_gt/image`` beside the images is taken where it is there.
+            ``semantic_gt/image`` beside the images is used if it exists.
 
     Raises:
         CamsegError: The bag lacks a topic, a topic holds no images, or there is no camera.
@@ -96,7 +96,7 @@ def find_cameras(
         _check_image_topic(topics, name)
     if truth_topics and len(truth_topics) != len(image_topics):
         raise CamsegError(
-            f"{len(truth_topics)} truth topics for {len(image_topics)} image topics; "
+            f"{len(truth_topics)} ground truth topics for {len(image_topics)} image topics; "
             "one for each is needed, in the same order"
         )
     chosen = list(image_topics) or _by_type(topics)
@@ -117,7 +117,7 @@ def cameras_of(
     """Find the cameras of an open bag; see `find_cameras`.
 
     Raises:
-        CamsegError: See there; the message also says how the bag is damaged.
+        CamsegError: See `find_cameras`; the message also says how the bag is damaged.
     """
     try:
         return find_cameras(bag.topics, image_topics, truth_topics)
@@ -128,12 +128,12 @@ def cameras_of(
 
 
 def loss_line(bag: Bag, cameras: Sequence[CameraTopics], image_topics: Sequence[str] = ()) -> str:
-    """Return one line that says what is lost of a bag's frames; empty for a whole bag.
+    """Return one line that says which of a bag's frames are lost; empty for a whole bag.
 
     Args:
         bag: Bag that was read.
         cameras: Cameras that were found.
-        image_topics: Topics that were asked for; if empty, cameras that were lost as a whole count
+        image_topics: Topics that were asked for; if empty, cameras that are lost entirely count
             too.
     """
     if bag.loss is None:
@@ -145,10 +145,10 @@ def loss_line(bag: Bag, cameras: Sequence[CameraTopics], image_topics: Sequence[
 
 
 def camera_names(image_topics: Sequence[str]) -> list[str]:
-    """Return a name for each camera: of what precedes the image's own name, as much as is needed.
+    """Return a distinct name for each camera: the last parts of its topic before the image's name.
 
-    ``/kitti/camera_color_left/image_rect`` is ``camera_color_left``, unless another topic's camera
-    has that name too.
+    ``/kitti/camera_color_left/image_rect`` is ``camera_color_left``, unless another camera would
+    have the same name.
     """
     parts = [_base(topic).strip("/").split("/") for topic in image_topics]
     depth = 1
@@ -180,7 +180,7 @@ def _camera(topics: Mapping[str, BagTopic], image: str) -> CameraTopics:
 def _beside(
     topics: Mapping[str, BagTopic], base: str, leaves: Sequence[tuple[str, str]]
 ) -> str | None:
-    """Return the first of some names below a base that is there with its type."""
+    """Return the first topic below ``base`` that exists with its type."""
     for leaf, message_type in leaves:
         name = _below(base, leaf)
         if name in topics and topics[name].message_type == message_type:
@@ -189,7 +189,7 @@ def _beside(
 
 
 def _with_truth(topics: Mapping[str, BagTopic], camera: CameraTopics, truth: str) -> CameraTopics:
-    """Return a camera with other ground truth, explained by the topic beside that."""
+    """Return a camera with another ground truth topic and the description beside that topic."""
     about = _beside(topics, _base(truth), ((ABOUT_LEAF, ABOUT_TYPE),))
     return replace(camera, truth=truth, about=about or camera.about)
 
@@ -204,13 +204,13 @@ def _below(base: str, leaf: str) -> str:
 
 
 def _base(image_topic: str) -> str:
-    """Return what the names of a camera's topics begin with."""
+    """Return the common beginning of a camera's topic names."""
     path = image_topic.removesuffix("/compressed")
     return path.rpartition("/")[0] or path
 
 
 def _token(text: str) -> str:
-    """Make a ROS name of any text."""
+    """Turn any text into a ROS name."""
     token = re.sub(r"\W", "_", text, flags=re.ASCII) or "camera"
     return f"camera_{token}" if token[0].isdigit() else token
 
@@ -221,7 +221,7 @@ def _check_image_topic(topics: Mapping[str, BagTopic], name: str) -> None:
         raise CamsegError(f"the bag has no topic {name}; its image topics are: {images}")
     if topics[name].message_type not in {IMAGE, COMPRESSED_IMAGE}:
         raise CamsegError(
-            f"{name} is of {topics[name].message_type}; {IMAGE} or {COMPRESSED_IMAGE} is needed"
+            f"{name} has type {topics[name].message_type}; {IMAGE} or {COMPRESSED_IMAGE} is needed"
         )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a bag holds, whatever its format: topics, messages, and what of it is lost."""
+"""The contents of a bag in any format: topics, messages, and losses."""
 
 from __future__ import annotations
 
@@ -45,23 +45,22 @@ class BagMessage:
     wire: Wire
 
     def decode(self) -> Any:
-        """Return the message as ROS 2's Python has it.
+        """Return the message as a ROS 2 Python object.
 
         Raises:
-            UnreadableMessageError: The bytes are no such message.
+            UnreadableMessageError: The bytes are not such a message.
         """
         return decode(self.raw, self.message_type, self.wire)
 
 
 @dataclass(frozen=True)
 class BagLoss:
-    """The part of a damaged bag that cannot be read any more.
+    """The part of a damaged bag that can no longer be read.
 
     Attributes:
         reason: Description of the damage, in one line.
-        messages: Number of lost messages of each topic; None where nothing tells how many there
-            were.
-        seconds: Time from the last message that can be read to the end; None where not known.
+        messages: Number of lost messages of each topic; None if unknown.
+        seconds: Time from the last readable message to the end; None if unknown.
     """
 
     reason: str
@@ -85,13 +84,13 @@ class BagLoss:
         )
 
     def frames(self, topics: Collection[str]) -> int | None:
-        """Return how many messages of some topics are lost; None where that is not known."""
+        """Return the number of lost messages of some topics; None if unknown."""
         if self.messages is None:
             return None
         return sum(self.messages.get(topic, 0) for topic in topics)
 
     def line(self, topics: Collection[str]) -> str:
-        """Return one line that says what is lost of some image topics."""
+        """Return one line that says what some image topics have lost."""
         frames = self.frames(topics)
         lost = "an unknown number of" if frames is None else str(frames)
         seconds = "an unknown time" if self.seconds is None else f"the last {self.seconds:.3f} s"
@@ -102,9 +101,9 @@ class BagFile(Protocol):
     """One file of a bag, or several that are read as one.
 
     Attributes:
-        topics: Topics by name; a topic without messages is there too.
+        topics: Topics by name, including those without messages.
         start_ns, end_ns: Log times of the first and the last message; None without messages.
-        advice: Way to get more out of the file where a part cannot be read; empty if none.
+        advice: Advice on recovering more if a part cannot be read; empty if there is none.
     """
 
     topics: dict[str, BagTopic]
@@ -116,13 +115,13 @@ class BagFile(Protocol):
         """Return the messages of some topics, by name, one at a time."""
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
 
 
 class ScannedFile:
-    """A file whose own summary is lost or not used; a `BagFile` that is read from its start.
+    """A `BagFile` that is read from its start, because its summary is lost or not used.
 
-    A subclass gives `_everything`, and fills ``_channels`` while it does.
+    A subclass implements `_everything`, which also fills ``_channels``.
     """
 
     advice = ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An mcap file that was cut off, is torn, or has half an index: what stands before the damage.
+"""Read an mcap file that was cut off, is torn or lacks a full index, up to the damage.
 
-The file's own index is at its end and is not used. Records are read in their order until one is
-not whole; of a chunk that is not whole, the messages that are.
+The index at the end of the file is not used. Records are read in order up to the first one that is
+not whole; if that is a chunk, its whole messages are read too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from camseg_ros.bag.contents import BagMessage, ScannedFile
 from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
 
 WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}
-"""Wires by message encoding; ``ros1`` is what converters make of ROS 1 bags."""
+"""Wire of each message encoding; converters of ROS 1 bags write ``ros1``."""
 
 LARGEST_RECORD_BYTES = 2**30
-"""Size of the largest record that is taken for data; a longer one is damage."""
+"""Size of the largest record that counts as data; a longer one is damage."""
 
 RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 
@@ -38,7 +38,7 @@ RECORD_START = struct.Struct("<BQ")  # kind, length of what follows
 def has_full_index(path: Path) -> bool:
     """Return whether a file's index names every channel, its type, and each chunk's messages.
 
-    All of this is optional in the format, and a reader by index finds fewer messages without it.
+    All of this is optional in the format, and a reader that relies on it misses messages.
 
     Raises:
         OSError: The file cannot be read.
@@ -62,14 +62,14 @@ def has_full_index(path: Path) -> bool:
 
 
 class DamagedMcap(ScannedFile):
-    """Reads the whole messages at the start of an mcap file.
+    """An mcap file of which the whole messages before the damage are read.
 
     Attributes:
         is_whole: True if the file's end was reached without damage.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file once, to know what is in it.
+        """Read the file once, to learn what it holds.
 
         Raises:
             OSError: The file cannot be read.
@@ -96,10 +96,10 @@ class DamagedMcap(ScannedFile):
                     yield BagMessage(topic, message_type, record.log_time, content, wire)
 
     def _records(self) -> Iterator[McapRecord]:
-        """Return the whole records, those in chunks too."""
+        """Yield the whole records, including those in chunks."""
         with self._path.open("rb") as file:
             reader = StreamReader(file, emit_chunks=True, record_size_limit=LARGEST_RECORD_BYTES)
-            whole = 0  # where what is not read yet begins
+            whole = 0  # offset of what is not read yet
             with suppress(Exception):  # the library raises many types on damaged bytes
                 for record in reader.records:
                     if isinstance(record, Chunk):
@@ -115,16 +115,16 @@ class DamagedMcap(ScannedFile):
 
 
 def _records_in(chunk: bytes) -> Iterator[McapRecord]:
-    """Return the whole records of a chunk's content, which may be cut off."""
+    """Yield the whole records of a chunk's content, which may be cut off."""
     reader = StreamReader(
         io.BytesIO(chunk), skip_magic=True, emit_chunks=True, record_size_limit=len(chunk)
     )
-    with suppress(Exception):  # at the end, as a chunk has no footer; or where it is damaged
+    with suppress(Exception):  # at the end, for a chunk has no footer, or at damage
         yield from reader.records
 
 
 def _cut_off_record(file: IO[bytes]) -> bytes:
-    """Read what is there of the chunk that begins here; nothing if it is no chunk or whole."""
+    """Return what is left of a cut-off chunk that begins here; empty if none does."""
     start = file.tell()
     rest = file.seek(0, io.SEEK_END) - start
     file.seek(start)
@@ -133,12 +133,12 @@ def _cut_off_record(file: IO[bytes]) -> bytes:
     head = file.read(RECORD_START.size)
     opcode, length = RECORD_START.unpack(head)
     if opcode != Opcode.CHUNK or not rest < RECORD_START.size + length < LARGEST_RECORD_BYTES:
-        return b""  # a whole one is damaged inside: nothing tells where
+        return b""  # a chunk of full length is damaged somewhere inside
     return head + file.read()
 
 
 def _torn_chunk(rest: bytes) -> bytes:
-    """Return what can be read of the content of a chunk that the file was cut off in."""
+    """Return the readable content of the chunk in which the file was cut off."""
     if not rest:
         return b""
     _, length = RECORD_START.unpack_from(rest)

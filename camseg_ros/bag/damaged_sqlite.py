@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A sqlite3 bag file that was cut off, is torn, or was left by a recorder that was killed.
 
-SQLite itself reads it, and the user's file is never written. Two dangers are kept from SQLite: the
-last page of a cut file may be there in part, and the rest would be read as zeros; and the newest
-pages of a ``-wal`` would be put behind the hole that a cut left.
+SQLite itself reads the file, and the user's file is never written to. Two things would mislead
+SQLite and are prevented: it would read the missing part of a cut last page as zeros, and it would
+put the newest pages of a ``-wal`` after the gap that a cut left.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
 
 MAGIC = b"SQLite format 3\x00"
 FILE_HEADER = struct.Struct(">16x H 6x I I 60x I 4x")
-"""Page size, number of changes, number of pages, and for which change that number was written:
+"""Page size, change counter, number of pages, and the change counter for which that number holds:
 https://sqlite.org/fileformat2.html, section 1.3."""
 
 JOURNAL_SUFFIXES = ("-wal", "-journal")
 
 
 class DamagedSqlite(ScannedFile):
-    """Reads the messages of a sqlite3 bag file, as they were written, up to SQLite's first error.
+    """A sqlite3 bag file, read in the order of writing up to SQLite's first error.
 
     The file is opened so that SQLite neither writes to it nor looks for journals beside it.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the file once, to know what is in it.
+        """Read the file once, to learn what it holds.
 
         Raises:
             OSError: The file cannot be read.
@@ -62,7 +62,7 @@ class DamagedSqlite(ScannedFile):
 
 
 def recovery_advice(name: str) -> str:
-    """Return how more may be got out of a damaged file, for the end of a message."""
+    """Return advice on recovering more of a damaged file, for the end of a message."""
     return f"`sqlite3 {name} .recover` may find more"
 
 
@@ -116,7 +116,7 @@ def copy_with_journals(path: Path, folder: Path) -> Path:
 
 
 def merge_journals(copy: Path) -> None:
-    """Let SQLite bring a file and its journals together, so that no journal is needed.
+    """Let SQLite merge the journals of a file into it.
 
     Raises:
         sqlite3.Error: SQLite refuses them.
@@ -127,7 +127,7 @@ def merge_journals(copy: Path) -> None:
 
 
 def _read_layout(path: Path) -> tuple[int, int] | None:
-    """Return the size of a page and the number of pages, 0 if unknown; None if not SQLite's."""
+    """Return page size and number of pages (0 if unknown); None if this is no SQLite file."""
     with path.open("rb") as file:
         header = file.read(FILE_HEADER.size)
     if len(header) < FILE_HEADER.size or not header.startswith(MAGIC):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag as a data set: its images in order, each converted as in the node, with ground truth."""
+"""A bag read as a data set: its images in order, converted as in the node, with ground truth."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image, stamp_ns
 
 NAMED_PROBLEMS = 5
-"""Number of problems of a camera that are told one by one; the others are counted."""
+"""Most problems of one camera that are reported in full; the others are only counted."""
 
 UNNAMED_DATASET, UNNAMED_SPLIT = "bag", "all"
 """Data set and split of a bag that does not say where its images come from."""
@@ -42,16 +42,16 @@ class CameraCounts:
 
     Attributes:
         images: number of images in the bag.
-        repeated: images left out, as an earlier image has their stamp.
-        unordered: images older than one before them; they are taken all the same.
+        repeated: images left out because an earlier image has the same stamp.
+        unordered: images older than one before them; they are used all the same.
         refused: images that cannot be read.
         with_truth: images whose ground truth was found.
         truth: ground truth messages that hold class ids.
-        truth_repeated: ground truth left out, as an earlier one has its stamp.
+        truth_repeated: ground truth left out because an earlier message has the same stamp.
         truth_without_image: ground truth whose image is not in the bag.
-        truth_refused: ground truth that holds no class ids or ids of no class, or that differs in
-            size from its image.
-        problems: the first few reasons for refusals.
+        truth_refused: ground truth without class ids, with an id that no class has, or of another
+            size than its image.
+        problems: first few reasons for refusals.
     """
 
     images: int = 0
@@ -81,28 +81,28 @@ class CameraCounts:
 
 @dataclass(frozen=True)
 class _Listed:
-    """One image of a bag: its place among all images, its camera and what its header says."""
+    """One image of a bag: its position among all images, its camera, and its header."""
 
-    place: int
+    position: int
     camera: CameraTopics
     stamp_ns: int
     frame_id: str
 
 
 class BagDataset:
-    """A `Dataset` of one bag; a context manager, which closes the bag.
+    """A `Dataset` of one bag, and a context manager that closes the bag.
 
-    Each stamp of a camera is one sample. Samples are read fastest in their order.
+    Each stamp of a camera is one sample. Reading samples in order is fastest.
 
     Attributes:
         root: path of the bag.
         bag_name: name of the bag, for results.
-        name, split: data set and split, as the bag says.
+        name, split: data set and split that the bag names.
         label_set: the classes of the ground truth.
         about: what else the bag says about its ground truth.
         cameras: the cameras that are read.
-        expected: number of images that the bag counts, or the most that are read.
-        identity: text that tells bags apart.
+        expected: number of images that the bag counts, or the limit on those that are read.
+        identity: text that tells this bag from others.
         identities: the identities of all bags that are scored together.
         counts: what became of the messages so far, by camera.
     """
@@ -116,17 +116,17 @@ class BagDataset:
         truth_topics: Sequence[str] = (),
         most_frames: int | None = None,
     ) -> None:
-        """Look into a bag, and close it until samples are asked for.
+        """Read a bag's description; the bag stays closed until samples are asked for.
 
         Args:
             path: folder or file of the bag.
             label_set: the classes to expect; those that the bag names if not given.
             image_topics: topics of the cameras, see `find_cameras`.
             truth_topics: topics of their ground truth.
-            most_frames: number of images to read at most, from the first one on; None for all.
+            most_frames: largest number of images to read, from the first one on; None for all.
 
         Raises:
-            CamsegError: the bag cannot be read, or its ground truth is of other classes.
+            CamsegError: the bag cannot be read, or its ground truth has other classes.
         """
         self.root = path
         self._image_topics, self._most_frames = image_topics, most_frames
@@ -146,7 +146,7 @@ class BagDataset:
         self.counts = {camera.name: CameraCounts() for camera in self.cameras}
         self._files = ExitStack()
         self._stream: Iterator[tuple[int, BagMessage]] | None = None
-        self._last_place = -1
+        self._last_position = -1
         self._read: set[int] = set()
 
     def __enter__(self) -> BagDataset:
@@ -189,14 +189,14 @@ class BagDataset:
 
         Raises:
             UnusableSampleError: the image cannot be read.
-            CamsegError: the bag has changed meanwhile.
+            CamsegError: the bag has changed since it was opened.
         """
         listed = self._listed[index]
         counts = self.counts[listed.camera.name]
         is_first_time = index not in self._read
         self._read.add(index)
         try:
-            _, image = read_rgb(self._message(listed.place), listed.camera)
+            _, image = read_rgb(self._message(listed.position), listed.camera)
         except (UnreadableMessageError, BadFrameError) as error:
             text = f"{listed.camera.image}: {error}"
             if is_first_time:
@@ -222,12 +222,12 @@ class BagDataset:
         return made
 
     def fingerprint(self) -> str:
-        """Return a hash over what tells the bags apart that are scored together."""
+        """Return a hash of the identities of all bags that are scored together."""
         return hashlib.sha256("\n".join(sorted(self.identities)).encode()).hexdigest()
 
     @property
     def loss(self) -> str:
-        """What of the bag is damaged, as far as it was read; empty for a whole one."""
+        """Description of the damage found so far; empty if there is none."""
         return loss_line(self._bag, self.cameras, self._image_topics)
 
     def close(self) -> None:
@@ -244,11 +244,11 @@ class BagDataset:
 
     @cached_property
     def _listed(self) -> list[_Listed]:
-        """Go once through the bag's images, whose pixels are left alone."""
+        """List the bag's images in one pass, without decoding their pixels."""
         stores, found = self._stores, list[_Listed]()
         seen: dict[str, set[int]] = {name: set() for name in self.counts}
         newest = dict.fromkeys(self.counts, -1)
-        for place, message in enumerate(self._bag.messages(self._by_topic)):
+        for position, message in enumerate(self._bag.messages(self._by_topic)):
             camera = self._by_topic[message.topic]
             counts = self.counts[camera.name]
             counts.images += 1
@@ -265,7 +265,7 @@ class BagDataset:
             seen[camera.name].add(stamp)
             counts.unordered += stamp < newest[camera.name]
             newest[camera.name] = max(stamp, newest[camera.name])
-            found.append(_Listed(place, camera, stamp, header.frame_id))
+            found.append(_Listed(position, camera, stamp, header.frame_id))
             if len(found) == self._most_frames:
                 return found
         for name, store in stores.items():
@@ -274,7 +274,7 @@ class BagDataset:
 
     @cached_property
     def _stores(self) -> dict[str, TruthStore]:
-        """All ground truth by camera, which a bag may hold before or after the images."""
+        """Ground truth of each camera; a bag may hold it before or after the images."""
         found = {}
         for camera in self.cameras:
             found[camera.name] = read_stored_truth(self._bag, camera, self._files)
@@ -282,28 +282,28 @@ class BagDataset:
         return found
 
     def _message(self, wanted: int) -> BagMessage:
-        """Go on to one of the bag's images, or begin anew where it lies behind."""
-        if self._stream is None or wanted <= self._last_place:
+        """Return the image at a position; read from the start again if it was already passed."""
+        if self._stream is None or wanted <= self._last_position:
             self._stream = enumerate(self._bag.messages(self._by_topic))
-        for place, message in self._stream:
-            self._last_place = place
-            if place == wanted:
+        for position, message in self._stream:
+            self._last_position = position
+            if position == wanted:
                 return message
         raise CamsegError(f"{self.root} lost messages while it was read; was it written to?")
 
     def _problem_of(self, class_ids: UInt8, image: UInt8, stamp: int) -> str:
-        """Say why ground truth cannot be used; empty where it can."""
+        """Return why ground truth cannot be used; empty if it can."""
         if class_ids.shape != image.shape[:2]:
             return (
-                f"truth of {stamp} ns is {class_ids.shape[1]} x {class_ids.shape[0]}, its image "
-                f"{image.shape[1]} x {image.shape[0]}; they are of one size"
+                f"ground truth of {stamp} ns is {class_ids.shape[1]} x {class_ids.shape[0]}, "
+                f"its image {image.shape[1]} x {image.shape[0]}; both must have the same size"
             )
         classes = self.label_set.num_classes
         unknown = class_ids[(class_ids >= classes) & (class_ids != UNLABELED)]
         if unknown.size:
             return (
-                f"truth of {stamp} ns holds id {unknown[0]}; the classes are 0 to {classes - 1}, "
-                f"and {UNLABELED} is unlabeled"
+                f"ground truth of {stamp} ns holds id {unknown[0]}; the classes are 0 to "
+                f"{classes - 1}, and {UNLABELED} is unlabeled"
             )
         return ""
 
@@ -325,7 +325,7 @@ def open_bag_dataset(
         root: folder or file of the bag.
         split: the split that the bag names, or ``all``.
         part: the part that the bag names, or empty.
-        conditions: conditions, one of which the bag names; empty for any.
+        conditions: conditions that are accepted; empty for any.
         list_file: not possible with a bag.
         label_set: the classes to expect; those that the bag names if not given.
 
@@ -359,10 +359,10 @@ def open_bag_dataset(
 def read_rgb(message: BagMessage, camera: CameraTopics) -> tuple[int, UInt8]:
     """Return stamp in nanoseconds and RGB uint8 [H, W, 3] of a camera's message.
 
-    The conversion is the node's, which subscribes to one type of image.
+    The conversion is that of the node, which subscribes to one type of image message.
 
     Raises:
-        UnreadableMessageError: the bytes are no message of their type.
+        UnreadableMessageError: the bytes are not a message of their type.
         BadFrameError: the message holds no image, or not the camera's type of image.
     """
     image = _image_of(message)
@@ -381,7 +381,7 @@ def _image_of(message: BagMessage) -> Any:
 
 
 def _classes(abouts: Sequence[AboutDrive], label_set: LabelSet | None, path: Path) -> LabelSet:
-    """Choose the classes of the ground truth; every camera's has to be of them."""
+    """Return the classes of the ground truth, which all cameras must share."""
     named = [about.label_set for about in abouts if about.label_set is not None]
     if label_set is None and not named:
         raise CamsegError(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ground truth of a camera by stamp, kept on disk: it may come long before its images."""
+"""A camera's ground truth by stamp, kept on disk because it may come long before its images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.messages.images import BadFrameError, array_from_image_message, stamp_ns
 
 MEMORY_BYTES = 64 << 20
-"""Bytes that are kept in memory; the rest waits on disk."""
+"""Size up to which ground truth is kept in memory; more than that is kept on disk."""
 
 FASTEST = 1
 """The fastest level of zlib; masks shrink to a fiftieth at any level."""
@@ -31,14 +31,14 @@ class TruthStore:
     """Class ids uint8 [H, W] by stamp in nanoseconds.
 
     Attributes:
-        refused: why messages that hold no class ids were refused.
-        repeated: number of messages whose stamp an earlier one had; the first counts.
+        refused: reasons for refusing messages that hold no class ids.
+        repeated: number of messages left out because an earlier one has the same stamp.
     """
 
     def __init__(self) -> None:
         """Make an empty store; `close` removes its file."""
         self._file = tempfile.SpooledTemporaryFile(MEMORY_BYTES)  # noqa: SIM115 - see `close`
-        self._places: dict[int, tuple[int, int, tuple[int, ...]]] = {}
+        self._spans: dict[int, tuple[int, int, tuple[int, ...]]] = {}
         self.refused: list[str] = []
         self.repeated = 0
 
@@ -54,33 +54,33 @@ class TruthStore:
 
     def add(self, stamp: int, class_ids: UInt8) -> None:
         """Keep the class ids [H, W] of a stamp, if it is new."""
-        if stamp in self._places:
+        if stamp in self._spans:
             self.repeated += 1
             return
         packed = zlib.compress(np.ascontiguousarray(class_ids).tobytes(), FASTEST)
         self._file.seek(0, 2)
-        self._places[stamp] = (self._file.tell(), len(packed), class_ids.shape)
+        self._spans[stamp] = (self._file.tell(), len(packed), class_ids.shape)
         self._file.write(packed)
 
     def get(self, stamp: int) -> UInt8 | None:
         """Return the class ids of a stamp; None if there are none."""
-        if stamp not in self._places:
+        if stamp not in self._spans:
             return None
-        place, size, shape = self._places[stamp]
-        self._file.seek(place)
+        offset, size, shape = self._spans[stamp]
+        self._file.seek(offset)
         return np.frombuffer(zlib.decompress(self._file.read(size)), np.uint8).reshape(shape)
 
     def __len__(self) -> int:
         """Return the number of stamps."""
-        return len(self._places)
+        return len(self._spans)
 
     def __contains__(self, stamp: object) -> bool:
         """Return whether a stamp has class ids."""
-        return stamp in self._places
+        return stamp in self._spans
 
     def __iter__(self) -> Iterator[int]:
         """Return the stamps in the order of the bag."""
-        return iter(self._places)
+        return iter(self._spans)
 
     def close(self) -> None:
         """Remove the file."""
@@ -107,7 +107,7 @@ def read_truth(message: BagMessage) -> tuple[int, UInt8]:
     """Return the stamp in nanoseconds and the class ids uint8 [H, W] of a ground truth message.
 
     Raises:
-        UnreadableMessageError: the bytes are no message of its type.
+        UnreadableMessageError: the bytes are not a message of its type.
         BadFrameError: the message holds no class ids.
     """
     image = message.decode()
@@ -115,7 +115,7 @@ def read_truth(message: BagMessage) -> tuple[int, UInt8]:
         return stamp_ns(image.header), class_ids_of_compressed(image)
     if isinstance(image, Image):
         return stamp_ns(image.header), class_ids_of(image)
-    raise BadFrameError(f"truth of type {message.message_type}: an Image of mono8 is needed")
+    raise BadFrameError(f"ground truth of type {message.message_type}: a mono8 Image is needed")
 
 
 def class_ids_of(image: Image) -> UInt8:
@@ -125,7 +125,7 @@ def class_ids_of(image: Image) -> UInt8:
         BadFrameError: the image holds no class ids.
     """
     if image.encoding not in ("mono8", "8UC1"):
-        raise BadFrameError(f"truth of encoding {image.encoding!r}: mono8 is needed")
+        raise BadFrameError(f"ground truth of encoding {image.encoding!r}: mono8 is needed")
     image.encoding = "mono8"
     return array_from_image_message(image)
 
@@ -137,7 +137,7 @@ def class_ids_of_compressed(image: CompressedImage) -> UInt8:
         BadFrameError: the image is in colour, or in a format that may have changed ids.
     """
     content = bytes(image.data)
-    described = f"compressed truth of format {image.format!r}"
+    described = f"compressed ground truth of format {image.format!r}"
     if not content.startswith(PNG_MAGIC) or len(content) <= PNG_COLOR_TYPE:
         raise BadFrameError(f"{described}: PNG is needed, other formats change ids")
     depth, color_type = content[PNG_DEPTH], content[PNG_COLOR_TYPE]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag's contents in a few lines, as ``camseg bag info`` prints them."""
+"""Describe a bag's contents in a few lines, for ``camseg bag info``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from camseg_ros.bag.serialization import UnreadableMessageError
 def describe_bag(bag: Bag) -> dict[str, Any]:
     """Return plain data about a bag: times, topics, cameras with the form of their first image."""
     cameras: list[CameraTopics] = []
-    with suppress(CamsegError):  # a bag without cameras is a bag
+    with suppress(CamsegError):  # a bag may have no cameras
         cameras = find_cameras(bag.topics)
     return {
         "bag": str(bag.path),
@@ -33,7 +33,7 @@ def describe_bag(bag: Bag) -> dict[str, Any]:
 
 
 def info_lines(content: dict[str, Any]) -> Iterator[str]:
-    """Return what `describe_bag` returned as lines for the terminal."""
+    """Yield what `describe_bag` returned as lines for the terminal."""
     yield content["bag"]
     if content["start_ns"] is not None:
         seconds = (content["end_ns"] - content["start_ns"]) / 1e9
@@ -42,7 +42,7 @@ def info_lines(content: dict[str, Any]) -> Iterator[str]:
     for name, topic in content["topics"].items():
         yield f"  {name:<{width}}  {topic['messages']:>7}  {topic['type']}"
     for name, camera in content["cameras"].items():
-        truth = f"{camera['truth']} with truth" if camera["truth"] else "no truth"
+        truth = f"{camera['truth']} with ground truth" if camera["truth"] else "no ground truth"
         yield f"  camera {name}: {camera['images']} images {camera['form']}, {truth}"
         about = camera["about"]
         if about:

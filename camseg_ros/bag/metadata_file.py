@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``metadata.yaml`` says about a rosbag2 folder: files, counts and times.
+"""The files, counts and times that ``metadata.yaml`` states for a rosbag2 folder.
 
-It is a hint: the files themselves are read. It tells their order, and what they held when the bag
-was whole. Whatever is wrong in it costs no frames, so that each part is read for itself.
+They are only a hint, because the storage files themselves are read. The hint gives their order and
+what they held when the bag was whole. An error in it must cost no frames, so each part is read
+independently.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ import yaml
 METADATA = "metadata.yaml"
 
 LATEST_NS = 2**63 - 1
-"""Latest time that fits into what recorders write."""
+"""Latest time that the integers of recorders can hold."""
 
 
 @dataclass(frozen=True)
 class BagMetadata:
-    """Content of the file, as far as it can be read.
+    """Content of ``metadata.yaml``, as far as it can be read.
 
     Attributes:
-        file_names: Names of the storage files, in their order, without folders; empty where not
-            known.
-        counts: Number of messages per topic; None where not known.
-        types: Types of those topics, such as ``sensor_msgs/msg/Image``; empty where not known.
-        end_ns: Log time of the last message, nanoseconds; None where not known.
+        file_names: Names of the storage files, in their order, without folders; empty if unknown.
+        counts: Number of messages per topic; None if unknown.
+        types: Types of those topics, such as ``sensor_msgs/msg/Image``; empty if unknown.
+        end_ns: Log time of the last message, nanoseconds; None if unknown.
     """
 
     file_names: tuple[str, ...] = ()
@@ -40,9 +40,9 @@ class BagMetadata:
 
     @classmethod
     def read(cls, folder: Path) -> BagMetadata:
-        """Read the file in a folder; what is absent or damaged in it is not known."""
+        """Read the file in a folder; what is absent or damaged counts as unknown."""
         try:
-            # This loader leaves every scalar a text; dates and numbers are checked below.
+            # This loader keeps every scalar as text; dates and numbers are checked below.
             text = (folder / METADATA).read_text(encoding="utf-8")
             content = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes no objects
             metadata = content["rosbag2_bagfile_information"]
@@ -65,14 +65,14 @@ def _file_names(metadata: Any) -> tuple[str, ...]:
 
 
 def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]:
-    """Return counts and types by topic if the counts add up; else the file was cut or edited."""
+    """Return counts and types by topic; none if the counts do not add up (a cut or edited file)."""
     counts: Counter[str] = Counter()
     types: dict[str, str] = {}
     try:
         for counted in metadata["topics_with_message_count"]:
             topic = counted["topic_metadata"]
             kind = topic["type"]
-            if not (isinstance(kind, str) and kind):  # it follows the name, which is whole then
+            if not (isinstance(kind, str) and kind):  # a type proves the name whole
                 return None, {}
             counts[topic["name"]] += int(counted["message_count"])
             types[topic["name"]] = kind

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open any bag: rosbag2 folders and files (mcap, sqlite3), split or whole, and ROS 1 bags.
 
-A bag is read file by file, each in order of log time where it is whole. What is damaged is read up
-to the damage; `Bag.loss` says what is missing of what the files and metadata.yaml count.
+A bag is read file by file, and whole files in order of log time. Damaged files are read up to the
+damage; `Bag.loss` says what is missing from what the files and metadata.yaml count.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_st
 
 
 class Bag:
-    """A bag that is open; a context manager.
+    """An open bag, and a context manager that closes it.
 
     Attributes:
         path: Path that was opened.
@@ -41,9 +41,9 @@ class Bag:
         Args:
             path: Path that was opened.
             files: Files of the bag, open.
-            loss: Damage that shows before messages are read; None without any.
-            known_types: Message types by topic as metadata.yaml has them, of topics too that may
-                be lost as a whole.
+            loss: Damage found before messages are read; None if there is none.
+            known_types: Message types by topic from metadata.yaml, including topics that may be
+                lost entirely.
         """
         self.path = path
         self.name = _name(path)
@@ -62,10 +62,10 @@ class Bag:
 
     @property
     def loss(self) -> BagLoss | None:
-        """Return what is damaged; None for a whole bag.
+        """Return the loss; None for a whole bag.
 
-        Damage that the first look does not show, in the middle of a file, is found while messages
-        are read, and counts for the topics that were asked for.
+        Damage in the middle of a file is found only while messages are read, and counts for the
+        topics that were asked for.
         """
         at_open = [self._loss_at_open] if self._loss_at_open else []
         return BagLoss.sum([*at_open, *self._losses_within.values()])
@@ -90,10 +90,10 @@ class Bag:
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Return the messages of some topics, one at a time, by log time.
 
-        Files are read one after another, those that overlap in time together. The messages of a
-        file that is not whole or has no index come in the file's own order. Where damage is met,
-        the rest of that file is left out and is part of `loss`. So is what a file counts and does
-        not give.
+        Files are read one after another, or together if they overlap in time. The messages of a
+        file that is damaged or has no index come in the file's own order. After damage the rest of
+        that file is left out and counts as `loss`, and so do messages that a file counts but does
+        not hold.
         """
         for numbers in _overlapping(self._files):
             parts = [self._of_file(number, set(topics)) for number in numbers]
@@ -118,7 +118,7 @@ class Bag:
             if name in topics and topic.count >= read[name]
         }
         if not reason and any(lost.values()):
-            reason = "fewer messages are there than its index counts"
+            reason = "it holds fewer messages than its index counts"
         if reason:
             self._lose(number, lost, last_ns, reason)
 
@@ -128,7 +128,7 @@ class Bag:
             file.close()
 
     def _lose(self, number: int, lost: dict[str, int], last_ns: int | None, reason: str) -> None:
-        """Keep what a pass over some topics of a file missed; another pass may miss others."""
+        """Record what one pass over some topics of a file missed; another pass may miss others."""
         end_ns = self._files[number].end_ns
         seconds = 0.0
         if end_ns is not None and last_ns is not None:
@@ -145,7 +145,7 @@ def open_bag(path: Path) -> Bag:
     """Open a bag's folder, or one of its files.
 
     Raises:
-        CamsegError: The path does not exist, is no bag, or holds nothing that can be read.
+        CamsegError: The path does not exist, is not a bag, or holds nothing that can be read.
     """
     try:
         if path.is_dir():
@@ -163,7 +163,7 @@ def _open_folder(folder: Path) -> Bag:
     listed = [path for name in metadata.file_names for path in present if path.name == name]
     found = listed or present
     if not found:
-        raise CamsegError(f"{folder} is no bag: no file in it ends in .mcap or .db3")
+        raise CamsegError(f"{folder} is not a bag: no file in it ends in .mcap or .db3")
     if not listed and len(set(map(_series, found))) > 1:
         raise CamsegError(
             f"{folder} holds several bags ({found[0].name}, {found[1].name}, ...) and no "
@@ -183,7 +183,7 @@ def _open_folder(folder: Path) -> Bag:
 def _open_files(
     path: Path, storages: Sequence[Path], metadata: BagMetadata, missing: Sequence[str]
 ) -> Bag:
-    """Open each file by itself; damage of any of them is the bag's loss."""
+    """Open each file by itself; damage to any of them is the bag's loss."""
     reasons: list[str] = []
     files: list[BagFile] = []
     try:
@@ -193,7 +193,7 @@ def _open_files(
             reasons += [reason] if reason else []
         if reasons and not any(topic.count for topic in _merged(files).values()):
             reasons = [*(f"{name} is missing" for name in missing), *reasons]
-            raise CamsegError(f"nothing can be read of {path}: {'; '.join(reasons)}")
+            raise CamsegError(f"nothing can be read from {path}: {'; '.join(reasons)}")
     except BaseException:
         for file in files:
             file.close()
@@ -211,7 +211,7 @@ def _loss(
         lost = {n: max(0, count - readable.get(n, 0)) for n, count in metadata.counts.items()}
         if not (reasons or missing) and any(lost.values()):
             reasons = ["metadata.yaml counts more messages than the files hold"]
-    if lost is None or any(lost.values()):  # else nothing of a missing file is
+    if lost is None or any(lost.values()):  # else a missing file held nothing
         reasons = [*(f"{name} is missing" for name in missing), *reasons]
     if not reasons:
         return None

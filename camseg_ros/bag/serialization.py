@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS messages from a bag's bytes, and back, without rclpy: by the type stores of rosbags."""
+"""Convert a bag's bytes to ROS messages and back with the type stores of rosbags, without rclpy."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Wire = Literal["cdr", "ros1"]
 STORES = {"cdr": get_typestore(Stores.ROS2_JAZZY), "ros1": get_typestore(Stores.ROS1_NOETIC)}
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-"""First bytes of a message that is compressed by itself; CDR begins with a zero."""
+"""First bytes of a message that is compressed on its own; CDR begins with a zero."""
 
 
 class UnreadableMessageError(ValueError):
-    """An error for bytes that are no message of their type, or of a type not installed here.
+    """An error for bytes that are not a message of their type, or whose type is not installed here.
 
     Its text is one line.
     """
@@ -39,11 +39,11 @@ def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
         wire: Layout of the bytes.
 
     Returns:
-        The message as ROS 2's Python has it. ROS 1's ``seq`` is dropped; fields that ROS 1 spells
-        in capitals are found.
+        The message as a ROS 2 Python object. ROS 1's ``seq`` is dropped, and fields that ROS 1
+        spells in capitals are found.
 
     Raises:
-        UnreadableMessageError: The bytes are no such message, or its type is not installed.
+        UnreadableMessageError: The bytes are not such a message, or its type is not installed.
     """
     message_class = find_message_class(message_type)
     store = STORES[wire]
@@ -52,14 +52,14 @@ def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
         return _ros_message(read(raw, message_type), message_class)
     except Exception as error:  # rosbags raises many types on damaged bytes
         raise UnreadableMessageError(
-            f"{len(raw)} bytes are no {message_type}: {in_one_line(error)}"
+            f"{len(raw)} bytes are not a {message_type}: {in_one_line(error)}"
         ) from error
 
 
 def decompressed(raw: bytes | memoryview) -> bytes | memoryview:
-    """Return a CDR message without the compression that it may have by itself.
+    """Return a CDR message, decompressed if it was compressed on its own.
 
-    Its first bytes tell: only metadata.yaml says it otherwise, and a bag may have lost that file.
+    Its first bytes tell, because metadata.yaml, which states it too, may be lost.
 
     Raises:
         UnreadableMessageError: The compressed message is damaged or cut off.
@@ -70,7 +70,7 @@ def decompressed(raw: bytes | memoryview) -> bytes | memoryview:
     try:
         content = decompressor.decompress(bytes(raw))
     except zstandard.ZstdError as error:
-        raise UnreadableMessageError(f"{len(raw)} bytes are no zstd frame: {error}") from error
+        raise UnreadableMessageError(f"{len(raw)} bytes are not a zstd frame: {error}") from error
     if not decompressor.eof:
         raise UnreadableMessageError(f"a zstd frame ends after {len(raw)} bytes")
     return content
@@ -84,7 +84,7 @@ def encode(message: Any) -> bytes:
 
 
 def type_name(message_class: type) -> str:
-    """Return a message class's name as bags have it: ``sensor_msgs/msg/Image``."""
+    """Return a message class's name as bags spell it: ``sensor_msgs/msg/Image``."""
     package, kind, _ = message_class.__module__.split(".", 2)
     return f"{package}/{kind}/{message_class.__name__}"
 
@@ -145,6 +145,6 @@ def _store_value(value: Any, kind: str) -> Any:
 
 
 def _full_type(short: str) -> str:
-    """Return ``std_msgs/msg/Header`` for ``std_msgs/Header``, as fields have it."""
+    """Return ``std_msgs/msg/Header`` for ``std_msgs/Header``, the form used in fields."""
     package, _, name = short.partition("/")
     return f"{package}/msg/{name}"

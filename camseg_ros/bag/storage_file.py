@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open one file of a bag: by the rosbags library where it is whole, else up to the damage."""
+"""Open one file of a bag: with the rosbags library if it is whole, else up to the damage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from camseg_ros.bag.serialization import Wire, decompressed
 
 MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
 ROS1_SUFFIXES = (".bag", ".active")
-"""How ROS 1 bags end; a recorder names its file ``.bag.active`` before it is done."""
+"""Suffixes of ROS 1 bags; a recorder that is not done yet writes ``.bag.active``."""
 
 ROS1_MAGIC = b"#ROSBAG V2.0"
 
@@ -48,13 +48,13 @@ def is_storage(path: Path) -> bool:
 
 
 def open_storage(path: Path) -> tuple[BagFile, str]:
-    """Open one file, by the end of its name.
+    """Open one file according to its suffix.
 
     Returns:
-        The file, and what is wrong with it in a few words; empty for a whole one.
+        The file, and a short description of its damage, which is empty for a whole one.
 
     Raises:
-        CamsegError: The name has another end, or the file is a ROS 1 bag without an index.
+        CamsegError: The suffix is unknown, or the file is a ROS 1 bag without an index.
         OSError: The file cannot be read.
     """
     if path.suffix == MCAP:
@@ -66,13 +66,13 @@ def open_storage(path: Path) -> tuple[BagFile, str]:
     if is_storage(path):
         return _open_decompressed(path)
     raise CamsegError(
-        f"{path} is no bag: a folder, or a file that ends in {MCAP}, {SQLITE}, {MCAP}{ZSTD}, "
+        f"{path} is not a bag: a folder, or a file that ends in {MCAP}, {SQLITE}, {MCAP}{ZSTD}, "
         f"{SQLITE}{ZSTD} or {ROS1_SUFFIXES[0]} is needed"
     )
 
 
 class WholeFile:
-    """A file that the rosbags library reads; a `BagFile`."""
+    """A `BagFile` that the rosbags library reads."""
 
     def __init__(self, reader: Any, wire: Wire, advice: str = "") -> None:
         """Open the library's reader; raise whatever it raises.
@@ -80,7 +80,7 @@ class WholeFile:
         Args:
             reader: The library's reader, which is not open yet.
             wire: Layout of the messages' bytes.
-            advice: What to do about damage that is met while messages are read.
+            advice: Advice on damage that is found while messages are read.
         """
         self._reader, self._wire, self.advice = reader, wire, advice
         self._reader.open()
@@ -97,14 +97,14 @@ class WholeFile:
 
     @property
     def _connections(self) -> list[Any]:
-        """Return those whose messages are laid out as ROS sends them."""
+        """Return the connections whose messages have the layout that ROS sends."""
         found = self._reader.connections
         return [c for c in found if getattr(c.ext, "serialization_format", "cdr") == "cdr"]
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Return the messages of some topics by log time."""
         connections = [c for c in self._connections if c.topic in topics]
-        if not connections:  # to the library, no connection is all of them
+        if not connections:  # the library takes an empty list for all of them
             return
         for connection, log_ns, raw in self._reader.messages(connections):
             content = decompressed(raw) if self._wire == "cdr" else raw
@@ -116,7 +116,7 @@ class WholeFile:
 
 
 class FileInFolder:
-    """A file in a temporary folder that is removed with it; a `BagFile`."""
+    """A `BagFile` in a temporary folder, which is removed when the file is closed."""
 
     def __init__(self, file: BagFile, folder: tempfile.TemporaryDirectory[str]) -> None:
         """Take the open file and its folder."""
@@ -141,7 +141,7 @@ def _open_mcap(path: Path) -> tuple[BagFile, str]:
         raise
     except Exception:  # libraries raise many types on damaged bytes # noqa: S110 - read below
         pass
-    # Some files are legal that the library refuses or reads in part: without index, or profile.
+    # The library refuses, or reads only in part, valid files without an index or a profile.
     file = DamagedMcap(path)
     return file, "" if file.is_whole else f"{path.name} is cut off or torn"
 
@@ -158,7 +158,7 @@ def _open_sqlite(path: Path) -> tuple[BagFile, str]:
         try:
             merge_journals(copy)
         except sqlite3.Error as error:
-            lacks = f"what {path.name} lacks cannot be taken from the journal beside it ({error})"
+            lacks = f"the journal beside {path.name} cannot be merged into it ({error})"
             return DamagedSqlite(path), f"{lacks}; {advice}"
         return open_whole(copy)
 
@@ -193,7 +193,9 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
     except Exception as error:  # libraries raise many types on damaged bytes
         with path.open("rb") as file:
             if file.read(len(ROS1_MAGIC)) != ROS1_MAGIC:
-                raise CamsegError(f"{path} is no ROS 1 bag: it does not begin as one") from error
+                raise CamsegError(
+                    f"{path} is not a ROS 1 bag: it does not begin like one"
+                ) from error
         raise CamsegError(
             f"{path} is a ROS 1 bag without a whole index: it was cut off or never closed "
             f"({in_one_line(error)[:100]}); `rosbag reindex {path.name}` makes one"

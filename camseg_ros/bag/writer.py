@@ -34,13 +34,13 @@ STORAGES: tuple[Storage, ...] = get_args(Storage)
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 VERSION = 8
-"""The newest version of the format whose metadata.yaml Humble to Kilted read alike."""
+"""The newest format version whose metadata.yaml all of Humble to Kilted can read."""
 
 RECORD_HEAD_BYTES = 9
-"""Size of what an mcap record begins with: its kind and its length."""
+"""Size of the head of an mcap record, which is its kind and its length."""
 
 CHECKSUM_OFFSET_BYTES = 24
-"""Where a chunk's checksum stands, after two times and a size:
+"""Offset of the checksum in a chunk, after two times and a size:
 https://mcap.dev/spec#chunk-op0x06."""
 
 UNSET = QosTime(0, 0)
@@ -48,9 +48,9 @@ DEPTH = 10
 
 
 class BagWriter:
-    """A bag that is being written; a context manager.
+    """A bag that is being written, and a context manager that completes it.
 
-    It is written into a hidden folder beside its place and moved there at the end. After an error
+    It is written into a hidden folder beside its path and moved there at the end. After an error
     nothing is left.
     """
 
@@ -65,14 +65,15 @@ class BagWriter:
             compression: ``zstd`` compresses mcap's chunks, and sqlite3's messages one by one.
 
         Raises:
-            CamsegError: The bag exists.
+            CamsegError: The bag exists already.
         """
         if path.exists():
             raise CamsegError(f"{path} exists already; remove it, or give another name")
         self.path = path
         self.last_ns = 0
         self._home = path.parent / f".{uuid4().hex}"
-        # The library names the file after the folder, so that the last folder has its last name.
+        # The library names the file after the folder, which must have its final name from the
+        # start.
         self._writer = Writer(
             self._home / path.name,
             version=VERSION,
@@ -98,7 +99,7 @@ class BagWriter:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Move the bag to its place, or remove it after an error."""
+        """Move the bag to its path, or remove it after an error."""
         try:
             if error is not None:
                 self._writer.abort()
@@ -135,7 +136,7 @@ class BagWriter:
             latched: True if late subscribers of a new topic get its last message.
 
         Raises:
-            CamsegError: The bag cannot be written, as on a full disk.
+            CamsegError: The bag cannot be written, for example because the disk is full.
         """
         self.add_topic(topic, type(message), latched=latched)
         self.last_ns = max(self.last_ns, log_ns)

@@ -35,7 +35,7 @@ class Reliability(PlainData):
         bin_accuracy: their share with the right class; NaN in an empty bin.
         bin_confidence: their mean confidence; NaN in an empty bin.
         accuracy: share of all labeled pixels with the right class.
-        mean_confidence: of all labeled pixels.
+        mean_confidence: mean confidence of all labeled pixels.
         expected_calibration_error: mean of |accuracy - confidence| over bins, weighted by pixels.
         maximum_calibration_error: the largest |accuracy - confidence| of a bin.
     """
@@ -54,7 +54,7 @@ class CalibrationScores(PlainData):
     """Calibration as measured, at temperature 1.
 
     Attributes:
-        reliability: of the largest class probability.
+        reliability: reliability of the largest class probability.
         class_calibration_error: per class, over 15 bins of its own probability on all labeled
             pixels; NaN for a class that the ground truth lacks.
         classwise_calibration_error: mean over the classes of the ground truth.
@@ -75,7 +75,7 @@ class TemperatureScores(PlainData):
 
     Attributes:
         temperature: the measured temperature that these scores belong to.
-        reliability: at it.
+        reliability: reliability at that temperature.
         negative_log_likelihood: mean at it, nats.
         pixel_count: labeled pixels of that coarse grid.
     """
@@ -114,7 +114,7 @@ def fit_temperature(counts: CalibrationCounts) -> float:
     A result at either end of the measured range, 0.25 or 8, may lie beyond it.
 
     Args:
-        counts: of the held-out part only; report `calibration_at` on the rest.
+        counts: counts of the held-out part only; report `calibration_at` on the rest.
 
     Raises:
         CamsegError: no labeled pixel.

@@ -164,7 +164,7 @@ def unpack_counts(packed: object, shape: Sequence[int], what: str) -> Int64:
 
     Args:
         packed: the list from JSON.
-        shape: of the array.
+        shape: shape of the array.
         what: its name, for the error.
 
     Raises:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera_info messages of a data set's calibration files."""
+"""Make camera_info messages from a data set's calibration files."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ KITTI_CAMERA = "P2"
 def find_camera_info(
     root: Path, sample: SampleMetadata, height: int, width: int
 ) -> CameraInfo | None:
-    """Return the calibration of a data set's image; None where the data set has no file for it.
+    """Return the calibration of a data set's image; None if the data set has no file for it.
 
-    KITTI-STEP: ``training/calib/<sequence>.txt`` of KITTI's tracking data. Cityscapes, and the
-    synthetic drive in its layout or in ACDC's: the image's own JSON file below ``camera/``.
+    For KITTI-STEP it is ``training/calib/<sequence>.txt`` of KITTI's tracking data. For Cityscapes,
+    and for the synthetic drive in Cityscapes' or ACDC's layout, it is the image's own JSON file
+    below ``camera/``.
 
     Args:
         root: Folder of the data set.
@@ -32,7 +33,7 @@ def find_camera_info(
         width: Width of the image, pixels.
 
     Raises:
-        CamsegError: There is a file and it cannot be read.
+        CamsegError: The file exists but cannot be read.
     """
     if sample.dataset == "kitti-step":
         path = root / "training" / "calib" / f"{sample.sequence}.txt"
@@ -83,8 +84,8 @@ def _kitti_projection(path: Path) -> NDArray[np.float64]:
             if name.strip() == KITTI_CAMERA:
                 return np.array([float(number) for number in numbers.split()]).reshape(3, 4)
     except (OSError, ValueError) as error:
-        raise CamsegError(f"{path} is no calibration of KITTI: {error}") from error
-    raise CamsegError(f"{path} is no calibration of KITTI: it has no line {KITTI_CAMERA}")
+        raise CamsegError(f"{path} is not a KITTI calibration: {error}") from error
+    raise CamsegError(f"{path} is not a KITTI calibration: it has no line {KITTI_CAMERA}")
 
 
 def _json_projection(path: Path) -> NDArray[np.float64]:
@@ -92,5 +93,5 @@ def _json_projection(path: Path) -> NDArray[np.float64]:
         content = json.loads(path.read_bytes())["intrinsic"]
         fx, fy, u0, v0 = (float(content[name]) for name in ("fx", "fy", "u0", "v0"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CamsegError(f"{path} is no calibration of Cityscapes: {error!r}") from error
+        raise CamsegError(f"{path} is not a Cityscapes calibration: {error!r}") from error
     return np.array([[fx, 0.0, u0, 0.0], [0.0, fy, v0, 0.0], [0.0, 0.0, 1.0, 0.0]])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drives, which become bags: from data sets, videos, folders of images, the synthetic world."""
+"""Drives to make bags of: from data sets, videos, folders of images, or the synthetic world."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class DriveFrame:
 
     Attributes:
         image: RGB uint8 [H, W, 3].
-        class_ids: Ground truth, uint8 [H, W], 255 = unlabeled; None without.
-        time_ns: Time at which it was taken, nanoseconds: since the epoch where the data says so,
-            else since the drive's begin; None where nothing tells.
-        camera_info: Calibration of the camera; None without.
-        begins: True for the first frame of a sequence, which follows nothing.
+        class_ids: Ground truth, uint8 [H, W], 255 = unlabeled; None if there is none.
+        time_ns: Time at which the frame was taken, nanoseconds since the epoch if the data states
+            it, else since the start of the drive; None if unknown.
+        camera_info: Calibration of the camera; None if there is none.
+        begins: True for the first frame of a sequence.
     """
 
     image: UInt8
@@ -55,7 +55,7 @@ class Drive:
     Attributes:
         name: Name of the bag.
         about: Origin of the frames and meaning of the ground truth.
-        count: Number of frames; None where a video does not say.
+        count: Number of frames; None if a video does not state it.
         frames: Function that returns the frames, one at a time.
         is_absolute: True if times count from the epoch.
     """
@@ -70,7 +70,7 @@ class Drive:
 def dataset_drives(dataset: Dataset) -> list[Drive]:
     """Return the drives of a data set: one for each sequence, part and condition.
 
-    Where sequences are single images, as in much of Cityscapes, there is one for each folder.
+    If most sequences are single images, as in much of Cityscapes, each folder is one drive.
     """
     sequences = Counter(map(_sequence_key, dataset.samples))
     by_folder = len(sequences) > len(dataset) / 2
@@ -98,7 +98,7 @@ def input_drives(path: Path) -> list[Drive]:
     """Return one drive of a video, of an image, or of the images in and below a folder.
 
     Raises:
-        CamsegError: There is nothing to read, or a file of times does not fit.
+        CamsegError: There is nothing to read, or a file of times does not match the images.
     """
     sources = find_sources(path)
     name = path.resolve().stem if path.is_file() else path.resolve().name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bags from drives, as ``camseg bag make`` writes them."""
+"""Write bags from drives, for ``camseg bag make``."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ START_NS = 10**9
 """Stamp of a drive's first frame where the data has no time: 0 means "no time" to ROS."""
 
 LAST_NS = 2**31 * 10**9 - 1
-"""Latest stamp: builtin_interfaces/Time has 32 bits with a sign for seconds (the year 2038)."""
+"""Latest stamp: builtin_interfaces/Time counts seconds in 32 signed bits (to 2038)."""
 
 TOPIC_NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 """Form of a topic's name: https://design.ros2.org/articles/topic_and_service_names.html"""
 
 SEQUENCE_GAP_NS = 2 * 10**9
-"""Time between sequences in one bag, so that nobody takes the next frame for the next moment."""
+"""Time between sequences in one bag, so that frames across the gap do not seem consecutive."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class BagForm:
     """The form in which bags are written.
 
     Attributes:
-        rate_hz: Frames a second where the data has no times, 0.001 to 1000.
+        rate_hz: Frames per second if the data has no times, 0.001 to 1000.
         images: Form of the images: raw, or compressed as PNG or JPEG.
         storage, compression: Format of the bag's file, see `BagWriter`.
-        camera: Begin of the topics' names, such as ``/kitti/camera_color_left``.
+        camera: Common beginning of the topics' names, such as ``/kitti/camera_color_left``.
     """
 
     rate_hz: float = 10.0
@@ -75,7 +75,7 @@ class BagForm:
 
 
 def make_bags(drives: Sequence[Drive], out: Path, form: BagForm) -> Iterator[Path]:
-    """Write one bag a drive below ``out``; yield each as soon as it is whole.
+    """Write one bag for each drive below ``out``; yield each path once its bag is complete.
 
     Raises:
         CamsegError: a bag exists already, an input cannot be read, or nothing can be written.
@@ -122,7 +122,7 @@ def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
 
 
 def _stamped(drive: Drive, rate_hz: float) -> Iterator[tuple[int, DriveFrame]]:
-    """Return each frame with its stamp; stamps increase whatever the data says."""
+    """Yield each frame with its stamp; stamps increase whatever the data says."""
     period_ns = round(1e9 / rate_hz)
     start_ns = 0 if drive.is_absolute else START_NS
     stamp_ns: int | None = None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Times at which the images of a folder were taken, where the data says so."""
+"""Find the times at which the images of a folder were taken, if the data states them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _NANOSECONDS, _MICROSECONDS = 19, 16
 def find_stamps(folder: Path, images: Sequence[Path]) -> list[int] | None:
     """Find the times at which images were taken, in nanoseconds since the epoch.
 
-    They are read from ``timestamps.txt`` in the folder or the one above it, as KITTI's raw data
-    has it: a line for each image, in the order of ``images``, with a date and time (UTC) or with
-    seconds. Without that file, they are the names of the images where all are nanoseconds (19
-    digits) or microseconds (16 digits) since the epoch.
+    They are read from ``timestamps.txt`` in the folder or the one above it, as in KITTI's raw data:
+    one line for each image, in the order of ``images``, with a date and time (UTC) or with seconds.
+    Without that file, the names of the images are used if all are nanoseconds (19 digits) or
+    microseconds (16 digits) since the epoch.
 
     Returns:
-        One time an image; None where nothing tells.
+        One time for each image; None if the data states none.
 
     Raises:
-        CamsegError: A line of the file is no time, the lines are not one for each image, or the
+        CamsegError: A line of the file is not a time, there is not one line for each image, or the
             times do not increase.
     """
     for home in (folder, folder.parent):

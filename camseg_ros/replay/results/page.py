@@ -97,7 +97,7 @@ def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
         ):
             yield f"{drive.name}: {reason}."
         if not drive.total("with_truth"):
-            yield f"{drive.name} has no truth: nothing of it is scored."
+            yield f"{drive.name} has no ground truth: nothing of it is scored."
 
 
 def _drive_view(out: Path, drive: DriveResult, index: int) -> dict[str, Any]:

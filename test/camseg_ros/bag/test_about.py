@@ -52,12 +52,14 @@ def test_cameras_of_one_drive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "words"), [(DAY, "acdc val adverse fog"), (None, "no data set that is named")]
+    ("right", "words"), [(DAY, "acdc val adverse fog"), (None, "an unnamed data set")]
 )
 def test_truth_of_different_data_is_not_mixed(
     tmp_path: Path, right: AboutDrive | None, words: str
 ) -> None:
-    rule = f"the truth of left is of acdc val adverse night, that of right of {words}, and their"
+    rule = (
+        f"the ground truth of left is from acdc val adverse night, that of right from {words}, and"
+    )
     with pytest.raises(CamsegError, match=rule):
         read(write(tmp_path / "a", left=NIGHT, right=right))
 

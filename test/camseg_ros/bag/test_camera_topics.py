@@ -66,9 +66,11 @@ def test_topics_by_name() -> None:
     assert (camera.image, camera.truth) == ("/a/image", "/a/truth")
     with pytest.raises(CamsegError, match="no topic /c; its image topics are: /a/image, /a/truth"):
         find_cameras(known, ["/c"])
-    with pytest.raises(CamsegError, match="^/text is of std_msgs/msg/String; sensor_msgs/msg/Im"):
+    with pytest.raises(
+        CamsegError, match="^/text has type std_msgs/msg/String; sensor_msgs/msg/Im"
+    ):
         find_cameras(known, ["/text"])
-    with pytest.raises(CamsegError, match="1 truth topics for 2 image topics; one for each"):
+    with pytest.raises(CamsegError, match="1 ground truth topics for 2 image topics; one for each"):
         find_cameras(known, ["/a/image", "/b/image"], ["/a/truth"])
 
 

@@ -34,7 +34,7 @@ def test_of_a_bag_cut_off_anywhere_the_prefix_is_read(
         try:
             bag = open_bag(copy)
         except CamsegError as error:
-            assert str(error).startswith(f"nothing can be read of {copy}: ")
+            assert str(error).startswith(f"nothing can be read from {copy}: ")
             assert "\n" not in str(error)
             assert cut < 0.2 * whole
             continue
@@ -129,7 +129,7 @@ def test_what_a_file_counts_and_does_not_give_is_lost(tmp_path: Path) -> None:
     next(bag.messages([IMAGE]))  # who stops has lost nothing
     assert bag.loss is None
     assert len([*bag.messages([IMAGE])]) == 8
-    reason = "fewer messages are there than its index counts"
+    reason = "it holds fewer messages than its index counts"
     assert bag.loss == BagLoss(reason, {IMAGE: 2}, 2.0)
 
 

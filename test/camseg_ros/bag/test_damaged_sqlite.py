@@ -212,6 +212,6 @@ def test_what_is_wrong_behind_a_journal_is_said_of_the_users_file(
     with pytest.raises(CamsegError, match=r"mine\.db3: mine\.db3 is cut off or torn \("):
         open_bag(tmp_path / "mine.db3")
     (tmp_path / "mine.db3").write_bytes(b"x" * 5000)
-    rule = r"what mine\.db3 lacks cannot be taken from the journal beside it \(file is not a databa"
+    rule = r"the journal beside mine\.db3 cannot be merged into it \(file is not a databa"
     with pytest.raises(CamsegError, match=rule):
         open_bag(tmp_path / "mine.db3")

@@ -104,10 +104,10 @@ def test_bad_images_are_refused_and_the_others_come(tmp_path: Path) -> None:
     assert places(frames) == [1, 3]
     assert frames[1].class_ids is None
     assert (counts.refused, counts.truth_refused, counts.truth) == (1, 2, 1)
-    assert counts.problems[0] == f"{TRUTH}: truth of encoding 'rgb8': mono8 is needed"
+    assert counts.problems[0] == f"{TRUTH}: ground truth of encoding 'rgb8': mono8 is needed"
     assert counts.problems[1].startswith(f"{IMAGE}: image step 3: must be at least 96")
     assert counts.problems[2] == (
-        "truth of 300000000 ns is 16 x 12, its image 32 x 24; they are of one size"
+        "ground truth of 300000000 ns is 16 x 12, its image 32 x 24; both must have the same size"
     )
 
 
@@ -119,7 +119,7 @@ def test_truth_with_ids_of_no_class_is_refused(tmp_path: Path) -> None:
     assert [frame.class_ids is None for frame in frames] == [False, True, False]
     assert (counts.with_truth, counts.truth_refused) == (2, 1)
     assert counts.problems == [
-        "truth of 200000000 ns holds id 19; the classes are 0 to 18, and 255 is unlabeled"
+        "ground truth of 200000000 ns holds id 19; the classes are 0 to 18, and 255 is unlabeled"
     ]
 
 
@@ -205,7 +205,7 @@ def test_a_bag_is_opened_as_any_data_set(tmp_path: Path) -> None:
         ({"part": "reference"}, "is of part adverse, not reference"),
         ({"conditions": ["snow", "rain"]}, "is of condition fog, not snow or rain"),
         ({"list_file": "a.txt"}, "a.txt: a list chooses image files, and bag has none"),
-        ({"label_set": CAMVID}, "is of the 19 classes of 'cityscapes'"),
+        ({"label_set": CAMVID}, "has the 19 classes of 'cityscapes'"),
     ],
 )
 def test_what_a_bag_is_not(tmp_path: Path, given: dict[str, Any], rule: str) -> None:

@@ -39,7 +39,7 @@ def test_raw_truth() -> None:
         assert stamp == bags.STEP_NS
         assert np.array_equal(ids.ravel(), bags.truth_image(0).data)
         assert ids.shape == (24, 32)
-    with pytest.raises(BadFrameError, match="^truth of encoding 'rgb8': mono8 is needed$"):
+    with pytest.raises(BadFrameError, match="^ground truth of encoding 'rgb8': mono8 is needed$"):
         read_truth(message(bags.noise_image(0)))
 
 
@@ -85,7 +85,9 @@ def test_torn_png(size: int) -> None:
 
 
 def test_other_types() -> None:
-    with pytest.raises(BadFrameError, match="^truth of type std_msgs/msg/String: an Image of mono"):
+    with pytest.raises(
+        BadFrameError, match="^ground truth of type std_msgs/msg/String: a mono8 Im"
+    ):
         read_truth(message(String(data="x")))
 
 
@@ -119,5 +121,5 @@ def test_reads_raw_and_compressed_truth_and_counts_what_is_none() -> None:
     assert np.array_equal(store.get(3 * bags.STEP_NS).ravel(), bags.truth_image(2).data)
     assert len(store.refused) == 2
     assert "' is in colour: a gray image of ids is needed" in store.refused[0]
-    assert store.refused[1].startswith("/gt: 4 bytes are no sensor_msgs/msg/Image: ")
+    assert store.refused[1].startswith("/gt: 4 bytes are not a sensor_msgs/msg/Image: ")
     store.close()

@@ -73,7 +73,7 @@ def test_what_a_bag_holds(tmp_path: Path) -> None:
         f"  {FOLDER}/image_rect               3  sensor_msgs/msg/Image",
         f"  {FOLDER}/semantic_gt/about        1  std_msgs/msg/String",
         f"  {FOLDER}/semantic_gt/image        2  sensor_msgs/msg/Image",
-        "  camera camera_color_left: 3 images 32 x 24 rgb8, 2 with truth",
+        "  camera camera_color_left: 3 images 32 x 24 rgb8, 2 with ground truth",
         "    classes camvid, dataset camvid, split val, condition clear, sequence 0001TP",
     ]
 
@@ -85,7 +85,10 @@ def test_compressed_images_without_truth(tmp_path: Path) -> None:
     content = describe(tmp_path / "bag")
     assert content["cameras"]["left"]["form"] == "compressed (jpeg)"
     assert content["cameras"]["left"]["about"] is None
-    assert list(info_lines(content))[-1] == "  camera left: 1 images compressed (jpeg), no truth"
+    assert (
+        list(info_lines(content))[-1]
+        == "  camera left: 1 images compressed (jpeg), no ground truth"
+    )
 
 
 def test_a_bag_without_cameras_and_one_without_messages(tmp_path: Path) -> None:
@@ -134,7 +137,7 @@ def test_about_that_is_not_readable(tmp_path: Path) -> None:
     with (
         open_bag(path) as bag,
         pytest.raises(
-            CamsegError, match="^what the bag says about its ground truth is not readable: "
+            CamsegError, match="^the bag's description of its ground truth is not readable: "
         ),
     ):
         read_about(bag, bags.CAMERA)
@@ -152,6 +155,6 @@ def test_of_about_bytes_that_are_no_message_the_topic_is_named(tmp_path: Path) -
     path.write_bytes(damaged)
     with (
         open_bag(path) as bag,
-        pytest.raises(CamsegError, match=r"bag\.db3, .*semantic_gt/about: \d+ bytes are no std"),
+        pytest.raises(CamsegError, match=r"bag\.db3, .*semantic_gt/about: \d+ bytes are not a std"),
     ):
         read_about(bag, bags.CAMERA)

@@ -110,13 +110,13 @@ def test_names(tmp_path: Path, name: str, expected: str) -> None:
     ("name", "rule"),
     [
         ("absent", "^no such bag: "),
-        ("clip.mp4", r"clip\.mp4 is no bag: a folder, or a file that ends in \.mcap, \.db3, "),
+        ("clip.mp4", r"clip\.mp4 is not a bag: a folder, or a file that ends in \.mcap, \.db3, "),
         ("a" * 300, "^cannot read .*aaa: File name too long$"),
-        ("folder", r"folder is no bag: no file in it ends in \.mcap or \.db3$"),
-        ("noise.mcap", r"^nothing can be read of .*noise\.mcap: noise\.mcap is cut off or torn"),
-        ("noise.db3", r"^nothing can be read of .*noise\.db3: noise\.db3 is cut off or torn"),
-        ("noise.bag", r"noise\.bag is no ROS 1 bag: it does not begin as one$"),
-        ("noise.zstd", r"noise\.zstd is no bag: a folder, or a file that ends in"),
+        ("folder", r"folder is not a bag: no file in it ends in \.mcap or \.db3$"),
+        ("noise.mcap", r"^nothing can be read from .*noise\.mcap: noise\.mcap is cut off or torn"),
+        ("noise.db3", r"^nothing can be read from .*noise\.db3: noise\.db3 is cut off or torn"),
+        ("noise.bag", r"noise\.bag is not a ROS 1 bag: it does not begin like one$"),
+        ("noise.zstd", r"noise\.zstd is not a bag: a folder, or a file that ends in"),
     ],
 )
 def test_what_is_no_bag(tmp_path: Path, name: str, rule: str) -> None:

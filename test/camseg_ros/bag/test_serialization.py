@@ -76,7 +76,9 @@ def test_ros1_drops_seq_and_finds_capital_fields() -> None:
 
 
 def test_bytes_that_are_no_message() -> None:
-    with pytest.raises(UnreadableMessageError, match=r"^5 bytes are no sensor_msgs/msg/Image: .*$"):
+    with pytest.raises(
+        UnreadableMessageError, match=r"^5 bytes are not a sensor_msgs/msg/Image: .*$"
+    ):
         decode(b"\0\1\0\0\7", "sensor_msgs/msg/Image", "cdr")
 
 

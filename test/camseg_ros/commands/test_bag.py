@@ -26,7 +26,7 @@ def test_make_and_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert run("bag", "info", out / "0002") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f"{out}/0002", "  0.200 s, from 1000000000 to 1200000000 ns"]
-    assert "  camera camera_color_left: 3 images 40 x 6 rgb8, 3 with truth" in lines
+    assert "  camera camera_color_left: 3 images 40 x 6 rgb8, 3 with ground truth" in lines
     assert lines[-1] == (
         "    classes cityscapes, dataset kitti-step, split val, condition clear, sequence 0002"
     )
@@ -50,8 +50,8 @@ def test_make_of_files_and_of_the_synthetic_drive(
     ]  # fmt: skip
     assert run("bag", "info", out / "pictures", out / "synthetic_night_9000") == 0
     text = capsys.readouterr().out
-    assert "1 images 40 x 6 rgb8, no truth" in text
-    assert "2 images 64 x 32 rgb8, 2 with truth" in text
+    assert "1 images 40 x 6 rgb8, no ground truth" in text
+    assert "2 images 64 x 32 rgb8, 2 with ground truth" in text
 
 
 def test_info_of_a_damaged_bag_tells_by_its_status(
@@ -64,7 +64,7 @@ def test_info_of_a_damaged_bag_tells_by_its_status(
     assert "damaged: drive.mcap is cut off or torn" in found.out
     assert "lost: 4 frames, the last 0.400 s" in found.out
     assert found.err == f"camseg: no such bag: {tmp_path}/absent\n"
-    assert found.out.rstrip().endswith("6 images 32 x 24 rgb8, 6 with truth")
+    assert found.out.rstrip().endswith("6 images 32 x 24 rgb8, 6 with ground truth")
 
 
 def test_what_is_terminated_leaves_nothing(tmp_path: Path) -> None:

@@ -76,4 +76,4 @@ def test_the_classes_of_every_camera_s_truth_are_checked(
             writer.write(f"/{camera}/image", bags.noise_image(0), 2)
             writer.write(f"/{camera}/semantic_gt/image", bags.truth_image(0), 2)
     error = error_of(capsys, tmp_path / "two", "--out", tmp_path / "out")
-    assert "is of the 11 classes of 'camvid'" in error
+    assert "has the 11 classes of 'camvid'" in error

@@ -221,7 +221,7 @@ def test_a_bag_without_truth_has_a_report_without_scores(
     bag = tmp_path / "bags" / "pictures"
     assert run("replay", bag, "--out", tmp_path / "out", "--max-frames", 2) == 0
     found = capsys.readouterr()
-    assert "pictures has no truth: nothing of it is scored." in found.err
+    assert "pictures has no ground truth: nothing of it is scored." in found.err
     content = json.loads((tmp_path / "out" / "drives" / "pictures.json").read_bytes())
     assert [frame["changed"] for frame in content["frames"]] == [None, 0.0]
     assert json.loads((tmp_path / "out" / "replay.json").read_bytes())["accuracy"] == []

@@ -33,10 +33,10 @@ def test_no_file_is_no_calibration(tmp_path: Path) -> None:
     dataset = open_dataset("kitti-step", tmp_path, "val")
     (calibration,) = (tmp_path / "training" / "calib").iterdir()
     calibration.write_text("P0: 1 2 3\n")
-    with pytest.raises(CamsegError, match=r"is no calibration of KITTI: it has no line P2$"):
+    with pytest.raises(CamsegError, match=r"is not a KITTI calibration: it has no line P2$"):
         find_camera_info(dataset.root, dataset.samples[0], 64, 128)
     calibration.write_text("P2: 1 2 3\n")
-    with pytest.raises(CamsegError, match=r"is no calibration of KITTI: cannot reshape"):
+    with pytest.raises(CamsegError, match=r"is not a KITTI calibration: cannot reshape"):
         find_camera_info(dataset.root, dataset.samples[0], 64, 128)
     calibration.unlink()
     assert find_camera_info(dataset.root, dataset.samples[0], 64, 128) is None

@@ -205,7 +205,7 @@ def test_truth_that_is_no_class_ids_is_refused() -> None:
     node.callbacks[TRUTH](bags.noise_image(0))
     counts = evaluator.scores["left"].counts
     assert counts.truth_refused == 1
-    assert counts.problems == ["truth of encoding 'rgb8': mono8 is needed"]
+    assert counts.problems == ["ground truth of encoding 'rgb8': mono8 is needed"]
 
 
 def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> None:
@@ -252,10 +252,12 @@ def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told()
     node.callbacks[ABOUT](String(data=ours.to_json()))
     assert evaluator.check_truth().dataset == "kitti-step"
     node.callbacks["/right/about"](String(data=AboutDrive(CAMVID).to_json()))
-    with pytest.raises(CamsegError, match="the truth in /right/gt is of the 11 classes of 'camvi"):
+    with pytest.raises(
+        CamsegError, match="the ground truth in /right/gt has the 11 classes of 'camvi"
+    ):
         evaluator.check_truth()
     node.callbacks["/right/about"](String(data="[" * 100_000))
-    with pytest.raises(CamsegError, match="^what the bag says about its ground truth is not"):
+    with pytest.raises(CamsegError, match="^the bag's description of its ground truth is not"):
         evaluator.check_truth()
 
 

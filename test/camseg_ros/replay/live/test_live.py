@@ -126,7 +126,7 @@ def test_truth_of_other_classes_is_refused(
     bag = tmp_path / "bags" / "0001TP"
     live = ["--mode", "live", "--weights", "random:tiny"]
     assert run("replay", bag, *live, "--out", tmp_path / "out") == 2
-    assert "the truth in" in capfd.readouterr().err
+    assert "the ground truth in" in capfd.readouterr().err
     assert not (tmp_path / "out" / "replay.html").exists()
 
 

@@ -76,7 +76,7 @@ def test_notes_say_what_a_reader_must_know() -> None:
         "0002: 3 images have the stamp of an earlier one and are left out.",
         "0002: 1 images are older than one before them.",
         "0002: bad step.",
-        "0002 has no truth: nothing of it is scored.",
+        "0002 has no ground truth: nothing of it is scored.",
     ]
     assert list(replay_notes([made_drive(with_truth=5, truth=5)])) == []
 
