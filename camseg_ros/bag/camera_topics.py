@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.contents import BagTopic
 from camseg_ros.bag.reader import Bag
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"
@@ -36,9 +37,9 @@ BESIDE = {
 """Topics beside a camera's images: field of `CameraTopics` -> names and their types."""
 
 # Images by type that are not a camera's: ground truth, depth, and what this package publishes.
+_PUBLISHED = "|".join(re.escape(item.topic) for item in OUTPUT_TOPICS.values())
 _NO_CAMERA = re.compile(
-    r".*/(semantic_gt/.*|mask|mask/compressed|confidence|class_probabilities|class_summary|overlay"
-    r"|compressedDepth|.*depth.*|.*disparity.*)"
+    rf".*/(semantic_gt/.*|{_PUBLISHED}|compressedDepth|.*depth.*|.*disparity.*)"
 )
 
 

@@ -15,6 +15,7 @@ from camseg_ros.bag.camera_topics import (
 )
 from camseg_ros.bag.contents import BagLoss, BagTopic
 from camseg_ros.bag.reader import Bag
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 
 def topics(**types: str) -> dict[str, BagTopic]:
@@ -51,6 +52,12 @@ def test_cameras_are_found_by_type_without_masks_depth_and_copies() -> None:
         ("left", "/left/image_raw", False),
         ("right", "/right/image_raw/compressed", True),
     ]
+
+
+def test_what_the_node_publishes_is_no_camera() -> None:
+    published = [f"/segment_node/left/{item.topic}" for item in OUTPUT_TOPICS.values()]
+    known = {name: BagTopic(name, IMAGE, 1) for name in ["/left/image_raw", *published]}
+    assert [camera.image for camera in find_cameras(known)] == ["/left/image_raw"]
 
 
 def test_an_empty_topic_is_no_camera_unless_it_is_asked_for() -> None:
