@@ -28,7 +28,7 @@ class SamplingOptions:
 
     Attributes:
         steps: diffusion steps, 1 to 1000.
-        sampler: ``ddpm``, ``ddim`` or ``dpm-solver++``.
+        sampler: one of `SAMPLERS`.
         temperature: scales ddpm's step noise; 0 follows the means.
         seed: seed of the noise, 0 or more; the noise is a function of seed and token.
         rounds: generation rounds of the transformer; 1 is the published path.
