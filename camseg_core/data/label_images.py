@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from camseg_core.data.label_set_files import LABEL_SETS
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
-from camseg_core.labels import UNLABELED, LabelSet
+from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
 
 # The PNG specification (ISO/IEC 15948), 11.2.1: colour types of the header.
 GREY, RGB, PALETTE = 0, 2, 3
@@ -183,7 +182,7 @@ def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
         )
     if any(
         (label_set.names, label_set.source_ids) == (known.names, known.source_ids)
-        for known in LABEL_SETS.values()
+        for known in (CITYSCAPES, CAMVID)  # each has the ids of its own data set's files
     ):
         raise CamsegError(
             f"label set {label_set.name!r} is made for other label files than {owner}'s; {advice}"

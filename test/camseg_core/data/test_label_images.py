@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids, read_ids
-from camseg_core.data.label_set_files import find_label_set
+from camseg_core.data.label_set_files import LABEL_SETS, find_label_set
 from camseg_core.data.layouts import camvid, cityscapes, folder_pair, kitti_step
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
@@ -224,6 +224,12 @@ def test_a_label_set_of_other_files_is_refused(
 ) -> None:
     with pytest.raises(CamsegError, match=message):
         class_table(label_format, label_set)
+
+
+def test_a_label_set_that_ships_may_be_made_for_any_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    road = replace(TWO, name="road", source_ids={7: 0, 8: 1})
+    monkeypatch.setitem(LABEL_SETS, "road", road)
+    assert class_table(CITY, find_label_set("road")).class_ids[[7, 8, 9]].tolist() == [0, 1, 255]
 
 
 def test_a_folder_takes_ids_as_they_are_or_by_the_table(tmp_path: Path) -> None:
