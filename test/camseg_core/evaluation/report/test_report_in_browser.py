@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from camseg_core.evaluation.corruptions import select_corruptions
+from camseg_core.evaluation.metrics.registry import METRICS, Metric
 from camseg_core.evaluation.report.report import write_report
 from camseg_core.labels import CAMVID
 
@@ -45,13 +46,16 @@ def page(
     simulate_run: Callable[..., Path],
     simulated_images: Callable[..., list[Any]],
 ) -> Path:
-    """A page of two runs with everything that a page can hold."""
+    """A page of two runs with everything that a page can hold, and room for one more metric."""
     out = tmp_path_factory.mktemp("runs")
     images = simulated_images(9, 11, ("fog", "night", "rain", "snow"), "adverse")
     corruptions = select_corruptions("gaussian_noise:5,gaussian_noise:50,hue:0.1,hue:0.2")
     simulate_run(out, images, CAMVID, corruptions=corruptions, dataset="d" * 60)
     simulate_run(out, images[:2], CAMVID, protocol="published", is_random=True)
-    return write_report(out, out / "report.html")
+    more = Metric("mean accuracy", "One more.", lambda m: m.official.pixel_accuracy, is_brief=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(METRICS, "mean_accuracy", more)  # type: ignore[arg-type]  # a dict, in truth
+        return write_report(out, out / "report.html")
 
 
 @pytest.fixture(scope="module")
