@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from camseg_core.weights.published_format import Variant
 
 WEIGHTS_HELP = (
-    "demo (bundled with the package), a file or folder in one of the forms of docs/weights.md, or "
-    "random:PRESET"
+    "demo (bundled with the package), a .safetensors file, a folder with one or with the two "
+    "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
 MOST_THREADS = 1024
 

@@ -71,8 +71,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         " digits and underscores, not starting with a digit, each once.",
     ),
     ParameterSpec(
-        "weights", "demo", "Weights: demo (they ship with the package), a file or folder in one of "
-        "the forms of docs/weights.md, or random:PRESET (nothing trained).",
+        "weights", "demo", "Weights: demo (they ship with the package), a .safetensors file, a "
+        "folder with weights, or random:PRESET (nothing trained).",
     ),
     ParameterSpec("device", "cpu", "Device to compute on: cpu, cuda or cuda:N."),
     ParameterSpec(
