@@ -27,7 +27,7 @@ import yaml
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.sample import Dataset
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, exit_status
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.models.quantizer import perplexity
 from camseg_core.system.devices import describe_machine
@@ -209,27 +209,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Train, score, write the results and print the tables."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     parsed = parse(given)
-    try:
-        seconds = train(parsed)
-        results = measure(parsed, seconds)
-        names = open_dataset("cityscapes", parsed.data, "val").label_set.names
-        command = f"python benchmarks/bottlenecks.py {shlex.join(given)}"
-        content = {
-            "command": command,
-            "machine": describe_machine(),
-            "settings": {"common": common_settings(parsed), "stages": training_stages(parsed)},
-            "overrides": parsed.set,
-            "seconds": seconds,
-            "classes": list(names),
-            "results": results,
-        }
-        text = as_markdown(results, names, f"`{command}`, {describe_machine()}; percent.")
-        write_bytes(parsed.out / "bottlenecks.json", json.dumps(content, indent=1).encode() + b"\n")
-        write_bytes(parsed.out / "bottlenecks.md", text.encode())
-        print(text)
-    except CamsegError as error:
-        print(f"bottlenecks: {error}", file=sys.stderr)
-        return 2
+    return exit_status("bottlenecks", lambda: run(parsed, given))
+
+
+def run(parsed: argparse.Namespace, given: Sequence[str]) -> int:
+    """Do what the command line ``given`` says."""
+    seconds = train(parsed)
+    results = measure(parsed, seconds)
+    names = open_dataset("cityscapes", parsed.data, "val").label_set.names
+    command = f"python benchmarks/bottlenecks.py {shlex.join(given)}"
+    content = {
+        "command": command,
+        "machine": describe_machine(),
+        "settings": {"common": common_settings(parsed), "stages": training_stages(parsed)},
+        "overrides": parsed.set,
+        "seconds": seconds,
+        "classes": list(names),
+        "results": results,
+    }
+    text = as_markdown(results, names, f"`{command}`, {describe_machine()}; percent.")
+    write_bytes(parsed.out / "bottlenecks.json", json.dumps(content, indent=1).encode() + b"\n")
+    write_bytes(parsed.out / "bottlenecks.md", text.encode())
+    print(text)
     return 0
 
 

@@ -25,7 +25,7 @@ import torch
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.diffusion.options import find_profile
-from camseg_core.errors import BAD_INPUT, CamsegError
+from camseg_core.errors import CamsegError, exit_status
 from camseg_core.evaluation.corruptions import select_corruptions
 from camseg_core.evaluation.evaluate import Candidate, Plan, evaluate
 from camseg_core.evaluation.metrics.ratios import finite_or_none
@@ -50,20 +50,21 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
-    try:
-        results = [score(entry, parsed) for entry in parsed.weights]
-        content = {
-            "command": shlex.join(["python", *sys.argv]),
-            "machine": describe_machine(),
-            "threads": parsed.threads,
-            "weights": results,
-        }
-        write_bytes(parsed.out / "scores.json", json.dumps(content, indent=1).encode() + b"\n")
-        text = "\n".join(markdown(content)) + "\n"
-        write_bytes(parsed.out / "scores.md", text.encode())
-    except CamsegError as error:
-        print(f"score_weights: {error}", file=sys.stderr)
-        return BAD_INPUT
+    return exit_status("score_weights", lambda: run(parsed))
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Score all weights, write the results and print the tables."""
+    results = [score(entry, parsed) for entry in parsed.weights]
+    content = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": describe_machine(),
+        "threads": parsed.threads,
+        "weights": results,
+    }
+    write_bytes(parsed.out / "scores.json", json.dumps(content, indent=1).encode() + b"\n")
+    text = "\n".join(markdown(content)) + "\n"
+    write_bytes(parsed.out / "scores.md", text.encode())
     print(text, end="")
     return 0
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import exit_status
 from camseg_core.images.reading import read_image
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
 from camseg_core.system.devices import describe_device, describe_machine
@@ -77,31 +77,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, no table")
     parsed = parser.parse_args(arguments)
-    try:
-        gray = np.full((parsed.size[1], parsed.size[0], 3), 127, np.uint8)
-        image = read_image(parsed.image) if parsed.image else gray
-        segmenter = Segmenter.load(parsed.weights, device=parsed.device)
-        rows = measure(segmenter, image, parsed)
-        if not parsed.json:
-            print(
-                "| machine | precision | sampler | steps | "
-                + " | ".join(STAGES)
-                + " | all | peak GiB |"
-            )
-            print("|---" * (len(STAGES) + 6) + "|")
-        for row in rows:
-            if parsed.json:
-                print(json.dumps(row), flush=True)
-                continue
-            cells = [f"{row['milliseconds'][stage]:.0f}" for stage in STAGES]
-            cells = [
-                row["machine"], row["precision"], row["sampler"], str(row["steps"]), *cells,
-            ]  # fmt: skip
-            cells += [f"{row['milliseconds_all']:.0f}", f"{row['peak_gib']:.2f}"]
-            print("| " + " | ".join(cells) + " |", flush=True)
-    except CamsegError as error:
-        print(f"stage_times: {error}", file=sys.stderr)
-        return 2
+    return exit_status("stage_times", lambda: run(parsed))
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Measure, and print a table or JSON."""
+    gray = np.full((parsed.size[1], parsed.size[0], 3), 127, np.uint8)
+    image = read_image(parsed.image) if parsed.image else gray
+    segmenter = Segmenter.load(parsed.weights, device=parsed.device)
+    rows = measure(segmenter, image, parsed)
+    if not parsed.json:
+        print(
+            "| machine | precision | sampler | steps | "
+            + " | ".join(STAGES)
+            + " | all | peak GiB |"
+        )
+        print("|---" * (len(STAGES) + 6) + "|")
+    for row in rows:
+        if parsed.json:
+            print(json.dumps(row), flush=True)
+            continue
+        cells = [f"{row['milliseconds'][stage]:.0f}" for stage in STAGES]
+        cells = [
+            row["machine"], row["precision"], row["sampler"], str(row["steps"]), *cells,
+        ]  # fmt: skip
+        cells += [f"{row['milliseconds_all']:.0f}", f"{row['peak_gib']:.2f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
     return 0
 
 

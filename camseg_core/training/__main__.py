@@ -14,16 +14,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from camseg_core.errors import BAD_INPUT, FAILED_CHECK, INTERRUPTED, CamsegError
+from camseg_core.errors import FAILED_CHECK, INTERRUPTED, CamsegError, exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
+    parsed = _parser().parse_args(arguments)
+    return exit_status("camseg", lambda: _run(parsed))
+
+
+def _run(parsed: argparse.Namespace) -> int:
     from camseg_core.training.loop import TrainingDiverged
     from camseg_core.training.recipe import run_recipe
     from camseg_core.training.start import export_run, start_or_resume
 
-    parsed = _parser().parse_args(arguments)
     try:
         if parsed.export is not None:
             if parsed.out is None:
@@ -45,9 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except TrainingDiverged as error:
         print(f"camseg: {error}", file=sys.stderr)
         return FAILED_CHECK
-    except CamsegError as error:
-        print(f"camseg: {error}", file=sys.stderr)
-        return BAD_INPUT
     except KeyboardInterrupt:
         print("camseg: interrupted; --resume last goes on", file=sys.stderr)
         return INTERRUPTED
