@@ -62,6 +62,8 @@ class Plan:
         max_images: largest number of images, spread evenly over the data set; None for all.
         record_times: whether records hold the times of the stages. Without times, two runs write
             the same bytes.
+        resumes: whether results that the run's folder holds already are read, and not computed
+            again; false for a new folder, whose other shards' records need no reading.
         whole_sequences: whether shards share whole sequences, so that consecutive frames meet.
         title: name on the progress bar, which every shard then shows; empty for one bar of all.
     """
@@ -71,6 +73,7 @@ class Plan:
     corruptions: tuple[Corruption, ...] = ()
     max_images: int | None = None
     record_times: bool = True
+    resumes: bool = True
     whole_sequences: bool = False
     title: str = ""
 
@@ -219,7 +222,7 @@ class _Way:
     ) -> None:
         self._candidate, self._plan, self._writer = candidate, plan, writer
         done, own = set(), []
-        for path in record_files(folder):
+        for path in record_files(folder) if plan.resumes else ():
             for record in iterate_records([path]):
                 done.add(record.key)
                 if path == writer.path and _is_ranked(record):

@@ -134,7 +134,7 @@ def _replay(
 
         (folder,) = evaluate(
             [Candidate(segmenter, (sampling.steps,), sampling)],
-            _OneBag(bag, record_times=False, title=bag.bag_name),
+            _OneBag(bag, record_times=False, resumes=False, title=bag.bag_name),
             out,
             shard,
             on_result,

@@ -104,6 +104,21 @@ def test_records_are_what_a_plain_loop_computes(
     assert clean.counts != noised.counts
 
 
+def test_a_new_folder_s_earlier_records_are_read_only_to_go_on(
+    tmp_path: Path, drawn: FileDataset, parity_segmenter: Segmenter
+) -> None:
+    plan = Plan(drawn, max_images=2, resumes=False)
+    folder = run(parity_segmenter, plan, tmp_path, Shard(0, 2))
+    (other,) = record_files(folder)
+    whole = other.read_bytes()
+    other.write_bytes(whole + b"no record\n")
+    assert run(parity_segmenter, plan, tmp_path, Shard(1, 2)) == folder
+    with pytest.raises(CamsegError, match=f"{other.name}, line 3"):
+        run(parity_segmenter, replace(plan, resumes=True), tmp_path, Shard(1, 2))
+    other.write_bytes(whole)
+    assert len(records_of(folder)) == 2
+
+
 def test_the_published_protocol_squashes_image_and_colours_and_samples_the_latent(
     tmp_path: Path, drawn: FileDataset, parity_segmenter: Segmenter
 ) -> None:
