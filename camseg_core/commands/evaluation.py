@@ -111,9 +111,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     from camseg_core.system.processes import ProcessRank, process_group
     from camseg_core.weights.loading import load_model
 
-    place = ProcessRank.from_environment()
+    process = ProcessRank.from_environment()
     check_threads(parsed.threads)
-    device = place.device(parsed.device)
+    device = process.device(parsed.device)
     find_device(device)
     _choices(parsed, V_PROFILES)  # what is wrong is said before weights are loaded
     if _is_published(parsed) and "profile" in parsed:
@@ -127,16 +127,16 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     candidates: list[Candidate] = []
     for name, weights in named:
         loaded = load_model(weights, num_heads=parsed.heads, variant=variant(parsed))
-        if loaded.is_random and place.is_first:
+        if loaded.is_random and process.is_first:
             print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
         candidates += _candidates(parsed, name, Segmenter(loaded, device))
     plans = _plans(parsed, datasets)
-    shard = Shard(place.rank, place.world_size)
-    with process_group(place):
+    shard = Shard(process.rank, process.world_size)
+    with process_group(process):
         folders = [
             folder for plan in plans for folder in evaluate(candidates, plan, parsed.out, shard)
         ]
-    if place.is_first:
+    if process.is_first:
         for folder in folders:
             for line in headline_lines(summarize(folder)):
                 print(line)

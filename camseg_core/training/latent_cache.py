@@ -156,7 +156,11 @@ def tensor_name(source: LatentSource, mirrored: bool) -> str:
 
 
 def open_latent_cache(
-    config: TrainingConfig, stage: Stage, dataset: Dataset, place: ProcessRank, device: torch.device
+    config: TrainingConfig,
+    stage: Stage,
+    dataset: Dataset,
+    process: ProcessRank,
+    device: torch.device,
 ) -> LatentCache:
     """Return the cache of a run in ``data.latent_cache``, whole: what is not there is computed.
 
@@ -167,7 +171,7 @@ def open_latent_cache(
         config: the run's settings.
         stage: on ``device``, its autoencoder frozen.
         dataset: that is trained on.
-        place: this process among those of the run.
+        process: this process among those of the run.
         device: where the networks are.
 
     Raises:
@@ -178,9 +182,9 @@ def open_latent_cache(
     sources = cached_sources(config.stage, model)
     check_augmentation(config.data.augmentation, model, sources)
     shared: list[str | None] = [None]
-    if place.is_first:
+    if process.is_first:
         shared = [cache_key(config, stage, dataset, sources)]
-    if place.world_size > 1:
+    if process.world_size > 1:
         dist.broadcast_object_list(shared)
     key = str(shared[0])
     has_mirrored = config.data.augmentation.flip_probability > 0.0
@@ -191,14 +195,14 @@ def open_latent_cache(
     folder = Path(config.data.latent_cache) / key[:16]
     cache = LatentCache(folder, key, sources, has_mirrored, shape, len(dataset), max(1, most))
 
-    mine = cache.files()[place.rank :: place.world_size]
+    mine = cache.files()[process.rank :: process.world_size]
     missing = [samples for samples in mine if not cache.is_intact(samples)]
     to_encode = sum(map(len, missing))
     damaged = sum(cache.path(samples).exists() for samples in missing)
-    _say(cache, _sums([to_encode, damaged], place, device), place)
+    _say(cache, _sums([to_encode, damaged], process, device), process)
     # As many at once as a step encodes: float32 sums can depend on it in the last bit.
-    count = config.batch_size // (place.world_size * config.accumulation)
-    with progress_bar(to_encode, "sample", "encode", hidden=not place.is_first) as bar:
+    count = config.batch_size // (process.world_size * config.accumulation)
+    with progress_bar(to_encode, "sample", "encode", hidden=not process.is_first) as bar:
         indices = [index for samples in missing for index in samples]
         posteriors = _encoded(cache, indices, count, config, stage, dataset)
         for samples in missing:
@@ -207,7 +211,7 @@ def open_latent_cache(
                 rows.append(row)
                 bar.update()
             cache.write(samples, rows)
-    if place.world_size > 1:
+    if process.world_size > 1:
         dist.barrier()
     for samples in cache.files():
         if not cache.path(samples).is_file():
@@ -371,10 +375,10 @@ def _read_whole_input(dataset: Dataset, index: int, model: ModelConfig) -> tuple
     return image, class_ids
 
 
-def _say(cache: LatentCache, to_encode_and_damaged: Sequence[int], place: ProcessRank) -> None:
+def _say(cache: LatentCache, to_encode_and_damaged: Sequence[int], process: ProcessRank) -> None:
     """Tell the user, from one process, what was found."""
     to_encode, damaged = to_encode_and_damaged
-    if not place.is_first:
+    if not process.is_first:
         return
     text = f"latent cache {cache.folder}: "
     text += f"encoding {to_encode} of " if to_encode else "found "
@@ -382,10 +386,10 @@ def _say(cache: LatentCache, to_encode_and_damaged: Sequence[int], place: Proces
     print(f"{text}; damaged files: {damaged}" if damaged else text, flush=True)
 
 
-def _sums(numbers: Sequence[int], place: ProcessRank, device: torch.device) -> list[int]:
+def _sums(numbers: Sequence[int], process: ProcessRank, device: torch.device) -> list[int]:
     """Add up numbers of all processes."""
     total = torch.tensor(numbers, device=device)
-    if place.world_size > 1:
+    if process.world_size > 1:
         dist.all_reduce(total)
     return [int(number) for number in total]
 

@@ -65,7 +65,7 @@ class Training:
         loaded: the model that is trained, in place.
         dataset: data set to train on.
         run: its folder.
-        place: this process among those of the run.
+        process: this process among those of the run.
         device: where the networks are.
         validate: scores the averaged weights; None for no validation.
     """
@@ -74,14 +74,14 @@ class Training:
     loaded: LoadedModel
     dataset: Dataset
     run: Path
-    place: ProcessRank
+    process: ProcessRank
     device: torch.device
     validate: Validate | None = None
 
     def __post_init__(self) -> None:
         """Put the model into training and take up the last checkpoint, if there is one."""
         config = self.config
-        check_batch(config, self.place)
+        check_batch(config, self.process)
         if config.gradient_checkpointing:
             self.loaded.model.transformer.recomputes_blocks = True
         model = self.loaded.model.to(self.device)
@@ -115,10 +115,10 @@ class Training:
         config = self.config
         started = time.monotonic()
         module = self._wrapped()
-        log = RunLog(self.run if self.place.is_first else None, self.step)
+        log = RunLog(self.run if self.process.is_first else None, self.step)
         loader = self._loader()
         with progress_bar(
-            config.steps, "step", config.stage, done=self.step, hidden=not self.place.is_first
+            config.steps, "step", config.stage, done=self.step, hidden=not self.process.is_first
         ) as bar:
             for batch in loader.batches(self.step, config.steps):
                 losses = self._train_step(module, batch)
@@ -142,10 +142,10 @@ class Training:
 
     def save(self) -> None:
         """Write a checkpoint; one process does it, all wait."""
-        if self.place.is_first:
+        if self.process.is_first:
             max_bytes = self.config.max_file_mib * MIB
             save_state(self.run, self._state(), max_bytes)
-        if self.place.world_size > 1:
+        if self.process.world_size > 1:
             dist.barrier()
 
     def averaged_model(self) -> LoadedModel:
@@ -173,7 +173,7 @@ class Training:
         """Do one optimizer step on this process's share of a batch."""
         config = self.config
         # What still draws from torch's own generator is dropout: a function of the step.
-        torch.manual_seed(torch_seed(config.seed, "dropout", self.step, self.place.rank))
+        torch.manual_seed(torch_seed(config.seed, "dropout", self.step, self.process.rank))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, config.steps, config.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
@@ -216,7 +216,7 @@ class Training:
         )
 
     def _validate(self, log: RunLog) -> None:
-        if self.validate is not None and self.place.is_first:
+        if self.validate is not None and self.process.is_first:
             averaged = self.averaged_model()
             scores = self.validate(averaged)
             log.write(self.step, "validation", scores)
@@ -224,7 +224,7 @@ class Training:
                 self.best = scores["score"]
                 max_bytes = self.config.max_file_mib * MIB
                 save_state(self.run / BEST, self._state(), max_bytes, keep=1)
-        if self.place.world_size > 1:
+        if self.process.world_size > 1:
             dist.barrier()
 
     def _state(self) -> TrainState:
@@ -273,7 +273,7 @@ class Training:
 
     def _wrapped(self) -> nn.Module:
         self.stage.train(True)
-        if self.place.world_size == 1:
+        if self.process.world_size == 1:
             return self.stage
         if self.config.synchronize_batch_norm:
             synchronize_batch_norm(self.stage)
@@ -287,15 +287,15 @@ class Training:
             augmentation = replace(augmentation, crop_size=(size.height, size.width))
         cache = None
         if config.data.latent_cache:
-            cache = open_latent_cache(config, self.stage, self.dataset, self.place, self.device)
+            cache = open_latent_cache(config, self.stage, self.dataset, self.process, self.device)
         return Loader(
             self.dataset,
             augmentation,
             self.loaded.config,
             seed=config.seed,
             batch_size=config.batch_size,
-            rank=self.place.rank,
-            world_size=self.place.world_size,
+            rank=self.process.rank,
+            world_size=self.process.world_size,
             workers=config.data.workers,
             read_posteriors=None if cache is None else cache.read,
         )
@@ -303,9 +303,9 @@ class Training:
     def _mean(self, value: Tensor) -> float:
         """Average a number over the processes."""
         mean = value.detach().float().clone()
-        if self.place.world_size > 1:
+        if self.process.world_size > 1:
             dist.all_reduce(mean)
-            mean /= self.place.world_size
+            mean /= self.process.world_size
         return float(mean)
 
     def _time_is_over(self, started: float) -> bool:
@@ -313,7 +313,7 @@ class Training:
         if not self.config.max_minutes:
             return False
         over = torch.tensor(time.monotonic() - started > 60.0 * self.config.max_minutes).int()
-        if self.place.world_size > 1:
+        if self.process.world_size > 1:
             over = over.to(self.device)
             dist.all_reduce(over, dist.ReduceOp.MAX)
         return bool(over)
@@ -326,15 +326,15 @@ class Training:
         return {**self.loaded.provenance, "stages": stages, "python": sys.version.split()[0]}
 
 
-def check_batch(config: TrainingConfig, place: ProcessRank) -> None:
+def check_batch(config: TrainingConfig, process: ProcessRank) -> None:
     """Refuse a batch that cannot be cut into equal parts.
 
     Raises:
         CamsegError: processes x accumulation does not divide the batch size.
     """
-    parts = place.world_size * config.accumulation
+    parts = process.world_size * config.accumulation
     if config.batch_size % parts:
         raise CamsegError(
-            f"batch_size {config.batch_size} cannot be cut into {place.world_size} processes x "
+            f"batch_size {config.batch_size} cannot be cut into {process.world_size} processes x "
             f"{config.accumulation} accumulations; a multiple of {parts} is needed"
         )

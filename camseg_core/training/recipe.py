@@ -100,13 +100,13 @@ def run_recipe(file: Path, overrides: Sequence[str], folder: Path | None) -> Pat
     if folder is None:
         raise CamsegError("--recipe needs --output-dir FOLDER")
     stages = read_recipe(file, overrides)
-    place = ProcessRank.from_environment()
-    _, backend = device_and_backend(stages[0].config, place)
-    with process_group(place, backend):  # one for all stages
-        return _run_stages(stages, folder, place)
+    process = ProcessRank.from_environment()
+    _, backend = device_and_backend(stages[0].config, process)
+    with process_group(process, backend):  # one for all stages
+        return _run_stages(stages, folder, process)
 
 
-def _run_stages(stages: Sequence[RecipeStage], folder: Path, place: ProcessRank) -> Path:
+def _run_stages(stages: Sequence[RecipeStage], folder: Path, process: ProcessRank) -> Path:
     """Train what is not done yet; see `run_recipe`."""
     started = time.monotonic()
     weights, has_trained = folder, False
@@ -119,16 +119,16 @@ def _run_stages(stages: Sequence[RecipeStage], folder: Path, place: ProcessRank)
         if weights.exists():
             continue
         if config.max_minutes:
-            left = agreed(config.max_minutes - (time.monotonic() - started) / 60.0, place)
+            left = agreed(config.max_minutes - (time.monotonic() - started) / 60.0, process)
             if left <= 0.0 and has_trained:
                 return run
             config = replace(config, max_minutes=max(left, 1e-6))  # each call does a step at least
-        train(config, place, run)
+        train(config, process, run)
         has_trained = True
         if not is_complete(run, config.steps):
             return run
-        with process_group(place):  # the others wait for the file
-            if place.is_first:
+        with process_group(process):  # the others wait for the file
+            if process.is_first:
                 save_model(model_of_run(run, "last"), weights)
     return weights
 

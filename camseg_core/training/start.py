@@ -60,7 +60,7 @@ def start_or_resume(
         CamsegError: settings, data, weights or folders are not usable.
         TrainingDiverged: a loss was no finite number.
     """
-    place = ProcessRank.from_environment()
+    process = ProcessRank.from_environment()
     earlier = None
     if resume is not None:
         if file is not None:
@@ -74,30 +74,30 @@ def start_or_resume(
         config = read_configuration(file, overrides)
         if output_dir is not None:
             config = replace(config, output_dir=str(output_dir))
-    run = train(config, place, earlier)
-    return run if place.is_first else None
+    run = train(config, process, earlier)
+    return run if process.is_first else None
 
 
-def train(config: TrainingConfig, place: ProcessRank, run: Path | None = None) -> Path:
-    """Train as one of the processes of ``place``; return the run's folder.
+def train(config: TrainingConfig, process: ProcessRank, run: Path | None = None) -> Path:
+    """Train as one of the processes of ``process``; return the run's folder.
 
     Args:
         config: the run's settings.
-        place: this process among the others.
+        process: this process among the others.
         run: the folder of a run, to go on after its last checkpoint; None makes one.
 
     Raises:
         CamsegError: settings, data, weights or folder are not usable.
         TrainingDiverged: a loss was no finite number.
     """
-    device, backend = device_and_backend(config, place)
+    device, backend = device_and_backend(config, process)
     dataset, validate = _open_data(config, device)
     loaded = _first_model(config, dataset.label_set, run)
-    with process_group(place, backend):
-        run = _shared_folder(config, run, place)
-        if place.is_first:
+    with process_group(process, backend):
+        run = _shared_folder(config, run, process)
+        if process.is_first:
             print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="", flush=True)
-        Training(config, loaded, dataset, run, place, torch.device(device), validate).fit()
+        Training(config, loaded, dataset, run, process, torch.device(device), validate).fit()
     return run
 
 
@@ -166,9 +166,9 @@ def model_of_run(run: Path, which: str = "best") -> LoadedModel:
     )
 
 
-def device_and_backend(config: TrainingConfig, place: ProcessRank) -> tuple[str, str]:
+def device_and_backend(config: TrainingConfig, process: ProcessRank) -> tuple[str, str]:
     """Return this process's device and the backend through which processes meet; set threads."""
-    device = place.device(config.device)
+    device = process.device(config.device)
     find_device(device)
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -238,17 +238,17 @@ def _model_config(config: TrainingConfig, num_classes: int) -> ModelConfig:
     return size
 
 
-def _shared_folder(config: TrainingConfig, earlier: Path | None, place: ProcessRank) -> Path:
+def _shared_folder(config: TrainingConfig, earlier: Path | None, process: ProcessRank) -> Path:
     """Make or take the run's folder; all processes get the same."""
     if earlier is not None:
-        if place.is_first:
+        if process.is_first:
             write_configuration(earlier, config)
         return earlier
     made = None
-    if place.is_first:
+    if process.is_first:
         now = datetime.now()  # the name is the user's local time
         made = make_run_folder(Path(config.output_dir), config, now)
-    run = agreed(made, place)
+    run = agreed(made, process)
     if run is None:
         raise CamsegError("the first process made no run folder")
     return run

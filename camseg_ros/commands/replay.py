@@ -135,11 +135,11 @@ def _offline(
     from camseg_ros.replay.results.conclude import conclude
     from camseg_ros.replay.results.folder import prepare_folder
 
-    place = ProcessRank.from_environment()
-    if loaded.is_random and place.is_first:
+    process = ProcessRank.from_environment()
+    if loaded.is_random and process.is_first:
         print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
     torch.set_num_threads(parsed.threads)
-    segmenter = Segmenter(loaded, place.device(parsed.device))
+    segmenter = Segmenter(loaded, process.device(parsed.device))
     bags = look_at_bags(
         parsed.bags,
         loaded.label_set,
@@ -147,13 +147,13 @@ def _offline(
         truth_topics=parsed.truth_topic,
         most_frames=parsed.max_frames,
     )
-    with process_group(place):
-        if place.is_first:
+    with process_group(process):
+        if process.is_first:
             prepare_folder(parsed.out)
-        agreed(True, place)  # nobody writes before the folder is ready
-        shard = Shard(place.rank, place.world_size)
+        agreed(True, process)  # nobody writes before the folder is ready
+        shard = Shard(process.rank, process.world_size)
         replay_offline(segmenter, bags, options, parsed.out, shard, write_bags=parsed.write_bag)
-    return conclude(parsed.out, _facts(loaded, options), gates) if place.is_first else 0
+    return conclude(parsed.out, _facts(loaded, options), gates) if process.is_first else 0
 
 
 def _facts(loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
