@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import subprocess
 import sys
-import threading
+import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +33,6 @@ SAMPLE_PERIOD_S = 0.2
 NODE = "camseg_ros.node.segment_node"
 
 
-@dataclass
-class Peak:
-    """Peak resident memory in MiB of the command, and of the node that it started."""
-
-    command: float = 0.0
-    node: float = 0.0
-
-
 def write_bag(path: Path, frames: int) -> Path:
     """Write raw noise at 10 Hz, uncompressed, with ground truth."""
     topics = CameraTopics.below(KITTI_CAMERA)
@@ -60,30 +50,22 @@ def write_bag(path: Path, frames: int) -> Path:
     return path
 
 
-def peak_of(arguments: list[str]) -> Peak:
-    """Run a command, and watch its memory and that of its children."""
-    process = subprocess.Popen([sys.executable, "-m", "camseg_core.cli", *arguments])
-    peak, over = Peak(), threading.Event()
-
-    def watch() -> None:
-        root = psutil.Process(process.pid)
-        while not over.wait(SAMPLE_PERIOD_S):
-            with suppress(psutil.NoSuchProcess):
-                for one in [root, *root.children(recursive=True)]:
-                    mib = one.memory_info().rss / 2**20
-                    if NODE in " ".join(one.cmdline()):
-                        peak.node = max(peak.node, mib)
-                    else:
-                        peak.command = max(peak.command, mib)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    status = process.wait()
-    over.set()
-    watcher.join()
-    if status != 0:
-        raise CamsegError(f"camseg {' '.join(arguments)} ended with status {status}")
-    return peak
+def peak_of(arguments: list[str]) -> tuple[float, float]:
+    """Run a command; return the peak resident MiB of its largest process, and of its node."""
+    process = psutil.Popen([sys.executable, "-m", "camseg_core.cli", *arguments])
+    command = node = 0.0
+    while process.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            for one in [process, *process.children(recursive=True)]:
+                mib = one.memory_info().rss / 2**20
+                if NODE in " ".join(one.cmdline()):
+                    node = max(node, mib)
+                else:
+                    command = max(command, mib)
+        time.sleep(SAMPLE_PERIOD_S)
+    if process.returncode != 0:
+        raise CamsegError(f"camseg {' '.join(arguments)} ended with status {process.returncode}")
+    return command, node
 
 
 def main() -> None:
@@ -100,15 +82,14 @@ def main() -> None:
     for name, count in (("few", FEW_FRAMES), ("large", frames)):
         bag = write_bag(parsed.folder / name, count)
         size = sum(file.stat().st_size for file in bag.iterdir())
-        offline = peak_of(["replay", str(bag), "--out", str(parsed.folder / "offline")])
-        live = peak_of(
+        offline, _ = peak_of(["replay", str(bag), "--out", str(parsed.folder / "offline")])
+        live, node = peak_of(
             ["replay", str(bag), "--mode", "live", "--rate", f"{parsed.rate}",
              "--out", str(parsed.folder / "live")]
         )  # fmt: skip
         print(
-            f"{name}: {count} frames, {size / 1e9:.2f} GB; peak MiB: offline "
-            f"{offline.command:.0f}; live, player and evaluator {live.command:.0f}, node "
-            f"{live.node:.0f}"
+            f"{name}: {count} frames, {size / 1e9:.2f} GB; peak MiB: offline {offline:.0f}; "
+            f"live, player and evaluator {live:.0f}, node {node:.0f}"
         )
 
 
