@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from camseg_core.images.arrays import Int64
+from camseg_core.synthetic.arrays import Bool, Float64
 from camseg_core.synthetic.camera import Camera
-from camseg_core.synthetic.textures.atlas import Bool, TextureAtlas
+from camseg_core.synthetic.textures.atlas import TextureAtlas
 from camseg_core.synthetic.world.scene import VIEW_DISTANCE_M, Surfaces
 
-Float64 = NDArray[np.float64]
-Int64 = NDArray[np.int64]
 
 NEAR_M = 0.4
 SUBPIXELS = 256

@@ -7,7 +7,7 @@ colour of the object's palette, so that one texture of a car serves cars of ever
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.arrays import Bool, Float32
 
-Bool = NDArray[np.bool_]
 Point = tuple[float, float]
+Grey = int | tuple[int, int, int]
 
 SLOTS = 8
 LEVELS = 9
@@ -25,6 +26,8 @@ LAMP = 6
 """Slot of headlights, lit windows and lit traffic lights."""
 TAIL_LAMP = 7
 """Slot of tail lights and of windows that are seldom lit."""
+GONE = 255
+"""Slot of a texel that is cut out, where the texture does not cover what is behind it."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,12 @@ class Texture:
     """One texture as it was painted.
 
     Attributes:
-        rgb: uint8 [h, w, 3]; h and w are powers of two.
-        slots: uint8 [h, w], 0..7.
-        cutout: true where the texture covers what is behind it [h, w]; None if it does everywhere.
+        texels: red, green, blue and slot (0..7 or GONE), uint8 [h, w, 4]; h and w are powers of
+            two.
         cover: share of covered texels from which on a smaller version's texel is covered.
     """
 
-    rgb: UInt8
-    slots: UInt8
-    cutout: Bool | None = None
+    texels: UInt8
     cover: float = 0.5
 
 
@@ -51,70 +51,68 @@ class TextureAtlas:
         texels: uint32 [n], red + green << 8 + blue << 16 + slot << 24, row by row, level by level.
         offsets: int32 [textures * LEVELS], where a level begins in ``texels``.
         log2_width, log2_height, last_level: int32 [textures].
-        cutouts: per texture its levels' masks, or None.
+        cutouts: per texture the masks of its levels, or None if it covers everything.
     """
 
     def __init__(self, textures: dict[str, Sequence[Texture]]) -> None:
         self._ids: dict[str, tuple[int, ...]] = {}
         self.cutouts: list[list[Bool] | None] = []
-        chunks: list[NDArray[np.uint32]] = []
+        chunks: list[UInt8] = []
         offsets: list[list[int]] = []
         sizes: list[tuple[int, int, int]] = []
         length = 0
         for name, group in textures.items():
             self._ids[name] = tuple(range(len(offsets), len(offsets) + len(group)))
             for texture in group:
-                levels = _levels(texture)
+                levels, masks = zip(*_levels(texture), strict=True)
                 starts = []
-                for rgb, slots, _ in levels:
+                for level in levels:
                     starts.append(length)
-                    chunks.append(np.dstack([rgb, slots]).view("<u4").ravel().astype(np.uint32))
-                    length += slots.size
+                    length += level.size // 4
+                chunks += [level.ravel() for level in levels]
                 offsets.append(starts + [starts[-1]] * (LEVELS - len(starts)))
-                height, width = texture.slots.shape
+                height, width = masks[0].shape
                 sizes.append((width.bit_length() - 1, height.bit_length() - 1, len(levels) - 1))
-                masks = [mask for _, _, mask in levels]
-                self.cutouts.append(None if texture.cutout is None else masks)
-        self.texels = np.concatenate(chunks)
+                self.cutouts.append(None if masks[0].all() else list(masks))
+        self.texels = np.concatenate(chunks).view("<u4").astype(np.uint32)
         self.offsets = np.array(offsets, np.int32).ravel()
         self.log2_width, self.log2_height, self.last_level = np.array(sizes, np.int32).T.copy()
 
     def ids(self, name: str) -> tuple[int, ...]:
-        """Return the textures of that name."""
+        """Return the numbers of the textures of that name."""
         return self._ids[name]
 
-    def id(self, name: str) -> int:
-        """Return the first texture of that name."""
-        return self._ids[name][0]
+    def id(self, name: str, index: int = 0) -> int:
+        """Return the number of one texture of that name."""
+        return self._ids[name][index]
 
 
-def _levels(texture: Texture) -> list[tuple[UInt8, UInt8, Bool]]:
-    """Halve a texture until a side is one texel; whole-number means are the same everywhere."""
-    rgb, slots = texture.rgb, texture.slots
-    cover = np.full(slots.shape, 255, np.uint8)
-    if texture.cutout is not None:
-        cover[~texture.cutout] = 0
-        if texture.cutout.any():
-            rgb, slots = _filled(rgb, slots, texture.cutout)
-    levels = [(rgb, slots, cover > 127)]
-    threshold = 255 * texture.cover
-    while min(slots.shape) > 1 and len(levels) < LEVELS:
-        rgb, cover = _halved(rgb), _halved(cover)
-        slots = slots[::2, 1::2]
-        levels.append((rgb, slots, cover >= threshold))
-    return levels
+def _levels(texture: Texture) -> Iterator[tuple[UInt8, Bool]]:
+    """Halve a texture until a side is one texel; give each level's texels and which are covered.
+
+    Whole-number means are the same everywhere.
+    """
+    texels, covered = texture.texels, texture.texels[..., 3] != GONE
+    if not covered.all():
+        texels = _filled(texels, covered)
+    cover = np.where(covered, 255, 0).astype(np.uint8)
+    yield texels, covered
+    for _ in range(min(LEVELS, min(cover.shape).bit_length()) - 1):
+        slots = texels[::2, 1::2, 3]
+        texels, cover = _halved(texels), _halved(cover)
+        texels[..., 3] = slots
+        yield texels, cover >= 255 * texture.cover
 
 
-def _filled(rgb: UInt8, slots: UInt8, cutout: Bool) -> tuple[UInt8, UInt8]:
+def _filled(texels: UInt8, covered: Bool) -> UInt8:
     """Give what is cut out the look of the nearest texel, so that it does not tint the edges."""
     _, nearest = cv2.distanceTransformWithLabels(
-        (~cutout).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+        (~covered).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
     )
-    place = np.zeros(int(nearest.max()) + 1, np.intp)
-    covered = np.flatnonzero(cutout)
-    place[nearest.ravel()[covered]] = covered
-    source = place[nearest]
-    return rgb.reshape(-1, 3)[source], slots.ravel()[source]
+    source = np.zeros((int(nearest.max()) + 1, 4), np.uint8)
+    source[nearest[covered]] = texels[covered]
+    filled: UInt8 = source[nearest]
+    return filled
 
 
 def _halved(array: UInt8) -> UInt8:
@@ -125,7 +123,10 @@ def _halved(array: UInt8) -> UInt8:
 
 
 class Canvas:
-    """A texture being painted, in units of its own: x right, y up, (0, 0) bottom left."""
+    """A texture being painted, in units of its own: x right, y up, (0, 0) bottom left.
+
+    Shapes are painted in ``grey``, a brightness or an RGB colour of 0..255, into ``slot``.
+    """
 
     def __init__(
         self, width_px: int, height_px: int, width: float, height: float, grey: int | None = None,
@@ -133,90 +134,78 @@ class Canvas:
     ) -> None:  # fmt: skip
         """Begin with everything cut out, or with ``grey`` everywhere."""
         self._scale = (width_px / width, height_px / height)
-        self._height_px = height_px
-        self.rgb = np.full((height_px, width_px, 3), grey or 0, np.uint8)
-        self.slots = np.full((height_px, width_px), slot, np.uint8)
-        self.cover = np.full((height_px, width_px), 0 if grey is None else 1, np.uint8)
+        texel = (0, 0, 0, GONE) if grey is None else _texel(grey, slot)
+        self._texels = np.full((height_px, width_px, 4), texel, np.uint8)
 
-    def polygon(self, points: Sequence[Point], grey: int | UInt8Color, slot: int = 0) -> None:
+    def polygon(self, points: Sequence[Point], grey: Grey, slot: int = 0) -> None:
         """Fill a polygon."""
-        corners = self._pixels(points)
-        for plane, value in self._planes(grey, slot):
-            cv2.fillPoly(plane, corners, value)
+        cv2.fillPoly(self._texels, self._pixels(points), _texel(grey, slot))
 
     def box(
-        self, left: float, bottom: float, right: float, top: float, grey: int | UInt8Color,
-        slot: int = 0,
-    ) -> None:  # fmt: skip
+        self, left: float, bottom: float, right: float, top: float, grey: Grey, slot: int = 0
+    ) -> None:
         """Fill a rectangle."""
         x0, y1 = self._pixel((left, bottom))
         x1, y0 = self._pixel((right, top))
-        for plane, value in self._planes(grey, slot):
-            plane[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = value
+        self._texels[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = _texel(grey, slot)
 
     def boxes(self, *boxes: tuple[float, float, float, float, int, int]) -> None:
         """Fill rectangles, each (left, bottom, right, top, grey, slot), one after the other."""
-        for left, bottom, right, top, grey, slot in boxes:
-            self.box(left, bottom, right, top, grey, slot)
+        for box in boxes:
+            self.box(*box)
 
     def disc(
-        self, center: Point, radius: float, grey: int | UInt8Color, slot: int = 0,
+        self, center: Point, radius: float, grey: Grey, slot: int = 0,
         radius_y: float | None = None, thickness: float = 0.0,
     ) -> None:  # fmt: skip
         """Fill an ellipse, or draw its ring of ``thickness``."""
-        axes = (
-            max(1, round(radius * self._scale[0])),
-            max(1, round((radius if radius_y is None else radius_y) * self._scale[1])),
-        )
+        radii = (radius, radius if radius_y is None else radius_y)
+        axes = [max(1, round(r * scale)) for r, scale in zip(radii, self._scale, strict=True)]
         width = max(1, round(thickness * self._scale[0])) if thickness else -1
-        for plane, value in self._planes(grey, slot):
-            cv2.ellipse(plane, self._pixel(center), axes, 0, 0, 360, value, width)
+        cv2.ellipse(
+            self._texels, self._pixel(center), axes, 0, 0, 360, _texel(grey, slot), width
+        )
 
-    def line(
-        self, points: Sequence[Point], thickness: float, grey: int | UInt8Color, slot: int = 0
-    ) -> None:
+    def line(self, points: Sequence[Point], thickness: float, grey: Grey, slot: int = 0) -> None:
         """Draw a thick line through ``points``, with round ends."""
-        corners = self._pixels(points)
         width = max(1, round(thickness * self._scale[0]))
-        for plane, value in self._planes(grey, slot):
-            cv2.polylines(plane, corners, False, value, width)
+        cv2.polylines(self._texels, self._pixels(points), False, _texel(grey, slot), width)
 
     def erase(self, points: Sequence[Point]) -> None:
         """Cut a polygon out."""
-        cv2.fillPoly(self.cover, self._pixels(points), (0,))
+        self.polygon(points, 0, GONE)
 
-    def texture(
-        self, brightness: NDArray[np.float32] | None = None, cut: bool = True, cover: float = 0.5
-    ) -> Texture:
+    def noise(
+        self, random: np.random.Generator, cells: int, octaves: int, gain: float = 0.5
+    ) -> Float32:
+        """Make `noise` of the canvas' size."""
+        height, width, _ = self._texels.shape
+        return noise(random, height, width, cells, octaves, gain)
+
+    def texture(self, brightness: Float32 | None = None, cover: float = 0.5) -> Texture:
         """Return the texture; ``brightness`` [h, w], about 1, multiplies its colours."""
-        rgb = self.rgb
+        texels = self._texels.copy()
         if brightness is not None:
-            rgb = np.clip(rgb * brightness[..., None], 0, 255).astype(np.uint8)
-        return Texture(rgb, self.slots, self.cover.astype(bool) if cut else None, cover)
+            texels[..., :3] = np.clip(texels[..., :3] * brightness[..., None], 0, 255)
+        return Texture(texels, cover)
 
     def _pixel(self, point: Point) -> tuple[int, int]:
-        return (
-            round(point[0] * self._scale[0]),
-            self._height_px - round(point[1] * self._scale[1]),
-        )
+        x, y = (round(place * scale) for place, scale in zip(point, self._scale, strict=True))
+        return x, self._texels.shape[0] - y
 
     def _pixels(self, points: Sequence[Point]) -> list[NDArray[np.int32]]:
         return [np.array([self._pixel(point) for point in points], np.int32)]
 
-    def _planes(
-        self, grey: int | UInt8Color, slot: int
-    ) -> tuple[tuple[UInt8, tuple[int, ...]], ...]:
-        color = (grey, grey, grey) if isinstance(grey, int) else grey
-        return (self.rgb, color), (self.slots, (slot,)), (self.cover, (1,))
 
-
-UInt8Color = tuple[int, int, int]
+def _texel(grey: Grey, slot: int) -> tuple[int, int, int, int]:
+    red, green, blue = (grey, grey, grey) if isinstance(grey, int) else grey
+    return red, green, blue, slot
 
 
 def noise(
     random: np.random.Generator, height: int, width: int, cells: int, octaves: int,
     gain: float = 0.5,
-) -> NDArray[np.float32]:  # fmt: skip
+) -> Float32:  # fmt: skip
     """Make value noise that repeats without a seam: float32 [height, width], mean 0, about -1..1.
 
     Random grids of ``cells``, twice ``cells``, ... cells, each smoothly enlarged, are summed with

@@ -65,7 +65,7 @@ def _facade(seed: int, style: str) -> Texture:
             if style == "balcony" and bay % 2 == 0:
                 canvas.box(bay + 0.08, storey + 0.05, bay + 0.92, storey + 0.38, 200, 4)
                 canvas.box(bay + 0.08, storey, bay + 0.92, storey + 0.05, 90, 1)
-    return canvas.texture(texture, cut=False)
+    return canvas.texture(texture)
 
 
 def _ground_floor(seed: int, index: int) -> Texture:
@@ -99,7 +99,7 @@ def _ground_floor(seed: int, index: int) -> Texture:
             canvas.box(bay + 0.22, 0.28, bay + 0.78, 0.8, 210, 2)
             canvas.box(bay + 0.27, 0.33, bay + 0.73, 0.75, 160, TAIL_LAMP)
     canvas.box(0, 0, BAYS, 0.06, 130, 1)
-    return canvas.texture(0.93 + 0.12 * noise(random, 32, 128, 8, 4, 0.7), cut=False)
+    return canvas.texture(0.93 + 0.12 * noise(random, 32, 128, 8, 4, 0.7))
 
 
 def _hall(seed: int, index: int) -> Texture:
@@ -118,7 +118,7 @@ def _hall(seed: int, index: int) -> Texture:
     if draw.chance(0.7):
         canvas.box(5.0, 0.88, 7.0, 0.98, 235, 4)
     texture = ribs * (0.92 + 0.16 * noise(random, 64, 128, 4, 4))
-    return canvas.texture(texture.astype(np.float32), cut=False)
+    return canvas.texture(texture.astype(np.float32))
 
 
 def _roof(seed: int) -> Texture:
@@ -128,4 +128,4 @@ def _roof(seed: int) -> Texture:
     tiles[::6] *= 0.7
     tiles[:, ::5] *= 0.9
     texture = tiles * (0.9 + 0.25 * noise(random, 64, 64, 16, 3))
-    return canvas.texture(texture.astype(np.float32), cut=False)
+    return canvas.texture(texture.astype(np.float32))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Point, Texture, noise
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Point, Texture
 from camseg_core.synthetic.textures.surfaces import FAR_COVER
 
 PHASES = 4
@@ -66,9 +66,8 @@ def _build(seed: int, index: int) -> _Build:
 
 
 def _finish(canvas: Canvas, seed: int, cover: float = 0.45) -> Texture:
-    height, width = canvas.slots.shape
     random = generator(seed, "cloth")
-    return canvas.texture(0.97 + 0.16 * noise(random, height, width, 8, 3, 0.7), cover=cover)
+    return canvas.texture(0.97 + 0.16 * canvas.noise(random, 8, 3, 0.7), cover=cover)
 
 
 def _head(canvas: Canvas, center: Point, build: _Build, facing: float) -> None:

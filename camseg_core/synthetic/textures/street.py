@@ -94,7 +94,7 @@ def _board(seed: int, index: int) -> Texture:
         canvas.line([(1.45, y + 0.06), (1.75, y + 0.06)], 0.05, 245, 2)
         canvas.polygon([(1.7, y - 0.04), (1.7, y + 0.16), (1.88, y + 0.06)], 245, 2)
         canvas.polygon([(0.12, y), (0.28, y), (0.2, y + 0.14)], 245, 2)
-    return canvas.texture(1 + 0.04 * noise(generator(seed, "board"), 64, 128, 8, 2), cut=False)
+    return canvas.texture(1 + 0.04 * noise(generator(seed, "board"), 64, 128, 8, 2))
 
 
 def _light(lit: int | None) -> Texture:
@@ -103,7 +103,7 @@ def _light(lit: int | None) -> Texture:
     canvas.box(0, 0, 0.5, 0.03, 120, 1)
     if lit is None:
         canvas.box(0.06, 0.06, 0.44, 0.94, 150, 1)
-        return canvas.texture(cut=False)
+        return canvas.texture()
     dim = ((70, 14, 12), (72, 52, 10), (12, 60, 30))
     for lamp in range(3):
         center = (0.25, 0.82 - 0.32 * lamp)
@@ -113,4 +113,4 @@ def _light(lit: int | None) -> Texture:
         else:
             canvas.disc(center, 0.13, dim[lamp])
         canvas.box(0.08, center[1] + 0.12, 0.42, center[1] + 0.16, 40)
-    return canvas.texture(cut=False)
+    return canvas.texture()

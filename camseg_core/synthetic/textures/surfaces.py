@@ -60,7 +60,7 @@ def _tinted(brightness: Float32, tint: Float32 | None = None) -> Texture:
     rgb = np.dstack([grey, grey, grey])
     if tint is not None:
         rgb = np.clip(rgb * tint, 0, 255).astype(np.uint8)
-    return Texture(rgb, np.ones(grey.shape, np.uint8))
+    return Texture(np.dstack([rgb, np.ones(grey.shape, np.uint8)]))
 
 
 def _asphalt(random: np.random.Generator, roughness: float) -> Texture:

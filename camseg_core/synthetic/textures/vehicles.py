@@ -9,48 +9,50 @@ Sides are painted with the front to the right; lengths are shares of the vehicle
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Texture, noise
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Texture
 
 PAINT, SECOND, GLASS, TRIM = 1, 2, 3, 4
 
 
 def vehicle_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint the vehicles of a drive."""
-    return {
-        "car side": [_car_side(seed, index) for index in range(3)],
-        "car front": [_car_end(seed, index, True) for index in range(3)],
-        "car rear": [_car_end(seed, index, False) for index in range(3)],
+    car_front, car_rear = partial(_car_end, front=True), partial(_car_end, front=False)
+    bus_front, bus_rear = partial(_bus_end, front=True), partial(_bus_end, front=False)
+    textures: dict[str, Sequence[Texture]] = {
         "glass side": [_glass((0.06, 0.36), (0.4, 0.68), (0.72, 0.94))],
         "glass": [_glass((0.05, 0.95))],
-        "van rear": [_van_rear(seed)],
-        "van side": [_van_side(seed, index) for index in range(2)],
-        "bus side": [_bus_side(seed, index) for index in range(3)],
-        "bus front": [_bus_end(seed, True)],
-        "bus rear": [_bus_end(seed, False)],
-        "train side": [_train_side(seed, index) for index in range(3)],
-        "train front": [_train_front(seed, index) for index in range(2)],
-        "cab side": [_cab_side(seed)],
-        "cab front": [_cab_front(seed, index) for index in range(2)],
-        "cargo side": [_cargo_side(seed, index) for index in range(4)],
-        "cargo rear": [_cargo_rear(seed, index) for index in range(2)],
     }
-
-
-def _body(width_px: int, height_px: int = 64, grey: int = 235) -> Canvas:
-    """Begin a texture of 1 x 1 that is all paint."""
-    return Canvas(width_px, height_px, 1.0, 1.0, grey, PAINT)
-
-
-def _finished(canvas: Canvas, seed: int, name: str, cut: bool = True) -> Texture:
-    """Shade a body: paint reflects the sky above and the road below, with a little dirt."""
-    height, width = canvas.slots.shape
-    random = generator(seed, "vehicle noise", name)
-    fall = np.linspace(1.06, 0.74, height, dtype=np.float32)[:, None]
-    return canvas.texture(fall * (0.98 + 0.05 * noise(random, height, width, 4, 3)), cut)
+    for name, paint, count, width, height, grey, dirt in (
+        ("car side", _car_side, 3, 128, 64, 235, "car {}"),
+        ("car front", car_front, 3, 64, 32, 230, "car end {}"),
+        ("car rear", car_rear, 3, 64, 32, 230, "car end {}"),
+        ("van rear", _van_rear, 1, 64, 64, 232, "van rear"),
+        ("van side", _van_side, 2, 128, 64, 232, "van {}"),
+        ("bus side", _bus_side, 3, 256, 64, 235, "bus {}"),
+        ("bus front", bus_front, 1, 64, 64, 235, "bus end True"),
+        ("bus rear", bus_rear, 1, 64, 64, 235, "bus end False"),
+        ("train side", _train_side, 3, 256, 64, 235, "train {}"),
+        ("train front", _train_front, 2, 64, 64, 235, "train front {}"),
+        ("cab side", _cab_side, 1, 64, 64, 235, "cab side"),
+        ("cab front", _cab_front, 2, 64, 64, 235, "cab front {}"),
+        ("cargo side", _cargo_side, 4, 128, 64, 230, "cargo {}"),
+        ("cargo rear", _cargo_rear, 2, 64, 64, 228, "cargo rear {}"),
+    ):
+        # Paint reflects the sky above and the road below, with a little dirt.
+        fall = np.linspace(1.06, 0.74, height, dtype=np.float32)[:, None]
+        painted = []
+        for index in range(count):
+            canvas = Canvas(width, height, 1.0, 1.0, grey, PAINT)
+            paint(canvas, seed, index)
+            random = generator(seed, "vehicle noise", dirt.format(index))
+            painted.append(canvas.texture(fall * (0.98 + 0.05 * canvas.noise(random, 4, 3))))
+        textures[name] = painted
+    return textures
 
 
 def _wheels(
@@ -76,10 +78,9 @@ def _tyres(
     canvas.erase([(left, 0), (right, 0), (right, under), (left, under)])
 
 
-def _car_side(seed: int, index: int) -> Texture:
+def _car_side(canvas: Canvas, seed: int, index: int) -> None:
     """Paint the body up to the windows; height 1 is the belt line."""
     draw = Draw(seed, "car side", index)
-    canvas = _body(128)
     wheels = (0.19 + draw.uniform(-0.015, 0.015), 0.81 + draw.uniform(-0.015, 0.015))
     canvas.box(0, 0, 1, 0.3, 60)
     canvas.boxes(
@@ -96,12 +97,10 @@ def _car_side(seed: int, index: int) -> Texture:
     canvas.erase([(0.95, 1.02), (1.01, 1.02), (1.01, 0.86)])
     canvas.erase([(-0.01, 1.02), (0.025, 1.02), (-0.01, 0.88)])
     _wheels(canvas, wheels, 0.075, 0.36, 0.2)
-    return _finished(canvas, seed, f"car {index}")
 
 
-def _car_end(seed: int, index: int, front: bool) -> Texture:
+def _car_end(canvas: Canvas, seed: int, index: int, front: bool) -> None:
     draw = Draw(seed, "car end", index, int(front))
-    canvas = _body(64, 32, 230)
     canvas.box(0, 0, 1, 0.32, 70)
     lamp = LAMP if front else TAIL_LAMP
     high, low = draw.uniform(0.78, 0.9), draw.uniform(0.52, 0.62)
@@ -117,22 +116,20 @@ def _car_end(seed: int, index: int, front: bool) -> Texture:
         canvas.line([(0.05, 0.5), (0.95, 0.5)], 0.012, 120, PAINT)
     canvas.boxes((0.39, 0.42, 0.61, 0.54, 225, 0), (0.42, 0.45, 0.58, 0.51, 120, 0))
     _tyres(canvas, (0.04, 0.8), 0.16, 0.26, 0.18)
-    return _finished(canvas, seed, f"car end {index}")
 
 
 def _glass(*windows: tuple[float, float]) -> Texture:
     """Paint windows, each from left to right, between posts."""
-    canvas = _body(64, 32, 210)
+    canvas = Canvas(64, 32, 1.0, 1.0, 210, PAINT)
     for left, right in windows:
         canvas.box(left, 0.06, right, 0.92, 220, GLASS)
         canvas.polygon([(left, 0.5), (right, 0.75), (right, 0.92), (left, 0.92)], 255, GLASS)
     fall = np.linspace(1.0, 0.7, 32, dtype=np.float32)[:, None]
-    return canvas.texture(fall * np.ones((32, 64), np.float32), cut=False)
+    return canvas.texture(fall)
 
 
-def _van_side(seed: int, index: int) -> Texture:
+def _van_side(canvas: Canvas, seed: int, index: int) -> None:
     """Paint a delivery van from the ground to the roof, with a sloping bonnet."""
-    canvas = _body(128, grey=232)
     canvas.box(0, 0, 1, 0.16, 70)
     canvas.boxes(
         (0.05, 0.35, 0.6, 0.75, 215, SECOND) if index else (0.1, 0.58, 0.62, 0.86, 215, GLASS)
@@ -142,12 +139,10 @@ def _van_side(seed: int, index: int) -> Texture:
     canvas.boxes((0.97, 0.33, 1, 0.45, 235, LAMP), (0, 0.35, 0.02, 0.6, 210, TAIL_LAMP))
     canvas.erase([(0.86, 1.01), (1.01, 1.01), (1.01, 0.5), (0.96, 0.55)])
     _wheels(canvas, (0.2, 0.82), 0.065, 0.165, 0.1)
-    return _finished(canvas, seed, f"van {index}")
 
 
-def _van_rear(seed: int) -> Texture:
+def _van_rear(canvas: Canvas, seed: int, index: int) -> None:
     """Paint two doors with a window each, tall lamps at the edges, and a bumper."""
-    canvas = _body(64, grey=232)
     canvas.boxes(
         (0, 0.08, 1, 0.2, 70, 0), (0.49, 0.2, 0.51, 0.95, 90, PAINT),
         (0.16, 0.58, 0.45, 0.86, 225, GLASS), (0.55, 0.58, 0.84, 0.86, 225, GLASS),
@@ -155,12 +150,10 @@ def _van_rear(seed: int) -> Texture:
         (0.38, 0.3, 0.62, 0.37, 225, 0),
     )  # fmt: skip
     _tyres(canvas, (0.05, 0.78), 0.17, 0.1, 0.08)
-    return _finished(canvas, seed, "van rear")
 
 
-def _bus_side(seed: int, index: int) -> Texture:
+def _bus_side(canvas: Canvas, seed: int, index: int) -> None:
     draw = Draw(seed, "bus side", index)
-    canvas = _body(256)
     canvas.box(0, 0.05, 1, draw.uniform(0.25, 0.42), 225, SECOND)
     bottom = draw.uniform(0.42, 0.48)
     for window in range(8):
@@ -177,11 +170,9 @@ def _bus_side(seed: int, index: int) -> Texture:
         canvas.box(0.3, 0.14, 0.62, 0.4, 240, TRIM)
     canvas.box(0.99, 0.2, 1, 0.28, 230, LAMP)
     _wheels(canvas, (0.26, 0.8), 0.04, 0.15, 0.07)
-    return _finished(canvas, seed, f"bus {index}")
 
 
-def _bus_end(seed: int, front: bool) -> Texture:
-    canvas = _body(64)
+def _bus_end(canvas: Canvas, seed: int, index: int, front: bool) -> None:
     canvas.box(0, 0.05, 1, 0.3, 225, SECOND)
     if front:
         canvas.box(0.05, 0.33, 0.95, 0.82, 235, GLASS)
@@ -197,13 +188,11 @@ def _bus_end(seed: int, front: bool) -> Texture:
         (0, 0.05, 1, 0.1, 50, 0),
     )  # fmt: skip
     _tyres(canvas, (0.05, 0.8), 0.15, 0.08, 0.06)
-    return _finished(canvas, seed, f"bus end {front}")
 
 
-def _train_side(seed: int, index: int) -> Texture:
+def _train_side(canvas: Canvas, seed: int, index: int) -> None:
     """Paint one car of a tram or train: closed skirt, a line of windows, double doors, bands."""
     draw = Draw(seed, "train side", index)
-    canvas = _body(256)
     canvas.boxes(
         (0, 0, 1, 0.12, 60, 0), (0, 0.12, 1, draw.uniform(0.2, 0.3), 220, SECOND),
         (0, 0.5, 1, 0.8, 45 if index else 200, TRIM),
@@ -221,11 +210,9 @@ def _train_side(seed: int, index: int) -> Texture:
     )
     for x in (0.14, 0.24, 0.76, 0.86):
         canvas.disc((x, 0.06), 0.018, 40, radius_y=0.075)
-    return _finished(canvas, seed, f"train {index}", cut=False)
 
 
-def _train_front(seed: int, index: int) -> Texture:
-    canvas = _body(64)
+def _train_front(canvas: Canvas, seed: int, index: int) -> None:
     canvas.boxes((0, 0, 1, 0.1, 45, 0), (0, 0.1, 1, 0.4, 225, SECOND))
     canvas.polygon([(0.06, 0.42), (0.94, 0.42), (0.86, 0.84), (0.14, 0.84)], 30)
     canvas.polygon([(0.1, 0.45), (0.9, 0.45), (0.83, 0.8), (0.17, 0.8)], 225, GLASS)
@@ -235,21 +222,17 @@ def _train_front(seed: int, index: int) -> Texture:
     if index:
         canvas.disc((0.5, 0.93), 0.05, 250, LAMP)
         canvas.box(0.47, 0.1, 0.53, 0.42, 60)
-    return _finished(canvas, seed, f"train front {index}", cut=False)
 
 
-def _cab_side(seed: int) -> Texture:
-    canvas = _body(64)
+def _cab_side(canvas: Canvas, seed: int, index: int) -> None:
     canvas.box(0, 0, 1, 0.14, 50)
     canvas.polygon([(0.35, 0.55), (0.92, 0.55), (0.86, 0.85), (0.35, 0.85)], 230, GLASS)
     canvas.line([(0.3, 0.2), (0.3, 0.92)], 0.014, 110, PAINT)
     canvas.box(0.35, 0.46, 0.45, 0.49, 60, TRIM)
     _wheels(canvas, (0.55,), 0.24, 0.17, 0.1)
-    return _finished(canvas, seed, "cab side")
 
 
-def _cab_front(seed: int, index: int) -> Texture:
-    canvas = _body(64)
+def _cab_front(canvas: Canvas, seed: int, index: int) -> None:
     canvas.boxes((0, 0.06, 1, 0.16, 60, 0), (0.07, 0.54, 0.93, 0.85, 235, GLASS))
     canvas.polygon([(0.07, 0.68), (0.93, 0.78), (0.93, 0.85), (0.07, 0.85)], 255, GLASS)
     canvas.box(0.2, 0.24, 0.8, 0.48, 40 if index else 180, TRIM)
@@ -257,13 +240,11 @@ def _cab_front(seed: int, index: int) -> Texture:
         canvas.box(0.2, y, 0.8, y + 0.02, 130, TRIM)
     canvas.boxes((0.04, 0.17, 0.18, 0.25, 245, LAMP), (0.82, 0.17, 0.96, 0.25, 245, LAMP))
     _tyres(canvas, (0.05, 0.8), 0.15, 0.08, 0.06)
-    return _finished(canvas, seed, f"cab front {index}")
 
 
-def _cargo_side(seed: int, index: int) -> Texture:
+def _cargo_side(canvas: Canvas, seed: int, index: int) -> None:
     """Paint a box, a curtain, an open bed with boards, or a tank; with chassis and wheels."""
     draw = Draw(seed, "cargo side", index)
-    canvas = _body(128, grey=230)
     if index == 1:
         for fold in range(24):
             canvas.box(fold / 24, 0.25, (fold + 0.35) / 24, 0.97, 200, PAINT)
@@ -284,11 +265,9 @@ def _cargo_side(seed: int, index: int) -> Texture:
         canvas.erase([(1.01, 1.01), (0.94, 1.01), (1.01, 0.8)])
     canvas.box(0, 0.14, 1, 0.24, 45)
     _wheels(canvas, (0.14, 0.27, 0.84) if index % 2 else (0.2, 0.84), 0.06, 0.12, 0.15)
-    return _finished(canvas, seed, f"cargo {index}")
 
 
-def _cargo_rear(seed: int, index: int) -> Texture:
-    canvas = _body(64, grey=228)
+def _cargo_rear(canvas: Canvas, seed: int, index: int) -> None:
     canvas.boxes((0, 0.12, 1, 0.24, 45, 0), (0.49, 0.24, 0.51, 0.97, 90, PAINT))
     if index:
         for rib in range(6):
@@ -299,4 +278,3 @@ def _cargo_rear(seed: int, index: int) -> Texture:
         (0.4, 0.14, 0.6, 0.2, 220, 0),
     )  # fmt: skip
     _tyres(canvas, (0.06, 0.74), 0.2, 0.14, 0.12)
-    return _finished(canvas, seed, f"cargo rear {index}")
