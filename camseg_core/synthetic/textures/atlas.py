@@ -162,9 +162,7 @@ class Canvas:
         radii = (radius, radius if radius_y is None else radius_y)
         axes = [max(1, round(r * scale)) for r, scale in zip(radii, self._scale, strict=True)]
         width = max(1, round(thickness * self._scale[0])) if thickness else -1
-        cv2.ellipse(
-            self._texels, self._pixel(center), axes, 0, 0, 360, _texel(grey, slot), width
-        )
+        cv2.ellipse(self._texels, self._pixel(center), axes, 0, 0, 360, _texel(grey, slot), width)
 
     def line(self, points: Sequence[Point], thickness: float, grey: Grey, slot: int = 0) -> None:
         """Draw a thick line through ``points``, with round ends."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Texture, noise
+from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, Canvas, Texture
 
 BAYS = 4
 STOREYS = 4
@@ -32,11 +32,10 @@ def _facade(seed: int, style: str) -> Texture:
     draw = Draw(seed, "facade", style)
     random = generator(seed, "facade noise", style)
     canvas = Canvas(128, 128, BAYS, STOREYS, 225, 1)
-    texture = 0.92 + 0.13 * noise(random, 128, 128, 8, 5, 0.7)
+    texture = 0.92 + 0.13 * canvas.noise(random, 8, 5, 0.7)
     if style in ("brick", "old"):
-        lines = np.ones((128, 128), np.float32)
-        lines[::4] *= 0.82
-        texture = texture * lines * (0.9 + 0.2 * random.random((128, 128), dtype=np.float32))
+        texture[::4] *= np.float32(0.82)
+        texture *= 0.9 + 0.2 * random.random((128, 128), dtype=np.float32)
     width = {"band": 0.98, "glass": 0.94}.get(style, draw.uniform(0.36, 0.6))
     height = {"band": 0.42, "glass": 0.86}.get(style, draw.uniform(0.45, 0.66))
     sill = {"glass": 0.08}.get(style, draw.uniform(0.22, 0.3))
@@ -59,11 +58,11 @@ def _facade(seed: int, style: str) -> Texture:
                 middle = (left + right) / 2
                 canvas.box(middle - 0.02, bottom, middle + 0.02, top, 190, 2)
             if style == "shutter":
-                canvas.box(left - 0.22, bottom, left - frame, top, 200, 3)
-                canvas.box(right + frame, bottom, right + 0.22, top, 200, 3)
+                for x in (left - 0.22, right + frame):
+                    canvas.box(x, bottom, x + 0.22 - frame, top, 200, 3)
             canvas.box(left - frame, bottom - frame - 0.05, right + frame, bottom - frame, 110, 1)
             if style == "balcony" and bay % 2 == 0:
-                canvas.box(bay + 0.08, storey + 0.05, bay + 0.92, storey + 0.38, 200, 4)
+                canvas.box(bay + 0.08, storey, bay + 0.92, storey + 0.38, 200, 4)
                 canvas.box(bay + 0.08, storey, bay + 0.92, storey + 0.05, 90, 1)
     return canvas.texture(texture)
 
@@ -71,7 +70,6 @@ def _facade(seed: int, style: str) -> Texture:
 def _ground_floor(seed: int, index: int) -> Texture:
     """Paint shops with signs and awnings, entrances, garage doors, windows."""
     draw = Draw(seed, "ground floor", index)
-    random = generator(seed, "ground floor noise", index)
     canvas = Canvas(128, 32, BAYS, 1.0, 215, 1)
     kind = ("shop", "shop", "shop", "entrance", "garage", "window")[index]
     for bay in range(BAYS):
@@ -99,16 +97,14 @@ def _ground_floor(seed: int, index: int) -> Texture:
             canvas.box(bay + 0.22, 0.28, bay + 0.78, 0.8, 210, 2)
             canvas.box(bay + 0.27, 0.33, bay + 0.73, 0.75, 160, TAIL_LAMP)
     canvas.box(0, 0, BAYS, 0.06, 130, 1)
-    return canvas.texture(0.93 + 0.12 * noise(random, 32, 128, 8, 4, 0.7))
+    plaster = canvas.noise(generator(seed, "ground floor noise", index), 8, 4, 0.7)
+    return canvas.texture(0.93 + 0.12 * plaster)
 
 
 def _hall(seed: int, index: int) -> Texture:
     """Paint a large plain front of sheet metal or concrete with a band of windows."""
     draw = Draw(seed, "hall", index)
-    random = generator(seed, "hall noise", index)
     canvas = Canvas(128, 64, 8.0, 1.0, 220, 1)
-    ribs = np.ones((64, 128), np.float32)
-    ribs[:, :: 4 if index else 16] *= 0.8
     canvas.box(0.5, 0.68, 7.5, 0.85, 150, TAIL_LAMP)
     for bay in range(8):
         canvas.box(bay + 0.96, 0.66, bay + 1.04, 0.87, 200, 1)
@@ -117,15 +113,14 @@ def _hall(seed: int, index: int) -> Texture:
         canvas.box(x, 0.47, x + 1.4, 0.5, 90, 3)
     if draw.chance(0.7):
         canvas.box(5.0, 0.88, 7.0, 0.98, 235, 4)
-    texture = ribs * (0.92 + 0.16 * noise(random, 64, 128, 4, 4))
-    return canvas.texture(texture.astype(np.float32))
+    sheet = 0.92 + 0.16 * canvas.noise(generator(seed, "hall noise", index), 4, 4)
+    sheet[:, :: 4 if index else 16] *= np.float32(0.8)  # ribs
+    return canvas.texture(sheet)
 
 
 def _roof(seed: int) -> Texture:
-    random = generator(seed, "roof noise")
     canvas = Canvas(64, 64, 1.0, 1.0, 215, 1)
-    tiles = np.ones((64, 64), np.float32)
-    tiles[::6] *= 0.7
-    tiles[:, ::5] *= 0.9
-    texture = tiles * (0.9 + 0.25 * noise(random, 64, 64, 16, 3))
-    return canvas.texture(texture.astype(np.float32))
+    tiles = 0.9 + 0.25 * canvas.noise(generator(seed, "roof noise"), 16, 3)
+    tiles *= np.where(np.arange(64) % 6 == 0, np.float32(0.7), 1)[:, None]
+    tiles *= np.where(np.arange(64) % 5 == 0, np.float32(0.9), 1)
+    return canvas.texture(tiles)

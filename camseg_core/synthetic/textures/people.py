@@ -8,7 +8,8 @@ Sides face right.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw, generator
@@ -24,8 +25,7 @@ FRONT_SIZE_M = (0.9, 1.9)
 SKIN, TOP, BOTTOM, HAIR, BAG = 1, 2, 3, 4, 5
 
 
-@dataclass(frozen=True)
-class _Build:
+class _Build(NamedTuple):
     """How one person is built, ``stout`` as a share of the usual width, and what they wear."""
 
     stout: float
@@ -42,32 +42,48 @@ def people_textures(seed: int) -> dict[str, list[Texture]]:
     ``person`` holds, for each person, PHASES side views and PHASES front views; ``cyclist`` and
     ``motorcyclist`` one side view and one front view each, like ``bicycle`` and ``motorcycle``.
     """
-    people: list[Texture] = []
-    for index in range(PEOPLE):
-        people += [_person_side(seed, index, phase) for phase in range(PHASES)]
-        people += [_person_front(seed, index, phase) for phase in range(PHASES)]
+
+    def build(index: int) -> _Build:
+        draw = Draw(seed, "build", index)
+        return _Build(draw.uniform(0.85, 1.25), *map(draw.chance, (0.25, 0.35, 0.4, 0.5, 0.25)))
+
+    def painted(
+        paint: Callable[..., None], size_m: tuple[float, float], *look: _Build | int,
+        cover: float = 0.45,
+    ) -> Texture:  # fmt: skip
+        canvas = Canvas(128 if size_m is TWO_WHEELER_SIZE_M else 64, 128, *size_m)
+        paint(canvas, *look)
+        cloth = canvas.noise(generator(seed, "cloth"), 8, 3, 0.7)
+        return canvas.texture(0.97 + 0.16 * cloth, cover)
+
     textures: dict[str, list[Texture]] = {
-        "person": people, "cyclist": [], "bicycle": [], "motorcyclist": [], "motorcycle": []
-    }  # fmt: skip
-    for index in range(3):
-        textures["cyclist"] += [_cyclist_side(seed, index), _rider_front(seed, index)]
-        textures["bicycle"] += [_bicycle_side(seed, index), _bicycle_front(seed)]
-        textures["motorcyclist"] += [_motorcyclist_side(seed, index), _rider_front(seed, index + 3)]
-        textures["motorcycle"] += [_motorcycle_side(seed, index), _motorcycle_front(seed)]
+        "person": [
+            painted(view, PERSON_SIZE_M, build(index), phase)
+            for index in range(PEOPLE)
+            for view in (_person_side, _person_front)
+            for phase in range(PHASES)
+        ]
+    }
+    side, front = TWO_WHEELER_SIZE_M, FRONT_SIZE_M
+    for name, paint_side, paint_front, cover in (
+        ("bicycle", _bicycle_side, _bicycle_front, FAR_COVER),
+        ("motorcycle", _motorcycle_side, _motorcycle_front, 0.4),
+    ):
+        textures[name] = []
+        for index in range(3):
+            textures[name].append(painted(paint_side, side, index, cover=cover))
+            textures[name].append(painted(paint_front, front, cover=cover))
+    for name, paint, first in (
+        ("cyclist", _cyclist_side, 0),
+        ("motorcyclist", _motorcyclist_side, 3),
+    ):
+        textures[name] = []
+        for index in range(3):
+            textures[name].append(painted(paint, side, build(index + 20), index))
+            textures[name].append(
+                painted(_rider_front, front, build(first + index + 20), first + index)
+            )
     return textures
-
-
-def _build(seed: int, index: int) -> _Build:
-    draw = Draw(seed, "build", index)
-    return _Build(
-        stout=draw.uniform(0.85, 1.25), skirt=draw.chance(0.25), coat=draw.chance(0.35),
-        long_hair=draw.chance(0.4), bag=draw.chance(0.5), hat=draw.chance(0.25),
-    )  # fmt: skip
-
-
-def _finish(canvas: Canvas, seed: int, cover: float = 0.45) -> Texture:
-    random = generator(seed, "cloth")
-    return canvas.texture(0.97 + 0.16 * canvas.noise(random, 8, 3, 0.7), cover=cover)
 
 
 def _head(canvas: Canvas, center: Point, build: _Build, facing: float) -> None:
@@ -94,9 +110,7 @@ def _limb(root: Point, length: float, angle: float, bend: float) -> list[Point]:
     return [root, joint, (joint[0] + length / 2 * sine, joint[1] - length / 2 * cosine)]
 
 
-def _person_side(seed: int, index: int, phase: int) -> Texture:
-    build = _build(seed, index)
-    canvas = Canvas(64, 128, *PERSON_SIZE_M)
+def _person_side(canvas: Canvas, build: _Build, phase: int) -> None:
     swing = (0.5, 0.12, -0.5, -0.12)[phase]
     width = 0.13 * build.stout
     far, near = _limb((0.5, 0.92), 0.88, -swing, 0.35), _limb((0.5, 0.92), 0.88, swing, 0.1)
@@ -121,12 +135,9 @@ def _person_side(seed: int, index: int, phase: int) -> Texture:
     canvas.disc(arm[-1], 0.05, 225, SKIN)
     canvas.box(0.46, 1.5, 0.54, 1.6, 200, SKIN)
     _head(canvas, (0.52, 1.7), build, 1)
-    return _finish(canvas, seed)
 
 
-def _person_front(seed: int, index: int, phase: int) -> Texture:
-    build = _build(seed, index)
-    canvas = Canvas(64, 128, *PERSON_SIZE_M)
+def _person_front(canvas: Canvas, build: _Build, phase: int) -> None:
     lift = (0.07, 0.0, -0.07, 0.0)[phase]
     width = 0.14 * build.stout
     hip, chest = 0.17 * build.stout, 0.2 * build.stout
@@ -153,12 +164,9 @@ def _person_front(seed: int, index: int, phase: int) -> Texture:
         canvas.box(0.5 + hip - 0.02, 0.75, 0.5 + hip + 0.16, 1.0, 200, BAG)
     canvas.box(0.46, 1.5, 0.54, 1.6, 200, SKIN)
     _head(canvas, (0.5, 1.7), build, 0)
-    return _finish(canvas, seed)
 
 
-def _cyclist_side(seed: int, index: int) -> Texture:
-    build = _build(seed, index + 20)
-    canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
+def _cyclist_side(canvas: Canvas, build: _Build, index: int) -> None:
     lean = (0.18, 0.32, 0.45)[index]
     hip, shoulder = (0.92, 0.98), (0.95 + lean, 1.43)
     canvas.line([hip, (1.22, 0.78), (1.08, 0.36), (1.18, 0.36)], 0.11, 150, BOTTOM)
@@ -176,12 +184,9 @@ def _cyclist_side(seed: int, index: int) -> Texture:
     _head(canvas, (shoulder[0] + 0.1, 1.66), build, 1)
     if index != 0:
         canvas.disc((shoulder[0] + 0.08, 1.75), 0.14, 225, BAG, radius_y=0.08)
-    return _finish(canvas, seed)
 
 
-def _rider_front(seed: int, index: int) -> Texture:
-    build = _build(seed, index + 20)
-    canvas = Canvas(64, 128, *FRONT_SIZE_M)
+def _rider_front(canvas: Canvas, build: _Build, index: int) -> None:
     for side in (-1, 1):
         x = 0.45 + side * 0.16
         canvas.line([(0.45 + side * 0.1, 0.95), (x, 0.75), (0.45 + side * 0.13, 0.35)], 0.13,
@@ -192,11 +197,9 @@ def _rider_front(seed: int, index: int) -> Texture:
     _head(canvas, (0.45, 1.68), build, 0)
     if index != 0:
         canvas.disc((0.45, 1.75), 0.14, 225, BAG, radius_y=0.1)
-    return _finish(canvas, seed)
 
 
-def _bicycle_side(seed: int, index: int) -> Texture:
-    canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
+def _bicycle_side(canvas: Canvas, index: int) -> None:
     for x in (0.55, 1.62):
         for spoke in range(6):
             cosine, sine = cos_sin(spoke * 0.5236)
@@ -221,22 +224,18 @@ def _bicycle_side(seed: int, index: int) -> Texture:
     if index == 2:
         canvas.box(1.5, 0.85, 1.85, 1.05, 130)
         canvas.box(0.35, 0.72, 0.8, 0.78, 70)
-    return _finish(canvas, seed, FAR_COVER)
 
 
-def _bicycle_front(seed: int) -> Texture:
-    canvas = Canvas(64, 128, *FRONT_SIZE_M)
+def _bicycle_front(canvas: Canvas) -> None:
     canvas.box(0.41, 0.0, 0.49, 0.7, 45)
     canvas.box(0.415, 0.4, 0.485, 1.0, 220, 1)
     canvas.line([(0.15, 1.05), (0.75, 1.05)], 0.06, 70)
     canvas.disc((0.45, 0.88), 0.07, 230, LAMP)
     canvas.line([(0.3, 0.3), (0.6, 0.42)], 0.05, 60)
-    return _finish(canvas, seed, FAR_COVER)
 
 
-def _motorcycle_side(seed: int, index: int) -> Texture:
+def _motorcycle_side(canvas: Canvas, index: int) -> None:
     """Paint a naked bike, a scooter or a tourer with a case."""
-    canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
     radius = 0.24 if index == 1 else 0.31
     for x in (0.45, 1.75):
         canvas.disc((x, radius), radius, 32)
@@ -262,11 +261,9 @@ def _motorcycle_side(seed: int, index: int) -> Texture:
     canvas.disc((1.6, 0.88), 0.1, 240, LAMP)
     canvas.box(0.12, 0.8, 0.2, 0.9, 230, TAIL_LAMP)
     canvas.polygon([(1.5, radius * 2.1), (2.0, radius * 1.9), (1.9, radius * 2.3)], 215, 1)
-    return _finish(canvas, seed, 0.4)
 
 
-def _motorcycle_front(seed: int) -> Texture:
-    canvas = Canvas(64, 128, *FRONT_SIZE_M)
+def _motorcycle_front(canvas: Canvas) -> None:
     canvas.box(0.36, 0.0, 0.54, 0.62, 34)
     canvas.polygon([(0.24, 0.3), (0.66, 0.3), (0.7, 0.8), (0.58, 1.05), (0.32, 1.05), (0.2, 0.8)],
                    225, 1)  # fmt: skip
@@ -275,11 +272,9 @@ def _motorcycle_front(seed: int) -> Texture:
     canvas.line([(0.06, 1.1), (0.84, 1.1)], 0.07, 50)
     for x in (0.1, 0.8):
         canvas.disc((x, 1.22), 0.06, 70)
-    return _finish(canvas, seed, 0.4)
 
 
-def _motorcyclist_side(seed: int, index: int) -> Texture:
-    canvas = Canvas(128, 128, *TWO_WHEELER_SIZE_M)
+def _motorcyclist_side(canvas: Canvas, build: _Build, index: int) -> None:
     lean = (0.35, 0.08, 0.22)[index]
     hip, shoulder = (0.72, 0.95), (0.74 + lean, 1.42)
     canvas.polygon(
@@ -298,4 +293,3 @@ def _motorcyclist_side(seed: int, index: int) -> Texture:
     canvas.disc((x, y), 0.15, 230, BAG, radius_y=0.17)
     canvas.polygon([(x + 0.02, y - 0.05), (x + 0.15, y - 0.03), (x + 0.15, y + 0.07),
                     (x + 0.03, y + 0.08)], 30)  # fmt: skip
-    return _finish(canvas, seed)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.textures.atlas import LAMP, Canvas, Point, Texture, noise
+from camseg_core.synthetic.textures.atlas import LAMP, Canvas, Point, Texture
 
 SIGN_SHAPES = ("round", "round", "triangle", "yield", "octagon", "diamond", "square", "board")
-LIGHT_STATES = ("red", "yellow", "green")
 
 
 def street_textures(seed: int) -> dict[str, Sequence[Texture]]:
@@ -24,21 +23,21 @@ def street_textures(seed: int) -> dict[str, Sequence[Texture]]:
     }
 
 
+CORNERS: dict[str, list[Point]] = {
+    "triangle": [(-1.0, -0.85), (1.0, -0.85), (0.0, 0.95)],
+    "yield": [(-1.0, 0.85), (1.0, 0.85), (0.0, -0.95)],
+    "diamond": [(-1.0, 0.0), (0.0, -1.0), (1.0, 0.0), (0.0, 1.0)],
+    "square": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    "board": [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)],
+    "octagon": [cos_sin(6.283185307 * (corner + 0.5) / 8) for corner in range(8)],
+    "round": [cos_sin(6.283185307 * (corner + 0.5) / 24) for corner in range(24)],
+}
+"""Corners of each shape of sign, in units of its half-width."""
+
+
 def _outline(shape: str, size: float) -> list[Point]:
     """Return the corners of a sign of half-width ``size`` around (0.5, 0.5)."""
-    if shape == "triangle":
-        points = [(-1.0, -0.85), (1.0, -0.85), (0.0, 0.95)]
-    elif shape == "yield":
-        points = [(-1.0, 0.85), (1.0, 0.85), (0.0, -0.95)]
-    elif shape == "diamond":
-        points = [(-1.0, 0.0), (0.0, -1.0), (1.0, 0.0), (0.0, 1.0)]
-    elif shape in ("square", "board"):
-        points = [(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)]
-    else:
-        corners = 8 if shape == "octagon" else 24
-        turns = [cos_sin(6.283185307 * (corner + 0.5) / corners) for corner in range(corners)]
-        points = [(cosine, sine) for cosine, sine in turns]
-    return [(0.5 + size * x, 0.5 + size * y) for x, y in points]
+    return [(0.5 + size * x, 0.5 + size * y) for x, y in CORNERS[shape]]
 
 
 def _sign(seed: int, index: int, shape: str) -> Texture:
@@ -74,8 +73,7 @@ def _sign_back(shape: str) -> Texture:
     canvas = Canvas(64, 64, 1.0, 1.0)
     canvas.polygon(_outline(shape, 0.49), 120)
     canvas.polygon(_outline(shape, 0.45), 140)
-    canvas.box(0.1, 0.46, 0.9, 0.52, 100)
-    canvas.box(0.46, 0.1, 0.54, 0.9, 115)
+    canvas.boxes((0.1, 0.46, 0.9, 0.52, 100, 0), (0.46, 0.1, 0.54, 0.9, 115, 0))
     return canvas.texture()
 
 
@@ -94,7 +92,7 @@ def _board(seed: int, index: int) -> Texture:
         canvas.line([(1.45, y + 0.06), (1.75, y + 0.06)], 0.05, 245, 2)
         canvas.polygon([(1.7, y - 0.04), (1.7, y + 0.16), (1.88, y + 0.06)], 245, 2)
         canvas.polygon([(0.12, y), (0.28, y), (0.2, y + 0.14)], 245, 2)
-    return canvas.texture(1 + 0.04 * noise(generator(seed, "board"), 64, 128, 8, 2))
+    return canvas.texture(1 + 0.04 * canvas.noise(generator(seed, "board"), 8, 2))
 
 
 def _light(lit: int | None) -> Texture:

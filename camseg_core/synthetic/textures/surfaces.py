@@ -8,12 +8,10 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.randomness import Draw, generator
 from camseg_core.synthetic.textures.atlas import Canvas, Texture, noise
-
-Float32 = NDArray[np.float32]
 
 GROUND_TEXTURE_M = 4.0
 """Side of the ground covered by one ground texture."""
@@ -43,7 +41,7 @@ def surface_textures(seed: int) -> dict[str, Sequence[Texture]]:
         "picket": [_pickets(random, draw) for _ in range(2)],
         "railing": [_railing(random, draw) for _ in range(2)],
         "mesh": [_mesh(random)],
-        "hedge": [_foliage(random, 128), _foliage(random, 128)],
+        "hedge": [_foliage(random), _foliage(random)],
         "crown": [_crown(seed, kind, index) for index in range(2) for kind in CROWNS],
         "bush": [_crown(seed, "bush", index) for index in range(3)],
         "pole": [_cylinder()],
@@ -56,11 +54,11 @@ CROWNS = ("round", "cone", "poplar", "wide")
 
 def _tinted(brightness: Float32, tint: Float32 | None = None) -> Texture:
     """Return a texture of slot 1 of this brightness [h, w], about 1, times ``tint`` [h, w, 3]."""
-    grey = np.clip(brightness * 225, 0, 255).astype(np.uint8)
-    rgb = np.dstack([grey, grey, grey])
+    texels = np.ones((*brightness.shape, 4), np.uint8)
+    texels[..., :3] = np.clip(brightness * 225, 0, 255)[..., None]
     if tint is not None:
-        rgb = np.clip(rgb * tint, 0, 255).astype(np.uint8)
-    return Texture(np.dstack([rgb, np.ones(grey.shape, np.uint8)]))
+        texels[..., :3] = np.clip(texels[..., :3] * tint, 0, 255)
+    return Texture(texels)
 
 
 def _asphalt(random: np.random.Generator, roughness: float) -> Texture:
@@ -71,32 +69,30 @@ def _asphalt(random: np.random.Generator, roughness: float) -> Texture:
 def _slabs(
     random: np.random.Generator, rows: int, columns: int, spread: float, joint: float
 ) -> Texture:
-    side = 256
+    side, height, width = 256, 256 // rows, 256 // columns
     shades = 0.88 + spread * (random.random((rows, columns), dtype=np.float32) * 2 - 1)
-    brightness = np.kron(shades, np.ones((side // rows, side // columns), np.float32))
+    brightness = np.kron(shades, np.ones((height, width), np.float32))
     for row in range(rows):
-        y = row * side // rows
-        brightness[y : y + max(1, 20 // rows)] *= joint
-        offset = (side // columns // 2) * (row % 2)
-        band = slice(y, y + side // rows)
-        brightness[band] = np.roll(brightness[band], offset, axis=1)
+        band = brightness[row * height : (row + 1) * height]
+        band[: max(1, 20 // rows)] *= joint
+        offset = width // 2 * (row % 2)
+        band[:] = np.roll(band, offset, axis=1)
         for column in range(columns):
-            x = (column * side // columns + offset) % side
-            brightness[band, x : x + max(1, 20 // columns)] *= joint
+            x = (column * width + offset) % side
+            band[:, x : x + max(1, 20 // columns)] *= joint
     return _tinted(brightness + 0.08 * noise(random, side, side, 16, 4, 0.8))
 
 
 def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> Texture:
     """Paint cells around random points, shaded by the distance to the nearest point."""
-    seeds = np.full((side, side), 255, np.uint8)
-    rows = int(math.sqrt(count))
+    rows = math.isqrt(count)
     step = side / rows
-    for row in range(rows):
-        for column in range(rows):
-            jitter = random.random(2) * 0.5
-            y = int((row + 0.25 + jitter[0]) * step) % side
-            x = int((column + 0.25 + jitter[1] + 0.5 * (row % 2)) * step) % side
-            seeds[y, x] = 0
+    row, column = np.indices((rows, rows))
+    jitter = random.random((rows, rows, 2)) * 0.5
+    y = ((row + 0.25 + jitter[..., 0]) * step).astype(int) % side
+    x = ((column + 0.25 + jitter[..., 1] + 0.5 * (row % 2)) * step).astype(int) % side
+    seeds = np.full((side, side), 255, np.uint8)
+    seeds[y, x] = 0
     distance, cells = cv2.distanceTransformWithLabels(
         seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
     )
@@ -113,17 +109,15 @@ def _growth(random: np.random.Generator, patches: float) -> Texture:
 
 
 def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) -> Texture:
-    height = width = 128
-    mortar = draw.uniform(0.6, 1.35)
-    brightness = np.full((height, width), np.float32(0.9 * mortar))
-    brick_h, brick_w = height // rows, width // columns
+    brightness = np.full((128, 128), np.float32(0.9 * draw.uniform(0.6, 1.35)))
+    brick_h, brick_w = 128 // rows, 128 // columns
     for row in range(rows):
         for column in range(columns + 1):
             x = column * brick_w - (row % 2) * brick_w // 2
             shade = 0.72 + 0.3 * random.random()
             x0, x1 = max(0, x), max(0, x + brick_w - 1)
             brightness[row * brick_h : (row + 1) * brick_h - 1, x0:x1] = shade
-    return _tinted(brightness + 0.08 * noise(random, height, width, 8, 4))
+    return _tinted(brightness + 0.08 * noise(random, 128, 128, 8, 4))
 
 
 def _corrugated(random: np.random.Generator, ribs: int) -> Texture:
@@ -140,20 +134,16 @@ def _boards(random: np.random.Generator, draw: Draw, gap: int) -> Texture:
         brightness[:, x : x + 1 + gap] *= 0.35
     for y in (12, 50):
         brightness[y : y + 4] *= 0.8
-    grain = noise(random, 64, 64, 16, 3)
-    return _tinted(brightness * 0.95 + 0.1 * grain)
+    return _tinted(brightness * 0.95 + 0.1 * noise(random, 64, 64, 16, 3))
 
 
 def _pickets(random: np.random.Generator, draw: Draw) -> Texture:
     canvas = Canvas(64, 64, 1.0, 1.0)
-    count = 6
     pointed = draw.chance(0.6)
-    for y in (0.25, 0.75):
-        canvas.box(0, y - 0.05, 1, y + 0.06, 170, 1)
-    for index in range(count):
-        x = index / count
+    canvas.boxes((0, 0.2, 1, 0.31, 170, 1), (0, 0.7, 1, 0.81, 170, 1))
+    for index in range(6):
+        x, right = index / 6, (index + 0.7) / 6
         shade = 190 + draw.integer(50)
-        right = x + 0.7 / count
         canvas.box(x, 0.02, right, 0.9, shade, 1)
         if pointed:
             canvas.polygon([(x, 0.9), (right, 0.9), ((x + right) / 2, 1.0)], shade, 1)
@@ -166,8 +156,7 @@ def _railing(random: np.random.Generator, draw: Draw) -> Texture:
     for index in range(count):
         x = (index + 0.5) / count
         canvas.box(x - 0.035, 0, x + 0.035, 0.97, 200, 1)
-    for y in (0.12, 0.9):
-        canvas.box(0, y - 0.04, 1, y + 0.05, 225, 1)
+    canvas.boxes((0, 0.08, 1, 0.17, 225, 1), (0, 0.86, 1, 0.95, 225, 1))
     return canvas.texture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER / 1.5)
 
 
@@ -177,15 +166,14 @@ def _mesh(random: np.random.Generator) -> Texture:
         x = index / 8
         canvas.line([(x, 0), (x + 1, 1)], 0.035, 200, 1)
         canvas.line([(x, 1), (x + 1, 0)], 0.035, 185, 1)
-    canvas.box(0, 0, 0.06, 1, 225, 1)
-    canvas.box(0, 0.95, 1, 1, 225, 1)
+    canvas.boxes((0, 0, 0.06, 1, 225, 1), (0, 0.95, 1, 1, 225, 1))
     return canvas.texture(1 + 0.05 * noise(random, 64, 64, 8, 2), cover=FAR_COVER)
 
 
-def _foliage(random: np.random.Generator, side: int) -> Texture:
-    leaves = noise(random, side, side, side // 4, 2, 0.8)
-    clumps = noise(random, side, side, 4, 3)
-    brightness = 0.62 + 0.42 * leaves + 0.4 * clumps
+def _foliage(random: np.random.Generator) -> Texture:
+    side = 128
+    brightness = 0.62 + 0.42 * noise(random, side, side, side // 4, 2, 0.8)
+    brightness += 0.4 * noise(random, side, side, 4, 3)
     warm = noise(random, side, side, 8, 3)
     tint = np.dstack([1 + 0.18 * warm, 1 + 0.05 * warm, 1 - 0.2 * warm])
     return _tinted(np.clip(brightness, 0.08, 1.2), tint)
@@ -198,11 +186,9 @@ def _crown(seed: int, kind: str, index: int) -> Texture:
     canvas = Canvas(128, 128, 1.0, 1.0)
     if kind != "bush":
         width = draw.uniform(0.035, 0.06)
-        canvas.polygon(
-            [(0.5 - width, 0), (0.5 + width, 0), (0.5 + width * 0.6, 0.5),
-             (0.5 - width * 0.6, 0.5)],
-            110, 2,
-        )  # fmt: skip
+        top = width * 0.6
+        trunk = [(0.5 - width, 0), (0.5 + width, 0), (0.5 + top, 0.5), (0.5 - top, 0.5)]
+        canvas.polygon(trunk, 110, 2)
         for side in (-1, 1):
             tip = (0.5 + side * draw.uniform(0.1, 0.2), draw.uniform(0.5, 0.6))
             canvas.line([(0.5, 0.25), tip], width * 0.8, 90, 2)

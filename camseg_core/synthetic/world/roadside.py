@@ -18,7 +18,6 @@ from camseg_core.synthetic.classes import (
 )
 from camseg_core.synthetic.randomness import Color, Draw
 from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, TextureAtlas
-from camseg_core.synthetic.textures.street import LIGHT_STATES
 from camseg_core.synthetic.world.scene import Footprint, Material, Pose, SceneBuilder
 from camseg_core.synthetic.world.shapes import Box, BoxLook, add_box, add_gable_roof
 
@@ -309,7 +308,7 @@ class Roadside:
     def _add_light_case(
         self, owner: int, x: float, z: float, size: float, state: int, palette: int
     ) -> None:
-        lamps = self.atlas.ids("traffic light")[state % len(LIGHT_STATES)]
+        lamps = self.atlas.ids("traffic light")[state]
         back = Material(self.atlas.id("traffic light back"), palette, TRAFFIC_LIGHT)
         half = size * 0.22
         add_box(
