@@ -21,7 +21,6 @@ from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.textures.atlas import TextureAtlas
 from camseg_core.synthetic.world.scene import VIEW_DISTANCE_M, Surfaces
 
-
 NEAR_M = 0.4
 SUBPIXELS = 256
 CORNERS = 5

@@ -223,12 +223,12 @@ class Population:
                 beyond = self.road.pose(
                     junction.y + junction.reach - 0.4, sign * (road.edge(sign) + 0.6), 3.14159265
                 )
-                roadside.add_traffic_light(beyond, draw.integer(3), 0.0)
+                roadside.add_traffic_light(beyond, draw.integer(3))
                 if draw.chance(0.6):  # repeated on the far side, facing the ego vehicle
                     beyond = self.road.pose(
                         junction.y + junction.reach, sign * (road.edge(sign) + 0.9)
                     )
-                    roadside.add_traffic_light(beyond, state, 0.0)
+                    roadside.add_traffic_light(beyond, state)
         if draw.chance(0.5):
             roadside.add_sign(self.road.pose(junction.y - junction.reach - 3, road.edge(1) + 0.8))
         for sign in (-1, 1):
@@ -273,7 +273,7 @@ class Population:
             state = draw.integer(3)
             for sign in (-1, 1):
                 pose = self.road.pose(y, sign * (road.edge(sign) + 0.5))
-                self.roadside.add_traffic_light(pose, state, 0.0)
+                self.roadside.add_traffic_light(pose, state)
 
     def _backdrop(self) -> None:
         """Close the view far ahead, in part."""

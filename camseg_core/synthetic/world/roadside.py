@@ -5,21 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from camseg_core.synthetic import classes
 from camseg_core.synthetic.camera import cos_sin
-from camseg_core.synthetic.classes import (
-    BUILDING,
-    FENCE,
-    POLE,
-    TERRAIN,
-    TRAFFIC_LIGHT,
-    TRAFFIC_SIGN,
-    VEGETATION,
-    WALL,
-)
 from camseg_core.synthetic.randomness import Color, Draw
 from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, TextureAtlas
-from camseg_core.synthetic.world.scene import Footprint, Material, Pose, SceneBuilder
-from camseg_core.synthetic.world.shapes import Box, BoxLook, add_box, add_gable_roof
+from camseg_core.synthetic.world.builder import Body, Box, SceneBuilder
+from camseg_core.synthetic.world.scene import Footprint, Material, Pose
 
 BAY_M = 2.6
 STOREY_M = 3.1
@@ -44,46 +35,50 @@ class Roadside:
     grass: Color
     lamps: list[tuple[float, float]] = field(default_factory=list)
 
+    def pick_texture(self, name: str) -> int:
+        """Draw one of the textures of that name."""
+        return self.draw.pick(self.atlas.ids(name))
+
     def add_building(
         self, pose: Pose, width: float, depth: float, storeys: int, hall: bool = False
     ) -> None:
         """Add a building; the pose is the middle of its front's foot, y goes into the building."""
-        draw, builder, atlas = self.draw, self.builder, self.atlas
+        draw, builder = self.draw, self.builder
         bay, storey = BAY_M * draw.uniform(0.85, 1.2), STOREY_M * draw.uniform(0.9, 1.15)
         palette = self._building_palette()
 
-        def material(name: str, index: int = 0) -> Material:
-            return Material(atlas.ids(name)[index], palette, BUILDING)
+        def material(name: str) -> Material:
+            return Material(self.pick_texture(name), palette, classes.BUILDING)
 
+        plain = Material(self.atlas.id("plain"), palette, classes.BUILDING)
         half = width / 2
         if hall:
             height = draw.uniform(4.5, 9)
-            front = material("hall", draw.integer(2))
-            owner = builder.add_object(pose, Footprint(width, depth, height))
-            add_box(builder, owner, Box(-half, half, 0, depth, 0, height), BoxLook(
-                front, front, front, material("plain"),
-                side_tile=(max(1, round(depth / 18)), 1), end_tile=(max(1, round(width / 18)), 1),
-            ))  # fmt: skip
+            front = material("hall")
+            body = builder.add_object(pose, Footprint(width, depth, height))
+            body.box(
+                Box(-half, half, 0, depth, 0, height), front, front, front, plain,
+                (max(1, round(depth / 18)), 1), (max(1, round(width / 18)), 1),
+            )  # fmt: skip
             return
         height, ground = storeys * storey, storey * draw.uniform(1.0, 1.25)
         gable = draw.chance(0.75 if storeys <= 3 else 0.2)
-        owner = builder.add_object(pose, Footprint(width, depth, ground + height))
-        facade = material("facade", draw.integer(len(atlas.ids("facade"))))
-        base = material("ground floor", draw.integer(len(atlas.ids("ground floor"))))
-        box = Box(-half, half, 0, depth, ground, ground + height)
+        body = builder.add_object(pose, Footprint(width, depth, ground + height))
+        facade, base = material("facade"), material("ground floor")
+        upper = Box(-half, half, 0, depth, ground, ground + height)
         across, deep = max(1, round(width / bay)) / 4, max(1, round(depth / bay)) / 4
-        add_box(builder, owner, box, BoxLook(
-            facade, facade, facade, None if gable else material("plain"),
-            side_tile=(deep, storeys / 4), end_tile=(across, storeys / 4),
-        ))  # fmt: skip
-        add_box(builder, owner, Box(-half, half, 0, depth, 0, ground), BoxLook(
-            base, base, base, side_tile=(deep, 1), end_tile=(across, 1),
-        ))  # fmt: skip
+        body.box(
+            upper, facade, facade, facade, None if gable else plain, (deep, storeys / 4),
+            (across, storeys / 4),
+        )  # fmt: skip
+        lower = Box(-half, half, 0, depth, 0, ground)
+        body.box(lower, base, base, base, None, (deep, 1), (across, 1))
         if gable:
-            roof = Material(atlas.id("roof"), self._roof_palette(), BUILDING)
-            add_gable_roof(
-                builder, owner, box, depth * draw.uniform(0.25, 0.5), roof, material("plaster")
-            )
+            tiles = draw.pick([(0.3, 0.09, 0.05), (0.1, 0.1, 0.11), (0.22, 0.16, 0.12)])
+            palette_of_roof = builder.add_palette({1: draw.near(tiles, 0.4)})
+            roof = Material(self.atlas.id("roof"), palette_of_roof, classes.BUILDING)
+            plaster = Material(self.atlas.id("plaster"), palette, classes.BUILDING)
+            body.gable_roof(upper, depth * draw.uniform(0.25, 0.5), roof, plaster)
 
     def _building_palette(self) -> int:
         draw = self.draw
@@ -101,54 +96,40 @@ class Roadside:
             night_glow=night,
         )  # fmt: skip
 
-    def _roof_palette(self) -> int:
-        draw = self.draw
-        tiles: Color = draw.pick([(0.3, 0.09, 0.05), (0.1, 0.1, 0.11), (0.22, 0.16, 0.12)])
-        return self.builder.add_palette({1: draw.near(tiles, 0.4)})
+    def wall_look(self) -> Material:
+        """Draw what a wall looks like."""
+        names = ["brick", "brick", "concrete", "stone", "plaster", "panel"]
+        return self._painted(names, classes.WALL)
 
-    def add_wall(
-        self, pose: Pose, length: float, height: float, look: tuple[str, int, int]
-    ) -> None:
-        """Add a piece of wall along y; ``look`` is texture name, its number, palette."""
-        material = Material(self.atlas.ids(look[0])[look[1]], look[2], WALL)
-        owner = self.builder.add_object(pose, Footprint(0.3, length, height))
-        add_box(
-            self.builder, owner, Box(-0.16, 0.16, -length / 2, length / 2, 0, height),
-            BoxLook(material, material, material, material, side_tile=(length / 3, height / 3),
-                    end_tile=(0.12, height / 3), top_tile=(0.1, length / 3)),
+    def fence_look(self) -> Material:
+        """Draw what a fence looks like."""
+        names = ["boards", "boards", "picket", "picket", "railing", "mesh"]
+        return self._painted(names, classes.FENCE)
+
+    def _painted(self, names: list[str], class_id: int) -> Material:
+        name = self.draw.pick(names)
+        palette = self.builder.add_palette({1: self.draw.paint(0.6)})
+        return Material(self.pick_texture(name), palette, class_id)
+
+    def add_wall(self, pose: Pose, length: float, height: float, look: Material) -> None:
+        """Add a piece of wall along y."""
+        body = self.builder.add_object(pose, Footprint(0.3, length, height))
+        end = length / 2
+        body.box(
+            Box(-0.16, 0.16, -end, end, 0, height), look, look, look, look,
+            (length / 3, height / 3), (0.12, height / 3), (0.1, length / 3),
         )  # fmt: skip
         if height > 1.5 and self.draw.chance(0.5):
-            cap = Material(self.atlas.id("plain"), look[2], WALL)
-            add_box(
-                self.builder, owner,
-                Box(-0.24, 0.24, -length / 2, length / 2, height, height + 0.12),
-                BoxLook(cap, cap, cap, cap),
-            )  # fmt: skip
+            cap = look._replace(texture=self.atlas.id("plain"))
+            body.box(Box(-0.24, 0.24, -end, end, height, height + 0.12), cap, cap, cap, cap)
 
-    def wall_look(self) -> tuple[str, int, int]:
-        """Draw what a wall looks like."""
-        draw = self.draw
-        name = draw.pick(["brick", "brick", "concrete", "stone", "plaster", "panel"])
-        palette = self.builder.add_palette({1: draw.paint(0.6)})
-        return name, draw.integer(len(self.atlas.ids(name))), palette
-
-    def add_fence(
-        self, pose: Pose, length: float, height: float, look: tuple[str, int, int]
-    ) -> None:
+    def add_fence(self, pose: Pose, length: float, height: float, look: Material) -> None:
         """Add a piece of fence along y."""
-        material = Material(self.atlas.ids(look[0])[look[1]], look[2], FENCE)
-        owner = self.builder.add_object(pose, Footprint(0.1, length, height * 0.8))
-        self.builder.add_face(
-            owner, (0.0, -length / 2, height), (0.0, length, 0.0), (0.0, 0.0, -height), material,
+        body = self.builder.add_object(pose, Footprint(0.1, length, height * 0.8))
+        body.face(
+            (0.0, -length / 2, height), (0.0, length, 0.0), (0.0, 0.0, -height), look,
             (max(1.0, round(length / height)), 1.0, 0.0, 0.0), two_sided=True,
         )  # fmt: skip
-
-    def fence_look(self) -> tuple[str, int, int]:
-        """Draw what a fence looks like."""
-        draw = self.draw
-        name = draw.pick(["boards", "boards", "picket", "picket", "railing", "mesh"])
-        palette = self.builder.add_palette({1: draw.paint(0.6)})
-        return name, draw.integer(len(self.atlas.ids(name))), palette
 
     def leaf_palette(self) -> int:
         """Draw the colours of one plant: leaves and bark."""
@@ -158,55 +139,42 @@ class Roadside:
 
     def add_tree(self, pose: Pose, height: float) -> None:
         """Add a tree."""
-        width = height * self.draw.uniform(0.7, 1.1)
-        owner = self.builder.add_object(pose, Footprint(width * 0.8, width * 0.8, height, True))
-        crowns = self.atlas.ids("crown")
-        crown = crowns[self.draw.integer(len(crowns))]
-        self.builder.add_sprite(
-            owner, (0, 0, 0), (width, height), Material(crown, self.leaf_palette(), VEGETATION)
-        )
+        self._add_plant(pose, "crown", height, height * self.draw.uniform(0.7, 1.1))
 
     def add_bush(self, pose: Pose, height: float) -> None:
         """Add a bush."""
-        width = height * self.draw.uniform(0.9, 1.8)
-        owner = self.builder.add_object(pose, Footprint(width * 0.8, width * 0.8, height))
-        bushes = self.atlas.ids("bush")
-        bush = bushes[self.draw.integer(len(bushes))]
-        self.builder.add_sprite(
-            owner, (0, 0, 0), (width, height), Material(bush, self.leaf_palette(), VEGETATION)
-        )
+        self._add_plant(pose, "bush", height, height * self.draw.uniform(0.9, 1.8))
+
+    def _add_plant(self, pose: Pose, name: str, height: float, width: float) -> None:
+        footprint = Footprint(width * 0.8, width * 0.8, height, crown=name == "crown")
+        texture = self.pick_texture(name)
+        material = Material(texture, self.leaf_palette(), classes.VEGETATION)
+        self.builder.add_object(pose, footprint).sprite((width, height), material)
 
     def add_hedge(self, pose: Pose, length: float, height: float, palette: int) -> None:
         """Add a piece of hedge along y."""
-        material = Material(self.atlas.ids("hedge")[self.draw.integer(2)], palette, VEGETATION)
-        owner = self.builder.add_object(pose, Footprint(1.0, length, height))
-        add_box(
-            self.builder, owner, Box(-0.5, 0.5, -length / 2, length / 2, 0, height),
-            BoxLook(material, material, material, material, side_tile=(length / 2, height / 2),
-                    end_tile=(0.5, height / 2), top_tile=(0.5, length / 2)),
+        leaves = Material(self.pick_texture("hedge"), palette, classes.VEGETATION)
+        body = self.builder.add_object(pose, Footprint(1.0, length, height))
+        body.box(
+            Box(-0.5, 0.5, -length / 2, length / 2, 0, height), leaves, leaves, leaves, leaves,
+            (length / 2, height / 2), (0.5, height / 2), (0.5, length / 2),
         )  # fmt: skip
 
     def add_bank(self, pose: Pose, length: float, height: float, sign: int, palette: int) -> None:
         """Add a piece of grassy bank along y that rises to the side ``sign``."""
-        draw = self.draw
-        material = Material(self.atlas.ids("grass")[draw.integer(2)], palette, TERRAIN)
-        owner = self.builder.add_object(pose)
         run = height * 1.8
-        up = (0.0, length * -sign, 0.0)
-        self.builder.add_face(
-            owner, (sign * run, length / 2 * sign, height), up, (-sign * run, 0.0, -height),
-            material, (length / 4, run / 2, 0.0, 0.0),
+        self.builder.add_object(pose).face(
+            (sign * run, length / 2 * sign, height), (0.0, length * -sign, 0.0),
+            (-sign * run, 0.0, -height),
+            Material(self.pick_texture("grass"), palette, classes.TERRAIN),
+            (length / 4, run / 2, 0.0, 0.0),
         )  # fmt: skip
 
     def add_hill(self, pose: Pose, width: float, height: float) -> None:
         """Add a far slope."""
-        hills = self.atlas.ids("hill")
         palette = self.builder.add_palette({1: self.draw.near(self.grass, 0.4)})
-        owner = self.builder.add_object(pose)
-        self.builder.add_sprite(
-            owner, (0, 0, 0), (width, height),
-            Material(hills[self.draw.integer(len(hills))], palette, TERRAIN),
-        )  # fmt: skip
+        material = Material(self.pick_texture("hill"), palette, classes.TERRAIN)
+        self.builder.add_object(pose).sprite((width, height), material)
 
     def pole_palette(self) -> int:
         """Draw the colour of metal posts, lamps included."""
@@ -215,44 +183,40 @@ class Roadside:
             {1: draw.paint(0.6), LAMP: (0.6, 0.6, 0.55)}, night_glow={LAMP: (2.4, 1.9, 1.1)}
         )
 
-    def add_pole(self, owner: int, height: float, width: float, palette: int, x: float = 0) -> None:
+    def _add_pole(
+        self, body: Body, height: float, width: float, palette: int, x: float = 0.0
+    ) -> None:
         """Add a post to an object."""
-        material = Material(self.atlas.id("pole"), palette, POLE)
-        self.builder.add_sprite(owner, (x, 0.0, 0.0), (width, height), material)
+        body.sprite((width, height), Material(self.atlas.id("pole"), palette, classes.POLE), x=x)
 
-    def add_arm(self, owner: int, z: float, x0: float, x1: float, palette: int) -> None:
-        """Add a horizontal arm from x0 to x1 to an object."""
-        material = Material(self.atlas.id("plain"), palette, POLE)
-        self.builder.add_face(
-            owner, (x0, 0.0, z), (x1 - x0, 0.0, 0.0), (0.0, 0.0, -0.14), material, two_sided=True
-        )
+    def _add_arm(self, body: Body, z: float, reach: float, palette: int) -> None:
+        """Add a horizontal arm that reaches ``reach`` metres to the right to an object."""
+        material = Material(self.atlas.id("plain"), palette, classes.POLE)
+        body.face((0.0, 0.0, z), (reach, 0.0, 0.0), (0.0, 0.0, -0.14), material, two_sided=True)
 
     def add_street_lamp(self, pose: Pose, height: float, reach: float, palette: int) -> None:
         """Add a street lamp whose arm reaches ``reach`` metres to the right (or left, below 0)."""
-        owner = self.builder.add_object(pose, Footprint(0.2, 0.2, height))
+        body = self.builder.add_object(pose, Footprint(0.2, 0.2, height))
         cosine, sine = cos_sin(pose.heading)
         self.lamps.append((pose.x + reach * cosine, pose.y - reach * sine))
-        self.add_pole(owner, height, self.draw.uniform(0.14, 0.24), palette)
+        self._add_pole(body, height, self.draw.uniform(0.14, 0.24), palette)
         if reach:
-            self.add_arm(owner, height, 0.0, reach, palette)
-        material = Material(self.atlas.id("plain"), palette, POLE)
-        add_box(
-            self.builder, owner,
-            Box(reach - 0.4, reach + 0.4, -0.2, 0.2, height - 0.1, height + 0.1),
-            BoxLook(material, material, material, material),
-        )  # fmt: skip
+            self._add_arm(body, height, reach, palette)
+        metal = Material(self.atlas.id("plain"), palette, classes.POLE)
+        head = Box(reach - 0.4, reach + 0.4, -0.2, 0.2, height - 0.1, height + 0.1)
+        body.box(head, metal, metal, metal, metal)
 
     def add_bollards(self, poses: list[Pose], palette: int) -> None:
         """Add a row of bollards."""
         height, width = self.draw.uniform(0.7, 1.1), self.draw.uniform(0.14, 0.26)
         for pose in poses:
-            owner = self.builder.add_object(pose, Footprint(width, width, height))
-            self.add_pole(owner, height, width, palette)
+            body = self.builder.add_object(pose, Footprint(width, width, height))
+            self._add_pole(body, height, width, palette)
 
-    def add_sign(self, pose: Pose, kind: int | None = None) -> None:
+    def add_sign(self, pose: Pose) -> None:
         """Add one or two traffic signs on a post, facing -y, or a direction board on two."""
         draw, builder, atlas = self.draw, self.builder, self.atlas
-        owner = builder.add_object(pose, Footprint(0.5, 0.15, 2.8))
+        body = builder.add_object(pose, Footprint(0.5, 0.15, 2.8))
         metal = self.pole_palette()
         ground = draw.pick([(0.8, 0.8, 0.78), (0.8, 0.8, 0.78), (0.04, 0.14, 0.5),
                             (0.75, 0.5, 0.03), (0.05, 0.3, 0.12), (0.6, 0.05, 0.04)])  # fmt: skip
@@ -260,37 +224,31 @@ class Roadside:
                          (0.04, 0.04, 0.05), (0.05, 0.15, 0.5)])  # fmt: skip
         palette = builder.add_palette({1: draw.near(ground, 0.2), 2: draw.near(rim, 0.2)})
         height = draw.uniform(2.5, 3.6)
+
+        def add_plate(texture: int, back: int, width: float, tall: float, top: float) -> None:
+            half, down = width / 2, (0.0, 0.0, -tall)
+            front = Material(texture, palette, classes.TRAFFIC_SIGN)
+            body.face((-half, -0.1, top), (width, 0.0, 0.0), down, front)
+            body.face((half, -0.09, top), (-width, 0.0, 0.0), down, front._replace(texture=back))
+
         if draw.chance(0.22):  # a direction board
             width, tall = draw.uniform(2.0, 3.6), draw.uniform(1.2, 2.0)
             for x in (-width * 0.35, width * 0.35):
-                self.add_pole(owner, height + tall * 0.3, 0.14, metal, x)
-            board = atlas.ids("direction board")[draw.integer(3)]
-            self._add_plate(owner, Material(board, palette, TRAFFIC_SIGN), width, tall, height)
+                self._add_pole(body, height + tall * 0.3, 0.14, metal, x)
+            board = self.pick_texture("direction board")
+            add_plate(board, atlas.id("plain"), width, tall, height)
             return
-        self.add_pole(owner, height, draw.uniform(0.09, 0.14), metal)
-        top, signs, backs = height, atlas.ids("sign"), atlas.ids("sign back")
+        self._add_pole(body, height, draw.uniform(0.09, 0.14), metal)
         for _ in range(draw.pick([1, 1, 1, 2])):
             size = draw.uniform(0.7, 1.05)
-            shape = draw.integer(len(signs))
-            material = Material(signs[shape], palette, TRAFFIC_SIGN)
-            back = Material(backs[shape], palette, TRAFFIC_SIGN)
-            self._add_plate(owner, material, size, size, top, back)
-            top -= size + 0.05
+            shape = draw.integer(len(atlas.ids("sign")))
+            add_plate(atlas.id("sign", shape), atlas.id("sign back", shape), size, size, height)
+            height -= size + 0.05
 
-    def _add_plate(
-        self, owner: int, material: Material, width: float, height: float, top: float,
-        back: Material | None = None,
-    ) -> None:  # fmt: skip
-        half = width / 2
-        down = (0.0, 0.0, -height)
-        self.builder.add_face(owner, (-half, -0.1, top), (width, 0.0, 0.0), down, material)
-        behind = back or Material(self.atlas.id("plain"), material.palette, TRAFFIC_SIGN)
-        self.builder.add_face(owner, (half, -0.09, top), (-width, 0.0, 0.0), down, behind)
-
-    def add_traffic_light(self, pose: Pose, state: int, arm: float) -> None:
+    def add_traffic_light(self, pose: Pose, state: int, arm: float = 0.0) -> None:
         """Add a traffic light that faces -y; one with an ``arm`` (metres) has a second on it."""
-        draw, builder = self.draw, self.builder
-        owner = builder.add_object(pose, Footprint(0.4, 0.4, 3.4))
+        draw, builder, atlas = self.draw, self.builder, self.atlas
+        body = builder.add_object(pose, Footprint(0.4, 0.4, 3.4))
         metal = self.pole_palette()
         case: Color = draw.pick([(0.02, 0.02, 0.02), (0.03, 0.06, 0.04), (0.5, 0.33, 0.03),
                                  (0.2, 0.2, 0.2)])  # fmt: skip
@@ -299,19 +257,12 @@ class Roadside:
         )
         low = draw.uniform(2.1, 2.6)
         size = draw.uniform(1.0, 1.25)
-        self.add_pole(owner, low + size if not arm else 6.2, draw.uniform(0.12, 0.2), metal)
-        self._add_light_case(owner, 0.0, low, size, state, palette)
-        if arm:
-            self.add_arm(owner, 6.2, 0.0, arm, metal)
-            self._add_light_case(owner, arm, 5.2, size, state, palette)
-
-    def _add_light_case(
-        self, owner: int, x: float, z: float, size: float, state: int, palette: int
-    ) -> None:
-        lamps = self.atlas.ids("traffic light")[state]
-        back = Material(self.atlas.id("traffic light back"), palette, TRAFFIC_LIGHT)
+        self._add_pole(body, 6.2 if arm else low + size, draw.uniform(0.12, 0.2), metal)
+        lamps = Material(atlas.id("traffic light", state), palette, classes.TRAFFIC_LIGHT)
+        back = lamps._replace(texture=atlas.id("traffic light back"))
         half = size * 0.22
-        add_box(
-            self.builder, owner, Box(x - half, x + half, -0.35, -0.05, z, z + size),
-            BoxLook(back, back, Material(lamps, palette, TRAFFIC_LIGHT), back),
-        )  # fmt: skip
+        for x, z in ((0.0, low), (arm, 5.2)) if arm else ((0.0, low),):
+            if x:
+                self._add_arm(body, 6.2, arm, metal)
+            box = Box(x - half, x + half, -0.35, -0.05, z, z + size)
+            body.box(box, back, back, lamps, back)

@@ -23,8 +23,8 @@ from camseg_core.synthetic.textures.people import (
     TWO_WHEELER_SIZE_M,
 )
 from camseg_core.synthetic.textures.vehicles import GLASS, TRIM
-from camseg_core.synthetic.world.scene import Footprint, Material, Motion, Pose, SceneBuilder
-from camseg_core.synthetic.world.shapes import Box, BoxLook, add_box, add_frustum
+from camseg_core.synthetic.world.builder import Box, SceneBuilder
+from camseg_core.synthetic.world.scene import Footprint, Material, Motion, Pose
 
 HEADLIGHT_GLOW: Color = (2.6, 2.4, 2.0)
 TAIL_GLOW: Color = (0.9, 0.03, 0.02)
@@ -56,11 +56,14 @@ class VehicleBuilder:
             night_glow={LAMP: glow, TAIL_LAMP: TAIL_GLOW} if lamps_on else None,
         )  # fmt: skip
 
-    def _materials(self, palette: int, class_id: int, instance: int) -> Callable[..., Material]:
+    def _materials(
+        self, class_id: int, lamps_on: bool, cabin: bool = False
+    ) -> Callable[..., Material]:
         """Return a function that makes one vehicle's materials of a texture's name and number."""
+        instance, palette = self.builder.next_instance(), self.palette(lamps_on, cabin)
 
         def material(name: str, index: int = 0) -> Material:
-            return Material(self.atlas.ids(name)[index], palette, class_id, instance)
+            return Material(self.atlas.id(name, index), palette, class_id, instance)
 
         return material
 
@@ -84,46 +87,42 @@ class VehicleBuilder:
         length = shape[0] * draw.uniform(0.94, 1.06)
         height, belt = shape[1] * draw.uniform(0.96, 1.06), shape[2]
         width = draw.uniform(1.68, 1.92)
-        owner = builder.add_object(motion, Footprint(width, length, height))
-        instance, palette = builder.next_instance(), self.palette(lamps_on)
+        body = builder.add_object(motion, Footprint(width, length, height))
+        material = self._materials(CAR, lamps_on)
         variant = draw.integer(3)
-        material = self._materials(palette, CAR, instance)
         rear, half = -length / 2, width / 2
-        body = Box(-half, half, rear, -rear, 0.0, belt)
-        add_box(builder, owner, body, BoxLook(
-            material("car side", variant), material("car front", variant),
-            material("car rear", variant), material("plain"),
-        ))  # fmt: skip
-        add_frustum(
-            builder, owner,
-            Box(-half * 0.97, half * 0.97, rear + shape[3] * length, rear + shape[6] * length,
-                belt, height),
-            Box(-half * 0.76, half * 0.76, rear + shape[4] * length, rear + shape[5] * length,
-                belt, height),
+        body.box(
+            Box(-half, half, rear, -rear, 0.0, belt), material("car side", variant),
+            material("car front", variant), material("car rear", variant), material("plain"),
+        )  # fmt: skip
+        foot, head, windscreen_head, windscreen_foot = (
+            rear + share * length for share in shape[3:]
+        )
+        low, high = half * 0.97, half * 0.76
+        body.frustum(
+            Box(-low, low, foot, windscreen_foot, belt, height),
+            Box(-high, high, head, windscreen_head, belt, height),
             material("glass side"), material("glass"), material("plain"),
         )  # fmt: skip
 
     def _add_van(self, motion: Motion | Pose, lamps_on: bool) -> None:
         draw = self.draw
         length, width, height = draw.uniform(4.8, 6.0), 1.95, draw.uniform(1.95, 2.6)
-        owner = self.builder.add_object(motion, Footprint(width, length, height))
-        instance, palette = self.builder.next_instance(), self.palette(lamps_on)
-        variant = draw.integer(2)
-        material = self._materials(palette, CAR, instance)
-        half, end = width / 2, length / 2
-        side = material("van side", variant)
-        nose = end - 0.14 * length
-        add_box(self.builder, owner, Box(-half, half, -end, end, 0.0, height),
-                BoxLook(side, None, material("van rear")))  # fmt: skip
-        low = height * 0.5
-        add_box(self.builder, owner, Box(-half, half, nose, end, 0.0, low),
-                BoxLook(None, material("car front"), None, material("plain")))  # fmt: skip
-        self.builder.add_face(
-            owner, (half, end - 0.17 * length, height), (-width, 0, 0),
-            (0, 0.13 * length, low - height), material("glass"),
+        body = self.builder.add_object(motion, Footprint(width, length, height))
+        material = self._materials(CAR, lamps_on)
+        half, end, low = width / 2, length / 2, height * 0.5
+        side = material("van side", draw.integer(2))
+        nose, windscreen = end - 0.14 * length, end - 0.17 * length
+        body.box(Box(-half, half, -end, end, 0.0, height), side, rear=material("van rear"))
+        body.box(
+            Box(-half, half, nose, end, 0.0, low), front=material("car front"),
+            top=material("plain"),
         )  # fmt: skip
-        add_box(self.builder, owner, Box(-half, half, -end, end - 0.17 * length, 0.0, height),
-                BoxLook(None, None, None, material("plain")))  # fmt: skip
+        body.face(
+            (half, windscreen, height), (-width, 0, 0), (0, 0.13 * length, low - height),
+            material("glass"),
+        )  # fmt: skip
+        body.box(Box(-half, half, -end, windscreen, 0.0, height), top=material("plain"))
 
     def add_truck(self, motion: Motion | Pose, lamps_on: bool) -> None:
         """Add a truck: a cab and, apart from it, a box, a curtain, an open bed or a tank."""
@@ -131,81 +130,73 @@ class VehicleBuilder:
         cargo_m, width = draw.uniform(4.5, 9.0), draw.uniform(2.3, 2.55)
         cab_height, height = draw.uniform(2.5, 3.3), draw.uniform(2.7, 3.9)
         length = cargo_m + 2.3
-        owner = builder.add_object(motion, Footprint(width, length, height))
-        instance = builder.next_instance()
-        cab, cargo = self.palette(lamps_on), self.palette(lamps_on)
+        body = builder.add_object(motion, Footprint(width, length, height))
+        cab = self._materials(TRUCK, lamps_on)
+        cargo_palette = self.palette(lamps_on)
+
+        def cargo(name: str, index: int = 0) -> Material:
+            return cab(name, index)._replace(palette=cargo_palette)
+
         variant = draw.integer(4)
-        of_cab = self._materials(cab, TRUCK, instance)
-        of_cargo = self._materials(cargo, TRUCK, instance)
         half, rear = width / 2, -length / 2
         end = rear + cargo_m
-        add_box(builder, owner, Box(-half, half, rear, end, 0.0, height), BoxLook(
-            of_cargo("cargo side", variant), of_cargo("plain"),
-            of_cargo("cargo rear", draw.integer(2)), None if variant == 2 else of_cargo("plain"),
-        ))  # fmt: skip
-        add_box(builder, owner, Box(-half, half, end + 0.3, -rear, 0.0, cab_height), BoxLook(
-            of_cab("cab side"), of_cab("cab front", draw.integer(2)), of_cab("plain"),
-            of_cab("plain"),
-        ))  # fmt: skip
+        body.box(
+            Box(-half, half, rear, end, 0.0, height), cargo("cargo side", variant), cargo("plain"),
+            cargo("cargo rear", draw.integer(2)), None if variant == 2 else cargo("plain"),
+        )  # fmt: skip
+        body.box(
+            Box(-half, half, end + 0.3, -rear, 0.0, cab_height), cab("cab side"),
+            cab("cab front", draw.integer(2)), cab("plain"), cab("plain"),
+        )  # fmt: skip
 
     def add_bus(self, motion: Motion | Pose, lamps_on: bool) -> None:
         """Add a bus of one or two parts, now and then a double-decker."""
-        draw, builder = self.draw, self.builder
+        draw = self.draw
         length, width = draw.pick([9.0, 12.0, 12.0, 17.5]), 2.5
         height = draw.uniform(2.9, 3.3)
-        owner = builder.add_object(motion, Footprint(width, length, height))
-        instance, palette = builder.next_instance(), self.palette(lamps_on, cabin=True)
-        material = self._materials(palette, BUS, instance)
+        body = self.builder.add_object(motion, Footprint(width, length, height))
+        material = self._materials(BUS, lamps_on, cabin=True)
         half, end = width / 2, length / 2
         side, plain = material("bus side", draw.integer(3)), material("plain")
-        cuts = [-end, end] if length < 15 else [-end, end - 10.5, end]
-        for start, stop in pairwise(cuts):
-            add_box(builder, owner, Box(-half, half, start, stop, 0.0, height), BoxLook(side))
-        add_box(builder, owner, Box(-half, half, -end, end, 0.0, height), BoxLook(
-            None, material("bus front"), material("bus rear"), material("plain"),
-        ))  # fmt: skip
+        for start, stop in pairwise([-end, end] if length < 15 else [-end, end - 10.5, end]):
+            body.box(Box(-half, half, start, stop, 0.0, height), side)
+        body.box(
+            Box(-half, half, -end, end, 0.0, height), front=material("bus front"),
+            rear=material("bus rear"), top=plain,
+        )  # fmt: skip
         if length < 15 and draw.chance(0.5):
-            add_box(builder, owner, Box(-half * 0.6, half * 0.6, -end * 0.5, end * 0.2, height,
-                                        height + 0.3),
-                    BoxLook(plain, plain, plain, plain))  # fmt: skip
+            roof = Box(-half * 0.6, half * 0.6, -end * 0.5, end * 0.2, height, height + 0.3)
+            body.box(roof, plain, plain, plain, plain)
 
-    def add_train(self, motion: Motion | Pose, parts: int) -> float:
-        """Add a tram or train of ``parts`` cars; return its length in metres."""
-        draw, builder = self.draw, self.builder
+    def add_train(self, motion: Motion | Pose, parts: int) -> None:
+        """Add a tram or train of ``parts`` cars."""
+        draw = self.draw
         part_m, width = draw.uniform(7.5, 11.0), draw.uniform(2.4, 2.8)
         height = draw.uniform(3.3, 3.9)
         length = parts * part_m
-        owner = builder.add_object(motion, Footprint(width, length, height))
-        instance, palette = builder.next_instance(), self.palette(True, cabin=True)
-        material = self._materials(palette, TRAIN, instance)
+        body = self.builder.add_object(motion, Footprint(width, length, height))
+        material = self._materials(TRAIN, True, cabin=True)
         half, end = width / 2, length / 2
-        side, front = draw.integer(3), draw.integer(2)
-        panel = material("panel")
+        side, front = material("train side", draw.integer(3)), draw.integer(2)
+        panel, plain = material("panel"), material("plain")
         for part in range(parts):
             start = -end + part * part_m
-            add_box(
-                builder, owner, Box(-half, half, start + 0.15, start + part_m - 0.15, 0.12, height),
-                BoxLook(material("train side", side), material("plain"), material("plain"),
-                        material("plain")),
-            )  # fmt: skip
+            car = Box(-half, half, start + 0.15, start + part_m - 0.15, 0.12, height)
+            body.box(car, side, plain, plain, plain)
             if part % 2 == 0:  # machinery on the roof
-                add_box(
-                    builder, owner,
-                    Box(-half * 0.6, half * 0.6, start + 0.2 * part_m, start + 0.7 * part_m, height,
-                        height + 0.35), BoxLook(panel, panel, panel, panel),
-                )  # fmt: skip
+                first, last = start + 0.2 * part_m, start + 0.7 * part_m
+                machinery = Box(-half * 0.6, half * 0.6, first, last, height, height + 0.35)
+                body.box(machinery, panel, panel, panel, panel)
         slope = draw.uniform(0.0, 0.5)
         for sign in (-1, 1):
-            edge = sign * (end - 0.1)
-            builder.add_face(
-                owner, (sign * half, edge, height), (-sign * width, 0, 0),
+            body.face(
+                (sign * half, sign * (end - 0.1), height), (-sign * width, 0, 0),
                 (0, sign * slope, 0.12 - height), material("train front", front),
             )  # fmt: skip
-        builder.add_face(
-            owner, (-0.8, 0.0, height + 1.3), (1.6, 0.0, 0.0), (0.0, 1.0, -1.2),
-            material("railing"), (2.0, 1.0, 0.0, 0.0), two_sided=True,
+        body.face(
+            (-0.8, 0.0, height + 1.3), (1.6, 0.0, 0.0), (0.0, 1.0, -1.2), material("railing"),
+            (2.0, 1.0, 0.0, 0.0), two_sided=True,
         )  # fmt: skip
-        return length
 
     def clothes(self) -> int:
         """Draw the colours of a person."""
@@ -224,32 +215,25 @@ class VehicleBuilder:
         draw, builder = self.draw, self.builder
         size = draw.uniform(0.6, 0.75) if child else draw.uniform(0.88, 1.06)
         width, height = PERSON_SIZE_M[0] * size, PERSON_SIZE_M[1] * size
-        figure = self.atlas.ids("person")[draw.integer(PEOPLE) * 2 * PHASES]
-        owner = builder.add_object(motion, Footprint(0.45, 0.45, 1.75 * size))
-        builder.add_sprite(
-            owner, (0.0, 0.0, 0.0), (width, height),
-            Material(figure, self.clothes(), PERSON, builder.next_instance()),
-            front_width=width, phases=PHASES,
-        )  # fmt: skip
+        figure = self.atlas.id("person", draw.integer(PEOPLE) * 2 * PHASES)
+        body = builder.add_object(motion, Footprint(0.45, 0.45, 1.75 * size))
+        material = Material(figure, self.clothes(), PERSON, builder.next_instance())
+        body.sprite((width, height), material, front_width=width, phases=PHASES)
 
     def add_two_wheeler(self, motion: Motion | Pose, motor: bool, ridden: bool) -> None:
         """Add a bicycle or motorcycle, with a rider above it or parked."""
         draw, builder, atlas = self.draw, self.builder, self.atlas
-        owner = builder.add_object(motion, Footprint(0.5, 1.7, 1.6 if ridden else 0.9))
+        body = builder.add_object(motion, Footprint(0.5, 1.7, 1.6 if ridden else 0.9))
         size = draw.uniform(0.92, 1.06)
         side = (TWO_WHEELER_SIZE_M[0] * size, TWO_WHEELER_SIZE_M[1] * size)
+        front = FRONT_SIZE_M[0] * size
         kind = 2 * draw.integer(3)
         if ridden:
-            rider = atlas.ids("motorcyclist" if motor else "cyclist")[kind]
-            builder.add_sprite(
-                owner, (0.0, 0.0, 0.0), side,
-                Material(rider, self.clothes(), RIDER, builder.next_instance()),
-                front_width=FRONT_SIZE_M[0] * size,
-            )  # fmt: skip
-        vehicle = atlas.ids("motorcycle" if motor else "bicycle")[kind]
+            rider = atlas.id("motorcyclist" if motor else "cyclist", kind)
+            body.sprite(
+                side, Material(rider, self.clothes(), RIDER, builder.next_instance()), front
+            )
+        name, class_id = ("motorcycle", MOTORCYCLE) if motor else ("bicycle", BICYCLE)
         palette = self.palette(ridden)
-        builder.add_sprite(
-            owner, (0.0, 0.0, 0.0), side,
-            Material(vehicle, palette, MOTORCYCLE if motor else BICYCLE, builder.next_instance()),
-            front_width=FRONT_SIZE_M[0] * size,
-        )  # fmt: skip
+        material = Material(atlas.id(name, kind), palette, class_id, builder.next_instance())
+        body.sprite(side, material, front)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.randomness import Draw
 from camseg_core.synthetic.textures.atlas import TextureAtlas
+from camseg_core.synthetic.world.builder import SceneBuilder
 from camseg_core.synthetic.world.population import Population
 from camseg_core.synthetic.world.road import GRASS, GRAVEL, Road, Section, Side, make_road
 from camseg_core.synthetic.world.roadside import Roadside
-from camseg_core.synthetic.world.scene import Scene, SceneBuilder
+from camseg_core.synthetic.world.scene import Scene
 from camseg_core.synthetic.world.traffic import Traffic
 from camseg_core.synthetic.world.vehicles import VehicleBuilder
 
