@@ -8,141 +8,150 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.arrays import Float32, Float64
 from camseg_core.synthetic.randomness import Draw, generator
 from camseg_core.synthetic.textures.atlas import noise
 from camseg_core.synthetic.world.road import START_M, STEP_M, Junction, Road
 from camseg_core.synthetic.world.scene import Footprint, Scene
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-
-PAINT_STEP_Y_M, PAINT_STEP_M, PAINT_LIMIT_M = 0.1, 0.05, 19.2
-LIGHT_STEP_M, LIGHT_LIMIT_M = 0.2, 38.4
 NEUTRAL = 128
 LAMP_RADIUS_M = 11.0
 
 
 @dataclass(frozen=True)
-class RoadSurface:
-    """Maps of the asphalt: opacity of ``paint`` (255 opaque), and brightness (128 is usual)."""
+class MapGrid:
+    """Rows of ``step_y_m`` along y from START_M, columns of ``step_m`` from -limit_m to limit_m."""
 
-    paint: UInt8
-    wear: UInt8
+    step_y_m: float
+    step_m: float
+    limit_m: float
 
-    def look_up(self, y: Float32, lateral: Float32) -> tuple[Float32, Float32]:
-        """Return paint (0..1) and brightness (about 1) at places [n]."""
-        rows, columns = self.paint.shape
-        row = np.clip((y - START_M) * np.float32(1 / PAINT_STEP_Y_M), 0, rows - 1)
-        limit = np.float32(PAINT_LIMIT_M)
-        column = np.clip((lateral + limit) * np.float32(1 / PAINT_STEP_M), 0, columns - 1)
-        place = row.astype(np.int32) * columns + column.astype(np.int32)
-        paint = self.paint.ravel()[place].astype(np.float32) * np.float32(1 / 255)
-        wear = self.wear.ravel()[place].astype(np.float32) * np.float32(1 / NEUTRAL)
-        return paint, wear
-
-
-class _Painter:
-    """Paints on the two maps in metres."""
-
-    def __init__(self, end_y: float) -> None:
-        rows = int((end_y - START_M) / PAINT_STEP_Y_M)
-        columns = int(2 * PAINT_LIMIT_M / PAINT_STEP_M)
-        self.paint = np.zeros((rows, columns), np.uint8)
-        self.wear = np.full((rows, columns), NEUTRAL, np.uint8)
+    def empty(self, end_y: float, value: int) -> UInt8:
+        """Return a map up to ``end_y`` that is ``value`` everywhere."""
+        rows = int((end_y - START_M) / self.step_y_m)
+        return np.full((rows, int(2 * self.limit_m / self.step_m)), value, np.uint8)
 
     def pixel(self, y: float, lateral: float) -> tuple[int, int]:
         """Return (column, row) of a place."""
-        return (
-            round((lateral + PAINT_LIMIT_M) / PAINT_STEP_M),
-            round((y - START_M) / PAINT_STEP_Y_M),
-        )
+        column = round((lateral + self.limit_m) / self.step_m)
+        return column, round((y - START_M) / self.step_y_m)
+
+    def look_up(self, plane: UInt8, y: Float32, lateral: Float32) -> Float32:
+        """Return the values of a map at places [n], 0..255."""
+        rows, columns = plane.shape
+        row = np.clip((y - START_M) * np.float32(1 / self.step_y_m), 0, rows - 1)
+        column = (lateral + np.float32(self.limit_m)) * np.float32(1 / self.step_m)
+        column = np.clip(column, 0, columns - 1).astype(np.int32)
+        return plane.ravel()[row.astype(np.int32) * columns + column].astype(np.float32)
+
+
+PAINT_GRID = MapGrid(0.1, 0.05, 19.2)
+LIGHT_GRID = MapGrid(0.2, 0.2, 38.4)
+
+
+class RoadSurface:
+    """Maps of the asphalt: opacity of ``paint`` (255 opaque), and brightness (NEUTRAL is usual)."""
+
+    def __init__(self, end_y: float) -> None:
+        self.paint = PAINT_GRID.empty(end_y, 0)
+        self.wear = PAINT_GRID.empty(end_y, NEUTRAL)
+        self._end_y = end_y
+
+    def look_up(self, y: Float32, lateral: Float32) -> tuple[Float32, Float32]:
+        """Return paint (0..1) and brightness (about 1) at places [n]."""
+        paint = PAINT_GRID.look_up(self.paint, y, lateral) * np.float32(1 / 255)
+        return paint, PAINT_GRID.look_up(self.wear, y, lateral) * np.float32(1 / NEUTRAL)
 
     def box(self, plane: UInt8, y0: float, y1: float, x0: float, x1: float, value: int) -> None:
         """Fill a rectangle."""
-        left, top = self.pixel(y0, x0)
-        right, bottom = self.pixel(y1, x1)
+        left, top = PAINT_GRID.pixel(y0, x0)
+        right, bottom = PAINT_GRID.pixel(y1, x1)
         plane[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, left + 1, 0)] = value
 
-    def dashes(self, lateral: float, width: float, length: float, gap: float, end_y: float) -> None:
+    def strip(self, plane: UInt8, x0: float, x1: float, value: int) -> None:
+        """Fill a strip along the whole road."""
+        self.box(plane, START_M, self._end_y, x0, x1, value)
+
+    def dashes(self, lateral: float, width: float, length: float = 1.0, gap: float = 0.0) -> None:
         """Draw a dashed line along the road; without a gap it is solid."""
+        left, right = lateral - width / 2, lateral + width / 2
         if gap <= 0:
-            self.box(self.paint, START_M, end_y, lateral - width / 2, lateral + width / 2, 255)
+            self.strip(self.paint, left, right, 255)
             return
         y = START_M
-        while y < end_y:
-            self.box(self.paint, y, y + length, lateral - width / 2, lateral + width / 2, 255)
+        while y < self._end_y:
+            self.box(self.paint, y, y + length, left, right, 255)
             y += length + gap
 
 
 def paint_road(seed: int, sequence: int, road: Road, track_m: float | None) -> RoadSurface:
     """Paint markings, rails, patches and stains."""
     draw = Draw(seed, sequence, "markings")
-    painter = _Painter(road.end_y)
-    wear = painter.wear
+    surface = RoadSurface(road.end_y)
+    wear = surface.wear
     for _ in range(int(road.end_y / 6)):  # repairs
         y, lateral = draw.uniform(-20, road.end_y), draw.uniform(road.left_edge, road.right_edge)
         length, width = draw.uniform(0.4, 9), draw.uniform(0.3, 2.2)
         value = int(NEUTRAL * draw.uniform(0.72, 1.2))
-        painter.box(wear, y, y + length, lateral - width, lateral + width, value)
+        surface.box(wear, y, y + length, lateral - width, lateral + width, value)
     for lane in road.lanes:
         if lane.direction:
             for side in (-0.8, 0.8):  # where wheels run
                 left = lane.lateral + side - 0.25
                 value = int(NEUTRAL * draw.uniform(0.86, 1.0))
-                painter.box(wear, START_M, road.end_y, left, left + 0.5, value)
+                surface.strip(wear, left, left + 0.5, value)
     for _ in range(int(road.end_y / 14)):
-        place = painter.pixel(
-            draw.uniform(0, road.end_y), draw.uniform(road.left_edge, road.right_edge)
-        )
+        y, lateral = draw.uniform(0, road.end_y), draw.uniform(road.left_edge, road.right_edge)
+        place = PAINT_GRID.pixel(y, lateral)
         cv2.ellipse(wear, place, (7, 4), 0, 0, 360, (int(NEUTRAL * draw.uniform(0.5, 0.8)),), -1)
     if road.markings:
-        _paint_lanes(painter, draw, road)
+        _paint_lanes(surface, draw, road)
         for junction in road.junctions:
-            _paint_junction(painter, draw, road, junction)
+            _paint_junction(surface, draw, road, junction)
     if track_m is not None:
-        _paint_track(painter, draw, road, track_m)
+        _paint_track(surface, draw, road, track_m)
     random = generator(seed, sequence, "worn paint")
     worn = np.float32(draw.uniform(0.0, 0.5)) * (0.5 + noise(random, 256, 256, 16, 4, 0.8))
     keep = np.clip(255 * (1 - worn), 30, 255).astype(np.uint8)
-    rows, columns = painter.paint.shape
-    worn_paint = np.tile(keep, (rows // 256 + 1, columns // 256 + 1))[:rows, :columns]
-    return RoadSurface(np.minimum(painter.paint, worn_paint), wear)
+    rows, columns = wear.shape
+    keep = np.tile(keep, (rows // 256 + 1, columns // 256 + 1))[:rows, :columns]
+    np.minimum(surface.paint, keep, out=surface.paint)
+    return surface
 
 
-def _paint_lanes(painter: _Painter, draw: Draw, road: Road) -> None:
+def _paint_lanes(surface: RoadSurface, draw: Draw, road: Road) -> None:
     width = draw.uniform(0.1, 0.18)
     length, gap = draw.pick([(3.0, 6.0), (3.0, 3.0), (6.0, 12.0), (1.5, 1.5)])
     driving = sorted((lane for lane in road.lanes if lane.direction), key=lambda lane: lane.lateral)
     for left, right in pairwise(driving):
         border = (left.lateral + left.width / 2 + right.lateral - right.width / 2) / 2
         if left.direction == right.direction:
-            painter.dashes(border, width, length, gap, road.end_y)
+            surface.dashes(border, width, length, gap)
         elif draw.chance(0.3):
-            painter.dashes(border - 0.12, width, 1, 0, road.end_y)
-            painter.dashes(border + 0.12, width, 1, 0, road.end_y)
+            surface.dashes(border - 0.12, width)
+            surface.dashes(border + 0.12, width)
         else:
-            painter.dashes(border, width, length, draw.pick([0.0, gap]), road.end_y)
+            surface.dashes(border, width, length, draw.pick([0.0, gap]))
     if draw.chance(0.55):
         outer = draw.uniform(0.1, 0.4)
-        painter.dashes(driving[0].lateral - driving[0].width / 2 + outer, width, 1, 0, road.end_y)
-        painter.dashes(driving[-1].lateral + driving[-1].width / 2 - outer, width, 1, 0, road.end_y)
+        surface.dashes(driving[0].lateral - driving[0].width / 2 + outer, width)
+        surface.dashes(driving[-1].lateral + driving[-1].width / 2 - outer, width)
     for lane in road.lanes:
         if lane.direction == 0 and draw.chance(0.6):
             y = START_M
             while y < road.end_y:
-                painter.box(painter.paint, y, y + 0.12, lane.lateral - 1.1, lane.lateral + 1.1, 255)
+                surface.box(surface.paint, y, y + 0.12, lane.lateral - 1.1, lane.lateral + 1.1, 255)
                 y += 6.0
         elif lane.direction and draw.chance(0.35):
             y = draw.uniform(10, 60)
             while y < road.end_y - 10:
-                _paint_arrow(painter, y, lane.lateral, lane.direction, draw.integer(3))
+                _paint_arrow(surface, y, lane.lateral, lane.direction, draw.integer(3))
                 y += draw.uniform(25, 70)
 
 
-def _paint_arrow(painter: _Painter, y: float, lateral: float, direction: int, kind: int) -> None:
+def _paint_arrow(surface: RoadSurface, y: float, lateral: float, direction: int, kind: int) -> None:
     points = [(0, -0.08), (2.6, -0.08), (2.6, -0.4), (4, 0), (2.6, 0.4), (2.6, 0.08), (0, 0.08)]
     if kind:
         turn = 1 if kind == 1 else -1
@@ -150,49 +159,50 @@ def _paint_arrow(painter: _Painter, y: float, lateral: float, direction: int, ki
                   (2.6, 0.3), (2.6, -0.08)]  # fmt: skip
         points = [(along, across * turn) for along, across in points]
     corners = [
-        painter.pixel(y + along * direction, lateral + across * direction)
+        PAINT_GRID.pixel(y + along * direction, lateral + across * direction)
         for along, across in points
     ]
-    cv2.fillPoly(painter.paint, [np.array(corners, np.int32)], (255,))
+    cv2.fillPoly(surface.paint, [np.array(corners, np.int32)], (255,))
 
 
-def _paint_junction(painter: _Painter, draw: Draw, road: Road, junction: Junction) -> None:
+def _paint_junction(surface: RoadSurface, draw: Draw, road: Road, junction: Junction) -> None:
     left, right = road.left_edge, road.right_edge
     low, high = junction.y - junction.half_width, junction.y + junction.half_width
-    painter.box(painter.paint, low - 0.2, high + 0.2, left, right, 0)
+    surface.box(surface.paint, low - 0.2, high + 0.2, left, right, 0)
     stop = low - 0.8
     if junction.crosswalk:
         stripe, length = draw.uniform(0.4, 0.6), draw.uniform(2.4, 4.0)
         for start in (low - 0.6 - length, high + 0.6):
-            painter.box(painter.paint, start - 0.3, start + length + 0.3, left, right, 0)
+            surface.box(surface.paint, start - 0.3, start + length + 0.3, left, right, 0)
             lateral = left + 0.4
             while lateral < right - 0.3:
-                painter.box(painter.paint, start, start + length, lateral, lateral + stripe, 255)
+                surface.box(surface.paint, start, start + length, lateral, lateral + stripe, 255)
                 lateral += 2 * stripe
         stop = low - 1.6 - length
     for lane in road.lanes:
         if lane.direction and draw.chance(0.8):
             y = stop if lane.direction > 0 else 2 * junction.y - stop
             half = lane.width / 2 - 0.15
-            painter.box(
-                painter.paint, y - 0.25, y + 0.25, lane.lateral - half, lane.lateral + half, 255
+            surface.box(
+                surface.paint, y - 0.25, y + 0.25, lane.lateral - half, lane.lateral + half, 255
             )
 
 
-def _paint_track(painter: _Painter, draw: Draw, road: Road, track_m: float) -> None:
+def _paint_track(surface: RoadSurface, draw: Draw, road: Road, track_m: float) -> None:
+    wear = surface.wear
     in_road = road.left_edge < track_m < road.right_edge
-    wear = painter.wear
     if not in_road or draw.chance(0.3):
-        y = START_M
         shade = int(NEUTRAL * draw.uniform(0.5, 0.8))
-        while not in_road and y < road.end_y:
-            painter.box(wear, y, y + 0.3, track_m - 1.25, track_m + 1.25, shade)
-            y += 0.7
         if in_road:
-            painter.box(wear, START_M, road.end_y, track_m - 1.2, track_m + 1.2, shade)
-    for side in (-0.72, 0.72):
-        painter.box(wear, START_M, road.end_y, track_m + side - 0.1, track_m + side + 0.1, 45)
-        painter.box(wear, START_M, road.end_y, track_m + side - 0.04, track_m + side + 0.02, 235)
+            surface.strip(wear, track_m - 1.2, track_m + 1.2, shade)
+        else:
+            y = START_M
+            while y < road.end_y:
+                surface.box(wear, y, y + 0.3, track_m - 1.25, track_m + 1.25, shade)
+                y += 0.7
+    for rail in (track_m - 0.72, track_m + 0.72):
+        surface.strip(wear, rail - 0.1, rail + 0.1, 45)
+        surface.strip(wear, rail - 0.04, rail + 0.02, 235)
 
 
 class LightMap:
@@ -200,8 +210,6 @@ class LightMap:
 
     def __init__(self, road: Road) -> None:
         self._road = road
-        rows = int((road.end_y - START_M) / LIGHT_STEP_M)
-        self._shape = (rows, int(2 * LIGHT_LIMIT_M / LIGHT_STEP_M))
 
     def shadows(
         self, scene: Scene, poses: Float64, objects: list[int], slant: tuple[float, float],
@@ -211,7 +219,7 @@ class LightMap:
 
         ``slant`` is how far a shadow reaches per metre of height, in world x and y.
         """
-        shade = np.full(self._shape, 255, np.uint8) if base is None else base.copy()
+        shade = LIGHT_GRID.empty(self._road.end_y, 255) if base is None else base.copy()
         for index in objects:
             footprint = scene.footprints[index]
             if footprint is not None:
@@ -222,25 +230,17 @@ class LightMap:
 
     def lamps(self, places: tuple[tuple[float, float], ...]) -> UInt8:
         """Draw the light of street lamps."""
-        light = np.zeros(self._shape, np.uint8)
+        light = LIGHT_GRID.empty(self._road.end_y, 0)
         for x, y in places:
-            column, row = self._pixel(x, y)
-            radius = int(LAMP_RADIUS_M / LIGHT_STEP_M)
+            radius = int(LAMP_RADIUS_M / LIGHT_GRID.step_m)
             for share in range(10):
                 size = radius * (10 - share) // 10
-                cv2.circle(light, (column, row), size, ((share + 1) * (share + 1) * 2,), -1)
+                cv2.circle(light, self._pixel(x, y), size, ((share + 1) * (share + 1) * 2,), -1)
         return np.asarray(cv2.GaussianBlur(light, (0, 0), 6), np.uint8)
 
     def look_up(self, plane: UInt8, y: Float32, lateral: Float32) -> Float32:
         """Return the values, 0..1, at places [n]."""
-        rows, columns = plane.shape
-        row = np.clip((y - START_M) * np.float32(1 / LIGHT_STEP_M), 0, rows - 1)
-        column = np.clip(
-            (lateral + np.float32(LIGHT_LIMIT_M)) * np.float32(1 / LIGHT_STEP_M), 0, columns - 1
-        )
-        place = row.astype(np.int32) * columns + column.astype(np.int32)
-        values: Float32 = plane.ravel()[place].astype(np.float32) * np.float32(1 / 255)
-        return values
+        return LIGHT_GRID.look_up(plane, y, lateral) * np.float32(1 / 255)
 
     def at_objects(self, plane: UInt8, poses: Float64) -> Float32:
         """Return the values, 0..1, where objects stand [n]."""
@@ -253,7 +253,7 @@ class LightMap:
         middle = self._road.middle
         row = min(max(int((y - START_M) / STEP_M), 0), len(middle) - 1)
         lateral = min(max(x - float(middle[row]), -500.0), 500.0)
-        return round((lateral + LIGHT_LIMIT_M) / LIGHT_STEP_M), round((y - START_M) / LIGHT_STEP_M)
+        return LIGHT_GRID.pixel(y, lateral)
 
     def _draw_shadow(
         self, shade: UInt8, footprint: Footprint, pose: Float64, slant: tuple[float, float]
@@ -263,10 +263,8 @@ class LightMap:
         reach_x, reach_y = slant[0] * footprint.height, slant[1] * footprint.height
         if footprint.crown:
             middle = self._pixel(x + 0.65 * reach_x, y + 0.65 * reach_y)
-            size = (
-                round((half_width + 0.2 * abs(reach_x)) / LIGHT_STEP_M),
-                round((half_length + 0.2 * abs(reach_y)) / LIGHT_STEP_M),
-            )
+            radii = (half_width + 0.2 * abs(reach_x), half_length + 0.2 * abs(reach_y))
+            size = [round(radius / LIGHT_GRID.step_m) for radius in radii]
             cv2.ellipse(shade, middle, size, 0, 0, 360, (70,), -1)
             cv2.line(shade, self._pixel(x, y), middle, (60,), 2)
             return
