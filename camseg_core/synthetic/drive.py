@@ -18,8 +18,9 @@ from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic import classes
 from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.randomness import Draw, generator
-from camseg_core.synthetic.render.ground import Ground
+from camseg_core.synthetic.render.ground import GroundPlanes
 from camseg_core.synthetic.render.light import Light, make_light, sky_image, sky_panorama
 from camseg_core.synthetic.render.rasterizer import rasterize
 from camseg_core.synthetic.render.road_maps import LightMap, RoadSurface, paint_road
@@ -37,7 +38,6 @@ from camseg_core.synthetic.textures.people import people_textures
 from camseg_core.synthetic.textures.street import street_textures
 from camseg_core.synthetic.textures.surfaces import surface_textures
 from camseg_core.synthetic.textures.vehicles import vehicle_textures
-from camseg_core.synthetic.world.road import LANE_PARKING, MATERIALS, PAVING
 from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, World, make_world
 
 GENERATOR_VERSION = 1
@@ -79,7 +79,7 @@ class _Sequence:
     """What all frames of one sequence share."""
 
     world: World
-    ground: Ground
+    ground: GroundPlanes
     light: Light
     look: GroundLook
     road_surface: RoadSurface
@@ -89,9 +89,9 @@ class _Sequence:
     panorama: Float32
 
 
-_GROUND_CLASSES = np.full(MATERIALS, classes.TERRAIN, np.uint8)
-_GROUND_CLASSES[PAVING:LANE_PARKING] = classes.SIDEWALK
-_GROUND_CLASSES[LANE_PARKING:] = classes.ROAD
+_GROUND_CLASSES = np.full(len(Ground), classes.TERRAIN, np.uint8)
+_GROUND_CLASSES[Ground.PAVING :] = classes.SIDEWALK
+_GROUND_CLASSES[Ground.LANE_PARKING :] = classes.ROAD
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _sequence(drive: SyntheticDrive, number: int) -> _Sequence:
     poses = world.scene.poses(0.0)
     resting = sorted(set(range(len(poses))) - set(world.scene.moving))
     return _Sequence(
-        world=world, ground=Ground(world.road), light=light,
+        world=world, ground=GroundPlanes(world.road), light=light,
         look=make_ground_look(seed, number, atlas, world.grass),
         road_surface=paint_road(seed, number, world.road, world.track_m), light_map=light_map,
         sun_plane=light_map.shadows(world.scene, poses, resting, light.slant, blur=light.softness),

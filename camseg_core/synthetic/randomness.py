@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import colorsys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -68,6 +68,14 @@ class Draw:
         keys = [self._random() for _ in range(count)]
         return sorted(range(count), key=keys.__getitem__)
 
+    def places(
+        self, start: float, end: float, low: float, high: float | None = None
+    ) -> Iterator[float]:
+        """Give places from ``start`` up to ``end``, drawn ``low`` to ``high`` apart, or ``low``."""
+        while start < end:
+            yield start
+            start += low if high is None else self.uniform(low, high)
+
     def paint(self, saturation: float = 0.85) -> Color:
         """Draw the colour of something that people painted, wove or built.
 
@@ -77,12 +85,8 @@ class Draw:
             grey = self.uniform(0.02, 0.85) ** 1.3
             warmth = self.uniform(-0.06, 0.08)
             return grey * (1 + warmth), grey, grey * (1 - warmth)
-        return self.hue_paint(self.uniform(), saturation)
-
-    def hue_paint(self, hue: float, saturation: float = 0.85) -> Color:
-        """Draw a colour of about this hue (0..1), pale or full, light or dark."""
         red, green, blue = colorsys.hsv_to_rgb(
-            hue % 1.0, self.uniform(0.1, saturation), self.uniform(0.15, 0.95)
+            self.uniform(), self.uniform(0.1, saturation), self.uniform(0.15, 0.95)
         )
         return red * red, green * green, blue * blue  # about linear
 

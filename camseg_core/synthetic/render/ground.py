@@ -7,18 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.arrays import Bool, Float32, Float64, Index
 from camseg_core.synthetic.camera import Camera, cos_sin
+from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.world.road import (
-    FIRST_RAISED,
-    GRASS_LOW,
-    LANE,
-    LAST_RAISED,
     LATERAL_LIMIT_M,
     LATERAL_STEP_M,
-    PAVING,
     START_M,
     STEP_M,
     Junction,
@@ -26,9 +22,6 @@ from camseg_core.synthetic.world.road import (
     lateral_table,
 )
 
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
-Index = NDArray[np.intp]
 PointAt = Callable[[Float64, Index], tuple[Float32, Float32]]
 
 HORIZON_M = 5000.0
@@ -57,11 +50,11 @@ class GroundPixels:
     x: Float32
     y: Float32
     lateral: Float32
-    kerb: NDArray[np.bool_]
+    kerb: Bool
     crossing: tuple[tuple[Junction, Index, Float32, Float32], ...]
 
 
-class Ground:
+class GroundPlanes:
     """The ground of one road."""
 
     def __init__(self, road: Road) -> None:
@@ -100,11 +93,11 @@ class Ground:
         inverse = raised[row]
         x, y = point(inverse, slice(None))
         material, lateral = self._material(x, y)
-        low = np.flatnonzero((material < FIRST_RAISED) | (material > LAST_RAISED))
+        low = np.flatnonzero(~_raised(material))
         low_inverse = descent_at[low] / height
         low_x, low_y = point(low_inverse, low)
         low_material, low_lateral = self._material(low_x, low_y)
-        face = (low_material >= FIRST_RAISED) & (low_material <= LAST_RAISED)
+        face = _raised(low_material)
         inverse[low] = low_inverse
         material[low] = low_material
         x[low], y[low], lateral[low] = low_x, low_y, low_lateral
@@ -127,8 +120,7 @@ class Ground:
         low, high = np.zeros(len(chosen)), np.full(len(chosen), kerb)
         for _ in range(KERB_STEPS):
             middle = (low + high) / 2
-            material, _ = self._material(*point(descent / (height - middle), chosen))
-            inside = (material >= FIRST_RAISED) & (material <= LAST_RAISED)
+            inside = _raised(self._material(*point(descent / (height - middle), chosen))[0])
             low = np.where(inside, middle, low)
             high = np.where(inside, high, middle)
         inverse: Float64 = descent / (height - (low + high) / 2)
@@ -148,10 +140,12 @@ class Ground:
         material = self._flat_table[self._section_start[row_index] + column]
         for junction, inside, _, across in self._crossing(x, y):
             distance = np.abs(across)
-            crossing = np.where(distance < np.float32(junction.half_width), LANE, PAVING)
+            crossing = np.where(
+                distance < np.float32(junction.half_width), Ground.LANE, Ground.PAVING
+            )
             material[inside] = np.maximum(material[inside], crossing.astype(np.uint8))
-        far = (y > np.float32(road.end_y)) & (material < FIRST_RAISED)
-        material[far] = GRASS_LOW
+        far = (y > np.float32(road.end_y)) & (material < Ground.GRASS)
+        material[far] = Ground.GRASS_LOW
         return material, lateral
 
     def _crossing(self, x: Float32, y: Float32) -> list[tuple[Junction, Index, Float32, Float32]]:
@@ -171,3 +165,8 @@ class Ground:
                 along = dx[inside] * cosine + dy[inside] * sine
                 found.append((junction, inside, along, across[inside]))
         return found
+
+
+def _raised(material: UInt8) -> Bool:
+    """Return which materials lie a kerb higher than the road."""
+    return (material >= Ground.GRASS) & (material <= Ground.PAVING_SECOND)

@@ -140,15 +140,11 @@ def _paint_lanes(surface: RoadSurface, draw: Draw, road: Road) -> None:
         surface.dashes(driving[-1].lateral + driving[-1].width / 2 - outer, width)
     for lane in road.lanes:
         if lane.direction == 0 and draw.chance(0.6):
-            y = START_M
-            while y < road.end_y:
+            for y in draw.places(START_M, road.end_y, 6.0):
                 surface.box(surface.paint, y, y + 0.12, lane.lateral - 1.1, lane.lateral + 1.1, 255)
-                y += 6.0
         elif lane.direction and draw.chance(0.35):
-            y = draw.uniform(10, 60)
-            while y < road.end_y - 10:
+            for y in draw.places(draw.uniform(10, 60), road.end_y - 10, 25, 70):
                 _paint_arrow(surface, y, lane.lateral, lane.direction, draw.integer(3))
-                y += draw.uniform(25, 70)
 
 
 def _paint_arrow(surface: RoadSurface, y: float, lateral: float, direction: int, kind: int) -> None:
@@ -174,10 +170,8 @@ def _paint_junction(surface: RoadSurface, draw: Draw, road: Road, junction: Junc
         stripe, length = draw.uniform(0.4, 0.6), draw.uniform(2.4, 4.0)
         for start in (low - 0.6 - length, high + 0.6):
             surface.box(surface.paint, start - 0.3, start + length + 0.3, left, right, 0)
-            lateral = left + 0.4
-            while lateral < right - 0.3:
+            for lateral in draw.places(left + 0.4, right - 0.3, 2 * stripe):
                 surface.box(surface.paint, start, start + length, lateral, lateral + stripe, 255)
-                lateral += 2 * stripe
         stop = low - 1.6 - length
     for lane in road.lanes:
         if lane.direction and draw.chance(0.8):
@@ -196,10 +190,8 @@ def _paint_track(surface: RoadSurface, draw: Draw, road: Road, track_m: float) -
         if in_road:
             surface.strip(wear, track_m - 1.2, track_m + 1.2, shade)
         else:
-            y = START_M
-            while y < road.end_y:
+            for y in draw.places(START_M, road.end_y, 0.7):
                 surface.box(wear, y, y + 0.3, track_m - 1.25, track_m + 1.25, shade)
-                y += 0.7
     for rail in (track_m - 0.72, track_m + 0.72):
         surface.strip(wear, rail - 0.1, rail + 0.1, 45)
         surface.strip(wear, rail - 0.04, rail + 0.02, 235)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.arrays import Float32, Index, Int32
 from camseg_core.synthetic.camera import Camera
-from camseg_core.synthetic.classes import VEGETATION
+from camseg_core.synthetic.classes import VEGETATION, Ground
 from camseg_core.synthetic.randomness import Color, Draw, generator
 from camseg_core.synthetic.render.ground import GroundPixels
 from camseg_core.synthetic.render.light import Light
@@ -17,24 +19,7 @@ from camseg_core.synthetic.render.rasterizer import Fragments, cross
 from camseg_core.synthetic.render.road_maps import LightMap, RoadSurface
 from camseg_core.synthetic.textures.atlas import LAMP, LEVELS, SLOTS, TextureAtlas, noise
 from camseg_core.synthetic.textures.surfaces import GROUND_TEXTURE_M
-from camseg_core.synthetic.world.road import (
-    GRASS,
-    GRASS_LOW,
-    GRAVEL,
-    GRAVEL_LOW,
-    LANE,
-    LANE_PARKING,
-    MATERIALS,
-    NOTHING,
-    PAVING,
-    PAVING_SECOND,
-    SOIL,
-    SOIL_LOW,
-)
 from camseg_core.synthetic.world.scene import Scene, Surfaces
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 GROUND_TEXELS = 256
 LAMP_COLOR: Color = (1.5, 1.15, 0.62)
@@ -48,7 +33,7 @@ PATCH_M = 32.0
 class GroundLook:
     """Textures and colours of the ground materials, and the paint of markings."""
 
-    texture: NDArray[np.int32]
+    texture: Int32
     tint: Float32
     paint: Float32
     patches: Float32
@@ -57,14 +42,10 @@ class GroundLook:
 def make_ground_look(seed: int, sequence: int, atlas: TextureAtlas, grass: Color) -> GroundLook:
     """Draw how the ground of a sequence looks."""
     draw = Draw(seed, sequence, "ground look")
-    names = {
-        NOTHING: "asphalt", GRASS_LOW: "grass", SOIL_LOW: "soil", GRAVEL_LOW: "gravel",
-        GRASS: "grass", SOIL: "soil", GRAVEL: "gravel", PAVING: "paving",
-        PAVING_SECOND: draw.pick(["paving", "cobble", "asphalt", "concrete"]),
-        LANE_PARKING: draw.pick(["asphalt", "cobble", "paving"]),
-        LANE: draw.pick(["asphalt", "asphalt", "asphalt", "asphalt", "concrete", "cobble"]),
-    }  # fmt: skip
-    names[PAVING] = draw.pick(["paving", "paving", "paving", "asphalt", "concrete"])
+    second = draw.pick(["paving", "cobble", "asphalt", "concrete"])
+    parking = draw.pick(["asphalt", "cobble", "paving"])
+    lane = draw.pick(["asphalt", "asphalt", "asphalt", "asphalt", "concrete", "cobble"])
+    paving = draw.pick(["paving", "paving", "paving", "asphalt", "concrete"])
 
     def mineral() -> Color:
         grey = draw.uniform(0.05, 0.5)
@@ -72,38 +53,40 @@ def make_ground_look(seed: int, sequence: int, atlas: TextureAtlas, grass: Color
         return grey * (1 + warmth), grey, grey * (1 - warmth)
 
     road, soil = mineral(), draw.near(draw.pick([(0.3, 0.22, 0.14), (0.2, 0.15, 0.1)]), 0.3)
-    tints: dict[int, Color] = {
-        NOTHING: road, GRASS_LOW: draw.near(grass, 0.2), GRASS: grass, SOIL_LOW: soil, SOIL: soil,
-        GRAVEL_LOW: mineral(), GRAVEL: mineral(), PAVING: mineral(), PAVING_SECOND: mineral(),
-        LANE_PARKING: road if draw.chance(0.6) else mineral(), LANE: road,
+    looks: dict[Ground, tuple[str, Color]] = {
+        Ground.NOTHING: ("asphalt", road), Ground.GRASS_LOW: ("grass", draw.near(grass, 0.2)),
+        Ground.GRASS: ("grass", grass), Ground.SOIL_LOW: ("soil", soil),
+        Ground.SOIL: ("soil", soil), Ground.GRAVEL_LOW: ("gravel", mineral()),
+        Ground.GRAVEL: ("gravel", mineral()), Ground.PAVING: (paving, mineral()),
+        Ground.PAVING_SECOND: (second, mineral()),
+        Ground.LANE_PARKING: (parking, road if draw.chance(0.6) else mineral()),
+        Ground.LANE: (lane, road),
     }  # fmt: skip
     if draw.chance(0.15):  # red brick footways
-        tints[PAVING] = draw.near((0.34, 0.13, 0.09), 0.25)
+        looks[Ground.PAVING] = (paving, draw.near((0.34, 0.13, 0.09), 0.25))
     paint = draw.pick([(0.75, 0.75, 0.73), (0.75, 0.75, 0.73), (0.7, 0.5, 0.08)])
-    random = generator(seed, sequence, "patches")
+    ordered = [looks[material] for material in Ground]
     return GroundLook(
-        texture=np.array(
-            [draw.pick(atlas.ids(names[material])) for material in range(MATERIALS)], np.int32
-        ),
-        tint=np.array([tints[material] for material in range(MATERIALS)], np.float32),
+        texture=np.array([draw.pick(atlas.ids(name)) for name, _ in ordered], np.int32),
+        tint=np.array([tint for _, tint in ordered], np.float32),
         paint=np.array(paint, np.float32) * np.float32(draw.uniform(0.7, 1.0)),
-        patches=noise(random, 256, 256, 4, 5, 0.6),
-    )  # fmt: skip
+        patches=noise(generator(seed, sequence, "patches"), 256, 256, 4, 5, 0.6),
+    )
 
 
-def _texel_colors(texels: NDArray[np.uint32]) -> tuple[Float32, NDArray[np.uint8]]:
+def _texel_colors(texels: NDArray[np.uint32]) -> tuple[Float32, UInt8]:
     """Unpack texels [n] into albedo 0..255 [n, 3] and slot [n]."""
     parts = texels.view(np.uint8).reshape(-1, 4)
     return parts[:, :3].astype(np.float32), parts[:, 3]
 
 
-def _exponent(values: Float32) -> NDArray[np.int32]:
+def _exponent(values: Float32) -> Int32:
     """Return the floor of the binary logarithm of positive numbers."""
     return (values.view(np.int32) >> 23) - 127
 
 
 def surface_colors(
-    fragments: Fragments, shown: NDArray[np.intp], width: int, surfaces: Surfaces,
+    fragments: Fragments, shown: Index, width: int, surfaces: Surfaces,
     table: Float32, atlas: TextureAtlas, focal_px: float, jitter: Float32,
 ) -> Float32:  # fmt: skip
     """Colour the pixels ``shown`` (places in the flattened image): linear RGB [n, 3].
@@ -186,7 +169,7 @@ def surface_table(
 
 def ground_colors(
     ground: GroundPixels, look: GroundLook, road_surface: RoadSurface, light_map: LightMap,
-    sun_plane: NDArray[np.uint8], lamp_plane: NDArray[np.uint8] | None, light: Light,
+    sun_plane: UInt8, lamp_plane: UInt8 | None, light: Light,
     camera: Camera, atlas: TextureAtlas,
 ) -> tuple[Float32, Float32]:  # fmt: skip
     """Colour the ground: linear RGB [n, 3], and how much each pixel mirrors [n], 0..1."""
@@ -208,7 +191,7 @@ def ground_colors(
         ((np.floor(ground.y * np.float32(256 / PATCH_M)).astype(np.int32) & 255) << 8)
         + (np.floor(ground.x * np.float32(256 / PATCH_M)).astype(np.int32) & 255)
     ]
-    on_road = (material >= LANE_PARKING).astype(np.float32)
+    on_road = (material >= Ground.LANE_PARKING).astype(np.float32)
     # Rails run over gravel too, so that wear counts everywhere; paint stays on the road.
     wear = wear * (1 + np.float32(0.16) * patch)
     paint = paint * on_road
@@ -247,13 +230,13 @@ def _paint_crossings(ground: GroundPixels, paint: Float32) -> None:
 
 
 def _weathered(
-    colors: Float32, material: NDArray[np.uint8], patch: Float32, z: Float32, light: Light
+    colors: Float32, material: UInt8, patch: Float32, z: Float32, light: Light
 ) -> tuple[Float32, Float32]:
     """Return ground colours [n, 3] under snow or water, and how much they mirror [n]."""
     mirror = np.zeros(len(z), np.float32)
-    paved = material >= PAVING
+    paved = material >= Ground.PAVING
     if light.snow:
-        driven = np.where(material >= LANE_PARKING, 0.5, 0.0).astype(np.float32)
+        driven = np.where(material >= Ground.LANE_PARKING, 0.5, 0.0).astype(np.float32)
         cover = np.clip((light.snow * 1.6 - driven - 0.35 + 0.9 * patch) * 2.2, 0, 1)
         share = cover.astype(np.float32)[:, None]
         colors = colors * (1 - share) + np.float32(SNOW_ALBEDO) * share

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw
-from camseg_core.synthetic.world.road import Junction, Road, Section
+from camseg_core.synthetic.world.road import HALF_TURN, QUARTER_TURN, Junction, Road, Section
 from camseg_core.synthetic.world.roadside import Roadside
 from camseg_core.synthetic.world.scene import Pose
 
-QUARTER_TURN = 1.57079633
 BEHIND_M = -25.0
 BUILT_LIMIT_M = 190.0
 """Nothing is built further than this beyond the last frame's place."""
@@ -61,7 +60,6 @@ class Population:
         side = section.side(sign)
         edge = road.edge(sign)
         front = edge + side.front_m
-        line = ""
         for start, end in self._stretches(section.start_y, section.end_y):
             style = side.style
             near = start < self.drive_m + 45 and end > 5
@@ -117,19 +115,18 @@ class Population:
         fence, wall = roadside.fence_look(), roadside.wall_look()
         palette = roadside.leaf_palette()
         gaps = draw.uniform(0.0, 0.1)
-        y = start + piece / 2
-        while y < end - piece / 2:
-            if not draw.chance(gaps):
-                pose = self.road.pose(y, lateral)
-                _, ahead = self.road.place(y + piece / 2, lateral)
-                length = piece / cos_sin(ahead)[0] + 0.12
-                if kind == "wall":
-                    roadside.add_wall(pose, length, height, wall)
-                elif kind == "fence":
-                    roadside.add_fence(pose, length, height, fence)
-                else:
-                    roadside.add_hedge(pose, length, height, palette)
-            y += piece
+        for y in draw.places(start + piece / 2, end - piece / 2, piece):
+            if draw.chance(gaps):
+                continue
+            pose = self.road.pose(y, lateral)
+            _, ahead = self.road.place(y + piece / 2, lateral)
+            length = piece / cos_sin(ahead)[0] + 0.12
+            if kind == "wall":
+                roadside.add_wall(pose, length, height, wall)
+            elif kind == "fence":
+                roadside.add_fence(pose, length, height, fence)
+            else:
+                roadside.add_hedge(pose, length, height, palette)
 
     def _houses(
         self, start: float, end: float, sign: int, front: float, storeys: tuple[int, int],
@@ -183,10 +180,8 @@ class Population:
         draw = self.draw
         height = draw.uniform(1.0, 4.5)
         palette = self.roadside.builder.add_palette({1: draw.near(self.roadside.grass, 0.25)})
-        y = start + 3.0
-        while y < end - 3.0:
+        for y in draw.places(start + 3.0, end - 3.0, 6.0):
             self.roadside.add_bank(self.road.pose(y, sign * lateral), 6.4, height, sign, palette)
-            y += 6.0
 
     def _lamps(self, start: float, end: float, sign: int, edge: float) -> None:
         draw, roadside = self.draw, self.roadside
@@ -195,11 +190,9 @@ class Population:
         palette = roadside.pole_palette()
         height, arm = draw.uniform(4.2, 8.5), draw.pick([0.0, 1.4, 2.2])
         spacing = draw.uniform(16, 30)
-        y = start + draw.uniform(2, spacing)
-        while y < end:
+        for y in draw.places(start + draw.uniform(2, spacing), end, spacing):
             pose = self.road.pose(y, sign * (edge + 0.5))
             roadside.add_street_lamp(pose, height, -sign * arm, palette)
-            y += spacing
         if draw.chance(0.3):
             first = start + draw.uniform(0, 10)
             step = draw.uniform(1.4, 2.6)
@@ -218,17 +211,14 @@ class Population:
             before = junction.y - junction.reach + 0.4
             for sign in (-1, 1):
                 arm = -sign * draw.uniform(2.5, 4.5) if draw.chance(0.35) else 0.0
-                pose = self.road.pose(before, sign * (road.edge(sign) + 0.6))
-                roadside.add_traffic_light(pose, state, arm)
-                beyond = self.road.pose(
-                    junction.y + junction.reach - 0.4, sign * (road.edge(sign) + 0.6), 3.14159265
-                )
+                post = sign * (road.edge(sign) + 0.6)
+                roadside.add_traffic_light(road.pose(before, post), state, arm)
+                beyond = road.pose(junction.y + junction.reach - 0.4, post, HALF_TURN)
                 roadside.add_traffic_light(beyond, draw.integer(3))
                 if draw.chance(0.6):  # repeated on the far side, facing the ego vehicle
-                    beyond = self.road.pose(
-                        junction.y + junction.reach, sign * (road.edge(sign) + 0.9)
-                    )
-                    roadside.add_traffic_light(beyond, state)
+                    post = sign * (road.edge(sign) + 0.9)
+                    pose = road.pose(junction.y + junction.reach, post)
+                    roadside.add_traffic_light(pose, state)
         if draw.chance(0.5):
             roadside.add_sign(self.road.pose(junction.y - junction.reach - 3, road.edge(1) + 0.8))
         for sign in (-1, 1):
@@ -246,7 +236,7 @@ class Population:
             place, side = sign * (along + width / 2), beyond * (junction.reach + 1.0)
             x = junction.x + place * cosine - side * sine
             y = junction.y + place * sine + side * cosine
-            turn = (0.0 if beyond > 0 else 3.14159265) - junction.angle
+            turn = (0.0 if beyond > 0 else HALF_TURN) - junction.angle
             if kind == "houses":
                 pose = Pose(x, y, 0.0, turn)
                 self.roadside.add_building(pose, width, 10.0, 2 + draw.integer(4))
@@ -260,14 +250,12 @@ class Population:
 
     def _signs(self) -> None:
         draw, road = self.draw, self.road
-        y = draw.uniform(9, 18)
-        while y < self.drive_m + 120:
+        for y in draw.places(draw.uniform(9, 18), self.drive_m + 120, 8, 26):
             sign = draw.sign()
             if not road.near_junction(y, 0.3):
-                turn = 0.0 if draw.chance(0.75) else 3.14159265
+                turn = 0.0 if draw.chance(0.75) else HALF_TURN
                 lateral = sign * (road.edge(sign) + draw.uniform(0.4, 1.1))
-                self.roadside.add_sign(self.road.pose(y, lateral, turn))
-            y += draw.uniform(8, 26)
+                self.roadside.add_sign(road.pose(y, lateral, turn))
         if "traffic light" in self.shown and draw.chance(0.6):  # a pedestrian crossing's
             y = draw.uniform(14, 24) + self.drive_m * 0.4
             state = draw.integer(3)

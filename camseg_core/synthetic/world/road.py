@@ -12,24 +12,15 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.camera import cos_sin
+from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.randomness import Draw
 from camseg_core.synthetic.world.scene import Pose
 
-Float32 = NDArray[np.float32]
-
-# Ground materials, by rising priority: where two roads meet, the higher one shows.
-NOTHING = 0
-GRASS_LOW, SOIL_LOW, GRAVEL_LOW = 1, 2, 3
-GRASS, SOIL, GRAVEL = 4, 5, 6
-PAVING, PAVING_SECOND = 7, 8
-LANE_PARKING, LANE = 9, 10
-MATERIALS = 11
-FIRST_RAISED, LAST_RAISED = GRASS, PAVING_SECOND
-"""The materials from the first to the last of these lie a kerb higher than the road."""
-
+QUARTER_TURN, HALF_TURN = 1.57079633, 3.14159265
 START_M = -40.0
 STEP_M = 0.02
 LATERAL_LIMIT_M = 51.2
@@ -38,7 +29,6 @@ BEYOND_M = 240.0
 """Length of the road ahead of the last frame."""
 
 Style = Literal["urban", "verge", "residential", "park", "rural", "industrial", "rail"]
-KERBLESS: tuple[Style, ...] = ("rural",)
 
 
 @dataclass(frozen=True)
@@ -53,7 +43,7 @@ class Side:
     """
 
     style: Style
-    strips: tuple[tuple[int, float], ...]
+    strips: tuple[tuple[Ground, float], ...]
     front_m: float
     footway_m: float
 
@@ -140,14 +130,12 @@ class Road:
     def height(self, y: float, lateral: float) -> float:
         """Return the height of the ground at a place, metres."""
         sign = 1 if lateral > 0 else -1
-        if abs(lateral) < self.edge(sign):
+        crossed = any(abs(y - junction.y) < junction.half_width for junction in self.junctions)
+        if crossed or abs(lateral) < self.edge(sign):
             return 0.0
-        for junction in self.junctions:
-            if abs(y - junction.y) < junction.half_width:
-                return 0.0
         for section in self.sections:
             if section.start_y <= y < section.end_y:
-                return 0.0 if section.side(sign).style in KERBLESS else self.kerb_m
+                return 0.0 if section.side(sign).style == "rural" else self.kerb_m
         return 0.0
 
     def pose(self, y: float, lateral: float, turn: float = 0.0) -> Pose:
@@ -170,12 +158,10 @@ def make_road(seed: int, sequence: int, drive_m: float) -> Road:
     own, opposite = draw.pick([(1, 1), (1, 1), (2, 2), (2, 1), (1, 0), (2, 0)])
     tram_in_road = draw.chance(0.25)
     lanes = []
-    lateral = 0.0 if opposite else -own * lane_m / 2
-    left = lateral
+    left = right = 0.0 if opposite else -own * lane_m / 2
     for _ in range(own):
-        lanes.append(Lane(mirrored * (lateral + lane_m / 2), lane_m, 1))
-        lateral += lane_m
-    right = lateral
+        lanes.append(Lane(mirrored * (right + lane_m / 2), lane_m, 1))
+        right += lane_m
     if draw.chance(0.6):
         lanes.append(Lane(mirrored * (right + 1.1), 2.2, 0))
         right += 2.2
@@ -185,8 +171,7 @@ def make_road(seed: int, sequence: int, drive_m: float) -> Road:
     if draw.chance(0.5):
         lanes.append(Lane(mirrored * (left - 1.1), 2.2, 0))
         left -= 2.2
-    own_lanes = [lane for lane in lanes if lane.direction == 1]
-    ego_lane = draw.pick(own_lanes)
+    ego_lane = draw.pick([lane for lane in lanes if lane.direction == 1])
     other = [lane for lane in lanes if lane.direction and lane is not ego_lane]
     tram = draw.pick(other).lateral if tram_in_road and other else None
     right, left = (right, left) if mirrored > 0 else (-left, -right)
@@ -228,20 +213,15 @@ def _course(draw: Draw, end_y: float) -> tuple[Float32, Float32]:
 
 
 def _junctions(draw: Draw, end_y: float, middle: Float32) -> tuple[Junction, ...]:
-    junctions = []
-    y = draw.uniform(14, 70)
-    while y < end_y - 40:
-        if draw.chance(0.8):
-            row = int((y - START_M) / STEP_M)
-            junctions.append(
-                Junction(
-                    x=float(middle[row]), y=y, half_width=draw.uniform(3.0, 7.0),
-                    footway=draw.uniform(1.6, 3.2), angle=draw.uniform(-0.2, 0.2),
-                    crosswalk=draw.chance(0.7), lights=draw.chance(0.6),
-                )
-            )  # fmt: skip
-        y += draw.uniform(50, 110)
-    return tuple(junctions)
+    return tuple(
+        Junction(
+            x=float(middle[int((y - START_M) / STEP_M)]), y=y, half_width=draw.uniform(3.0, 7.0),
+            footway=draw.uniform(1.6, 3.2), angle=draw.uniform(-0.2, 0.2),
+            crosswalk=draw.chance(0.7), lights=draw.chance(0.6),
+        )
+        for y in draw.places(draw.uniform(14, 70), end_y - 40, 50, 110)
+        if draw.chance(0.8)
+    )  # fmt: skip
 
 
 TOWNS: tuple[tuple[tuple[Style, float], ...], ...] = (
@@ -257,55 +237,53 @@ def _sections(
     seed: int, sequence: int, end_y: float, junctions: tuple[Junction, ...]
 ) -> tuple[Section, ...]:
     draw = Draw(seed, sequence, "sections")
-    town = TOWNS[draw.integer(len(TOWNS))]
+    town = draw.pick(TOWNS)
     breaks = [START_M, *(junction.y for junction in junctions), end_y + 1]
     sections: list[Section] = []
     for start, end in pairwise(breaks):
         parts = max(1, round((end - start) / draw.uniform(40, 90)))
         cuts = [start + (end - start) * part / parts for part in range(parts + 1)]
-        sections += [
-            Section(
-                low, high, _side(draw, draw.pick_weighted(town)),
-                _side(draw, draw.pick_weighted(town)),
-            )
-            for low, high in pairwise(cuts)
-        ]  # fmt: skip
+        for low, high in pairwise(cuts):
+            left, right = (_side(draw, draw.pick_weighted(town)) for _ in range(2))
+            sections.append(Section(low, high, left, right))
     return tuple(sections)
 
 
 def _side(draw: Draw, style: Style) -> Side:
     footway = draw.uniform(1.6, 4.2)
-    paving = draw.pick([PAVING, PAVING, PAVING_SECOND])
-    green = draw.pick([GRASS, GRASS, GRASS, SOIL, GRAVEL])
+    paving = draw.pick([Ground.PAVING, Ground.PAVING, Ground.PAVING_SECOND])
+    green = draw.pick([Ground.GRASS, Ground.GRASS, Ground.GRASS, Ground.SOIL, Ground.GRAVEL])
     verge = draw.uniform(1.0, 2.6)
-    low = draw.pick([GRASS_LOW, GRASS_LOW, SOIL_LOW, GRAVEL_LOW])
+    low = draw.pick([Ground.GRASS_LOW, Ground.GRASS_LOW, Ground.SOIL_LOW, Ground.GRAVEL_LOW])
+    strips = [(paving, footway), (green, 60.0)]
+    front, middle = footway + 0.3, footway / 2
     if style == "urban":
-        footway = draw.uniform(2.2, 5.5)
-        return Side(style, ((paving, 60.0),), footway, footway * 0.55)
-    strips: tuple[tuple[int, float], ...]
-    if style == "verge":
-        strips = ((green, verge), (paving, footway), (green, 60.0))
-        return Side(style, strips, verge + footway + draw.uniform(0, 4), verge + footway / 2)
-    if style == "residential":
-        strips = ((paving, footway), (draw.pick([GRASS, GRASS, SOIL, PAVING_SECOND]), 60.0))
-        return Side(style, strips, footway + 0.15, footway / 2)
-    if style == "park":
-        strips = ((paving, footway), (green, 60.0))
-        return Side(style, strips, footway + draw.uniform(0.3, 2), footway / 2)
-    if style == "industrial":
-        strips = ((paving, footway), (draw.pick([GRAVEL, PAVING_SECOND, SOIL]), 60.0))
-        return Side(style, strips, footway + 0.3, footway / 2)
-    if style == "rail":
-        strips = ((draw.pick([paving, green]), 1.5), (GRAVEL, 7.0), (green, 60.0))
-        return Side(style, strips, 10.0, 0.0)
-    return Side(style, ((low, verge * 2), (GRASS_LOW, 60.0)), verge * 2, 0.0)
+        front = draw.uniform(2.2, 5.5)
+        strips, middle = [(paving, 60.0)], front * 0.55
+    elif style == "verge":
+        strips.insert(0, (green, verge))
+        front, middle = verge + footway + draw.uniform(0, 4), verge + middle
+    elif style == "residential":
+        gardens = [Ground.GRASS, Ground.GRASS, Ground.SOIL, Ground.PAVING_SECOND]
+        strips[1], front = (draw.pick(gardens), 60.0), footway + 0.15
+    elif style == "park":
+        front = footway + draw.uniform(0.3, 2)
+    elif style == "industrial":
+        strips[1] = (draw.pick([Ground.GRAVEL, Ground.PAVING_SECOND, Ground.SOIL]), 60.0)
+    elif style == "rail":
+        strips = [(draw.pick([paving, green]), 1.5), (Ground.GRAVEL, 7.0), (green, 60.0)]
+        front, middle = 10.0, 0.0
+    else:
+        strips = [(low, verge * 2), (Ground.GRASS_LOW, 60.0)]
+        front, middle = verge * 2, 0.0
+    return Side(style, tuple(strips), front, middle)
 
 
-def lateral_table(road: Road) -> NDArray[np.uint8]:
+def lateral_table(road: Road) -> UInt8:
     """Return the material per section and lateral step: uint8 [sections, columns]."""
     columns = int(2 * LATERAL_LIMIT_M / LATERAL_STEP_M)
     lateral = (np.arange(columns) + 0.5) * LATERAL_STEP_M - LATERAL_LIMIT_M
-    table = np.full((len(road.sections), columns), LANE, np.uint8)
+    table = np.full((len(road.sections), columns), Ground.LANE, np.uint8)
     for row, section in zip(table, road.sections, strict=True):
         for sign in (-1, 1):
             outward = sign * lateral - road.edge(sign)
@@ -315,5 +293,5 @@ def lateral_table(road: Road) -> NDArray[np.uint8]:
                 begin += width
         for lane in road.lanes:
             if lane.direction == 0:
-                row[np.abs(lateral - lane.lateral) < lane.width / 2] = LANE_PARKING
+                row[np.abs(lateral - lane.lateral) < lane.width / 2] = Ground.LANE_PARKING
     return table

@@ -7,12 +7,9 @@ from dataclasses import dataclass, field
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw
-from camseg_core.synthetic.world.road import Junction, Lane, Road
+from camseg_core.synthetic.world.road import HALF_TURN, QUARTER_TURN, Junction, Lane, Road
 from camseg_core.synthetic.world.scene import Motion, Pose
 from camseg_core.synthetic.world.vehicles import VehicleBuilder
-
-HALF_TURN = 3.14159265
-QUARTER_TURN = 1.57079633
 
 
 @dataclass
@@ -73,8 +70,7 @@ class Traffic:
     def populate(self) -> None:
         """Place all traffic, beginning with what has to be shown."""
         # The ego vehicle's own place, for as long as it drives, in its lane.
-        ego = self.road.ego_lane
-        self.taken[ego.lateral] = [(-60.0, 9.0)]
+        self.taken[self.road.ego_lane.lateral] = [(-60.0, 9.0)]
         if "train" in self.shown and self.road.tram is not None:
             self._train_in_road(self.road.tram)
         for kind, length in (("bus", 13.0), ("truck", 10.0)):
@@ -99,9 +95,7 @@ class Traffic:
         # Its near end is a few car lengths ahead; opposite ones are still further on.
         start = draw.uniform(12, 26) + (self.drive_m if lane.direction < 0 else 0) + parts * 4.6
         speed = draw.pick([0.0, 1.0]) * self._lane_speed(lane) * 0.8
-        self.vehicles.add_train(
-            self.along(start, lateral, speed, backward=lane.direction < 0), parts
-        )
+        self.vehicles.add_train(self.along(start, lateral, speed, lane.direction < 0), parts)
         self.taken.setdefault(lateral, []).append((-60.0, start + parts * 5.5 + 4))
 
     def add_side_train(self, lateral: float) -> None:
@@ -120,9 +114,8 @@ class Traffic:
             lane = draw.pick(road.lanes)
             near = draw.uniform(11, 24) + length / 2
             y = near if lane.direction > 0 else near + self.drive_m * draw.uniform(0.6, 1.6)
-            if road.near_junction(y, 4) and lane.direction == 0:
-                continue
-            if not self.take(lane, y, length):
+            hinders = lane.direction == 0 and road.near_junction(y, 4)
+            if hinders or not self.take(lane, y, length):
                 continue
             if lane.direction == 0:
                 backward = lane.lateral * road.ego_lane.lateral < 0 and draw.chance(0.8)
@@ -131,9 +124,8 @@ class Traffic:
                 speed = self._lane_speed(lane)
                 add(self.along(y, lane.lateral, speed, lane.direction < 0), True)
             return
-        # No room in a lane: it waits in a crossing road or on the verge.
-        lateral = road.edge(1) + 2.0
-        add(self.road.pose(draw.uniform(20, 40), lateral), False)
+        # No room in a lane: it waits beside the road.
+        add(self.road.pose(draw.uniform(20, 40), road.edge(1) + 2.0), False)
 
     def _fill_lanes(self) -> None:
         draw = self.draw
@@ -141,20 +133,18 @@ class Traffic:
         for lane in self.road.lanes:
             if lane.direction == 0:
                 continue
-            y = draw.uniform(10, 20)
-            while y < self.road.end_y - 120:
-                if draw.chance(density) and self.take(lane, y, 4.8):
-                    speed = self._lane_speed(lane)
-                    wobble = draw.uniform(-0.25, 0.25)
-                    motion = self.along(y, lane.lateral + wobble, speed, lane.direction < 0)
-                    roll = draw.uniform()
-                    if roll < 0.82:
-                        self.vehicles.add_car(motion, True)
-                    elif roll < 0.9:
-                        self.vehicles.add_two_wheeler(motion, motor=True, ridden=True)
-                    elif self.take(lane, y + 6, 6.0):
-                        self.vehicles.add_truck(motion, True)
-                y += draw.uniform(9, 26)
+            for y in draw.places(draw.uniform(10, 20), self.road.end_y - 120, 9, 26):
+                if not draw.chance(density) or not self.take(lane, y, 4.8):
+                    continue
+                lateral = lane.lateral + draw.uniform(-0.25, 0.25)
+                motion = self.along(y, lateral, self._lane_speed(lane), lane.direction < 0)
+                roll = draw.uniform()
+                if roll < 0.82:
+                    self.vehicles.add_car(motion, True)
+                elif roll < 0.9:
+                    self.vehicles.add_two_wheeler(motion, motor=True, ridden=True)
+                elif self.take(lane, y + 6, 6.0):
+                    self.vehicles.add_truck(motion, True)
 
     def _park(self) -> None:
         draw = self.draw
@@ -162,16 +152,13 @@ class Traffic:
             if lane.direction != 0:
                 continue
             density = draw.uniform(0.3, 0.95)
-            sign = 1 if lane.lateral > 0 else -1
-            same = sign * self.road.ego_lane.lateral > 0
-            y = -12.0
-            while y < self.road.end_y - 130:
+            same = lane.lateral * self.road.ego_lane.lateral > 0
+            for y in draw.places(-12.0, self.road.end_y - 130, 5.4, 7.0):
                 clear = not self.road.near_junction(y, 4)
                 if clear and draw.chance(density) and self.take(lane, y, 1.2):
                     turn = 0.0 if same or draw.chance(0.25) else HALF_TURN
                     pose = self.road.pose(y, lane.lateral + draw.uniform(-0.15, 0.15), turn)
                     self.vehicles.add_car(pose, draw.chance(0.1))
-                y += draw.uniform(5.4, 7.0)
 
     def _crossing_traffic(self, junction: Junction) -> None:
         draw = self.draw
@@ -181,10 +168,9 @@ class Traffic:
             if draw.chance(0.6):
                 distance = self.road.edge(sign) + draw.uniform(4.5, 8)
                 side = sign * min(junction.half_width - 1.2, 1.8)
-                motion = self.across(junction, sign * distance, side, 0.0)
-                pose = motion(0.0)
-                turned = pose._replace(heading=pose.heading + (HALF_TURN if sign > 0 else 0.0))
-                self.vehicles.add_car(turned, True)
+                pose = self.across(junction, sign * distance, side, 0.0)(0.0)
+                turn = HALF_TURN if sign > 0 else 0.0
+                self.vehicles.add_car(pose._replace(heading=pose.heading + turn), True)
         if junction.y - self.drive_m > 12 and draw.chance(0.7):
             start = -speed * draw.uniform(0.3, 2.5)
             side = (-1 if speed > 0 else 1) * min(junction.half_width - 1.2, 1.8)
@@ -232,11 +218,10 @@ class Traffic:
                 side = section.side(sign)
                 middle = side.footway_m or 1.0
                 busy = density * (1.0 if side.footway_m else 0.15)
-                y = max(section.start_y, 4.0) + draw.uniform(0, 8)
-                while y < min(section.end_y, road.end_y - 150):
+                first = max(section.start_y, 4.0) + draw.uniform(0, 8)
+                for y in draw.places(first, min(section.end_y, road.end_y - 150), 3, 14):
                     if draw.chance(busy):
                         self._group(y, sign * (road.edge(sign) + middle), 0.8)
-                    y += draw.uniform(3, 14)
         if "person" in self.shown:  # some for certain, and near
             for _ in range(1 + draw.integer(3)):
                 sign = draw.sign()

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.randomness import Draw
 from camseg_core.synthetic.textures.atlas import TextureAtlas
 from camseg_core.synthetic.world.builder import SceneBuilder
 from camseg_core.synthetic.world.population import Population
-from camseg_core.synthetic.world.road import GRASS, GRAVEL, Road, Section, Side, make_road
+from camseg_core.synthetic.world.road import Road, Side, make_road
 from camseg_core.synthetic.world.roadside import Roadside
 from camseg_core.synthetic.world.scene import Scene
 from camseg_core.synthetic.world.traffic import Traffic
@@ -71,7 +71,7 @@ class World:
         x, heading = self.road.place(y, self._lateral)
         # The suspension moves the view a little.
         sway = round(math.sin(time_s * 4.1), 9) * 0.004
-        return dataclasses.replace(
+        return replace(
             self._mount,
             position_m=(x, y, self._mount.position_m[2]),
             yaw_rad=heading + self._yaw_offset,
@@ -103,18 +103,10 @@ def make_world(
     leaves = draw.near(draw.pick(LEAVES), 0.3)
     grass = draw.near(draw.pick(GRASSES), 0.3)
     roadside = Roadside(builder, atlas, Draw(seed, sequence, "roadside"), leaves, grass)
-    near: dict[int, str] = {}
-    line = Draw(seed, sequence, "lines")
-    side = line.sign()
-    if "wall" in shown:
-        near[side] = "wall"
-    if "fence" in shown:
-        near[-side] = "fence"
-    if rail_side and near.get(rail_side):
-        near = {-sign: kind for sign, kind in near.items()} if len(near) == 1 else near
-    population = Population(
-        road, roadside, Draw(seed, sequence, "population"), shown, drive_m, near
-    )
+    side = Draw(seed, sequence, "lines").sign()
+    near = {sign: kind for sign, kind in ((side, "wall"), (-side, "fence")) if kind in shown}
+    if len(near) == 1 and rail_side in near:  # a line would hide the train
+        near = {-sign: kind for sign, kind in near.items()}
     vehicles = VehicleBuilder(builder, atlas, Draw(seed, sequence, "vehicles"))
     traffic = Traffic(road, vehicles, Draw(seed, sequence, "traffic"), shown, speed, drive_m)
     traffic.populate()
@@ -122,7 +114,8 @@ def make_world(
     if rail_side:
         track = rail_side * (road.edge(rail_side) + 1.5 + 3.5)
         traffic.add_side_train(track)
-    population.populate()
+    populating = Draw(seed, sequence, "population")
+    Population(road, roadside, populating, shown, drive_m, near).populate()
     return World(
         road=road, scene=builder.finish(), grass=grass, track_m=track,
         lamps=tuple(roadside.lamps), speed_m_s=speed, acceleration_m_s2=acceleration,
@@ -134,13 +127,10 @@ def make_world(
 
 def _travelled(speed: float, acceleration: float, time_s: float) -> float:
     """Return the metres driven in ``time_s``: who brakes stops, and none exceeds 18 m/s."""
-    if acceleration < 0:
-        time_s = min(time_s, -speed / acceleration)
-    else:
-        rising = min(time_s, (18.0 - speed) / max(acceleration, 1e-6))
-        top = speed + acceleration * rising
-        return speed * rising + 0.5 * acceleration * rising * rising + top * (time_s - rising)
-    return speed * time_s + 0.5 * acceleration * time_s * time_s
+    limit = 18.0 if acceleration >= 0 else 0.0
+    changing = min(time_s, (limit - speed) / (acceleration or 1e-6))
+    cruising = (speed + acceleration * changing) * (time_s - changing) if limit else 0.0
+    return speed * changing + 0.5 * acceleration * changing * changing + cruising
 
 
 def _road_with_track(seed: int, sequence: int, drive_m: float, train: bool) -> tuple[Road, int]:
@@ -151,18 +141,18 @@ def _road_with_track(seed: int, sequence: int, drive_m: float, train: bool) -> t
     draw = Draw(seed, sequence, "railway")
     other = [lane for lane in road.lanes if lane.direction and lane is not road.ego_lane]
     if other and draw.chance(0.5):
-        return dataclasses.replace(road, tram=draw.pick(other).lateral), 0
+        return replace(road, tram=draw.pick(other).lateral), 0
     sign = draw.sign()
-    bed, verge = draw.pick([GRAVEL, GRAVEL, GRASS]), draw.pick([GRASS, GRAVEL])
-    rail = Side("rail", ((verge, 1.5), (bed, 7.0), (GRASS, 60.0)), 10.0, 0.0)
+    bed, verge = (
+        draw.pick([Ground.GRAVEL, Ground.GRAVEL, Ground.GRASS]),
+        draw.pick([Ground.GRASS, Ground.GRAVEL]),
+    )
+    rail = Side("rail", ((verge, 1.5), (bed, 7.0), (Ground.GRASS, 60.0)), 10.0, 0.0)
     sections = tuple(
-        Section(
-            section.start_y, section.end_y,
-            rail if sign < 0 else section.left, rail if sign > 0 else section.right,
-        )
+        replace(section, left=rail) if sign < 0 else replace(section, right=rail)
         for section in road.sections
-    )  # fmt: skip
-    return dataclasses.replace(road, sections=sections), sign
+    )
+    return replace(road, sections=sections), sign
 
 
 def _mount(seed: int, sequence: int, width: int, height: int) -> Camera:

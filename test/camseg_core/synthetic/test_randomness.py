@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -28,7 +29,13 @@ def test_values_stay_in_their_ranges(seed: int, low: float, span: float) -> None
     assert low <= draw.uniform(low, low + span) <= low + span
     assert draw.integer(7) in range(7)
     assert sorted(draw.order(6)) == list(range(6))
+    places = list(draw.places(low, low + span, span / 9, span / 3))
+    steps = np.diff([*places, low + span])
+    assert places[0] == low
+    assert 3 <= len(places) <= 10
+    assert (steps[:-1] > span / 9.1).all()
+    assert steps.max() < span / 2.9
     assert draw.sign() in (-1, 1)
     assert draw.pick_weighted([("never", 0.0), ("always", 1.0)]) == "always"
-    for color in (draw.paint(), draw.hue_paint(draw.uniform()), draw.near((0.9, 0.5, 0.0), 0.5)):
+    for color in (draw.paint(), draw.paint(), draw.near((0.9, 0.5, 0.0), 0.5)):
         assert all(0 <= channel <= 1 for channel in color)

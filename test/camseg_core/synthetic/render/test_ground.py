@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 
 from camseg_core.synthetic.camera import Camera
-from camseg_core.synthetic.render.ground import Ground
+from camseg_core.synthetic.classes import Ground
+from camseg_core.synthetic.render.ground import GroundPlanes
 from camseg_core.synthetic.world.road import (
-    GRASS,
-    LANE,
-    PAVING,
     START_M,
     STEP_M,
     Junction,
@@ -28,8 +26,8 @@ HEIGHT_M, KERB_M = 1.6, 0.15
 def straight_road(junctions: tuple[Junction, ...] = ()) -> Road:
     """Eight metres wide; a footway of three metres on the right, grass on the left."""
     count = int((200 - START_M) / STEP_M)
-    right = Side("urban", ((PAVING, 3.0), (GRASS, 60.0)), 3.0, 1.5)
-    left = Side("park", ((GRASS, 60.0),), 1.0, 0.0)
+    right = Side("urban", ((Ground.PAVING, 3.0), (Ground.GRASS, 60.0)), 3.0, 1.5)
+    left = Side("park", ((Ground.GRASS, 60.0),), 1.0, 0.0)
     lane = Lane(2.0, 4.0, 1)
     return Road(
         middle=np.zeros(count, np.float32), cosine=np.ones(count, np.float32), end_y=200.0,
@@ -45,7 +43,7 @@ def camera(pitch: float = 0.0, yaw: float = 0.0) -> Camera:
 
 def materials(road: Road, view: Camera) -> tuple[np.ndarray, np.ndarray]:
     """Materials (-1 where there is no ground) and depth per pixel."""
-    pixels = Ground(road).pixels(view, np.zeros((view.height, view.width)))
+    pixels = GroundPlanes(road).pixels(view, np.zeros((view.height, view.width)))
     material = np.full(view.width * view.height, -1)
     depth = np.full(material.shape, np.inf)
     material[pixels.pixel] = pixels.material
@@ -66,13 +64,13 @@ def test_depth_and_material_are_those_of_the_ray(pitch: float) -> None:
                 assert material[row, column] == -1
                 continue
             raised, low = (HEIGHT_M - KERB_M) / descent, HEIGHT_M / descent
-            expected = (GRASS, raised) if x * raised < -4 else (PAVING, raised)
+            expected = (Ground.GRASS, raised) if x * raised < -4 else (Ground.PAVING, raised)
             if x * raised > 7:
-                expected = (GRASS, raised)
+                expected = (Ground.GRASS, raised)
             elif -4 <= x * low <= 4:
-                expected = (LANE, low)
+                expected = (Ground.LANE, low)
             elif -4 <= x * raised <= 4:  # the kerb's face
-                expected = (PAVING if x > 0 else GRASS, 4 / abs(x))
+                expected = (Ground.PAVING if x > 0 else Ground.GRASS, 4 / abs(x))
             assert material[row, column] == expected[0]
             assert depth[row, column] == pytest.approx(expected[1], rel=0.02)
             checked += 1
@@ -83,7 +81,7 @@ def test_nearer_things_hide_the_ground() -> None:
     view = camera(0.1)
     inverse_depth = np.zeros((48, 64))
     inverse_depth[40:, :32] = 1.0  # something 1 m ahead
-    pixels = Ground(straight_road()).pixels(view, inverse_depth)
+    pixels = GroundPlanes(straight_road()).pixels(view, inverse_depth)
     shown = np.zeros(48 * 64, bool)
     shown[pixels.pixel] = True
     assert not shown.reshape(48, 64)[40:, :32].any()
@@ -95,9 +93,9 @@ def test_a_crossing_road_cuts_through_the_footway() -> None:
     material, depth = materials(straight_road((junction,)), camera())
     column = 60  # 8.3 m to the right at 11.6 m, beyond the main road's footway
     assert depth[29, column] == pytest.approx(64 / 5.5, rel=1e-3)
-    assert material[29, column] == LANE
-    assert material[31, column] == PAVING  # 8 m ahead: the crossing road's own footway
-    assert materials(straight_road(), camera())[0][29, column] == GRASS
+    assert material[29, column] == Ground.LANE
+    assert material[31, column] == Ground.PAVING  # 8 m ahead: the crossing road's own footway
+    assert materials(straight_road(), camera())[0][29, column] == Ground.GRASS
 
 
 def test_roads_have_what_they_promise() -> None:
