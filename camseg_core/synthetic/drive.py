@@ -17,15 +17,15 @@ from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic import classes
+from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.randomness import Draw, generator
 from camseg_core.synthetic.render.ground import GroundPlanes
-from camseg_core.synthetic.render.light import Light, make_light, sky_image, sky_panorama
+from camseg_core.synthetic.render.light import make_light, sky_image, sky_panorama
 from camseg_core.synthetic.render.rasterizer import rasterize
-from camseg_core.synthetic.render.road_maps import LightMap, RoadSurface, paint_road
+from camseg_core.synthetic.render.road_maps import LightMap, paint_road
 from camseg_core.synthetic.render.shading import (
-    GroundLook,
     ground_colors,
     make_ground_look,
     surface_colors,
@@ -38,7 +38,7 @@ from camseg_core.synthetic.textures.people import people_textures
 from camseg_core.synthetic.textures.street import street_textures
 from camseg_core.synthetic.textures.surfaces import surface_textures
 from camseg_core.synthetic.textures.vehicles import vehicle_textures
-from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, World, make_world
+from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, make_world
 
 GENERATOR_VERSION = 1
 """Changes whenever the class ids of any frame change."""
@@ -50,8 +50,6 @@ MIN_SIZE = (64, 32)
 MAX_SIZE = (2048, 2048)
 MAX_FRAMES_PER_SEQUENCE = 200
 GRAIN_MARGIN = 96
-
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -70,23 +68,8 @@ class SyntheticFrame:
     image: UInt8
     class_ids: UInt8
     instance_ids: NDArray[np.uint16]
-    depth_m: NDArray[np.float32]
+    depth_m: Float32
     camera: Camera
-
-
-@dataclass(frozen=True)
-class _Sequence:
-    """What all frames of one sequence share."""
-
-    world: World
-    ground: GroundPlanes
-    light: Light
-    look: GroundLook
-    road_surface: RoadSurface
-    light_map: LightMap
-    sun_plane: UInt8
-    lamp_plane: UInt8 | None
-    panorama: Float32
 
 
 _GROUND_CLASSES = np.full(len(Ground), classes.TERRAIN, np.uint8)
@@ -116,14 +99,13 @@ class SyntheticDrive:
 
     def __post_init__(self) -> None:
         """Refuse values out of their ranges."""
-        if type(self.seed) is not int or not 0 <= self.seed < 2**32:
-            raise CamsegError(f"seed {self.seed}: a whole number from 0 to 2^32 - 1 is needed")
         for name, value, low, high in (
+            ("seed", self.seed, 0, 2**32 - 1),
             ("width", self.width, MIN_SIZE[0], MAX_SIZE[0]),
             ("height", self.height, MIN_SIZE[1], MAX_SIZE[1]),
             ("frames per sequence", self.frames_per_sequence, 1, MAX_FRAMES_PER_SEQUENCE),
         ):
-            if type(value) is not int or not low <= value <= high:
+            if not low <= value <= high:
                 raise CamsegError(f"{name} {value}: a whole number from {low} to {high} is needed")
         if self.condition not in CONDITIONS:
             raise CamsegError(
@@ -150,7 +132,7 @@ class SyntheticDrive:
         visible = fragments.index.ravel()  # a view: what the ground hides is taken out
         visible[ground.pixel] = -1
         shown = np.flatnonzero(visible >= 0)
-        count = self.width * self.height
+        size, count = (self.height, self.width), self.width * self.height
         class_ids = np.full(count, classes.SKY, np.uint8)
         class_ids[shown] = surfaces.class_ids[visible[shown]]
         class_ids[ground.pixel] = _GROUND_CLASSES[ground.material]
@@ -160,56 +142,38 @@ class SyntheticDrive:
         depth_m[shown] = 1.0 / fragments.inverse_depth.ravel()[shown]
         depth_m[ground.pixel] = 1.0 / ground.inverse_depth
 
-        moving = list(world.scene.moving)
-        sun_plane = sequence.light_map.shadows(
-            world.scene, poses, moving, light.slant, sequence.sun_plane
-        )
-        sun_at = np.ones(len(poses), np.float32)
-        sun_at[moving] = sequence.light_map.at_objects(sequence.sun_plane, poses[moving])
-        lamp_at = None
-        if sequence.lamp_plane is not None:
-            lamp_at = sequence.light_map.at_objects(sequence.lamp_plane, poses)
-        table = surface_table(world.scene, surfaces, camera, light, sun_at, lamp_at)
         image = np.empty((count, 3), np.float32)
-        sky_rows = self._sky_rows(class_ids)
-        sky = sky_image(sequence.panorama, camera, sky_rows)
-        image[: sky_rows * self.width] = sky.reshape(-1, 3)
-        image[shown] = surface_colors(
-            fragments, shown, self.width, surfaces, table, atlas, camera.focal_px,
-            _jitter(self.seed, count),
-        )  # fmt: skip
-        image[ground.pixel], mirror = ground_colors(
-            ground, sequence.look, sequence.road_surface, sequence.light_map, sun_plane,
-            sequence.lamp_plane, light, camera, atlas,
-        )  # fmt: skip
-        size = (self.height, self.width)
-        mirrors = np.zeros(count, np.float32)
-        mirrors[ground.pixel] = mirror
+        sky = np.flatnonzero(class_ids == classes.SKY)
+        sky_rows = int(sky[-1]) // self.width + 1 if len(sky) else 0
+        seen_sky = sky_image(sequence.panorama, camera, sky_rows)
+        image[: sky_rows * self.width] = seen_sky.reshape(-1, 3)
+        at_objects = sequence.light_map.at_objects(poses)
+        table = surface_table(world.scene, surfaces, camera, light, *at_objects)
+        jitter = _jitter(self.seed, count)
+        image[shown] = surface_colors(fragments, shown, surfaces, table, atlas, camera, jitter)
+        on_ground = sequence.light_map.on_ground(poses, ground.y, ground.lateral)
+        mirror = np.zeros(count, np.float32)
+        image[ground.pixel], mirror[ground.pixel] = ground_colors(
+            ground, sequence.look, sequence.road_surface, *on_ground, light, camera, atlas
+        )
         photo = photograph(
-            image.reshape(*size, 3), mirrors.reshape(size), depth_m.reshape(size), camera, light,
+            image.reshape(*size, 3), mirror.reshape(size), depth_m.reshape(size), camera, light,
             Draw(self.seed, index, "photograph", self.condition),
             _grain(self.seed, self.width, self.height),
         )  # fmt: skip
         ids, instances = class_ids.reshape(size), instance_ids.reshape(size)
         return SyntheticFrame(photo, ids, instances, depth_m.reshape(size), camera)
 
-    def _sky_rows(self, class_ids: UInt8) -> int:
-        """Return the number of image rows from the top that hold all of the sky."""
-        sky = np.flatnonzero(class_ids == classes.SKY)
-        return int(sky[-1]) // self.width + 1 if len(sky) else 0
-
 
 @lru_cache(maxsize=2)
 def drive_textures(seed: int) -> TextureAtlas:
     """Return all textures of the drives of a seed."""
     return TextureAtlas(
-        {
-            **surface_textures(seed),
-            **building_textures(seed),
-            **vehicle_textures(seed),
-            **people_textures(seed),
-            **street_textures(seed),
-        }
+        surface_textures(seed)
+        | building_textures(seed)
+        | vehicle_textures(seed)
+        | people_textures(seed)
+        | street_textures(seed)
     )
 
 
@@ -226,19 +190,21 @@ def _jitter(seed: int, count: int) -> Float32:
     return generator(seed, "jitter").random((2, count), dtype=np.float32) - np.float32(0.5)
 
 
-@lru_cache(maxsize=2)
-def _sequence(drive: SyntheticDrive, number: int) -> _Sequence:
-    seed, atlas = drive.seed, drive_textures(drive.seed)
-    world = make_world(seed, number, drive.width, drive.height, drive.frames_per_sequence, atlas)
-    light = make_light(seed, number, drive.condition)
-    light_map = LightMap(world.road)
-    poses = world.scene.poses(0.0)
-    resting = sorted(set(range(len(poses))) - set(world.scene.moving))
-    return _Sequence(
-        world=world, ground=GroundPlanes(world.road), light=light,
-        look=make_ground_look(seed, number, atlas, world.grass),
-        road_surface=paint_road(seed, number, world.road, world.track_m), light_map=light_map,
-        sun_plane=light_map.shadows(world.scene, poses, resting, light.slant, blur=light.softness),
-        lamp_plane=light_map.lamps(world.lamps) if light.night else None,
-        panorama=sky_panorama(seed, number, light),
-    )  # fmt: skip
+class _Sequence:
+    """What all frames of one sequence share."""
+
+    def __init__(self, drive: SyntheticDrive, number: int) -> None:
+        seed, atlas = drive.seed, drive_textures(drive.seed)
+        self.world = make_world(
+            seed, number, drive.width, drive.height, drive.frames_per_sequence, atlas
+        )
+        road = self.world.road
+        self.ground = GroundPlanes(road)
+        self.light = make_light(seed, number, drive.condition)
+        self.look = make_ground_look(seed, number, atlas, self.world.grass)
+        self.road_surface = paint_road(seed, number, road, self.world.track_m)
+        self.light_map = LightMap(road, self.world.scene, self.light, self.world.lamps)
+        self.panorama = sky_panorama(seed, number, self.light)
+
+
+_sequence = lru_cache(maxsize=2)(_Sequence)

@@ -13,10 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.images.arrays import Int64
-from camseg_core.synthetic.arrays import Bool, Float64
+from camseg_core.synthetic.arrays import Bool, Float32, Float64, Index, Int32
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.textures.atlas import TextureAtlas
 from camseg_core.synthetic.world.scene import VIEW_DISTANCE_M, Surfaces
@@ -39,70 +38,49 @@ class Fragments:
         texels_per_m: texture density per surface, float32 [n].
     """
 
-    index: NDArray[np.int32]
+    index: Int32
     inverse_depth: Float64
-    texel_planes: NDArray[np.float32]
-    texels_per_m: NDArray[np.float32]
+    texel_planes: Float32
+    texels_per_m: Float32
 
 
 def rasterize(surfaces: Surfaces, camera: Camera, atlas: TextureAtlas) -> Fragments:
     """Find the nearest surface of every pixel."""
     height, width = camera.height, camera.width
-    index = np.full((height, width), -1, np.int32)
-    inverse_depth = np.zeros((height, width))
     planes, facing = _planes(surfaces, camera)
-    texels = np.stack(
-        [
-            np.left_shift(1, atlas.log2_width[surfaces.texture]),
-            np.left_shift(1, atlas.log2_height[surfaces.texture]),
-        ],
-        axis=1,
-    ).astype(np.float64)
-    texel_planes = _texel_planes(planes, surfaces.tile, texels)
+    log2_sides = (atlas.log2_width[surfaces.texture], atlas.log2_height[surfaces.texture])
+    texels = np.left_shift(1, np.stack(log2_sides, axis=1)).astype(np.float64)
     lengths = np.stack([_length(surfaces.edge_u), _length(surfaces.edge_v)], axis=1)
     density = (np.abs(surfaces.tile[:, :2]) * texels / lengths).max(axis=1)
     fragments = Fragments(
-        index, inverse_depth, texel_planes.astype(np.float32), density.astype(np.float32)
-    )
-    visible, corners, behind = _outlines(surfaces, camera, facing)
-    if len(visible) == 0:
-        return fragments
-    spans = _spans(corners, behind, height, width)
-    kept = np.flatnonzero(spans.bottom > spans.top)
-    cutouts = atlas.cutouts
-    columns = np.arange(width)
-    columns_f = columns.astype(np.float64)
-    rows_f = np.arange(height, dtype=np.float64)
-    surface_of = visible[kept]
-    texture_of = surfaces.texture[surface_of]
-    masked = np.array([cutout is not None for cutout in cutouts])[texture_of]
-    levels = _cutout_levels(surfaces, texels, visible, corners)[kept]
-    lists = zip(
-        surface_of.tolist(), spans.start[kept].tolist(), spans.top[kept].tolist(),
-        spans.bottom[kept].tolist(), spans.left_most[kept].tolist(),
-        spans.right_most[kept].tolist(), masked.tolist(), texture_of.tolist(), levels.tolist(),
-        planes[surface_of].tolist(), strict=True,
+        np.full((height, width), -1, np.int32), np.zeros((height, width)),
+        _texel_planes(planes, surfaces.tile, texels), density.astype(np.float32),
     )  # fmt: skip
-    for surface, start, top, bottom, x0, x1, has_mask, texture, level, plane in lists:
+    visible, corners = _outlines(surfaces, camera, facing)
+    left, right, extents = _spans(corners, facing[visible] < 0, height, width)
+    columns = np.arange(width)
+    columns_f, rows_f = columns.astype(np.float64), np.arange(height, dtype=np.float64)
+    polygons = zip(
+        visible.tolist(), surfaces.texture[visible].tolist(), planes[visible].tolist(),
+        _cutout_levels(surfaces, texels, visible, corners).tolist(), extents.tolist(), strict=True,
+    )  # fmt: skip
+    for surface, texture, plane, level, (start, top, bottom, x0, x1) in polygons:
         if x1 <= x0:
             continue
-        stop = start + bottom - top
-        depth_part = inverse_depth[top:bottom, x0:x1]
+        rows = slice(start, start + bottom - top)
+        depth_part = fragments.inverse_depth[top:bottom, x0:x1]
+        x, y = columns_f[x0:x1], rows_f[top:bottom, None]
         a, b, c = plane[6:9]
-        x = columns_f[x0:x1]
-        y = rows_f[top:bottom, None]
         inverse = (a * x + c) + b * y
         shown = inverse > depth_part
-        here = columns[x0:x1]
-        shown &= here >= spans.left[start:stop, None]
-        shown &= here < spans.right[start:stop, None]
-        if has_mask:
-            group = cutouts[texture]
-            if group is not None:
-                mask = group[min(level, len(group) - 1)]
-                shown &= _cutout(mask, plane, surfaces.tile[surface], x, y, inverse)
+        shown &= columns[x0:x1] >= left[rows, None]
+        shown &= columns[x0:x1] < right[rows, None]
+        masks = atlas.cutouts[texture]
+        if masks is not None:
+            mask = masks[min(level, len(masks) - 1)]
+            shown &= _cutout(mask, plane, surfaces.tile[surface], x, y, inverse)
         np.copyto(depth_part, inverse, where=shown)
-        np.copyto(index[top:bottom, x0:x1], surface, where=shown)
+        np.copyto(fragments.index[top:bottom, x0:x1], surface, where=shown)
     return fragments
 
 
@@ -114,22 +92,15 @@ def _cutout(
     scale_u, scale_v, offset_u, offset_v = tile.tolist()
     if plane[6] == 0 and plane[7] == 0:  # a sprite: one depth, columns and rows apart
         z = 1.0 / plane[8]
-        u = (plane[0] * x + plane[2]) * z
-        v = (plane[4] * y[:, 0] + plane[5]) * z
-        column = np.floor((u * scale_u + offset_u) * columns).astype(np.intp) % columns
-        row = np.floor((v * scale_v + offset_v) * rows).astype(np.intp) % rows
-        sprite: Bool = mask[row[:, None], column]
-        return sprite
-    z_map = 1.0 / np.where(inverse > 0, inverse, 1.0)
-    u_map = ((plane[0] * x + plane[2]) + plane[1] * y) * z_map
-    v_map = ((plane[3] * x + plane[5]) + plane[4] * y) * z_map
+        u, v = (plane[0] * x + plane[2]) * z, (plane[4] * y + plane[5]) * z
+    else:
+        z_map = 1.0 / np.where(inverse > 0, inverse, 1.0)
+        u = ((plane[0] * x + plane[2]) + plane[1] * y) * z_map
+        v = ((plane[3] * x + plane[5]) + plane[4] * y) * z_map
     limit = 1e6  # outside of the polygon the plane may run to the horizon
-    u_map = np.clip(u_map * scale_u + offset_u, -limit, limit) * columns
-    v_map = np.clip(v_map * scale_v + offset_v, -limit, limit) * rows
-    covered: Bool = mask[
-        np.floor(v_map).astype(np.intp) & (rows - 1),
-        np.floor(u_map).astype(np.intp) & (columns - 1),
-    ]
+    column = np.floor(np.clip(u * scale_u + offset_u, -limit, limit) * columns).astype(np.intp)
+    row = np.floor(np.clip(v * scale_v + offset_v, -limit, limit) * rows).astype(np.intp)
+    covered: Bool = mask[row & (rows - 1), column & (columns - 1)]
     return covered
 
 
@@ -161,34 +132,27 @@ def _planes(surfaces: Surfaces, camera: Camera) -> tuple[Float64, Float64]:
     product = normal * origin
     determinant = product[:, 0] + product[:, 1] + product[:, 2]
     safe = np.where(np.abs(determinant) < 1e-9, 1.0, determinant)[:, None]
-    parts = []
+    planes = []
     x0 = (0.5 - camera.center_x) / camera.focal_px
     y0 = (0.5 - camera.center_y) / camera.focal_px
     for row in (cross(v, origin) / safe, cross(origin, u) / safe, normal / safe):
-        parts += [
-            row[:, 0] / camera.focal_px,
-            row[:, 1] / camera.focal_px,
-            row[:, 2] + row[:, 0] * x0 + row[:, 1] * y0,
-        ]
-    return np.stack(parts, axis=1), determinant
+        a, b, c = row.T
+        planes += [a / camera.focal_px, b / camera.focal_px, c + a * x0 + b * y0]
+    return np.stack(planes, axis=1), determinant
 
 
-def _texel_planes(planes: Float64, tile: Float64, texels: Float64) -> Float64:
-    parts = []
-    for axis in range(2):
-        scale = (tile[:, axis] * texels[:, axis])[:, None]
-        offset = (tile[:, axis + 2] * texels[:, axis])[:, None]
-        parts.append(planes[:, 3 * axis : 3 * axis + 3] * scale + planes[:, 6:9] * offset)
-    return np.concatenate([*parts, planes[:, 6:9]], axis=1)
+def _texel_planes(planes: Float64, tile: Float64, texels: Float64) -> Float32:
+    uvz = planes.reshape(-1, 3, 3)
+    scale, offset = (tile[:, :2] * texels)[..., None], (tile[:, 2:] * texels)[..., None]
+    scaled = uvz[:, :2] * scale + uvz[:, 2:] * offset
+    texel_planes: Float32 = np.concatenate([scaled, uvz[:, 2:]], axis=1).astype(np.float32)
+    return texel_planes.reshape(-1, 9)
 
 
-def _outlines(
-    surfaces: Surfaces, camera: Camera, facing: Float64
-) -> tuple[NDArray[np.intp], Int64, Bool]:
+def _outlines(surfaces: Surfaces, camera: Camera, facing: Float64) -> tuple[Index, Int64]:
     """Project the surfaces that face the camera.
 
-    Returns their rows [m], their corners in 1/256 pixel [m, CORNERS, 2], and which of them are seen
-    from behind [m].
+    Returns their rows [m] and their corners in 1/256 pixel [m, CORNERS, 2].
     """
     candidates = np.flatnonzero((facing > 1e-9) | (surfaces.two_sided & (facing < -1e-9)))
     uv = surfaces.corners[candidates]
@@ -214,8 +178,7 @@ def _outlines(
         (high[:, 0] > 0) & (high[:, 1] > 0)
         & (low[:, 0] < camera.width * SUBPIXELS) & (low[:, 1] < camera.height * SUBPIXELS)
     )  # fmt: skip
-    candidates, snapped = candidates[on_image], snapped[on_image]
-    return candidates, snapped, facing[candidates] < 0
+    return candidates[on_image], snapped[on_image]
 
 
 def _near_clipped(points: list[list[float]]) -> list[list[float]]:
@@ -226,31 +189,18 @@ def _near_clipped(points: list[list[float]]) -> list[list[float]]:
             kept.append(first)
         if (first[2] >= NEAR_M) != (second[2] >= NEAR_M):
             share = (NEAR_M - first[2]) / (second[2] - first[2])
-            kept.append(
-                [
-                    first[0] + share * (second[0] - first[0]),
-                    first[1] + share * (second[1] - first[1]),
-                    NEAR_M,
-                ]
-            )
+            x, y = (first[axis] + share * (second[axis] - first[axis]) for axis in range(2))
+            kept.append([x, y, NEAR_M])
     return kept + [kept[-1]] * (CORNERS - len(kept))
 
 
-@dataclass(frozen=True)
-class _Spans:
-    """Pixels inside each of m polygons, row by row; ``left`` <= x < ``right``."""
+def _spans(corners: Int64, behind: Bool, height: int, width: int) -> tuple[Int64, Int64, Int64]:
+    """Find the pixels whose centres are inside convex polygons [m, CORNERS, 2].
 
-    top: Int64
-    bottom: Int64
-    start: Int64
-    left: Int64
-    right: Int64
-    left_most: Int64
-    right_most: Int64
-
-
-def _spans(corners: Int64, behind: Bool, height: int, width: int) -> _Spans:
-    """Find the pixels whose centres are inside convex polygons [m, CORNERS, 2]."""
+    Returns, of the rows of all polygons one after the other, the first pixel and the one after the
+    last [k], and for each polygon its first place in them, its first row and the one after its
+    last, its first column and the one after its last [m, 5].
+    """
     half = SUBPIXELS // 2
     x, y = corners[..., 0], corners[..., 1]
     dx, dy = np.roll(x, -1, axis=1) - x, np.roll(y, -1, axis=1) - y
@@ -275,23 +225,20 @@ def _spans(corners: Int64, behind: Bool, height: int, width: int) -> _Spans:
     outside = ((a_row == 0) & (value < 0)).any(axis=1)
     right = np.where(outside, 0, np.clip(right, 0, width))
     left = np.clip(left, 0, width)
-    left_most, right_most = np.zeros_like(top), np.zeros_like(top)
+    extents = np.stack([start, top, bottom, np.zeros_like(top), np.zeros_like(top)], axis=1)
     filled = np.flatnonzero(counts)
     if len(filled):
         empty = right <= left
-        left_most[filled] = np.minimum.reduceat(np.where(empty, width, left), start[filled])
-        right_most[filled] = np.maximum.reduceat(np.where(empty, 0, right), start[filled])
-    return _Spans(top, bottom, start, left, right, left_most, right_most)
+        firsts, ends = np.where(empty, width, left), np.where(empty, 0, right)
+        extents[filled, 3] = np.minimum.reduceat(firsts, start[filled])
+        extents[filled, 4] = np.maximum.reduceat(ends, start[filled])
+    return left, right, extents
 
 
-def _cutout_levels(
-    surfaces: Surfaces, texels: Float64, visible: NDArray[np.intp], corners: Int64
-) -> Int64:
+def _cutout_levels(surfaces: Surfaces, texels: Float64, visible: Index, corners: Int64) -> Int64:
     """Choose the version of a cut-out by texels per pixel along the denser axis."""
     extent = np.maximum(corners.max(axis=1) - corners.min(axis=1), 1) / SUBPIXELS
     shown = np.abs(surfaces.tile[visible, :2]) * texels[visible]
     per_pixel = (shown / extent).max(axis=1)
-    levels = np.zeros(len(visible), np.int64)
-    for level in range(1, 8):
-        levels += per_pixel >= 2**level
+    levels: Int64 = (per_pixel[:, None] >= 2.0 ** np.arange(1, 8)).sum(axis=1)
     return levels

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ import numpy as np
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.arrays import Float32, Float64
 from camseg_core.synthetic.randomness import Draw, generator
+from camseg_core.synthetic.render.light import Light
 from camseg_core.synthetic.textures.atlas import noise
 from camseg_core.synthetic.world.road import START_M, STEP_M, Junction, Road
 from camseg_core.synthetic.world.scene import Footprint, Scene
@@ -198,48 +200,58 @@ def _paint_track(surface: RoadSurface, draw: Draw, road: Road, track_m: float) -
 
 
 class LightMap:
-    """How much of the sun (or of the lamps) reaches the ground, in (y, lateral)."""
+    """How much of the sun and of the street lamps reaches the ground, in (y, lateral)."""
 
-    def __init__(self, road: Road) -> None:
-        self._road = road
+    def __init__(
+        self, road: Road, scene: Scene, light: Light, lamps: tuple[tuple[float, float], ...]
+    ) -> None:
+        self._road, self._scene, self._slant = road, scene, light.slant
+        poses = scene.poses(0.0)
+        resting = sorted(set(range(len(poses))) - set(scene.moving))
+        sun = LIGHT_GRID.empty(road.end_y, 255)
+        self._draw_shadows(sun, resting, poses)
+        self._sun = np.asarray(cv2.GaussianBlur(sun, (0, 0), light.softness), np.uint8)
+        self._lamps = self._lamp_light(lamps) if light.night else None
 
-    def shadows(
-        self, scene: Scene, poses: Float64, objects: list[int], slant: tuple[float, float],
-        base: UInt8 | None = None, blur: float = 0.0,
-    ) -> UInt8:  # fmt: skip
-        """Draw the shadows of ``objects``; 255 is full sun.
+    def on_ground(
+        self, poses: Float64, y: Float32, lateral: Float32
+    ) -> tuple[Float32, Float32 | None]:
+        """Return the shares of sun and lamp light (None by day), 0..1, at places [n]."""
+        sun = self._sun.copy()
+        self._draw_shadows(sun, self._scene.moving, poses)
+        return self._shares(sun, y, lateral)
 
-        ``slant`` is how far a shadow reaches per metre of height, in world x and y.
-        """
-        shade = LIGHT_GRID.empty(self._road.end_y, 255) if base is None else base.copy()
-        for index in objects:
-            footprint = scene.footprints[index]
-            if footprint is not None:
-                self._draw_shadow(shade, footprint, poses[index], slant)
-        if blur:
-            shade = np.asarray(cv2.GaussianBlur(shade, (0, 0), blur), np.uint8)
-        return shade
+    def at_objects(self, poses: Float64) -> tuple[Float32, Float32 | None]:
+        """Return the shares of sun and lamp light (None by day), 0..1, where objects stand [n]."""
+        y = np.clip(poses[:, 1], START_M, self._road.end_y - 1)
+        row = ((y - START_M) / STEP_M).astype(np.int64)
+        lateral = poses[:, 0] - self._road.middle[row]
+        moving, lamps = self._shares(self._sun, y.astype(np.float32), lateral.astype(np.float32))
+        sun = np.ones_like(moving)  # what rests casts the shadows of this map itself
+        sun[list(self._scene.moving)] = moving[list(self._scene.moving)]
+        return sun, lamps
 
-    def lamps(self, places: tuple[tuple[float, float], ...]) -> UInt8:
-        """Draw the light of street lamps."""
+    def _shares(self, sun: UInt8, y: Float32, lateral: Float32) -> tuple[Float32, Float32 | None]:
+        scale = np.float32(1 / 255)
+        share = LIGHT_GRID.look_up(sun, y, lateral) * scale
+        if self._lamps is None:
+            return share, None
+        return share, LIGHT_GRID.look_up(self._lamps, y, lateral) * scale
+
+    def _lamp_light(self, places: tuple[tuple[float, float], ...]) -> UInt8:
         light = LIGHT_GRID.empty(self._road.end_y, 0)
+        radius = int(LAMP_RADIUS_M / LIGHT_GRID.step_m)
         for x, y in places:
-            radius = int(LAMP_RADIUS_M / LIGHT_GRID.step_m)
             for share in range(10):
                 size = radius * (10 - share) // 10
                 cv2.circle(light, self._pixel(x, y), size, ((share + 1) * (share + 1) * 2,), -1)
         return np.asarray(cv2.GaussianBlur(light, (0, 0), 6), np.uint8)
 
-    def look_up(self, plane: UInt8, y: Float32, lateral: Float32) -> Float32:
-        """Return the values, 0..1, at places [n]."""
-        return LIGHT_GRID.look_up(plane, y, lateral) * np.float32(1 / 255)
-
-    def at_objects(self, plane: UInt8, poses: Float64) -> Float32:
-        """Return the values, 0..1, where objects stand [n]."""
-        y = np.clip(poses[:, 1], START_M, self._road.end_y - 1)
-        row = ((y - START_M) / STEP_M).astype(np.int64)
-        lateral = poses[:, 0] - self._road.middle[row]
-        return self.look_up(plane, y.astype(np.float32), lateral.astype(np.float32))
+    def _draw_shadows(self, shade: UInt8, objects: Sequence[int], poses: Float64) -> None:
+        for index in objects:
+            footprint = self._scene.footprints[index]
+            if footprint is not None:
+                self._draw_shadow(shade, footprint, poses[index])
 
     def _pixel(self, x: float, y: float) -> tuple[int, int]:
         middle = self._road.middle
@@ -247,12 +259,10 @@ class LightMap:
         lateral = min(max(x - float(middle[row]), -500.0), 500.0)
         return LIGHT_GRID.pixel(y, lateral)
 
-    def _draw_shadow(
-        self, shade: UInt8, footprint: Footprint, pose: Float64, slant: tuple[float, float]
-    ) -> None:
+    def _draw_shadow(self, shade: UInt8, footprint: Footprint, pose: Float64) -> None:
         x, y, _, cosine, sine = pose.tolist()
         half_width, half_length = footprint.width / 2, footprint.length / 2
-        reach_x, reach_y = slant[0] * footprint.height, slant[1] * footprint.height
+        reach_x, reach_y = (slant * footprint.height for slant in self._slant)
         if footprint.crown:
             middle = self._pixel(x + 0.65 * reach_x, y + 0.65 * reach_y)
             radii = (half_width + 0.2 * abs(reach_x), half_length + 0.2 * abs(reach_y))

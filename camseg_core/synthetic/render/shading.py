@@ -16,7 +16,7 @@ from camseg_core.synthetic.randomness import Color, Draw, generator
 from camseg_core.synthetic.render.ground import GroundPixels
 from camseg_core.synthetic.render.light import Light
 from camseg_core.synthetic.render.rasterizer import Fragments, cross
-from camseg_core.synthetic.render.road_maps import LightMap, RoadSurface
+from camseg_core.synthetic.render.road_maps import RoadSurface
 from camseg_core.synthetic.textures.atlas import LAMP, LEVELS, SLOTS, TextureAtlas, noise
 from camseg_core.synthetic.textures.surfaces import GROUND_TEXTURE_M
 from camseg_core.synthetic.world.scene import Scene, Surfaces
@@ -86,8 +86,8 @@ def _exponent(values: Float32) -> Int32:
 
 
 def surface_colors(
-    fragments: Fragments, shown: Index, width: int, surfaces: Surfaces,
-    table: Float32, atlas: TextureAtlas, focal_px: float, jitter: Float32,
+    fragments: Fragments, shown: Index, surfaces: Surfaces, table: Float32, atlas: TextureAtlas,
+    camera: Camera, jitter: Float32,
 ) -> Float32:  # fmt: skip
     """Colour the pixels ``shown`` (places in the flattened image): linear RGB [n, 3].
 
@@ -97,20 +97,21 @@ def surface_colors(
     Stochastic Texture Filtering).
     """
     surface = fragments.index.ravel()[shown]
-    row, column = np.divmod(shown.astype(np.int32), np.int32(width))
+    row, column = np.divmod(shown.astype(np.int32), np.int32(camera.width))
     x, y = column.astype(np.float32), row.astype(np.float32)
     planes = fragments.texel_planes[surface]
     z = 1.0 / fragments.inverse_depth.ravel()[shown].astype(np.float32)
     u = (planes[:, 0] * x + planes[:, 1] * y + planes[:, 2]) * z
     v = (planes[:, 3] * x + planes[:, 4] * y + planes[:, 5]) * z
     texture = surfaces.texture[surface]
-    per_pixel = np.maximum(fragments.texels_per_m[surface] * z * np.float32(0.8 / focal_px), 1.0)
+    per_pixel = np.maximum(
+        fragments.texels_per_m[surface] * z * np.float32(0.8 / camera.focal_px), 1.0
+    )
     level = np.minimum(_exponent(per_pixel), atlas.last_level[texture])
     size = np.left_shift(1, level).astype(np.float32)
     u += jitter[0, shown] * size
     v += jitter[1, shown] * size
-    log2_width = atlas.log2_width[texture]
-    log2_height = atlas.log2_height[texture]
+    log2_width, log2_height = atlas.log2_width[texture], atlas.log2_height[texture]
     column_texel = np.floor(u).astype(np.int32) & ((1 << log2_width) - 1)
     row_texel = np.floor(v).astype(np.int32) & ((1 << log2_height) - 1)
     place = (
@@ -168,11 +169,13 @@ def surface_table(
 
 
 def ground_colors(
-    ground: GroundPixels, look: GroundLook, road_surface: RoadSurface, light_map: LightMap,
-    sun_plane: UInt8, lamp_plane: UInt8 | None, light: Light,
-    camera: Camera, atlas: TextureAtlas,
+    ground: GroundPixels, look: GroundLook, road_surface: RoadSurface, sun_at: Float32,
+    lamp_at: Float32 | None, light: Light, camera: Camera, atlas: TextureAtlas,
 ) -> tuple[Float32, Float32]:  # fmt: skip
-    """Colour the ground: linear RGB [n, 3], and how much each pixel mirrors [n], 0..1."""
+    """Colour the ground: linear RGB [n, 3], and how much each pixel mirrors [n], 0..1.
+
+    ``sun_at`` and ``lamp_at`` are the shares of sun and lamp light per pixel [n].
+    """
     material = ground.material
     z = (1.0 / ground.inverse_depth).astype(np.float32)
     texels_per_m = GROUND_TEXELS / GROUND_TEXTURE_M
@@ -203,15 +206,14 @@ def ground_colors(
     colors[ground.kerb] *= np.float32(0.8)
 
     colors, mirror = _weathered(colors, material, patch, z, light)
-    sun = light_map.look_up(sun_plane, ground.y, ground.lateral) * np.float32(light.to_sun[2])
+    sun = sun_at * np.float32(light.to_sun[2])
     lit = sun[:, None] * np.array(light.sun, np.float32)
     # Under things that shade it the ground sees less of the sky too.
     lit += np.array(light.ambient, np.float32) * (
         np.float32(0.6) + np.float32(0.4) * sun[:, None] * np.float32(1 / light.to_sun[2])
     )
-    if lamp_plane is not None:
-        lamps = light_map.look_up(lamp_plane, ground.y, ground.lateral)
-        lit += lamps[:, None] * np.array(LAMP_COLOR, np.float32)
+    if lamp_at is not None:
+        lit += lamp_at[:, None] * np.array(LAMP_COLOR, np.float32)
     return colors * lit, mirror
 
 

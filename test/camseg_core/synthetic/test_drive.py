@@ -176,8 +176,8 @@ def test_the_largest_width_can_be_rendered() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((-1, 64, 32), "seed -1: a whole number from 0 to 2^32 - 1 is needed"),
-        ((2**32, 64, 32), "seed 4294967296: a whole number from 0 to 2^32 - 1 is needed"),
+        ((-1, 64, 32), "seed -1: a whole number from 0 to 4294967295 is needed"),
+        ((2**32, 64, 32), "seed 4294967296: a whole number from 0 to 4294967295 is needed"),
         ((0, 63, 32), "width 63: a whole number from 64 to 2048 is needed"),
         ((0, 64, 31), "height 31: a whole number from 32 to 2048 is needed"),
         ((0, 2049, 32), "width 2049: a whole number from 64 to 2048 is needed"),

@@ -13,19 +13,14 @@ from numpy.typing import NDArray
 
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.render.rasterizer import NEAR_M, Fragments, rasterize
-from camseg_core.synthetic.textures.atlas import Texture, TextureAtlas
+from camseg_core.synthetic.textures.atlas import GONE, Texture, TextureAtlas
 from camseg_core.synthetic.world.scene import UNIT_SQUARE, Surfaces
 
 CAMERA = Camera(32, 24, 20.0, 16.0, 12.0, (0.0, 0.0, 1.5), 0.0, 0.0)
-HALF = np.zeros((4, 4), bool)
-HALF[:, 2:] = True
-GREY = np.full((4, 4, 3), 128, np.uint8)
-ATLAS = TextureAtlas(
-    {
-        "solid": [Texture(GREY, np.zeros((4, 4), np.uint8))],
-        "half": [Texture(GREY, np.zeros((4, 4), np.uint8), HALF)],
-    }
-)
+SOLID = np.full((4, 4, 4), (128, 128, 128, 0), np.uint8)
+HALF = SOLID.copy()
+HALF[:, :2, 3] = GONE
+ATLAS = TextureAtlas({"solid": [Texture(SOLID)], "half": [Texture(HALF)]})
 Plane = tuple[tuple[float, float, float], tuple[float, float, float], tuple[float, float, float]]
 
 

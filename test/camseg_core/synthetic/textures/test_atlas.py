@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from camseg_core.synthetic.textures.atlas import LEVELS, Canvas, Texture, TextureAtlas, noise
+from camseg_core.synthetic.textures.atlas import GONE, LEVELS, Canvas, Texture, TextureAtlas, noise
 
 
 def texel(atlas: TextureAtlas, texture: int, level: int, row: int, column: int) -> list[int]:
@@ -14,11 +14,9 @@ def texel(atlas: TextureAtlas, texture: int, level: int, row: int, column: int) 
     return list(np.array([value], "<u4").view(np.uint8))
 
 
-def picture(values: list[list[int]], cutout: list[list[bool]] | None = None) -> Texture:
+def picture(values: list[list[int]], slots: int | list[int] = 3) -> Texture:
     grey = np.array(values, np.uint8)
-    rgb = np.dstack([grey, grey, 255 - grey])
-    mask = None if cutout is None else np.array(cutout)
-    return Texture(rgb, np.full(grey.shape, 3, np.uint8), mask)
+    return Texture(np.dstack([grey, grey, 255 - grey, np.zeros_like(grey) + np.uint8(slots)]))
 
 
 def test_levels_hold_rounded_means_of_four_texels() -> None:
@@ -34,7 +32,7 @@ def test_levels_hold_rounded_means_of_four_texels() -> None:
 
 
 def test_what_is_cut_out_takes_the_nearest_texels_look() -> None:
-    atlas = TextureAtlas({"edge": [picture([[200, 0], [200, 0]], [[True, False], [True, False]])]})
+    atlas = TextureAtlas({"edge": [picture([[200, 0], [200, 0]], [3, GONE])]})
     assert texel(atlas, 0, 0, 0, 1) == [200, 200, 55, 3]
     cutouts = atlas.cutouts[0]
     assert cutouts is not None
@@ -46,12 +44,9 @@ def test_a_canvas_paints_in_its_own_units_from_the_bottom() -> None:
     canvas = Canvas(8, 4, 2.0, 1.0)
     canvas.box(0.5, 0.0, 1.0, 0.5, 77, 2)
     painted = canvas.texture()
-    assert painted.cutout is not None
-    expected = np.zeros((4, 8), bool)
-    expected[2:, 2:4] = True
-    np.testing.assert_array_equal(painted.cutout, expected)
-    assert (painted.rgb[expected] == 77).all()
-    assert (painted.slots[expected] == 2).all()
+    expected = np.full((4, 8, 4), (0, 0, 0, GONE))
+    expected[2:, 2:4] = (77, 77, 77, 2)
+    np.testing.assert_array_equal(painted.texels, expected)
 
 
 def test_noise_repeats_without_a_seam() -> None:
