@@ -23,7 +23,6 @@ from camseg_core.labels import CITYSCAPES
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.drive import SyntheticFrame
 
-SPLITS = ("train", "val")
 BASELINE_M = 0.5
 """Distance to the second camera that a disparity needs; there is none, as depth is exact."""
 REFERENCE_FOLDER = "fog"
@@ -91,7 +90,7 @@ def camera_json(camera: Camera) -> bytes:
     ``intrinsic`` counts pixels from the centre of the first one, as Cityscapes does.
     """
     x, y, z = camera.position_m
-    content: Mapping[str, Mapping[str, float]] = {
+    content = {
         "extrinsic": {
             "baseline": BASELINE_M, "pitch": camera.pitch_rad, "roll": 0.0, "yaw": 0.0,
             "x": 0.0, "y": 0.0, "z": z,
@@ -108,10 +107,8 @@ def camera_json(camera: Camera) -> bytes:
 def instance_image(frame: SyntheticFrame) -> NDArray[np.uint16]:
     """Return Cityscapes' instance ids [H, W]: label id * 1000 + instance, or the label id alone."""
     label_ids = LABEL_IDS[frame.class_ids].astype(np.uint16)
-    instance = frame.instance_ids % 1000
-    return np.where(frame.instance_ids > 0, label_ids * 1000 + instance, label_ids).astype(
-        np.uint16
-    )
+    instances = label_ids * 1000 + frame.instance_ids % 1000
+    return np.where(frame.instance_ids > 0, instances, label_ids).astype(np.uint16)
 
 
 def _cityscapes_frame(frame: SyntheticFrame, key: FrameKey) -> dict[str, bytes]:

@@ -15,25 +15,23 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_jpeg
 from camseg_core.labels import CITYSCAPES
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.drive import GENERATOR_VERSION, SyntheticDrive
-from camseg_core.synthetic.layouts import DRIVE_LAYOUTS, SPLITS, DriveLayout, FrameKey
+from camseg_core.synthetic.layouts import DRIVE_LAYOUTS, DriveLayout, FrameKey
 from camseg_core.system.files import write_bytes
 from camseg_core.system.progress import progress_bar
 from camseg_core.system.validation import parse_json
 
 MANIFEST = "synthetic.json"
-DEFAULT_SIZE = (512, 256)
 
 
 @dataclass(frozen=True)
@@ -65,19 +63,24 @@ class _Manifest:
     drives: list[WrittenDrive]
 
 
-def labels_sha256(masks: Iterable[NDArray[np.uint8]]) -> str:
+def labels_sha256(masks: Iterable[UInt8]) -> str:
     """Hash class ids, uint8 [H, W] each: sha256 over every mask's "W H " and its bytes.
 
     The ids themselves are hashed, not PNG files, whose bytes depend on the encoder's version.
     """
     digest = hashlib.sha256()
     for mask in masks:
-        _hash_mask(digest, mask)
+        digest.update(_hashed_bytes(mask))
     return digest.hexdigest()
 
 
+def _hashed_bytes(mask: UInt8) -> bytes:
+    height, width = mask.shape
+    return f"{width} {height} ".encode() + mask.tobytes()
+
+
 def write_drive(
-    out: Path, frames: int, seed: int, size: tuple[int, int] = DEFAULT_SIZE,
+    out: Path, frames: int, seed: int, size: tuple[int, int] = (512, 256),
     condition: str = "clear", layout: str = "cityscapes", split: str = "train",
     frames_per_sequence: int = 20,
 ) -> WrittenDrive:  # fmt: skip
@@ -90,7 +93,7 @@ def write_drive(
         size: width and height of the images in pixels.
         condition: one of `camseg_core.data.sample.CONDITIONS`.
         layout: one of `DRIVE_LAYOUTS`.
-        split: one of `SPLITS`.
+        split: train or val.
         frames_per_sequence: number of frames of one world.
 
     Raises:
@@ -98,12 +101,8 @@ def write_drive(
             already, or a file that cannot be written.
     """
     drive = SyntheticDrive(seed, *size, condition, frames_per_sequence)
-    if type(frames) is not int or frames < 1:
+    if frames < 1:
         raise CamsegError(f"{frames} frames: a whole number of at least 1 is needed")
-    if layout not in DRIVE_LAYOUTS:
-        raise CamsegError(f"layout {layout!r}: one of {', '.join(DRIVE_LAYOUTS)} is needed")
-    if split not in SPLITS:
-        raise CamsegError(f"split {split!r}: one of {', '.join(SPLITS)} is needed")
     earlier = _read_manifest(out, layout)
     work = out / f".synthetic-{uuid4().hex}"
     try:
@@ -129,13 +128,12 @@ def _write_frames(
     """Write frames one by one; return the hash of their labels."""
     digest = hashlib.sha256()
     cameras: list[Camera] = []
-    folders: set[Path] = set()
     with progress_bar(frames, "frame", "synth") as bar:
         for index in range(frames):
             sequence, number = divmod(index, drive.frames_per_sequence)
             key = FrameKey(drive.seed, drive.condition, split, sequence, number)
             frame = drive.frame(index)
-            _hash_mask(digest, frame.class_ids)
+            digest.update(_hashed_bytes(frame.class_ids))
             files = layout.frame_files(frame, key)
             cameras.append(frame.camera)
             if number == drive.frames_per_sequence - 1 or index == frames - 1:
@@ -143,18 +141,10 @@ def _write_frames(
                 cameras = []
             for name, content in files.items():
                 path = work / name
-                if path.parent not in folders:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    folders.add(path.parent)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             bar.update()
     return digest.hexdigest()
-
-
-def _hash_mask(digest: Any, mask: NDArray[np.uint8]) -> None:
-    height, width = mask.shape
-    digest.update(f"{width} {height} ".encode())
-    digest.update(np.ascontiguousarray(mask).tobytes())
 
 
 def _read_manifest(out: Path, layout: str) -> list[WrittenDrive]:
@@ -200,38 +190,30 @@ def _move_into_place(work: Path, out: Path) -> None:
         CamsegError: one of the files is there already; nothing was moved.
     """
     files = sorted(path for path in work.rglob("*") if path.is_file())
-    names = [path.relative_to(work) for path in files]
-    for name in names:
-        if os.path.exists(out / name):
+    targets = [out / path.relative_to(work) for path in files]
+    for target in targets:
+        if target.exists():
             raise CamsegError(
-                f"{out / name} is there already; give another folder, seed, condition or split"
+                f"{target} is there already; give another folder, seed, condition or split"
             )
-    for path, name in zip(files, names, strict=True):
-        target = out / name
+    for path, target in zip(files, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
 
 
-CELL_SIZE = (320, 160)
-SHOWN_SEED = 42
-SHOWN_FRAMES = (27, 47)
-
-
-def contact_sheet(
-    seed: int, size: tuple[int, int] = CELL_SIZE, frames: tuple[int, ...] = SHOWN_FRAMES
-) -> NDArray[np.uint8]:
-    """Return a column for each condition and, for each frame, images above their class colours.
+def write_contact_sheet(
+    path: Path, seed: int, size: tuple[int, int] = (320, 160), frames: tuple[int, ...] = (27, 47)
+) -> None:
+    """Write a JPEG file: a column per condition, for each frame images above their class colours.
 
     Args:
+        path: file to write.
         seed: seed of the drive.
         size: width and height of one image in pixels.
         frames: indices of the frames to show.
 
-    Returns:
-        RGB uint8 [2 x frames x height, 5 x width, 3].
-
     Raises:
-        CamsegError: a value out of its range.
+        CamsegError: a value out of its range, or the file cannot be written.
     """
     rows = []
     drives = [SyntheticDrive(seed, *size, condition) for condition in CONDITIONS]
@@ -239,13 +221,4 @@ def contact_sheet(
         shown = [drive.frame(index) for drive in drives]
         rows.append(np.hstack([frame.image for frame in shown]))
         rows.append(np.hstack([CITYSCAPES.color_image(frame.class_ids) for frame in shown]))
-    return np.vstack(rows)
-
-
-def write_contact_sheet(path: Path, seed: int = SHOWN_SEED) -> None:
-    """Write `contact_sheet` as a JPEG file.
-
-    Raises:
-        CamsegError: the file cannot be written.
-    """
-    write_bytes(path, encode_jpeg(contact_sheet(seed)))
+    write_bytes(path, encode_jpeg(np.vstack(rows)))

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.randomness import Color, Draw, generator
 from camseg_core.synthetic.textures.atlas import noise
-
-Float32 = NDArray[np.float32]
 
 SKY_KINDS = (("blue", 0.3), ("clouds", 0.3), ("overcast", 0.22), ("sunset", 0.1), ("white", 0.08))
 PANORAMA = (96, 512)
@@ -71,8 +70,7 @@ def make_light(seed: int, sequence: int, condition: str) -> Light:
     """Draw the light of a sequence; the weather changes it, not the draws of clear weather."""
     draw = Draw(seed, sequence, "light")
     kind = draw.pick_weighted(SKY_KINDS)
-    low = kind == "sunset"
-    elevation = draw.uniform(0.18, 0.32) if low else draw.uniform(0.45, 1.2)
+    elevation = draw.uniform(0.18, 0.32) if kind == "sunset" else draw.uniform(0.45, 1.2)
     azimuth = draw.uniform(0, 6.2831853)
     flat, up = math.cos(elevation), math.sin(elevation)
     to_sun = (flat * math.sin(azimuth), flat * math.cos(azimuth), up)
@@ -106,40 +104,39 @@ def make_light(seed: int, sequence: int, condition: str) -> Light:
     )  # fmt: skip
     if grey is not None:
         light = _overcast(light, grey)
-        light = replace(light, fog=light.horizon)
     return _in_weather(light, condition, Draw(seed, sequence, "weather", condition))
 
 
-def _overcast(light: Light, grey: float) -> Light:
-    """Return light from the whole of a grey sky: a soft sun straight above."""
-    return replace(
-        light, to_sun=(0.08, 0.05, 0.995), sun=(0.62, 0.63, 0.64), ambient=(0.62, 0.63, 0.66),
-        zenith=(grey * 0.9, grey * 0.92, grey * 0.96), horizon=(grey, grey, grey),
-        cloud=(grey * 0.75, grey * 0.77, grey * 0.8), cover=0.5, softness=3.5,
-    )  # fmt: skip
+def _overcast(light: Light, grey: float, **changes: Any) -> Light:
+    """Return light from the whole of a grey sky, a soft sun straight above, with ``changes``."""
+    usual: dict[str, Any] = {
+        "to_sun": (0.08, 0.05, 0.995), "sun": (0.62, 0.63, 0.64), "ambient": (0.62, 0.63, 0.66),
+        "zenith": (grey * 0.9, grey * 0.92, grey * 0.96), "horizon": (grey, grey, grey),
+        "cloud": (grey * 0.75, grey * 0.77, grey * 0.8), "cover": 0.5, "softness": 3.5,
+        "fog": (grey, grey, grey),
+    }  # fmt: skip
+    return replace(light, **{**usual, **changes})
 
 
 def _in_weather(light: Light, condition: str, draw: Draw) -> Light:
     if condition == "fog":
         grey = draw.uniform(0.55, 0.95)
-        light = replace(_overcast(light, grey), fog=draw.near((grey, grey, grey), 0.05))
-        return replace(
-            light, fog_density=draw.uniform(0.018, 0.075), cover=0.1, exposure=light.exposure * 1.5
-        )
+        return _overcast(
+            light, grey, fog=draw.near((grey, grey, grey), 0.05),
+            fog_density=draw.uniform(0.018, 0.075), cover=0.1, exposure=light.exposure * 1.5,
+        )  # fmt: skip
     if condition == "rain":
         grey = draw.uniform(0.3, 0.65)
-        light = replace(_overcast(light, grey), fog=(grey, grey, grey * 1.03))
-        return replace(
-            light, fog_density=draw.uniform(0.004, 0.014), wet=draw.uniform(0.5, 1.0),
-            exposure=light.exposure * 1.05, noise_level=light.noise_level + 1.0,
-            blur_px=light.blur_px + 0.15,
+        return _overcast(
+            light, grey, fog=(grey, grey, grey * 1.03), fog_density=draw.uniform(0.004, 0.014),
+            wet=draw.uniform(0.5, 1.0), exposure=light.exposure * 1.05,
+            noise_level=light.noise_level + 1.0, blur_px=light.blur_px + 0.15,
         )  # fmt: skip
     if condition == "snow":
         grey = draw.uniform(0.6, 0.95)
-        light = replace(_overcast(light, grey), fog=(grey, grey, grey * 1.02))
-        return replace(
-            light, fog_density=draw.uniform(0.004, 0.02), snow=draw.uniform(0.35, 1.0),
-            exposure=light.exposure * 1.55,
+        return _overcast(
+            light, grey, fog=(grey, grey, grey * 1.02), fog_density=draw.uniform(0.004, 0.02),
+            snow=draw.uniform(0.35, 1.0), exposure=light.exposure * 1.55,
         )  # fmt: skip
     if condition == "night":
         sky = draw.uniform(0.004, 0.03)
@@ -161,10 +158,8 @@ def sky_panorama(seed: int, sequence: int, light: Light) -> Float32:
     height, width = PANORAMA
     up = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     share = np.sqrt(up)
-    sky = (
-        np.array(light.horizon, np.float32) * (1 - share)
-        + np.array(light.zenith, np.float32) * share
-    )
+    horizon, zenith = np.array(light.horizon, np.float32), np.array(light.zenith, np.float32)
+    sky = horizon * (1 - share) + zenith * share
     clouds = np.clip(
         (noise(random, 128, width, 8, 5, 0.6)[:height] * 1.6 + light.cover * 2 - 0.9) * 1.4, 0, 1
     )[..., None] * (0.4 + 0.6 * np.minimum(1, up * 5))
@@ -174,17 +169,12 @@ def sky_panorama(seed: int, sequence: int, light: Light) -> Float32:
         column = (math.atan2(light.to_sun[0], light.to_sun[1]) / 6.2831853 % 1.0) * width
         away = np.abs(np.arange(width) - column)
         away = np.minimum(away, width - away)[None, :] * (6.2831853 / width)
-        rise = np.abs(_elevation(up[..., 0]) - math.asin(light.to_sun[2]))
+        # A row's elevation, where row = tan / (1 + tan).
+        elevation = np.arctan(up[..., 0] / np.maximum(1 - up[..., 0], 1e-3)).astype(np.float32)
+        rise = np.abs(elevation - math.asin(light.to_sun[2]))
         glow = np.exp(-((away**2 + rise**2) / 0.06)).astype(np.float32)[..., None]
         sky = sky + 0.5 * glow * np.array(light.sun, np.float32)
     return np.ascontiguousarray(sky, np.float32)
-
-
-def _elevation(up: Float32) -> Float32:
-    """Return the angle above the horizon of a panorama row, where row = tan / (1 + tan)."""
-    tangent = up / np.maximum(1 - up, 1e-3)
-    angle: Float32 = np.arctan(tangent).astype(np.float32)
-    return angle
 
 
 def sky_image(panorama: Float32, camera: Camera, rows: int) -> Float32:
@@ -196,8 +186,7 @@ def sky_image(panorama: Float32, camera: Camera, rows: int) -> Float32:
     height, width = PANORAMA
     turn = (np.arctan(column) + camera.yaw_rad) / 6.283185307 % 1.0 * width
     climb = np.maximum(-(row + camera.pitch_rad), 0.0)
-    map_y = (climb / (1 + climb) * (height - 1)).astype(np.float32)
-    map_x = np.broadcast_to(turn.astype(np.float32), (rows, camera.width))
-    map_y = np.broadcast_to(map_y[:, None], (rows, camera.width))
+    map_y = climb / (1 + climb) * (height - 1)
+    map_x, map_y = np.meshgrid(turn.astype(np.float32), map_y.astype(np.float32))
     sky = cv2.remap(panorama, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(sky, np.float32)

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.images.arrays import UInt8
+from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.randomness import Draw
 from camseg_core.synthetic.render.light import Light
 from camseg_core.synthetic.render.shading import HEADLIGHT_COLOR
-
-Float32 = NDArray[np.float32]
 
 
 def photograph(
@@ -69,21 +67,16 @@ def add_reflections(image: Float32, mirror: Float32, camera: Camera) -> None:
     """Mirror the scene in wet ground, in place; ``mirror`` [H, W] is the mirrored share."""
     horizon = camera.center_y - camera.focal_px * camera.pitch_rad
     below = int(min(max(horizon, 0), camera.height))
-    rows = camera.height - below
-    if rows <= 0:
+    if below == camera.height:
         return
     source = np.clip(np.round(2 * horizon - np.arange(below, camera.height)), 0, camera.height - 1)
     flipped = image[source.astype(np.intp)]
-    length = max(3, camera.height // 12) | 1
-    flipped = cv2.blur(flipped, (3, length))
-    share = mirror[below:, :, None]
-    image[below:] += (flipped - image[below:]) * share
+    flipped = cv2.blur(flipped, (3, max(3, camera.height // 12) | 1))
+    image[below:] += (flipped - image[below:]) * mirror[below:, :, None]
 
 
 def add_fog(image: Float32, depth_m: Float32, light: Light) -> None:
     """Apply Koschmieder's law in place: I = J t + A (1 - t), t = exp(-density depth)."""
-    if light.fog_density <= 0:
-        return
     clear = cv2.exp(np.minimum(depth_m, 2000.0) * np.float32(-light.fog_density))
     fog = np.array(light.fog, np.float32)
     image -= fog
@@ -95,9 +88,7 @@ def add_glare(image: Float32) -> None:
     """Spread light that is brighter than white, in place."""
     height, width = image.shape[:2]
     bright = np.maximum(image - np.float32(0.9), 0)
-    small = cv2.resize(
-        bright, (max(1, width // 4), max(1, height // 4)), interpolation=cv2.INTER_AREA
-    )
+    small = cv2.resize(bright, (width // 4, height // 4), interpolation=cv2.INTER_AREA)
     wide = cv2.GaussianBlur(small, (0, 0), max(0.8, width / 220))
     image += cv2.resize(wide, (width, height), interpolation=cv2.INTER_LINEAR) * np.float32(1.4)
 
