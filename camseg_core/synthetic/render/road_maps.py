@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import cv2
 import numpy as np
@@ -98,12 +98,9 @@ def paint_road(seed: int, sequence: int, road: Road, track_m: float | None) -> R
         length, width = draw.uniform(0.4, 9), draw.uniform(0.3, 2.2)
         value = int(NEUTRAL * draw.uniform(0.72, 1.2))
         surface.box(wear, y, y + length, lateral - width, lateral + width, value)
-    for lane in road.lanes:
-        if lane.direction:
-            for side in (-0.8, 0.8):  # where wheels run
-                left = lane.lateral + side - 0.25
-                value = int(NEUTRAL * draw.uniform(0.86, 1.0))
-                surface.strip(wear, left, left + 0.5, value)
+    for lane, side in product(road.driving, (-0.8, 0.8)):  # where wheels run
+        left = lane.lateral + side - 0.25
+        surface.strip(wear, left, left + 0.5, int(NEUTRAL * draw.uniform(0.86, 1.0)))
     for _ in range(int(road.end_y / 14)):
         y, lateral = draw.uniform(0, road.end_y), draw.uniform(road.left_edge, road.right_edge)
         place = PAINT_GRID.pixel(y, lateral)
@@ -126,7 +123,7 @@ def paint_road(seed: int, sequence: int, road: Road, track_m: float | None) -> R
 def _paint_lanes(surface: RoadSurface, draw: Draw, road: Road) -> None:
     width = draw.uniform(0.1, 0.18)
     length, gap = draw.pick([(3.0, 6.0), (3.0, 3.0), (6.0, 12.0), (1.5, 1.5)])
-    driving = sorted((lane for lane in road.lanes if lane.direction), key=lambda lane: lane.lateral)
+    driving = sorted(road.driving, key=lambda lane: lane.lateral)
     for left, right in pairwise(driving):
         border = (left.lateral + left.width / 2 + right.lateral - right.width / 2) / 2
         if left.direction == right.direction:

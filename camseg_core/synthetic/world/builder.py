@@ -108,19 +108,16 @@ class Body:
             self.builder.faces.append(face)
 
     def sprite(
-        self, size: tuple[float, float], material: Material, front_width: float | None = None,
-        phases: int = 1, metres_per_cycle: float = 1.4, x: float = 0.0,
+        self, size: tuple[float, float], material: Material, front_width: float = 0.0,
+        phases: int = 1, x: float = 0.0,
     ) -> None:  # fmt: skip
         """Add an upright texture of ``size`` (width, height) whose foot's middle is at ``x``.
 
         With ``front_width`` the texture has ``phases`` side views (facing right), then as many
-        front views of that width; a moving object goes through the phases once in
-        ``metres_per_cycle``.
+        front views of that width; a moving object goes through the phases as it walks.
         """
-        views, front = (1, size[0]) if front_width is None else (2, front_width)
-        self.builder.sprites.append(
-            (self.number, (x, 0.0, 0.0), *size, material, front, views, phases, metres_per_cycle)
-        )
+        sprite = (self.number, (x, 0.0, 0.0), *size, material, front_width, phases)
+        self.builder.sprites.append(sprite)
 
     def box(
         self, box: Box, side: Material | None = None, front: Material | None = None,

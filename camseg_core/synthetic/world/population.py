@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw
@@ -35,11 +36,12 @@ class Population:
 
     def populate(self) -> None:
         """Build everything."""
-        for section in self.road.sections:
-            for sign in (-1, 1):
-                self._side(section, sign)
+        for section, sign in product(self.road.sections, (-1, 1)):
+            self._side(section, sign)
+        beyond_m = self.drive_m * 0.4 + 8
+        ahead = [j for j in self.road.junctions if j.y - j.reach > beyond_m]
         for junction in self.road.junctions:
-            self._corners(junction)
+            self._corners(junction, junction in ahead[:1] and "traffic light" in self.shown)
         self._signs()
         self._backdrop()
 
@@ -108,25 +110,19 @@ class Population:
         if not kind:
             return
         piece = 3.0 if kind == "fence" else 5.0
-        height = {
-            "wall": draw.uniform(1.0, 3.2), "fence": draw.uniform(0.9, 2.0),
-            "hedge": draw.uniform(0.7, 2.4),
-        }[kind]  # fmt: skip
-        fence, wall = roadside.fence_look(), roadside.wall_look()
-        palette = roadside.leaf_palette()
+        heights = draw.uniform(1.0, 3.2), draw.uniform(0.9, 2.0), draw.uniform(0.7, 2.4)
+        fence, wall, hedge = roadside.fence_look(), roadside.wall_look(), roadside.hedge_look()
+        add, look, height = {
+            "wall": (roadside.add_wall, wall, heights[0]),
+            "fence": (roadside.add_fence, fence, heights[1]),
+            "hedge": (roadside.add_hedge, hedge, heights[2]),
+        }[kind]
         gaps = draw.uniform(0.0, 0.1)
         for y in draw.places(start + piece / 2, end - piece / 2, piece):
-            if draw.chance(gaps):
-                continue
-            pose = self.road.pose(y, lateral)
-            _, ahead = self.road.place(y + piece / 2, lateral)
-            length = piece / cos_sin(ahead)[0] + 0.12
-            if kind == "wall":
-                roadside.add_wall(pose, length, height, wall)
-            elif kind == "fence":
-                roadside.add_fence(pose, length, height, fence)
-            else:
-                roadside.add_hedge(pose, length, height, palette)
+            if not draw.chance(gaps):
+                _, ahead = self.road.place(y + piece / 2, lateral)
+                length = piece / cos_sin(ahead)[0] + 0.12
+                add(self.road.pose(y, lateral), length, height, look)
 
     def _houses(
         self, start: float, end: float, sign: int, front: float, storeys: tuple[int, int],
@@ -197,16 +193,14 @@ class Population:
             first = start + draw.uniform(0, 10)
             step = draw.uniform(1.4, 2.6)
             places = [first + step * index for index in range(4 + draw.integer(6))]
-            roadside.add_bollards(
-                [self.road.pose(place, sign * (edge + 0.3)) for place in places if place < end],
-                palette,
-            )
+            lateral = sign * (edge + 0.3)
+            poses = [self.road.pose(place, lateral) for place in places if place < end]
+            roadside.add_bollards(poses, palette)
 
-    def _corners(self, junction: Junction) -> None:
+    def _corners(self, junction: Junction, lights: bool) -> None:
         """Put up traffic lights, signs and the houses along the crossing road."""
         draw, roadside, road = self.draw, self.roadside, self.road
-        first = junction is self._first_ahead()
-        if junction.lights or (first and "traffic light" in self.shown):
+        if junction.lights or lights:
             state = draw.integer(3)
             before = junction.y - junction.reach + 0.4
             for sign in (-1, 1):
@@ -220,10 +214,9 @@ class Population:
                     pose = road.pose(junction.y + junction.reach, post)
                     roadside.add_traffic_light(pose, state)
         if draw.chance(0.5):
-            roadside.add_sign(self.road.pose(junction.y - junction.reach - 3, road.edge(1) + 0.8))
-        for sign in (-1, 1):
-            for side in (-1, 1):
-                self._crossing_houses(junction, sign, side)
+            roadside.add_sign(road.pose(junction.y - junction.reach - 3, road.edge(1) + 0.8))
+        for sign, side in product((-1, 1), repeat=2):
+            self._crossing_houses(junction, sign, side)
 
     def _crossing_houses(self, junction: Junction, sign: int, beyond: int) -> None:
         """Line one arm of a crossing road."""
@@ -236,17 +229,12 @@ class Population:
             place, side = sign * (along + width / 2), beyond * (junction.reach + 1.0)
             x = junction.x + place * cosine - side * sine
             y = junction.y + place * sine + side * cosine
-            turn = (0.0 if beyond > 0 else HALF_TURN) - junction.angle
             if kind == "houses":
-                pose = Pose(x, y, 0.0, turn)
+                pose = Pose(x, y, 0.0, (0.0 if beyond > 0 else HALF_TURN) - junction.angle)
                 self.roadside.add_building(pose, width, 10.0, 2 + draw.integer(4))
             else:
                 self.roadside.add_tree(Pose(x, y + beyond, 0.0, 0.0), draw.uniform(5, 11))
             along += width + draw.uniform(0, 4)
-
-    def _first_ahead(self) -> Junction | None:
-        ahead = [j for j in self.road.junctions if j.y - j.reach > self.drive_m * 0.4 + 8]
-        return ahead[0] if ahead else None
 
     def _signs(self) -> None:
         draw, road = self.draw, self.road
@@ -279,6 +267,5 @@ class Population:
             elif what == "trees":
                 self.roadside.add_tree(Pose(x, far, 0, 0), draw.uniform(9, 18))
             elif what == "hills":
-                self.roadside.add_hill(
-                    Pose(x, far + 20, 0, 0), draw.uniform(40, 80), draw.uniform(8, 26)
-                )
+                width, height = draw.uniform(40, 80), draw.uniform(8, 26)
+                self.roadside.add_hill(Pose(x, far + 20, 0, 0), width, height)

@@ -115,6 +115,16 @@ class Road:
     tram: float | None
     markings: bool
 
+    @property
+    def driving(self) -> list[Lane]:
+        """Return the lanes that are driven in."""
+        return [lane for lane in self.lanes if lane.direction]
+
+    @property
+    def parking(self) -> list[Lane]:
+        """Return the lanes that vehicles are parked in."""
+        return [lane for lane in self.lanes if not lane.direction]
+
     def edge(self, sign: int) -> float:
         """Return the distance of the right (1) or left (-1) kerb from the middle, positive."""
         return self.right_edge if sign > 0 else -self.left_edge
@@ -291,7 +301,6 @@ def lateral_table(road: Road) -> UInt8:
             for material, width in section.side(sign).strips:
                 row[(outward >= begin) & (outward < begin + width)] = material
                 begin += width
-        for lane in road.lanes:
-            if lane.direction == 0:
-                row[np.abs(lateral - lane.lateral) < lane.width / 2] = Ground.LANE_PARKING
+        for lane in road.parking:
+            row[np.abs(lateral - lane.lateral) < lane.width / 2] = Ground.LANE_PARKING
     return table

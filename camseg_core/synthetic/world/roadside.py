@@ -106,6 +106,10 @@ class Roadside:
         names = ["boards", "boards", "picket", "picket", "railing", "mesh"]
         return self._painted(names, classes.FENCE)
 
+    def hedge_look(self) -> Material:
+        """Draw what a hedge looks like; each piece has a texture of its own."""
+        return Material(self.atlas.id("hedge"), self.leaf_palette(), classes.VEGETATION)
+
     def _painted(self, names: list[str], class_id: int) -> Material:
         name = self.draw.pick(names)
         palette = self.builder.add_palette({1: self.draw.paint(0.6)})
@@ -151,9 +155,9 @@ class Roadside:
         material = Material(texture, self.leaf_palette(), classes.VEGETATION)
         self.builder.add_object(pose, footprint).sprite((width, height), material)
 
-    def add_hedge(self, pose: Pose, length: float, height: float, palette: int) -> None:
+    def add_hedge(self, pose: Pose, length: float, height: float, look: Material) -> None:
         """Add a piece of hedge along y."""
-        leaves = Material(self.pick_texture("hedge"), palette, classes.VEGETATION)
+        leaves = look._replace(texture=self.pick_texture("hedge"))
         body = self.builder.add_object(pose, Footprint(1.0, length, height))
         body.box(
             Box(-0.5, 0.5, -length / 2, length / 2, 0, height), leaves, leaves, leaves, leaves,

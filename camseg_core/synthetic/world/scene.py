@@ -35,11 +35,12 @@ FACE = np.dtype(
 SPRITE = np.dtype(
     [
         ("object", "i4"), ("foot", "f8", 3), ("width", "f8"), ("height", "f8"),
-        ("material", "i4", 4), ("front_width", "f8"), ("views", "i4"), ("phases", "i4"),
-        ("metres_per_cycle", "f8"),
+        ("material", "i4", 4), ("front_width", "f8"), ("phases", "i4"),
     ]
 )  # fmt: skip
-"""A sprite; see `SceneBuilder.add_sprite`."""
+"""A sprite; see `Body.sprite`. Its front width is 0 if it has one view."""
+STEP_CYCLE_M = 1.4
+"""Distance in which a person who walks goes through all phases."""
 
 
 class Pose(NamedTuple):
@@ -222,13 +223,13 @@ def _views(
     sprites: NDArray[np.void], foot: Float64, turn_cos: Float64, turn_sin: Float64, poses: Float64
 ) -> tuple[Float64, Int32, Bool]:
     """Choose view and phase: width in metres, texture, and whether it faces left."""
-    width, phases, two = sprites["width"], sprites["phases"], sprites["views"] == 2
+    width, phases, two = sprites["width"], sprites["phases"], sprites["front_width"] > 0
     distance = np.sqrt(foot[:, 0] ** 2 + foot[:, 2] ** 2) + 1e-9
     # The heading against the line of sight: 1 goes to the right across it.
     across = (turn_sin * foot[:, 2] - turn_cos * foot[:, 0]) / distance
     front = two & (np.abs(across) < 0.45)
     squeezed = np.where(two, width * np.maximum(np.abs(across), 0.55), width)
-    travelled = (poses[:, 0] + poses[:, 1]) / sprites["metres_per_cycle"]
+    travelled = (poses[:, 0] + poses[:, 1]) / STEP_CYCLE_M
     phase = np.floor(travelled * phases).astype(np.int32) % phases
     texture = sprites["material"][:, 0] + phase + front * phases
     return np.where(front, sprites["front_width"], squeezed), texture, two & ~front & (across < 0)

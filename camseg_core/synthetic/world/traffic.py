@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import product
 
 from camseg_core.synthetic.camera import cos_sin
 from camseg_core.synthetic.randomness import Draw
@@ -130,9 +131,7 @@ class Traffic:
     def _fill_lanes(self) -> None:
         draw = self.draw
         density = draw.uniform(0.1, 0.55)
-        for lane in self.road.lanes:
-            if lane.direction == 0:
-                continue
+        for lane in self.road.driving:
             for y in draw.places(draw.uniform(10, 20), self.road.end_y - 120, 9, 26):
                 if not draw.chance(density) or not self.take(lane, y, 4.8):
                     continue
@@ -148,9 +147,7 @@ class Traffic:
 
     def _park(self) -> None:
         draw = self.draw
-        for lane in self.road.lanes:
-            if lane.direction != 0:
-                continue
+        for lane in self.road.parking:
             density = draw.uniform(0.3, 0.95)
             same = lane.lateral * self.road.ego_lane.lateral > 0
             for y in draw.places(-12.0, self.road.end_y - 130, 5.4, 7.0):
@@ -186,7 +183,7 @@ class Traffic:
         for kind, motor in (("rider", False), ("motorcyclist", True)):
             count = draw.pick([1, 1, 2, 3]) if kind in self.shown else draw.pick([0, 0, 1])
             for _ in range(count):
-                lane = draw.pick([lane for lane in road.lanes if lane.direction])
+                lane = draw.pick(road.driving)
                 outward = 1 if lane.lateral > 0 else -1
                 lateral = lane.lateral + outward * lane.width * draw.uniform(0.2, 0.42)
                 if lane.direction > 0:
@@ -213,15 +210,14 @@ class Traffic:
     def _people(self) -> None:
         draw, road = self.draw, self.road
         density = draw.uniform(0.1, 0.8)
-        for section in road.sections:
-            for sign in (-1, 1):
-                side = section.side(sign)
-                middle = side.footway_m or 1.0
-                busy = density * (1.0 if side.footway_m else 0.15)
-                first = max(section.start_y, 4.0) + draw.uniform(0, 8)
-                for y in draw.places(first, min(section.end_y, road.end_y - 150), 3, 14):
-                    if draw.chance(busy):
-                        self._group(y, sign * (road.edge(sign) + middle), 0.8)
+        for section, sign in product(road.sections, (-1, 1)):
+            side = section.side(sign)
+            lateral = sign * (road.edge(sign) + (side.footway_m or 1.0))
+            busy = density * (1.0 if side.footway_m else 0.15)
+            first = max(section.start_y, 4.0) + draw.uniform(0, 8)
+            for y in draw.places(first, min(section.end_y, road.end_y - 150), 3, 14):
+                if draw.chance(busy):
+                    self._group(y, lateral, 0.8)
         if "person" in self.shown:  # some for certain, and near
             for _ in range(1 + draw.integer(3)):
                 sign = draw.sign()

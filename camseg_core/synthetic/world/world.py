@@ -139,7 +139,7 @@ def _road_with_track(seed: int, sequence: int, drive_m: float, train: bool) -> t
     if not train or road.tram is not None:
         return road, 0
     draw = Draw(seed, sequence, "railway")
-    other = [lane for lane in road.lanes if lane.direction and lane is not road.ego_lane]
+    other = [lane for lane in road.driving if lane is not road.ego_lane]
     if other and draw.chance(0.5):
         return replace(road, tram=draw.pick(other).lateral), 0
     sign = draw.sign()

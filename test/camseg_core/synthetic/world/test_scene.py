@@ -71,7 +71,7 @@ def test_a_sprite_shows_the_view_of_its_heading(
 def test_walking_goes_through_the_phases() -> None:
     builder = SceneBuilder()
     body = builder.add_object(lambda time_s: Pose(1.4 * time_s, 10.0, 0.0, QUARTER))
-    body.sprite((1, 1), MATERIAL, 0.5, phases=4, metres_per_cycle=1.4)
+    body.sprite((1, 1), MATERIAL, 0.5, phases=4)
     assert builder.finish().moving == (0,)
     textures = [int(seen(builder, camera(), step / 4 + 0.01).texture[0]) for step in range(5)]
     assert textures == [(textures[0] + step) % 4 for step in range(5)]
