@@ -63,8 +63,7 @@ class DriveLayout:
 
 LABEL_IDS = np.zeros(256, np.uint8)
 """Cityscapes' label id of each class id, uint8 [256]; 0, "unlabeled", where there is no class."""
-for _label_id, _class_id in CITYSCAPES.source_ids.items():
-    LABEL_IDS[_class_id] = _label_id
+LABEL_IDS[list(CITYSCAPES.source_ids.values())] = list(CITYSCAPES.source_ids)
 
 
 def _encode_16_bit(values: NDArray[np.uint16]) -> bytes:
@@ -80,8 +79,8 @@ def disparity_image(depth_m: NDArray[np.float32], focal_px: float) -> NDArray[np
 
 def depth_image(depth_m: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Turn depth [H, W] into KITTI's: 1/256 metre, 0 where it does not fit."""
-    fits = depth_m < 65535 / 256
-    return np.where(fits, np.round(np.where(fits, depth_m, 0) * 256), 0).astype(np.uint16)
+    known = np.where(depth_m < 65535 / 256, depth_m, 0)
+    return np.asarray(np.round(known * 256), np.uint16)
 
 
 def camera_json(camera: Camera) -> bytes:
@@ -136,12 +135,10 @@ def kitti_sequence(split: str, sequence: int) -> str:
 
 def _kitti_frame(frame: SyntheticFrame, key: FrameKey) -> dict[str, bytes]:
     name = f"{kitti_sequence(key.split, key.sequence)}/{key.frame:06d}.png"
-    panoptic = np.dstack(
-        [frame.class_ids, frame.instance_ids >> 8, frame.instance_ids & 255]
-    ).astype(np.uint8)
+    panoptic = np.dstack([frame.class_ids, frame.instance_ids >> 8, frame.instance_ids & 255])
     return {
         f"training/image_02/{name}": encode_png(frame.image),
-        f"panoptic_maps/{key.split}/{name}": encode_png(panoptic),
+        f"panoptic_maps/{key.split}/{name}": encode_png(panoptic.astype(np.uint8)),
         f"training/depth_02/{name}": _encode_16_bit(depth_image(frame.depth_m)),
     }
 
@@ -165,22 +162,19 @@ def _kitti_sequence_files(cameras: list[Camera], key: FrameKey) -> dict[str, byt
             -yaw_sin, -pitch_sin * yaw_cos, pitch_cos * yaw_cos, y,
             0.0, -pitch_cos, -pitch_sin, z,
         ])  # fmt: skip
+    calibration, *lines = (
+        " ".join(f"{value:.12e}" for value in values) + "\n" for values in (projection, *poses)
+    )
     return {
-        f"training/calib/{name}.txt": f"P2: {_numbers(projection)}\n".encode(),
-        f"training/pose_02/{name}.txt": "".join(f"{_numbers(pose)}\n" for pose in poses).encode(),
+        f"training/calib/{name}.txt": f"P2: {calibration}".encode(),
+        f"training/pose_02/{name}.txt": "".join(lines).encode(),
     }
 
 
-def _numbers(values: list[float]) -> str:
-    return " ".join(f"{value:.12e}" for value in values)
-
-
 def _acdc_frame(frame: SyntheticFrame, key: FrameKey) -> dict[str, bytes]:
-    clear = key.condition == "clear"
-    ref, ref_folder = ("_ref", "_ref") if clear else ("", "")
-    condition = REFERENCE_FOLDER if clear else key.condition
+    condition, ref = (key.condition, "") if key.condition != "clear" else (REFERENCE_FOLDER, "_ref")
     drive = f"GOPR{key.seed:04d}{key.sequence:04d}"
-    folder = f"{condition}/{key.split}{ref_folder}/{drive}/{drive}_frame_{key.frame:06d}"
+    folder = f"{condition}/{key.split}{ref}/{drive}/{drive}_frame_{key.frame:06d}"
     return {
         f"rgb_anon/{folder}_rgb{ref}_anon.png": encode_png(frame.image),
         f"gt/{folder}_gt{ref}_labelIds.png": encode_png(LABEL_IDS[frame.class_ids]),

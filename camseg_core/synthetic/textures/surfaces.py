@@ -102,8 +102,8 @@ def _cobble(random: np.random.Generator, side: int = 256, count: int = 900) -> T
 
 
 def _growth(random: np.random.Generator, patches: float) -> Texture:
-    fine = noise(random, 256, 256, 64, 3, 0.9)
-    brightness = 0.75 + 0.45 * fine + patches * 0.4 * noise(random, 256, 256, 4, 3)
+    brightness = 0.75 + 0.45 * noise(random, 256, 256, 64, 3, 0.9)
+    brightness += patches * 0.4 * noise(random, 256, 256, 4, 3)
     dry = noise(random, 256, 256, 4, 5, 0.7)
     return _tinted(brightness, np.dstack([1 + 0.25 * dry, 1 + 0.05 * dry, 1 - 0.25 * dry]))
 
@@ -122,9 +122,8 @@ def _bricks(random: np.random.Generator, draw: Draw, rows: int, columns: int) ->
 
 def _corrugated(random: np.random.Generator, ribs: int) -> Texture:
     across = np.arange(128, dtype=np.float32) * np.float32(ribs * 2 * math.pi / 128)
-    wave = 0.86 + 0.12 * np.sin(across)
     stains = 1 + 0.12 * noise(random, 128, 128, 4, 4)
-    return _tinted(wave[None, :].astype(np.float32) * stains)
+    return _tinted((0.86 + 0.12 * np.sin(across)) * stains)
 
 
 def _boards(random: np.random.Generator, draw: Draw, gap: int) -> Texture:

@@ -9,19 +9,8 @@ from itertools import pairwise
 
 from camseg_core.synthetic.classes import BICYCLE, BUS, CAR, MOTORCYCLE, PERSON, RIDER, TRAIN, TRUCK
 from camseg_core.synthetic.randomness import Color, Draw
+from camseg_core.synthetic.textures import people
 from camseg_core.synthetic.textures.atlas import LAMP, TAIL_LAMP, TextureAtlas
-from camseg_core.synthetic.textures.people import (
-    BAG,
-    BOTTOM,
-    FRONT_SIZE_M,
-    HAIR,
-    PEOPLE,
-    PERSON_SIZE_M,
-    PHASES,
-    SKIN,
-    TOP,
-    TWO_WHEELER_SIZE_M,
-)
 from camseg_core.synthetic.textures.vehicles import GLASS, TRIM
 from camseg_core.synthetic.world.builder import Box, SceneBuilder
 from camseg_core.synthetic.world.scene import Footprint, Material, Motion, Pose
@@ -60,12 +49,8 @@ class VehicleBuilder:
         self, class_id: int, lamps_on: bool, cabin: bool = False
     ) -> Callable[..., Material]:
         """Return a function that makes one vehicle's materials of a texture's name and number."""
-        instance, palette = self.builder.next_instance(), self.palette(lamps_on, cabin)
-
-        def material(name: str, index: int = 0) -> Material:
-            return Material(self.atlas.id(name, index), palette, class_id, instance)
-
-        return material
+        look = Material(0, self.palette(lamps_on, cabin), class_id, self.builder.next_instance())
+        return lambda name, index=0: look._replace(texture=self.atlas.id(name, index))
 
     def add_car(self, motion: Motion | Pose, lamps_on: bool) -> None:
         """Add a car of a random body shape, or now and then a van."""
@@ -206,27 +191,27 @@ class VehicleBuilder:
         hair = draw.pick([(0.02, 0.02, 0.02), (0.12, 0.07, 0.03), (0.45, 0.33, 0.16),
                           (0.4, 0.4, 0.4), (0.2, 0.06, 0.03)])  # fmt: skip
         return self.builder.add_palette(
-            {SKIN: skin, TOP: draw.paint(), BOTTOM: draw.paint(0.6), HAIR: draw.near(hair, 0.3),
-             BAG: draw.paint()}
+            {people.SKIN: skin, people.TOP: draw.paint(), people.BOTTOM: draw.paint(0.6),
+             people.HAIR: draw.near(hair, 0.3), people.BAG: draw.paint()}
         )  # fmt: skip
 
     def add_person(self, motion: Motion | Pose, child: bool = False) -> None:
         """Add a person; one that moves walks."""
         draw, builder = self.draw, self.builder
         size = draw.uniform(0.6, 0.75) if child else draw.uniform(0.88, 1.06)
-        width, height = PERSON_SIZE_M[0] * size, PERSON_SIZE_M[1] * size
-        figure = self.atlas.id("person", draw.integer(PEOPLE) * 2 * PHASES)
+        width, height = people.PERSON_SIZE_M[0] * size, people.PERSON_SIZE_M[1] * size
+        figure = self.atlas.id("person", draw.integer(people.PEOPLE) * 2 * people.PHASES)
         body = builder.add_object(motion, Footprint(0.45, 0.45, 1.75 * size))
         material = Material(figure, self.clothes(), PERSON, builder.next_instance())
-        body.sprite((width, height), material, front_width=width, phases=PHASES)
+        body.sprite((width, height), material, front_width=width, phases=people.PHASES)
 
     def add_two_wheeler(self, motion: Motion | Pose, motor: bool, ridden: bool) -> None:
         """Add a bicycle or motorcycle, with a rider above it or parked."""
         draw, builder, atlas = self.draw, self.builder, self.atlas
         body = builder.add_object(motion, Footprint(0.5, 1.7, 1.6 if ridden else 0.9))
         size = draw.uniform(0.92, 1.06)
-        side = (TWO_WHEELER_SIZE_M[0] * size, TWO_WHEELER_SIZE_M[1] * size)
-        front = FRONT_SIZE_M[0] * size
+        side = (people.TWO_WHEELER_SIZE_M[0] * size, people.TWO_WHEELER_SIZE_M[1] * size)
+        front = people.FRONT_SIZE_M[0] * size
         kind = 2 * draw.integer(3)
         if ridden:
             rider = atlas.id("motorcyclist" if motor else "cyclist", kind)
