@@ -17,8 +17,7 @@ from camseg_core.synthetic.arrays import Float64
 from camseg_core.synthetic.randomness import Color
 from camseg_core.synthetic.textures.atlas import SLOTS
 from camseg_core.synthetic.world.scene import (
-    FACE,
-    SPRITE,
+    SURFACE,
     UNIT_SQUARE,
     Footprint,
     Material,
@@ -83,10 +82,8 @@ class SceneBuilder:
     def finish(self) -> Scene:
         """Freeze what was added."""
         palettes = np.array(self._palettes, np.float32).reshape(-1, 3, SLOTS, 3)
-        return Scene(
-            self._motions, self._footprints, np.array(self.faces, FACE),
-            np.array(self.sprites, SPRITE), palettes,
-        )  # fmt: skip
+        surfaces = np.array([*self.faces, *self.sprites], SURFACE).view(np.recarray)
+        return Scene(self._motions, self._footprints, surfaces, palettes)
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ class Body:
         """Add a flat face, none without a material; three corners make a triangle."""
         if material is not None:
             corners = (*corners, corners[-1])[:4]
-            face = (self.number, origin, edge_u, edge_v, material, tile, corners, two_sided)
-            self.builder.faces.append(face)
+            shape = (origin, edge_u, edge_v, tile, corners, two_sided)
+            self.builder.faces.append((self.number, *material, *shape, False, 0.0, 1))
 
     def sprite(
         self, size: tuple[float, float], material: Material, front_width: float = 0.0,
@@ -116,8 +113,9 @@ class Body:
         With ``front_width`` the texture has ``phases`` side views (facing right), then as many
         front views of that width; a moving object goes through the phases as it walks.
         """
-        sprite = (self.number, (x, 0.0, 0.0), *size, material, front_width, phases)
-        self.builder.sprites.append(sprite)
+        edges = ((size[0], 0.0, 0.0), (0.0, size[1], 0.0))
+        shape = ((x, 0.0, 0.0), *edges, ONCE, UNIT_SQUARE, False)
+        self.builder.sprites.append((self.number, *material, *shape, True, front_width, phases))
 
     def box(
         self, box: Box, side: Material | None = None, front: Material | None = None,

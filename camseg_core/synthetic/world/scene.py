@@ -11,13 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from camseg_core.images.arrays import UInt8
-from camseg_core.synthetic.arrays import Bool, Float32, Float64, Int32
+from camseg_core.synthetic.arrays import Bool, Float32, Float64
 from camseg_core.synthetic.camera import Camera, cos_sin
 
 UNIT_SQUARE = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
@@ -25,20 +23,26 @@ VIEW_DISTANCE_M = 320.0
 SMALLEST_RADIUS_PX = 0.7
 """Objects that would be smaller are left out."""
 
-FACE = np.dtype(
+SURFACE = np.dtype(
     [
-        ("object", "i4"), ("origin", "f8", 3), ("edge_u", "f8", 3), ("edge_v", "f8", 3),
-        ("material", "i4", 4), ("tile", "f8", 4), ("corners", "f8", (4, 2)), ("two_sided", "?"),
+        ("object", "i4"), ("texture", "i4"), ("palette", "i4"), ("class_ids", "u1"),
+        ("instance_ids", "u2"), ("origin", "f8", 3), ("edge_u", "f8", 3), ("edge_v", "f8", 3),
+        ("tile", "f8", 4), ("corners", "f8", (4, 2)), ("two_sided", "?"), ("upright", "?"),
+        ("front_width", "f8"), ("phases", "i4"),
     ]
 )  # fmt: skip
-"""A face in the axes of its object; for its tile see `Surfaces`."""
-SPRITE = np.dtype(
-    [
-        ("object", "i4"), ("foot", "f8", 3), ("width", "f8"), ("height", "f8"),
-        ("material", "i4", 4), ("front_width", "f8"), ("phases", "i4"),
-    ]
-)  # fmt: skip
-"""A sprite; see `Body.sprite`. Its front width is 0 if it has one view."""
+"""A face or a sprite, in metres, in the axes of its object or, once in view, of the camera.
+
+object, texture, palette, class_ids, instance_ids: numbers, see `Material`.
+origin, edge_u, edge_v: see above; the edges of a sprite run to the right and down as seen.
+tile: texture repeats per edge and their offsets (u, v, u, v).
+corners: (u, v) in units of the edges.
+two_sided: seen from both sides.
+upright: a sprite, which the light meets from anywhere.
+front_width, phases: of a sprite, see `Body.sprite`.
+"""
+Surfaces = np.recarray[Any, np.dtype[np.void]]
+"""n planar polygons of SURFACE, e.g. ``surfaces.edge_u`` [n, 3]."""
 STEP_CYCLE_M = 1.4
 """Distance in which a person who walks goes through all phases."""
 
@@ -82,34 +86,6 @@ class Material(NamedTuple):
     instance: int = 0
 
 
-@dataclass(frozen=True)
-class Surfaces:
-    """The n planar polygons in view, in camera axes (x right, y down, z ahead), metres.
-
-    Attributes:
-        origin, edge_u, edge_v: float64 [n, 3].
-        corners: (u, v) in units of the edges, float64 [n, 4, 2].
-        tile: texture repeats per edge and their offsets (u, v, u, v), float64 [n, 4].
-        texture, palette, object: int32 [n].
-        class_ids: uint8 [n]. instance_ids: uint16 [n].
-        two_sided: seen from both sides, bool [n].
-        upright: a sprite, which the light meets from anywhere, bool [n].
-    """
-
-    origin: Float64
-    edge_u: Float64
-    edge_v: Float64
-    corners: Float64
-    tile: Float64
-    texture: Int32
-    palette: Int32
-    object: Int32
-    class_ids: UInt8
-    instance_ids: NDArray[np.uint16]
-    two_sided: Bool
-    upright: Bool
-
-
 class Scene:
     """A finished world.
 
@@ -121,7 +97,7 @@ class Scene:
 
     def __init__(
         self, motions: Sequence[Motion | Pose], footprints: Sequence[Footprint | None],
-        faces: NDArray[np.void], sprites: NDArray[np.void], palettes: Float32,
+        surfaces: Surfaces, palettes: Float32,
     ) -> None:  # fmt: skip
         self.footprints = tuple(footprints)
         self.colors, self.glows, self.night_glows = palettes.swapaxes(0, 1)
@@ -132,17 +108,15 @@ class Scene:
         self._rest = np.array(
             [_placed(motion) if isinstance(motion, Pose) else (0.0,) * 5 for motion in motions]
         )
-        self._faces, self._sprites = faces, sprites
-        corners = (
-            faces["origin"][:, None]
-            + faces["corners"][..., :1] * faces["edge_u"][:, None]
-            + faces["corners"][..., 1:] * faces["edge_v"][:, None]
-        )
+        self._surfaces = surfaces
+        u, v = surfaces.corners[..., :1], surfaces.corners[..., 1:]
+        origin, edge_u, edge_v = surfaces.origin, surfaces.edge_u, surfaces.edge_v
+        corners = origin[:, None] + u * edge_u[:, None] + v * edge_v[:, None]
         reach = np.sqrt((corners * corners).sum(axis=2)).max(axis=1)
+        sprite_reach = np.abs(origin).sum(axis=1) + edge_u[:, 0] + edge_v[:, 1]
         self._radius = np.zeros(len(motions))
-        np.maximum.at(self._radius, faces["object"], reach)
-        reach = np.abs(sprites["foot"]).sum(axis=1) + sprites["width"] + sprites["height"]
-        np.maximum.at(self._radius, sprites["object"], reach)
+        reach = np.where(surfaces.upright, sprite_reach, reach)
+        np.maximum.at(self._radius, surfaces.object, reach)
         self._radius += 0.1
 
     def poses(self, time_s: float) -> Float64:
@@ -153,7 +127,7 @@ class Scene:
         return poses
 
     def surfaces(self, poses: Float64, camera: Camera) -> Surfaces:
-        """Return the faces and sprites of the objects that may be in view."""
+        """Return the faces and sprites of the objects that may be in view, in camera axes."""
         yaw_cos, yaw_sin = camera.yaw_cos_sin
         pitch = camera.pitch_cos_sin
         dx, dy = poses[:, 0] - camera.position_m[0], poses[:, 1] - camera.position_m[1]
@@ -174,65 +148,50 @@ class Scene:
             & (radius * camera.focal_px > SMALLEST_RADIUS_PX * near)
         )
 
-        def turned(vectors: Float64, owner: Int32, place: bool) -> Float64:
-            """Turn object axes [n, 3] into camera axes; points are moved too."""
-            cosine, sine = turn_cos[owner], turn_sin[owner]
-            x = vectors[:, 0] * cosine + vectors[:, 1] * sine
-            y = vectors[:, 1] * cosine - vectors[:, 0] * sine
-            z = vectors[:, 2]
-            if place:
-                x, y, z = x + right[owner], y + ahead[owner], z + up[owner]
+        surfaces: Surfaces = self._surfaces[seen[self._surfaces.object]]
+        owner, sprite = surfaces.object, surfaces.upright
+        cosine, sine = turn_cos[owner], turn_sin[owner]
+
+        def turned(
+            vectors: Float64, shift: tuple[Float64 | float, ...] = (0.0, 0.0, 0.0)
+        ) -> Float64:
+            """Turn object axes [n, 3] into camera axes."""
+            x = vectors[:, 0] * cosine + vectors[:, 1] * sine + shift[0]
+            y = vectors[:, 1] * cosine - vectors[:, 0] * sine + shift[1]
+            z = vectors[:, 2] + shift[2]
             return np.stack(
                 [x, -(y * pitch[1]) - z * pitch[0], y * pitch[0] - z * pitch[1]], axis=1
             )
 
-        faces = self._faces[seen[self._faces["object"]]]
-        owner = faces["object"]
-        sprites = self._sprites[seen[self._sprites["object"]]]
-        holder = sprites["object"]
-        foot = turned(sprites["foot"], holder, True)
-        width, texture, mirrored = _views(
-            sprites, foot, turn_cos[holder], turn_sin[holder], poses[holder]
-        )
-        height = sprites["height"]
-        zero = np.zeros(len(sprites))
-        tile = np.stack([1.0 - 2.0 * mirrored, zero + 1.0, mirrored * 1.0, zero], axis=1)
-        corner = np.stack([foot[:, 0] - width / 2, foot[:, 1] - height, foot[:, 2]], axis=1)
-        across = np.stack([width, zero, zero], axis=1)
-        down = np.stack([zero, height, zero], axis=1)
-        square = np.broadcast_to(np.array(UNIT_SQUARE), (len(sprites), 4, 2))
-        material = np.concatenate([faces["material"], sprites["material"]])
-        upright = np.arange(len(material)) >= len(faces)
-        return Surfaces(
-            origin=np.concatenate([turned(faces["origin"], owner, True), corner]),
-            edge_u=np.concatenate([turned(faces["edge_u"], owner, False), across]),
-            edge_v=np.concatenate([turned(faces["edge_v"], owner, False), down]),
-            corners=np.concatenate([faces["corners"], square]),
-            tile=np.concatenate([faces["tile"], tile]),
-            texture=np.concatenate([faces["material"][:, 0], texture]),
-            palette=material[:, 1],
-            object=np.concatenate([owner, holder]),
-            class_ids=material[:, 2].astype(np.uint8),
-            instance_ids=material[:, 3].astype(np.uint16),
-            two_sided=np.concatenate([faces["two_sided"], np.zeros(len(sprites), bool)]),
-            upright=upright,
-        )
+        surfaces.origin = turned(surfaces.origin, (right[owner], ahead[owner], up[owner]))
+        for edge in (surfaces.edge_u, surfaces.edge_v):
+            edge[:] = np.where(sprite[:, None], edge, turned(edge))
+        _choose_views(surfaces, sprite, cosine[sprite], sine[sprite], poses[owner[sprite]])
+        return surfaces
 
 
-def _views(
-    sprites: NDArray[np.void], foot: Float64, turn_cos: Float64, turn_sin: Float64, poses: Float64
-) -> tuple[Float64, Int32, Bool]:
-    """Choose view and phase: width in metres, texture, and whether it faces left."""
-    width, phases, two = sprites["width"], sprites["phases"], sprites["front_width"] > 0
+def _choose_views(
+    surfaces: Surfaces, sprite: Bool, turn_cos: Float64, turn_sin: Float64, poses: Float64
+) -> None:
+    """Turn the sprites [n] to the camera, in place: their view, its width and its phase."""
+    sprites = surfaces[sprite]
+    foot, width, height = sprites.origin, sprites.edge_u[:, 0], sprites.edge_v[:, 1]
+    phases, two = sprites.phases, sprites.front_width > 0
     distance = np.sqrt(foot[:, 0] ** 2 + foot[:, 2] ** 2) + 1e-9
     # The heading against the line of sight: 1 goes to the right across it.
     across = (turn_sin * foot[:, 2] - turn_cos * foot[:, 0]) / distance
     front = two & (np.abs(across) < 0.45)
     squeezed = np.where(two, width * np.maximum(np.abs(across), 0.55), width)
+    width = np.where(front, sprites.front_width, squeezed)
     travelled = (poses[:, 0] + poses[:, 1]) / STEP_CYCLE_M
     phase = np.floor(travelled * phases).astype(np.int32) % phases
-    texture = sprites["material"][:, 0] + phase + front * phases
-    return np.where(front, sprites["front_width"], squeezed), texture, two & ~front & (across < 0)
+    surfaces.texture[sprite] += phase + front * phases
+    surfaces.edge_u[sprite, 0] = width
+    surfaces.origin[sprite, 0] -= width / 2
+    surfaces.origin[sprite, 1] -= height
+    mirrored = two & ~front & (across < 0)
+    surfaces.tile[sprite, 0] -= 2.0 * mirrored
+    surfaces.tile[sprite, 2] += mirrored
 
 
 def _placed(pose: Pose) -> tuple[float, float, float, float, float]:

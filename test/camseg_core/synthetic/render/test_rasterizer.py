@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.render.rasterizer import NEAR_M, Fragments, rasterize
 from camseg_core.synthetic.textures.atlas import GONE, Texture, TextureAtlas
-from camseg_core.synthetic.world.scene import UNIT_SQUARE, Surfaces
+from camseg_core.synthetic.world.scene import SURFACE, UNIT_SQUARE, Surfaces
 
 CAMERA = Camera(32, 24, 20.0, 16.0, 12.0, (0.0, 0.0, 1.5), 0.0, 0.0)
 SOLID = np.full((4, 4, 4), (128, 128, 128, 0), np.uint8)
@@ -28,16 +28,12 @@ def surfaces(
     planes: list[Plane], corners: list[list[tuple[float, float]]] | None = None, texture: int = 0,
     two_sided: bool = False,
 ) -> Surfaces:  # fmt: skip
-    count = len(planes)
-    origin, u, v = (np.array([plane[part] for plane in planes]) for part in range(3))
-    return Surfaces(
-        origin=origin, edge_u=u, edge_v=v,
-        corners=np.array([UNIT_SQUARE] * count if corners is None else corners),
-        tile=np.tile([1.0, 1.0, 0.0, 0.0], (count, 1)), texture=np.full(count, texture, np.int32),
-        palette=np.zeros(count, np.int32), object=np.zeros(count, np.int32),
-        class_ids=np.zeros(count, np.uint8), instance_ids=np.zeros(count, np.uint16),
-        two_sided=np.full(count, two_sided), upright=np.zeros(count, bool),
-    )  # fmt: skip
+    made = np.zeros(len(planes), SURFACE).view(np.recarray)
+    made.origin, made.edge_u, made.edge_v = ([plane[part] for plane in planes] for part in range(3))
+    made.corners = corners or UNIT_SQUARE
+    made.tile = (1.0, 1.0, 0.0, 0.0)
+    made.texture, made.two_sided = texture, two_sided
+    return made
 
 
 def draw(given_surfaces: Surfaces) -> Fragments:
