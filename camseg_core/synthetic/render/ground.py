@@ -59,13 +59,12 @@ class GroundPlanes:
 
     def __init__(self, road: Road) -> None:
         self._road = road
-        self._table = lateral_table(road)
-        self._columns = self._table.shape[1]
-        section = np.zeros(len(road.middle), np.int32)
+        table = lateral_table(road)
+        self._table = table.ravel()
+        self._section_start = np.zeros(len(road.middle), np.int32)
         for number, part in enumerate(road.sections):
-            section[max(0, int((part.start_y - START_M) / STEP_M)) :] = number * self._columns
-        self._section_start = section
-        self._flat_table = self._table.ravel()
+            row = max(0, int((part.start_y - START_M) / STEP_M))
+            self._section_start[row:] = number * table.shape[1]
 
     def pixels(self, camera: Camera, inverse_depth: Float64) -> GroundPixels:
         """Find the pixels where the ground is nearer than ``inverse_depth`` [H, W] says."""
@@ -103,16 +102,14 @@ class GroundPlanes:
         x[low], y[low], lateral[low] = low_x, low_y, low_lateral
         kerb = np.zeros(len(pixel), bool)
         at_kerb = low[face]
-        if len(at_kerb):
-            kerb[at_kerb] = True
-            inverse[at_kerb] = self._kerb_face(point, descent_at[at_kerb], at_kerb, height)
-        nearer = inverse > inverse_depth.ravel()[pixel]
-        if not nearer.all():
-            kept = np.flatnonzero(nearer)
-            pixel, inverse, material, kerb = pixel[kept], inverse[kept], material[kept], kerb[kept]
-            x, y, lateral = x[kept], y[kept], lateral[kept]
-        crossing = tuple(self._crossing(x, y))
-        return GroundPixels(pixel, inverse, material, x, y, lateral, kerb, crossing)
+        kerb[at_kerb] = True
+        inverse[at_kerb] = self._kerb_face(point, descent_at[at_kerb], at_kerb, height)
+        kept = np.flatnonzero(inverse > inverse_depth.ravel()[pixel])
+        x, y = x[kept], y[kept]
+        return GroundPixels(
+            pixel[kept], inverse[kept], material[kept], x, y, lateral[kept], kerb[kept],
+            tuple(self._crossing(x, y)),
+        )  # fmt: skip
 
     def _kerb_face(self, point: PointAt, descent: Float64, chosen: Index, height: float) -> Float64:
         """Halve the height between road and footway until the kerb's face is found."""
@@ -133,17 +130,13 @@ class GroundPlanes:
         row_index = row.astype(np.int32)
         lateral = (x - road.middle[row_index]) * road.cosine[row_index]
         limit = np.float32(LATERAL_LIMIT_M - 0.01)
-        column = (
-            (np.clip(lateral, -limit, limit) + np.float32(LATERAL_LIMIT_M))
-            / np.float32(LATERAL_STEP_M)
-        ).astype(np.int32)  # fmt: skip
-        material = self._flat_table[self._section_start[row_index] + column]
+        column = np.clip(lateral, -limit, limit) + np.float32(LATERAL_LIMIT_M)
+        column = (column / np.float32(LATERAL_STEP_M)).astype(np.int32)
+        material = self._table[self._section_start[row_index] + column]
         for junction, inside, _, across in self._crossing(x, y):
-            distance = np.abs(across)
-            crossing = np.where(
-                distance < np.float32(junction.half_width), Ground.LANE, Ground.PAVING
-            )
-            material[inside] = np.maximum(material[inside], crossing.astype(np.uint8))
+            on_lane = np.abs(across) < np.float32(junction.half_width)
+            crossing = np.where(on_lane, Ground.LANE, Ground.PAVING).astype(np.uint8)
+            material[inside] = np.maximum(material[inside], crossing)
         far = (y > np.float32(road.end_y)) & (material < Ground.GRASS)
         material[far] = Ground.GRASS_LOW
         return material, lateral

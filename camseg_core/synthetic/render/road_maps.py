@@ -149,14 +149,10 @@ def _paint_lanes(surface: RoadSurface, draw: Draw, road: Road) -> None:
 def _paint_arrow(surface: RoadSurface, y: float, lateral: float, direction: int, kind: int) -> None:
     points = [(0, -0.08), (2.6, -0.08), (2.6, -0.4), (4, 0), (2.6, 0.4), (2.6, 0.08), (0, 0.08)]
     if kind:
-        turn = 1 if kind == 1 else -1
         points = [(0, -0.08), (2.0, -0.08), (2.0, 0.3), (1.4, 0.3), (2.3, 0.9), (3.2, 0.3),
                   (2.6, 0.3), (2.6, -0.08)]  # fmt: skip
-        points = [(along, across * turn) for along, across in points]
-    corners = [
-        PAINT_GRID.pixel(y + along * direction, lateral + across * direction)
-        for along, across in points
-    ]
+    right = direction * (-1 if kind == 2 else 1)
+    corners = [PAINT_GRID.pixel(y + u * direction, lateral + v * right) for u, v in points]
     cv2.fillPoly(surface.paint, [np.array(corners, np.int32)], (255,))
 
 
@@ -172,13 +168,12 @@ def _paint_junction(surface: RoadSurface, draw: Draw, road: Road, junction: Junc
             for lateral in draw.places(left + 0.4, right - 0.3, 2 * stripe):
                 surface.box(surface.paint, start, start + length, lateral, lateral + stripe, 255)
         stop = low - 1.6 - length
-    for lane in road.lanes:
-        if lane.direction and draw.chance(0.8):
+    for lane in road.driving:
+        if draw.chance(0.8):
             y = stop if lane.direction > 0 else 2 * junction.y - stop
             half = lane.width / 2 - 0.15
-            surface.box(
-                surface.paint, y - 0.25, y + 0.25, lane.lateral - half, lane.lateral + half, 255
-            )
+            left, right = lane.lateral - half, lane.lateral + half
+            surface.box(surface.paint, y - 0.25, y + 0.25, left, right, 255)
 
 
 def _paint_track(surface: RoadSurface, draw: Draw, road: Road, track_m: float) -> None:

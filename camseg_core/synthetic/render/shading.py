@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.arrays import Float32, Index, Int32
@@ -18,10 +17,9 @@ from camseg_core.synthetic.render.light import Light
 from camseg_core.synthetic.render.rasterizer import Fragments, cross
 from camseg_core.synthetic.render.road_maps import RoadSurface
 from camseg_core.synthetic.textures.atlas import LAMP, LEVELS, SLOTS, TextureAtlas, noise
-from camseg_core.synthetic.textures.surfaces import GROUND_TEXTURE_M
+from camseg_core.synthetic.textures.surfaces import GROUND_TEXELS_PER_M
 from camseg_core.synthetic.world.scene import Scene, Surfaces
 
-GROUND_TEXELS = 256
 LAMP_COLOR: Color = (1.5, 1.15, 0.62)
 HEADLIGHT_COLOR: Color = (1.5, 1.45, 1.3)
 SNOW_ALBEDO = 0.82
@@ -74,15 +72,27 @@ def make_ground_look(seed: int, sequence: int, atlas: TextureAtlas, grass: Color
     )
 
 
-def _texel_colors(texels: NDArray[np.uint32]) -> tuple[Float32, UInt8]:
-    """Unpack texels [n] into albedo 0..255 [n, 3] and slot [n]."""
+def _look_up(
+    atlas: TextureAtlas, texture: Int32, per_pixel: Float32, u: Float32, v: Float32,
+    jitter: Float32 | None = None,
+) -> tuple[Float32, UInt8]:  # fmt: skip
+    """Look texels up in the level for ``per_pixel`` texels a pixel.
+
+    ``jitter`` [2, n] moves each look-up, in units of the level's texels. Returns albedo 0..255
+    [n, 3] and slot [n].
+    """
+    exponent = (np.maximum(per_pixel, 1.0).view(np.int32) >> 23) - 127  # floor of log2
+    level = np.minimum(exponent, atlas.last_level[texture])
+    if jitter is not None:
+        size = np.left_shift(1, level).astype(np.float32)
+        u, v = u + jitter[0] * size, v + jitter[1] * size
+    log2_width, log2_height = atlas.log2_width[texture], atlas.log2_height[texture]
+    column = np.floor(u).astype(np.int32) & ((1 << log2_width) - 1)
+    row = np.floor(v).astype(np.int32) & ((1 << log2_height) - 1)
+    place = ((row >> level) << (log2_width - level)) + (column >> level)
+    texels = atlas.texels[atlas.offsets[texture * LEVELS + level] + place]
     parts = texels.view(np.uint8).reshape(-1, 4)
     return parts[:, :3].astype(np.float32), parts[:, 3]
-
-
-def _exponent(values: Float32) -> Int32:
-    """Return the floor of the binary logarithm of positive numbers."""
-    return (values.view(np.int32) >> 23) - 127
 
 
 def surface_colors(
@@ -103,25 +113,10 @@ def surface_colors(
     z = 1.0 / fragments.inverse_depth.ravel()[shown].astype(np.float32)
     u = (planes[:, 0] * x + planes[:, 1] * y + planes[:, 2]) * z
     v = (planes[:, 3] * x + planes[:, 4] * y + planes[:, 5]) * z
+    per_pixel = fragments.texels_per_m[surface] * z * np.float32(0.8 / camera.focal_px)
     texture = surfaces.texture[surface]
-    per_pixel = np.maximum(
-        fragments.texels_per_m[surface] * z * np.float32(0.8 / camera.focal_px), 1.0
-    )
-    level = np.minimum(_exponent(per_pixel), atlas.last_level[texture])
-    size = np.left_shift(1, level).astype(np.float32)
-    u += jitter[0, shown] * size
-    v += jitter[1, shown] * size
-    log2_width, log2_height = atlas.log2_width[texture], atlas.log2_height[texture]
-    column_texel = np.floor(u).astype(np.int32) & ((1 << log2_width) - 1)
-    row_texel = np.floor(v).astype(np.int32) & ((1 << log2_height) - 1)
-    place = (
-        atlas.offsets[texture * LEVELS + level]
-        + ((row_texel >> level) << (log2_width - level))
-        + (column_texel >> level)
-    )
-    albedo, slot = _texel_colors(atlas.texels[place])
-    flat = table.reshape(-1, 3)
-    colors: Float32 = albedo * flat[surface * SLOTS + slot]
+    albedo, slot = _look_up(atlas, texture, per_pixel, u, v, jitter[:, shown])
+    colors: Float32 = albedo * table.reshape(-1, 3)[surface * SLOTS + slot]
     return colors
 
 
@@ -134,8 +129,7 @@ def surface_table(
     ``sun_at`` and ``lamp_at`` are the shares of sun and lamp light per object.
     """
     normal = -cross(surfaces.edge_u, surfaces.edge_v)
-    length = np.sqrt((normal * normal).sum(axis=1, keepdims=True))
-    normal = normal / length
+    normal /= np.sqrt((normal * normal).sum(axis=1, keepdims=True))
     yaw_cos, yaw_sin = camera.yaw_cos_sin
     pitch_cos, pitch_sin = camera.pitch_cos_sin
     sx, sy, sz = light.to_sun
@@ -152,9 +146,8 @@ def surface_table(
         lit = lit + 0.8 * lamp_at[surfaces.object][:, None] * np.array(LAMP_COLOR)
     colors = scene.colors[surfaces.palette]
     if light.snow:
-        cover = np.where(up > 0.5, 0.9, 0.0) + np.where(
-            upright & (surfaces.class_ids == VEGETATION), 0.45, 0.0
-        )
+        plant = upright & (surfaces.class_ids == VEGETATION)
+        cover = np.where(up > 0.5, 0.9, 0.0) + np.where(plant, 0.45, 0.0)
         cover = (cover * light.snow).astype(np.float32)[:, None, None]
         colors = colors * (1 - cover) + np.float32(SNOW_ALBEDO) * cover
     table = colors * lit[:, None, :].astype(np.float32)
@@ -178,31 +171,24 @@ def ground_colors(
     """
     material = ground.material
     z = (1.0 / ground.inverse_depth).astype(np.float32)
-    texels_per_m = GROUND_TEXELS / GROUND_TEXTURE_M
     # A pixel covers z / f across, and more along the view; the level is between the two.
     stretch = np.sqrt(z * np.float32(1 / camera.position_m[2]))
-    per_pixel = np.maximum(z * stretch * np.float32(0.6 * texels_per_m / camera.focal_px), 1.0)
-    level = np.minimum(_exponent(per_pixel), 8)
-    scale = np.float32(texels_per_m)
-    u = np.floor(ground.x * scale).astype(np.int32) & (GROUND_TEXELS - 1)
-    v = np.floor(ground.y * scale).astype(np.int32) & (GROUND_TEXELS - 1)
-    offsets = atlas.offsets[look.texture[material] * LEVELS + level]
-    place = offsets + ((v >> level) << (8 - level)) + (u >> level)
-    albedo, _ = _texel_colors(atlas.texels[place])
+    per_pixel = z * stretch * np.float32(0.6 * GROUND_TEXELS_PER_M / camera.focal_px)
+    scale = np.float32(GROUND_TEXELS_PER_M)
+    texture = look.texture[material]
+    albedo, _ = _look_up(atlas, texture, per_pixel, ground.x * scale, ground.y * scale)
     paint, wear = road_surface.look_up(ground.y, ground.lateral)
-    patch = look.patches.ravel()[
-        ((np.floor(ground.y * np.float32(256 / PATCH_M)).astype(np.int32) & 255) << 8)
-        + (np.floor(ground.x * np.float32(256 / PATCH_M)).astype(np.int32) & 255)
-    ]
-    on_road = (material >= Ground.LANE_PARKING).astype(np.float32)
+    patch_x, patch_y = (
+        np.floor(place * np.float32(256 / PATCH_M)).astype(np.int32) & 255
+        for place in (ground.x, ground.y)
+    )
+    patch = look.patches[patch_y, patch_x]
     # Rails run over gravel too, so that wear counts everywhere; paint stays on the road.
     wear = wear * (1 + np.float32(0.16) * patch)
-    paint = paint * on_road
+    paint = paint * (material >= Ground.LANE_PARKING)
     _paint_crossings(ground, paint)
-    colors = albedo * np.float32(1 / 255) * look.tint[material]
-    colors *= wear[:, None]
-    paint *= np.float32(0.9)
-    colors += (look.paint - colors) * paint[:, None]
+    colors = albedo * np.float32(1 / 255) * look.tint[material] * wear[:, None]
+    colors += (look.paint - colors) * (paint * np.float32(0.9))[:, None]
     colors[ground.kerb] *= np.float32(0.8)
 
     colors, mirror = _weathered(colors, material, patch, z, light)
@@ -247,7 +233,6 @@ def _weathered(
         colors = colors * darker[:, None]
         puddles = np.clip((patch + 0.1) * 3, 0, 1)
         glancing = np.clip(z * np.float32(0.06), 0.12, 0.75)
-        mirror = np.where(paved, light.wet * glancing * (0.45 + 0.55 * puddles), 0.0).astype(
-            np.float32
-        )
+        mirrored = light.wet * glancing * (0.45 + 0.55 * puddles)
+        mirror = np.where(paved, mirrored, 0.0).astype(np.float32)
     return colors, mirror

@@ -13,8 +13,8 @@ from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.randomness import Draw, generator
 from camseg_core.synthetic.textures.atlas import Canvas, Texture, noise
 
-GROUND_TEXTURE_M = 4.0
-"""Side of the ground covered by one ground texture."""
+GROUND_TEXELS_PER_M = 64.0
+"""Density of the ground textures, whose side is 256 texels."""
 
 FAR_COVER = 0.3
 """Fences and wheels look closed from afar, where a gap is smaller than a texel."""
