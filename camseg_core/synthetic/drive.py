@@ -33,9 +33,8 @@ from camseg_core.synthetic.render.shading import (
 )
 from camseg_core.synthetic.render.weather import photograph
 from camseg_core.synthetic.textures.atlas import TextureAtlas
-from camseg_core.synthetic.textures.buildings import building_textures
 from camseg_core.synthetic.textures.people import people_textures
-from camseg_core.synthetic.textures.street import street_textures
+from camseg_core.synthetic.textures.roadside import roadside_textures
 from camseg_core.synthetic.textures.surfaces import surface_textures
 from camseg_core.synthetic.textures.vehicles import vehicle_textures
 from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, make_world
@@ -170,10 +169,9 @@ def drive_textures(seed: int) -> TextureAtlas:
     """Return all textures of the drives of a seed."""
     return TextureAtlas(
         surface_textures(seed)
-        | building_textures(seed)
+        | roadside_textures(seed)
         | vehicle_textures(seed)
         | people_textures(seed)
-        | street_textures(seed)
     )
 
 

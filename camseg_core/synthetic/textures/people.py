@@ -8,7 +8,9 @@ Sides face right.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 from camseg_core.synthetic.camera import cos_sin
@@ -56,33 +58,20 @@ def people_textures(seed: int) -> dict[str, list[Texture]]:
         cloth = canvas.noise(generator(seed, "cloth"), 8, 3, 0.7)
         return canvas.texture(0.97 + 0.16 * cloth, cover)
 
-    textures: dict[str, list[Texture]] = {
-        "person": [
-            painted(view, PERSON_SIZE_M, build(index), phase)
-            for index in range(PEOPLE)
-            for view in (_person_side, _person_front)
-            for phase in range(PHASES)
-        ]
-    }
+    textures: dict[str, list[Texture]] = defaultdict(list)
+    for index, view, phase in product(range(PEOPLE), (_person_side, _person_front), range(PHASES)):
+        textures["person"].append(painted(view, PERSON_SIZE_M, build(index), phase))
     side, front = TWO_WHEELER_SIZE_M, FRONT_SIZE_M
-    for name, paint_side, paint_front, cover in (
-        ("bicycle", _bicycle_side, _bicycle_front, FAR_COVER),
-        ("motorcycle", _motorcycle_side, _motorcycle_front, 0.4),
-    ):
-        textures[name] = []
-        for index in range(3):
-            textures[name].append(painted(paint_side, side, index, cover=cover))
-            textures[name].append(painted(paint_front, front, cover=cover))
-    for name, paint, first in (
-        ("cyclist", _cyclist_side, 0),
-        ("motorcyclist", _motorcyclist_side, 3),
-    ):
-        textures[name] = []
-        for index in range(3):
-            textures[name].append(painted(paint, side, build(index + 20), index))
-            textures[name].append(
-                painted(_rider_front, front, build(first + index + 20), first + index)
-            )
+    for index in range(3):
+        cyclist, motorcyclist = build(index + 20), build(index + 23)
+        textures["cyclist"].append(painted(_cyclist_side, side, cyclist, index))
+        textures["cyclist"].append(painted(_rider_front, front, cyclist, index))
+        textures["bicycle"].append(painted(_bicycle_side, side, index, cover=FAR_COVER))
+        textures["bicycle"].append(painted(_bicycle_front, front, cover=FAR_COVER))
+        textures["motorcyclist"].append(painted(_motorcyclist_side, side, index))
+        textures["motorcyclist"].append(painted(_rider_front, front, motorcyclist, index + 3))
+        textures["motorcycle"].append(painted(_motorcycle_side, side, index, cover=0.4))
+        textures["motorcycle"].append(painted(_motorcycle_front, front, cover=0.4))
     return textures
 
 
@@ -121,11 +110,8 @@ def _person_side(canvas: Canvas, build: _Build, phase: int) -> None:
     canvas.line(_limb((0.5, 1.42), 0.62, swing * 0.9, -0.4), 0.08, 140, TOP)
     hip, chest = 0.13 * build.stout, 0.15 * build.stout
     low = 0.6 if build.coat else 0.86
-    canvas.polygon(
-        [(0.5 - hip, low), (0.5 + hip, low), (0.5 + chest, 1.3), (0.5 + 0.07, 1.53),
-         (0.5 - 0.1, 1.53), (0.5 - chest, 1.3)],
-        200, TOP,
-    )  # fmt: skip
+    canvas.polygon([(0.5 - hip, low), (0.5 + hip, low), (0.5 + chest, 1.3), (0.57, 1.53),
+                    (0.4, 1.53), (0.5 - chest, 1.3)], 200, TOP)  # fmt: skip
     if build.skirt:
         canvas.polygon([(0.36, 1.0), (0.64, 1.0), (0.72, 0.5), (0.28, 0.5)], 205, BOTTOM)
     if build.bag:
@@ -150,11 +136,8 @@ def _person_front(canvas: Canvas, build: _Build, phase: int) -> None:
         canvas.line([(0.5 + side * (chest - 0.02), 1.45), hand], 0.095, 190, TOP)
         canvas.disc(hand, 0.05, 225, SKIN)
     low = 0.58 if build.coat else 0.86
-    canvas.polygon(
-        [(0.5 - hip, low), (0.5 + hip, low), (0.5 + chest, 1.42), (0.57, 1.54), (0.43, 1.54),
-         (0.5 - chest, 1.42)],
-        218, TOP,
-    )  # fmt: skip
+    canvas.polygon([(0.5 - hip, low), (0.5 + hip, low), (0.5 + chest, 1.42), (0.57, 1.54),
+                    (0.43, 1.54), (0.5 - chest, 1.42)], 218, TOP)  # fmt: skip
     if not build.coat:
         canvas.box(0.5 - hip, 0.88, 0.5 + hip, 0.92, 60, BOTTOM)
     if build.skirt:
@@ -167,30 +150,26 @@ def _person_front(canvas: Canvas, build: _Build, phase: int) -> None:
 
 
 def _cyclist_side(canvas: Canvas, build: _Build, index: int) -> None:
-    lean = (0.18, 0.32, 0.45)[index]
-    hip, shoulder = (0.92, 0.98), (0.95 + lean, 1.43)
+    x = 0.95 + (0.18, 0.32, 0.45)[index]
+    hip, shoulder = (0.92, 0.98), (x, 1.43)
     canvas.line([hip, (1.22, 0.78), (1.08, 0.36), (1.18, 0.36)], 0.11, 150, BOTTOM)
     canvas.line([shoulder, (1.42, 1.1)], 0.08, 140, TOP)
-    canvas.polygon(
-        [(0.8, 0.92), (1.04, 0.9), (shoulder[0] + 0.12, 1.35), (shoulder[0], 1.52),
-         (shoulder[0] - 0.16, 1.45)],
-        215, TOP,
-    )  # fmt: skip
+    torso = [(0.8, 0.92), (1.04, 0.9), (x + 0.12, 1.35), (x, 1.52), (x - 0.16, 1.45)]
+    canvas.polygon(torso, 215, TOP)
     canvas.line([hip, (1.28, 0.85), (1.14, 0.5), (1.24, 0.48)], 0.13, 220, BOTTOM)
     canvas.line([shoulder, (1.3, 1.12), (1.46, 1.08)], 0.09, 235, TOP)
     if build.bag:
-        canvas.polygon([(0.76, 1.1), (0.86, 1.05), (shoulder[0] - 0.12, 1.5),
-                        (shoulder[0] - 0.28, 1.45)], 200, BAG)  # fmt: skip
-    _head(canvas, (shoulder[0] + 0.1, 1.66), build, 1)
+        bag = [(0.76, 1.1), (0.86, 1.05), (x - 0.12, 1.5), (x - 0.28, 1.45)]
+        canvas.polygon(bag, 200, BAG)
+    _head(canvas, (x + 0.1, 1.66), build, 1)
     if index != 0:
-        canvas.disc((shoulder[0] + 0.08, 1.75), 0.14, 225, BAG, radius_y=0.08)
+        canvas.disc((x + 0.08, 1.75), 0.14, 225, BAG, radius_y=0.08)
 
 
 def _rider_front(canvas: Canvas, build: _Build, index: int) -> None:
     for side in (-1, 1):
-        x = 0.45 + side * 0.16
-        canvas.line([(0.45 + side * 0.1, 0.95), (x, 0.75), (0.45 + side * 0.13, 0.35)], 0.13,
-                    200 + 15 * side, BOTTOM)  # fmt: skip
+        leg = [(0.45 + side * 0.1, 0.95), (0.45 + side * 0.16, 0.75), (0.45 + side * 0.13, 0.35)]
+        canvas.line(leg, 0.13, 200 + 15 * side, BOTTOM)
         canvas.line([(0.45 + side * 0.19, 1.42), (0.45 + side * 0.28, 1.15)], 0.1, 190, TOP)
     canvas.polygon([(0.27, 0.9), (0.63, 0.9), (0.67, 1.42), (0.54, 1.55), (0.36, 1.55),
                     (0.23, 1.42)], 215, TOP)  # fmt: skip
@@ -202,11 +181,8 @@ def _rider_front(canvas: Canvas, build: _Build, index: int) -> None:
 def _bicycle_side(canvas: Canvas, index: int) -> None:
     for x in (0.55, 1.62):
         for spoke in range(6):
-            cosine, sine = cos_sin(spoke * 0.5236)
-            canvas.line(
-                [(x - 0.3 * sine, 0.35 - 0.3 * cosine), (x + 0.3 * sine, 0.35 + 0.3 * cosine)],
-                0.02, 120,
-            )  # fmt: skip
+            up, right = (0.3 * part for part in cos_sin(spoke * 0.5236))
+            canvas.line([(x - right, 0.35 - up), (x + right, 0.35 + up)], 0.02, 120)
         canvas.disc((x, 0.35), 0.31, 40, thickness=0.07)
         canvas.disc((x, 0.35), 0.05, 90)
         if index:
@@ -222,13 +198,11 @@ def _bicycle_side(canvas: Canvas, index: int) -> None:
     canvas.line([(0.78, 0.95), (1.0, 0.95)], 0.08, 35)
     canvas.disc(crank, 0.1, 70)
     if index == 2:
-        canvas.box(1.5, 0.85, 1.85, 1.05, 130)
-        canvas.box(0.35, 0.72, 0.8, 0.78, 70)
+        canvas.boxes((1.5, 0.85, 1.85, 1.05, 130, 0), (0.35, 0.72, 0.8, 0.78, 70, 0))
 
 
 def _bicycle_front(canvas: Canvas) -> None:
-    canvas.box(0.41, 0.0, 0.49, 0.7, 45)
-    canvas.box(0.415, 0.4, 0.485, 1.0, 220, 1)
+    canvas.boxes((0.41, 0.0, 0.49, 0.7, 45, 0), (0.415, 0.4, 0.485, 1.0, 220, 1))
     canvas.line([(0.15, 1.05), (0.75, 1.05)], 0.06, 70)
     canvas.disc((0.45, 0.88), 0.07, 230, LAMP)
     canvas.line([(0.3, 0.3), (0.6, 0.42)], 0.05, 60)
@@ -238,9 +212,8 @@ def _motorcycle_side(canvas: Canvas, index: int) -> None:
     """Paint a naked bike, a scooter or a tourer with a case."""
     radius = 0.24 if index == 1 else 0.31
     for x in (0.45, 1.75):
-        canvas.disc((x, radius), radius, 32)
-        canvas.disc((x, radius), radius * 0.6, 140)
-        canvas.disc((x, radius), radius * 0.25, 50)
+        for share, grey in ((1.0, 32), (0.6, 140), (0.25, 50)):
+            canvas.disc((x, radius), radius * share, grey)
     if index == 1:
         canvas.polygon([(0.2, 0.35), (0.9, 0.3), (1.3, 0.28), (1.3, 0.42), (0.95, 0.45),
                         (0.85, 0.75), (0.25, 0.75)], 225, 1)  # fmt: skip
@@ -274,22 +247,18 @@ def _motorcycle_front(canvas: Canvas) -> None:
         canvas.disc((x, 1.22), 0.06, 70)
 
 
-def _motorcyclist_side(canvas: Canvas, build: _Build, index: int) -> None:
-    lean = (0.35, 0.08, 0.22)[index]
-    hip, shoulder = (0.72, 0.95), (0.74 + lean, 1.42)
-    canvas.polygon(
-        [(0.58, 0.88), (0.88, 0.86), (shoulder[0] + 0.17, 1.3), (shoulder[0] + 0.05, 1.52),
-         (shoulder[0] - 0.18, 1.45)],
-        215, TOP,
-    )  # fmt: skip
+def _motorcyclist_side(canvas: Canvas, index: int) -> None:
+    x = 0.74 + (0.35, 0.08, 0.22)[index]
+    hip, shoulder = (0.72, 0.95), (x, 1.42)
+    torso = [(0.58, 0.88), (0.88, 0.86), (x + 0.17, 1.3), (x + 0.05, 1.52), (x - 0.18, 1.45)]
+    canvas.polygon(torso, 215, TOP)
     foot = [(1.1, 0.42), (1.22, 0.42)] if index == 1 else [(0.92, 0.36), (1.06, 0.34)]
     canvas.line([hip, (1.15, 0.85), *foot], 0.15, 220, BOTTOM)
     canvas.line(foot, 0.1, 50)
     canvas.line([shoulder, (1.2, 1.15), (1.4, 1.1)], 0.11, 235, TOP)
     canvas.disc(foot[0], 0.03, 60)
     if index == 2:
-        canvas.box(shoulder[0] - 0.35, 1.0, shoulder[0] - 0.15, 1.45, 200, BAG)
-    x, y = shoulder[0] + 0.1, 1.68
-    canvas.disc((x, y), 0.15, 230, BAG, radius_y=0.17)
-    canvas.polygon([(x + 0.02, y - 0.05), (x + 0.15, y - 0.03), (x + 0.15, y + 0.07),
-                    (x + 0.03, y + 0.08)], 30)  # fmt: skip
+        canvas.box(x - 0.35, 1.0, x - 0.15, 1.45, 200, BAG)
+    canvas.disc((x + 0.1, 1.68), 0.15, 230, BAG, radius_y=0.17)
+    visor = [(x + 0.12, 1.63), (x + 0.25, 1.65), (x + 0.25, 1.75), (x + 0.13, 1.76)]
+    canvas.polygon(visor, 30)
