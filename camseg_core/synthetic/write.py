@@ -84,17 +84,11 @@ def write_drive(
     condition: str = "clear", layout: str = "cityscapes", split: str = "train",
     frames_per_sequence: int = 20,
 ) -> WrittenDrive:  # fmt: skip
-    """Write ``frames`` frames of a drive below ``out``.
+    """Write ``frames`` frames of a drive, from its first one on, below ``out``.
 
-    Args:
-        out: a new or empty folder, or one that this function filled in the same layout.
-        frames: number of frames, from the drive's first one on.
-        seed: seed of the drive.
-        size: width and height of the images in pixels.
-        condition: one of `camseg_core.data.sample.CONDITIONS`.
-        layout: one of `DRIVE_LAYOUTS`.
-        split: train or val.
-        frames_per_sequence: number of frames of one world.
+    ``out`` is a new or empty folder, or one that this function filled in the same layout, one of
+    `DRIVE_LAYOUTS`. ``size`` is width and height of the images in pixels, the split train or val;
+    for the other settings see `SyntheticDrive`.
 
     Raises:
         CamsegError: a value out of its range, a folder that holds other data or this drive
@@ -170,16 +164,13 @@ def _read_manifest(out: Path, layout: str) -> list[WrittenDrive]:
         manifest = parse_json(_Manifest, path.read_bytes(), str(path))
     except OSError as error:
         raise CamsegError(f"cannot read {out}: {error.strerror or error}") from error
-    if manifest.layout != layout:
-        raise CamsegError(
-            f"{out} holds a drive in the layout {manifest.layout}; give another folder"
-        )
+    problem = f"in the layout {manifest.layout}" if manifest.layout != layout else ""
     for drive in manifest.drives:
         if drive.generator_version != GENERATOR_VERSION:
-            raise CamsegError(
-                f"{out} holds a drive of generator version {drive.generator_version}, this is "
-                f"version {GENERATOR_VERSION}; give another folder"
-            )
+            version = f"of generator version {drive.generator_version}"
+            problem = f"{version}, this is version {GENERATOR_VERSION}"
+    if problem:
+        raise CamsegError(f"{out} holds a drive {problem}; give another folder")
     return manifest.drives
 
 
@@ -193,9 +184,8 @@ def _move_into_place(work: Path, out: Path) -> None:
     targets = [out / path.relative_to(work) for path in files]
     for target in targets:
         if target.exists():
-            raise CamsegError(
-                f"{target} is there already; give another folder, seed, condition or split"
-            )
+            advice = "give another folder, seed, condition or split"
+            raise CamsegError(f"{target} is there already; {advice}")
     for path, target in zip(files, targets, strict=True):
         target.parent.mkdir(parents=True, exist_ok=True)
         path.rename(target)
@@ -206,11 +196,7 @@ def write_contact_sheet(
 ) -> None:
     """Write a JPEG file: a column per condition, for each frame images above their class colours.
 
-    Args:
-        path: file to write.
-        seed: seed of the drive.
-        size: width and height of one image in pixels.
-        frames: indices of the frames to show.
+    ``size`` is width and height of one image in pixels; ``frames`` are the frames' indices.
 
     Raises:
         CamsegError: a value out of its range, or the file cannot be written.

@@ -58,11 +58,15 @@ def rasterize(surfaces: Surfaces, camera: Camera, atlas: TextureAtlas) -> Fragme
     )  # fmt: skip
     visible, corners = _outlines(surfaces, camera, facing)
     left, right, extents = _spans(corners, facing[visible] < 0, height, width)
+    # The version of a cut-out is chosen by texels per pixel along the denser axis.
+    sides = np.maximum(corners.max(axis=1) - corners.min(axis=1), 1) / SUBPIXELS
+    per_pixel = (np.abs(surfaces.tile[visible, :2]) * texels[visible] / sides).max(axis=1)
+    levels = (per_pixel[:, None] >= 2.0 ** np.arange(1, 8)).sum(axis=1)
     columns = np.arange(width)
     columns_f, rows_f = columns.astype(np.float64), np.arange(height, dtype=np.float64)
     polygons = zip(
         visible.tolist(), surfaces.texture[visible].tolist(), planes[visible].tolist(),
-        _cutout_levels(surfaces, texels, visible, corners).tolist(), extents.tolist(), strict=True,
+        levels.tolist(), extents.tolist(), strict=True,
     )  # fmt: skip
     for surface, texture, plane, level, (start, top, bottom, x0, x1) in polygons:
         if x1 <= x0:
@@ -233,12 +237,3 @@ def _spans(corners: Int64, behind: Bool, height: int, width: int) -> tuple[Int64
         extents[filled, 3] = np.minimum.reduceat(firsts, start[filled])
         extents[filled, 4] = np.maximum.reduceat(ends, start[filled])
     return left, right, extents
-
-
-def _cutout_levels(surfaces: Surfaces, texels: Float64, visible: Index, corners: Int64) -> Int64:
-    """Choose the version of a cut-out by texels per pixel along the denser axis."""
-    extent = np.maximum(corners.max(axis=1) - corners.min(axis=1), 1) / SUBPIXELS
-    shown = np.abs(surfaces.tile[visible, :2]) * texels[visible]
-    per_pixel = (shown / extent).max(axis=1)
-    levels: Int64 = (per_pixel[:, None] >= 2.0 ** np.arange(1, 8)).sum(axis=1)
-    return levels

@@ -18,16 +18,9 @@ def photograph(
     image: Float32, mirror: Float32, depth_m: Float32, camera: Camera, light: Light, draw: Draw,
     grain: Float32,
 ) -> UInt8:  # fmt: skip
-    """Return the photograph, RGB uint8 [H, W, 3], of surface colours ``image``, which is used up.
+    """Return the photograph, RGB uint8 [H, W, 3], of linear RGB ``image`` [H, W, 3], used up.
 
-    Args:
-        image: linear RGB [H, W, 3].
-        mirror: share of each pixel's light that is mirrored [H, W], 0..1.
-        depth_m: depth in metres [H, W].
-        camera: camera of the frame.
-        light: light and weather of the sequence.
-        draw: random draws of the frame.
-        grain: see `develop`.
+    ``mirror`` [H, W] is the share of light that each pixel mirrors, 0..1; ``grain``: see `develop`.
     """
     if light.night:
         add_headlights(image, depth_m, camera, light)
@@ -133,14 +126,8 @@ def _blend(image: Float32, layer: UInt8, light: Light, blur: float, brightness: 
 def develop(image: Float32, light: Light, draw: Draw, grain: Float32) -> UInt8:
     """Expose, compress highlights, encode, blur by the lens and add sensor noise.
 
-    Args:
-        image: linear RGB [H, W, 3]; it is used up.
-        light: source of exposure, white balance, blur and noise.
-        draw: random draws, which choose the part of ``grain``.
-        grain: normal noise of standard deviation 1, larger than the image, [h, w, 3].
-
-    Returns:
-        RGB uint8 [H, W, 3].
+    ``image``, linear RGB [H, W, 3], is used up. ``draw`` chooses a part of ``grain``: normal noise
+    of standard deviation 1, larger than the image, [h, w, 3]. Returns RGB uint8 [H, W, 3].
     """
     height, width = image.shape[:2]
     sample = np.minimum(image[::4, ::4], 1.5)

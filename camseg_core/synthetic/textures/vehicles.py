@@ -82,10 +82,8 @@ def _car_side(canvas: Canvas, seed: int, index: int) -> None:
     """Paint the body up to the windows; height 1 is the belt line."""
     draw = Draw(seed, "car side", index)
     wheels = (0.19 + draw.uniform(-0.015, 0.015), 0.81 + draw.uniform(-0.015, 0.015))
-    canvas.box(0, 0, 1, 0.3, 60)
-    canvas.boxes(
-        (0, 0.3, 1, 0.42, 90, TRIM) if draw.chance(0.5) else (0, 0.26, 1, 0.32, 150, PAINT)
-    )
+    sill = (0, 0.3, 1, 0.42, 90, TRIM) if draw.chance(0.5) else (0, 0.26, 1, 0.32, 150, PAINT)
+    canvas.boxes((0, 0, 1, 0.3, 60, 0), sill)
     for x in (0.36, 0.53, 0.7):
         canvas.line([(x, 0.32), (x, 1.0)], 0.008, 110, PAINT)
     canvas.boxes(
@@ -107,11 +105,11 @@ def _car_end(canvas: Canvas, seed: int, index: int, front: bool) -> None:
     inner = draw.uniform(0.2, 0.3)
     canvas.boxes((0.03, low, inner, high, 240, lamp), (1 - inner, low, 0.97, high, 240, lamp))
     if front:
+        left, right = inner + 0.03, 0.97 - inner
         canvas.boxes(
-            (inner + 0.03, low + 0.02, 0.97 - inner, high, 35, 0),
-            (inner + 0.03, low + 0.12, 0.97 - inner, low + 0.16, 190, TRIM),
-            (0.2, 0.24, 0.8, 0.42, 40, 0),
-        )
+            (left, low + 0.02, right, high, 35, 0), (0.2, 0.24, 0.8, 0.42, 40, 0),
+            (left, low + 0.12, right, low + 0.16, 190, TRIM),
+        )  # fmt: skip
     else:
         canvas.line([(0.05, 0.5), (0.95, 0.5)], 0.012, 120, PAINT)
     canvas.boxes((0.39, 0.42, 0.61, 0.54, 225, 0), (0.42, 0.45, 0.58, 0.51, 120, 0))
@@ -130,10 +128,8 @@ def _glass(*windows: tuple[float, float]) -> Texture:
 
 def _van_side(canvas: Canvas, seed: int, index: int) -> None:
     """Paint a delivery van from the ground to the roof, with a sloping bonnet."""
-    canvas.box(0, 0, 1, 0.16, 70)
-    canvas.boxes(
-        (0.05, 0.35, 0.6, 0.75, 215, SECOND) if index else (0.1, 0.58, 0.62, 0.86, 215, GLASS)
-    )
+    side = (0.05, 0.35, 0.6, 0.75, 215, SECOND) if index else (0.1, 0.58, 0.62, 0.86, 215, GLASS)
+    canvas.boxes((0, 0, 1, 0.16, 70, 0), side)
     canvas.polygon([(0.68, 0.55), (0.9, 0.55), (0.83, 0.88), (0.68, 0.88)], 225, GLASS)
     canvas.line([(0.66, 0.15), (0.66, 0.95)], 0.008, 110, PAINT)
     canvas.boxes((0.97, 0.33, 1, 0.45, 235, LAMP), (0, 0.35, 0.02, 0.6, 210, TAIL_LAMP))
@@ -165,10 +161,9 @@ def _bus_side(canvas: Canvas, seed: int, index: int) -> None:
             (x, 0.1, x + 0.075, 0.86, 60, 0), (x + 0.006, 0.14, x + 0.034, 0.82, 225, GLASS),
             (x + 0.041, 0.14, x + 0.069, 0.82, 225, GLASS),
         )  # fmt: skip
-    canvas.box(0, 0.06, 1, 0.1, 90, TRIM)
+    canvas.boxes((0, 0.06, 1, 0.1, 90, TRIM), (0.99, 0.2, 1, 0.28, 230, LAMP))
     if index == 1:
         canvas.box(0.3, 0.14, 0.62, 0.4, 240, TRIM)
-    canvas.box(0.99, 0.2, 1, 0.28, 230, LAMP)
     _wheels(canvas, (0.26, 0.8), 0.04, 0.15, 0.07)
 
 

@@ -8,7 +8,7 @@ middle of the road. The road's middle is a graph x = f(y), and lateral = (x - f(
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
@@ -185,7 +185,15 @@ def make_road(seed: int, sequence: int, drive_m: float) -> Road:
     other = [lane for lane in lanes if lane.direction and lane is not ego_lane]
     tram = draw.pick(other).lateral if tram_in_road and other else None
     right, left = (right, left) if mirrored > 0 else (-left, -right)
-    junctions = _junctions(draw, end_y, middle)
+    junctions = tuple(
+        Junction(
+            x=float(middle[int((y - START_M) / STEP_M)]), y=y, half_width=draw.uniform(3.0, 7.0),
+            footway=draw.uniform(1.6, 3.2), angle=draw.uniform(-0.2, 0.2),
+            crosswalk=draw.chance(0.7), lights=draw.chance(0.6),
+        )
+        for y in draw.places(draw.uniform(14, 70), end_y - 40, 50, 110)
+        if draw.chance(0.8)
+    )  # fmt: skip
     return Road(
         middle=middle, cosine=cosine, end_y=end_y, left_edge=left, right_edge=right,
         lanes=tuple(lanes), ego_lane=ego_lane, sections=_sections(seed, sequence, end_y, junctions),
@@ -203,35 +211,21 @@ def _course(draw: Draw, end_y: float) -> tuple[Float32, Float32]:
             slope = draw.uniform(0.1, 1.0) * slope_limit
             waves.append((slope, period, draw.uniform(0, 6.2831853)))
     count = int((end_y - START_M) / 0.5) + 3
-    coarse = np.zeros(count)
-    slopes = np.zeros(count)
-    for index in range(count):
-        y = START_M + 0.5 * index
-        for slope, period, phase in waves:
-            rate = 6.283185307 / period
-            cosine, sine = cos_sin(rate * y + phase)
-            coarse[index] += slope / rate * sine
-            slopes[index] += slope * cosine
-    origin = coarse[int(-START_M / 0.5)]
+    coarse, slopes = np.zeros(count), np.zeros(count)
+    for index, (slope, period, phase) in product(range(count), waves):
+        rate = 6.283185307 / period
+        cosine, sine = cos_sin(rate * (START_M + 0.5 * index) + phase)
+        coarse[index] += slope / rate * sine
+        slopes[index] += slope * cosine
     steps = np.arange(int((end_y - START_M) / STEP_M)) * (STEP_M / 0.5)
     whole = steps.astype(np.int64)
     part = steps - whole
-    middle = coarse[whole] * (1 - part) + coarse[whole + 1] * part - origin
-    slope_fine = slopes[whole] * (1 - part) + slopes[whole + 1] * part
-    cosine_fine = 1.0 / np.sqrt(1.0 + slope_fine * slope_fine)
-    return middle.astype(np.float32), cosine_fine.astype(np.float32)
-
-
-def _junctions(draw: Draw, end_y: float, middle: Float32) -> tuple[Junction, ...]:
-    return tuple(
-        Junction(
-            x=float(middle[int((y - START_M) / STEP_M)]), y=y, half_width=draw.uniform(3.0, 7.0),
-            footway=draw.uniform(1.6, 3.2), angle=draw.uniform(-0.2, 0.2),
-            crosswalk=draw.chance(0.7), lights=draw.chance(0.6),
-        )
-        for y in draw.places(draw.uniform(14, 70), end_y - 40, 50, 110)
-        if draw.chance(0.8)
-    )  # fmt: skip
+    middle, slope = (
+        values[whole] * (1 - part) + values[whole + 1] * part for values in (coarse, slopes)
+    )
+    middle -= coarse[int(-START_M / 0.5)]
+    cosine = 1.0 / np.sqrt(1.0 + slope * slope)
+    return middle.astype(np.float32), cosine.astype(np.float32)
 
 
 TOWNS: tuple[tuple[tuple[Style, float], ...], ...] = (
@@ -294,13 +288,12 @@ def lateral_table(road: Road) -> UInt8:
     columns = int(2 * LATERAL_LIMIT_M / LATERAL_STEP_M)
     lateral = (np.arange(columns) + 0.5) * LATERAL_STEP_M - LATERAL_LIMIT_M
     table = np.full((len(road.sections), columns), Ground.LANE, np.uint8)
-    for row, section in zip(table, road.sections, strict=True):
-        for sign in (-1, 1):
-            outward = sign * lateral - road.edge(sign)
-            begin = 0.0
-            for material, width in section.side(sign).strips:
-                row[(outward >= begin) & (outward < begin + width)] = material
-                begin += width
-        for lane in road.parking:
-            row[np.abs(lateral - lane.lateral) < lane.width / 2] = Ground.LANE_PARKING
+    for (row, section), sign in product(zip(table, road.sections, strict=True), (-1, 1)):
+        outward = sign * lateral - road.edge(sign)
+        begin = 0.0
+        for material, width in section.side(sign).strips:
+            row[(outward >= begin) & (outward < begin + width)] = material
+            begin += width
+    for lane in road.parking:
+        table[:, np.abs(lateral - lane.lateral) < lane.width / 2] = Ground.LANE_PARKING
     return table
