@@ -33,13 +33,7 @@ FIRST_SPARE_SEQUENCE = {"train": 1000, "val": 5000}
 
 @dataclass(frozen=True)
 class FrameKey:
-    """What a frame is filed under.
-
-    Attributes:
-        seed, condition, split: settings of the drive.
-        sequence: number of the sequence, from 0.
-        frame: number of the frame in its sequence, from 0.
-    """
+    """What a frame is filed under: its drive, its sequence and its place in that, from 0."""
 
     seed: int
     condition: str
@@ -50,11 +44,9 @@ class FrameKey:
 
 @dataclass(frozen=True)
 class DriveLayout:
-    """How one data set files frames; both functions return files by path below its folder.
+    """How one data set files a frame and, from its frames' cameras, a sequence.
 
-    Attributes:
-        frame_files: function that returns the files of a frame.
-        sequence_files: function that returns the files of a sequence from its frames' cameras.
+    Both functions return the contents of files by their paths below the data set's folder.
     """
 
     frame_files: Callable[[SyntheticFrame, FrameKey], dict[str, bytes]]

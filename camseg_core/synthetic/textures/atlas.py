@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import cv2
 import numpy as np
@@ -65,10 +66,7 @@ class TextureAtlas:
             self._ids[name] = tuple(range(len(offsets), len(offsets) + len(group)))
             for texture in group:
                 levels, masks = zip(*_levels(texture), strict=True)
-                starts = []
-                for level in levels:
-                    starts.append(length)
-                    length += level.size // 4
+                *starts, length = accumulate((mask.size for mask in masks), initial=length)
                 chunks += [level.ravel() for level in levels]
                 offsets.append(starts + [starts[-1]] * (LEVELS - len(starts)))
                 height, width = masks[0].shape

@@ -181,7 +181,6 @@ def _foliage(random: np.random.Generator) -> Texture:
 def _crown(seed: int, kind: str, index: int) -> Texture:
     """Paint a tree with its trunk, or a bush: leaf clumps lit from above, ragged at the edge."""
     draw = Draw(seed, "crown", kind, index)
-    random = generator(seed, "crown noise", kind, index)
     canvas = Canvas(128, 128, 1.0, 1.0)
     if kind != "bush":
         width = draw.uniform(0.035, 0.06)
@@ -207,23 +206,21 @@ def _crown(seed: int, kind: str, index: int) -> Texture:
         if abs(x - 0.5) > _crown_half_width(kind, (y - 0.28) / 0.66) * 0.85:
             size = draw.uniform(0.01, 0.025)
             canvas.erase([(x - size, y), (x, y + size), (x + size, y), (x, y - size)])
-    leaves = 1 + 0.5 * noise(random, 128, 128, 32, 2, 0.8)
-    return canvas.texture(leaves, cover=0.4)
+    leaves = canvas.noise(generator(seed, "crown noise", kind, index), 32, 2, 0.8)
+    return canvas.texture(1 + 0.5 * leaves, cover=0.4)
 
 
 def _crown_half_width(kind: str, height: float) -> float:
     """Return half the width of a crown of width and height 1 at ``height``, 0 to 1."""
     height = min(1.0, max(0.0, height))
     arch = math.sqrt(max(0.0, 1 - (2 * height - 1) ** 2))
-    if kind == "cone":
-        return 0.38 * (1 - height) + 0.02
-    if kind == "poplar":
-        return 0.17 * arch + 0.02
-    if kind == "wide":
-        return 0.44 * math.sqrt(arch)
-    if kind == "bush":
-        return 0.43 * math.sqrt(max(0.0, 1 - height * height))
-    return 0.4 * arch + 0.02
+    return {
+        "round": 0.4 * arch + 0.02,
+        "cone": 0.38 * (1 - height) + 0.02,
+        "poplar": 0.17 * arch + 0.02,
+        "wide": 0.44 * math.sqrt(arch),
+        "bush": 0.43 * math.sqrt(1 - height * height),
+    }[kind]
 
 
 def _cylinder() -> Texture:
@@ -235,10 +232,10 @@ def _cylinder() -> Texture:
 def _hill(seed: int, index: int) -> Texture:
     """Paint a far grassy slope, solid below an uneven line."""
     draw = Draw(seed, "hill", index)
-    random = generator(seed, "hill noise", index)
     canvas = Canvas(128, 64, 1.0, 1.0)
     points = [(0.0, 0.0), (0.0, draw.uniform(0.2, 0.5))]
     points += [(x / 8, draw.uniform(0.5, 1.0)) for x in range(1, 8)]
     points += [(1.0, draw.uniform(0.2, 0.5)), (1.0, 0.0)]
     canvas.polygon(points, 215, 1)
-    return canvas.texture(0.9 + 0.35 * noise(random, 64, 128, 8, 4, 0.7))
+    meadow = canvas.noise(generator(seed, "hill noise", index), 8, 4, 0.7)
+    return canvas.texture(0.9 + 0.35 * meadow)

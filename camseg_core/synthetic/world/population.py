@@ -157,7 +157,7 @@ class Population:
         y = start + draw.uniform(1, spacing)
         while y < end:
             if draw.chance(share):
-                self.roadside.add_tree(self.road.pose(y, lateral), height * draw.uniform(0.8, 1.2))
+                self.roadside.add_plant(self.road.pose(y, lateral), height * draw.uniform(0.8, 1.2))
             y += spacing * draw.uniform(0.8, 1.2)
 
     def _scattered(self, start: float, end: float, sign: int, inner: float, density: float) -> None:
@@ -167,10 +167,9 @@ class Population:
         while y < end:
             y += draw.uniform(2, 9) / density
             lateral = sign * (inner + draw.uniform(0.8, 8))
-            if draw.chance(0.45):
-                self.roadside.add_bush(self.road.pose(y, lateral), draw.uniform(0.7, 2.6))
-            else:
-                self.roadside.add_tree(self.road.pose(y, lateral), draw.uniform(4, 13))
+            bush = draw.chance(0.45)
+            height = draw.uniform(0.7, 2.6) if bush else draw.uniform(4, 13)
+            self.roadside.add_plant(self.road.pose(y, lateral), height, bush)
 
     def _banks(self, start: float, end: float, sign: int, lateral: float) -> None:
         draw = self.draw
@@ -183,19 +182,19 @@ class Population:
         draw, roadside = self.draw, self.roadside
         if draw.chance(0.3) and "pole" not in self.shown:
             return
-        palette = roadside.pole_palette()
+        metal = roadside.metal_look()
         height, arm = draw.uniform(4.2, 8.5), draw.pick([0.0, 1.4, 2.2])
         spacing = draw.uniform(16, 30)
         for y in draw.places(start + draw.uniform(2, spacing), end, spacing):
             pose = self.road.pose(y, sign * (edge + 0.5))
-            roadside.add_street_lamp(pose, height, -sign * arm, palette)
+            roadside.add_street_lamp(pose, height, -sign * arm, metal)
         if draw.chance(0.3):
             first = start + draw.uniform(0, 10)
             step = draw.uniform(1.4, 2.6)
             places = [first + step * index for index in range(4 + draw.integer(6))]
             lateral = sign * (edge + 0.3)
             poses = [self.road.pose(place, lateral) for place in places if place < end]
-            roadside.add_bollards(poses, palette)
+            roadside.add_bollards(poses, metal)
 
     def _corners(self, junction: Junction, lights: bool) -> None:
         """Put up traffic lights, signs and the houses along the crossing road."""
@@ -233,7 +232,7 @@ class Population:
                 pose = Pose(x, y, 0.0, (0.0 if beyond > 0 else HALF_TURN) - junction.angle)
                 self.roadside.add_building(pose, width, 10.0, 2 + draw.integer(4))
             else:
-                self.roadside.add_tree(Pose(x, y + beyond, 0.0, 0.0), draw.uniform(5, 11))
+                self.roadside.add_plant(Pose(x, y + beyond, 0.0, 0.0), draw.uniform(5, 11))
             along += width + draw.uniform(0, 4)
 
     def _signs(self) -> None:
@@ -265,7 +264,7 @@ class Population:
                 width = draw.uniform(12, 22)
                 self.roadside.add_building(Pose(x, far, 0, 0), width, 12.0, 2 + draw.integer(8))
             elif what == "trees":
-                self.roadside.add_tree(Pose(x, far, 0, 0), draw.uniform(9, 18))
+                self.roadside.add_plant(Pose(x, far, 0, 0), draw.uniform(9, 18))
             elif what == "hills":
                 width, height = draw.uniform(40, 80), draw.uniform(8, 26)
                 self.roadside.add_hill(Pose(x, far + 20, 0, 0), width, height)

@@ -127,10 +127,17 @@ class Roadside:
             cap = look._replace(texture=self.atlas.id("plain"))
             body.box(Box(-0.24, 0.24, -end, end, height, height + 0.12), cap, cap, cap, cap)
 
+    def add_hedge(self, pose: Pose, length: float, height: float, look: Material) -> None:
+        """Add a piece of hedge along y."""
+        look = look._replace(texture=self.pick_texture("hedge"))
+        self.builder.add_object(pose, Footprint(1.0, length, height)).box(
+            Box(-0.5, 0.5, -length / 2, length / 2, 0, height), look, look, look, look,
+            (length / 2, height / 2), (0.5, height / 2), (0.5, length / 2),
+        )  # fmt: skip
+
     def add_fence(self, pose: Pose, length: float, height: float, look: Material) -> None:
         """Add a piece of fence along y."""
-        body = self.builder.add_object(pose, Footprint(0.1, length, height * 0.8))
-        body.face(
+        self.builder.add_object(pose, Footprint(0.1, length, height * 0.8)).face(
             (0.0, -length / 2, height), (0.0, length, 0.0), (0.0, 0.0, -height), look,
             (max(1.0, round(length / height)), 1.0, 0.0, 0.0), two_sided=True,
         )  # fmt: skip
@@ -141,28 +148,13 @@ class Roadside:
         bark = draw.near((0.16, 0.12, 0.08), 0.5)
         return self.builder.add_palette({1: draw.near(self.leaves, 0.4), 2: bark})
 
-    def add_tree(self, pose: Pose, height: float) -> None:
-        """Add a tree."""
-        self._add_plant(pose, "crown", height, height * self.draw.uniform(0.7, 1.1))
-
-    def add_bush(self, pose: Pose, height: float) -> None:
-        """Add a bush."""
-        self._add_plant(pose, "bush", height, height * self.draw.uniform(0.9, 1.8))
-
-    def _add_plant(self, pose: Pose, name: str, height: float, width: float) -> None:
-        footprint = Footprint(width * 0.8, width * 0.8, height, crown=name == "crown")
-        texture = self.pick_texture(name)
+    def add_plant(self, pose: Pose, height: float, bush: bool = False) -> None:
+        """Add a tree or a bush."""
+        width = height * (self.draw.uniform(0.9, 1.8) if bush else self.draw.uniform(0.7, 1.1))
+        texture = self.pick_texture("bush" if bush else "crown")
         material = Material(texture, self.leaf_palette(), classes.VEGETATION)
+        footprint = Footprint(width * 0.8, width * 0.8, height, crown=not bush)
         self.builder.add_object(pose, footprint).sprite((width, height), material)
-
-    def add_hedge(self, pose: Pose, length: float, height: float, look: Material) -> None:
-        """Add a piece of hedge along y."""
-        leaves = look._replace(texture=self.pick_texture("hedge"))
-        body = self.builder.add_object(pose, Footprint(1.0, length, height))
-        body.box(
-            Box(-0.5, 0.5, -length / 2, length / 2, 0, height), leaves, leaves, leaves, leaves,
-            (length / 2, height / 2), (0.5, height / 2), (0.5, length / 2),
-        )  # fmt: skip
 
     def add_bank(self, pose: Pose, length: float, height: float, sign: int, palette: int) -> None:
         """Add a piece of grassy bank along y that rises to the side ``sign``."""
@@ -180,48 +172,41 @@ class Roadside:
         material = Material(self.pick_texture("hill"), palette, classes.TERRAIN)
         self.builder.add_object(pose).sprite((width, height), material)
 
-    def pole_palette(self) -> int:
-        """Draw the colour of metal posts, lamps included."""
-        draw = self.draw
-        return self.builder.add_palette(
-            {1: draw.paint(0.6), LAMP: (0.6, 0.6, 0.55)}, night_glow={LAMP: (2.4, 1.9, 1.1)}
+    def metal_look(self) -> Material:
+        """Draw what metal posts look like, lamps included."""
+        palette = self.builder.add_palette(
+            {1: self.draw.paint(0.6), LAMP: (0.6, 0.6, 0.55)}, night_glow={LAMP: (2.4, 1.9, 1.1)}
         )
+        return Material(self.atlas.id("plain"), palette, classes.POLE)
 
     def _add_pole(
-        self, body: Body, height: float, width: float, palette: int, x: float = 0.0
+        self, body: Body, height: float, width: float, metal: Material, x: float = 0.0
     ) -> None:
-        """Add a post to an object."""
-        body.sprite((width, height), Material(self.atlas.id("pole"), palette, classes.POLE), x=x)
+        body.sprite((width, height), metal._replace(texture=self.atlas.id("pole")), x=x)
 
-    def _add_arm(self, body: Body, z: float, reach: float, palette: int) -> None:
-        """Add a horizontal arm that reaches ``reach`` metres to the right to an object."""
-        material = Material(self.atlas.id("plain"), palette, classes.POLE)
-        body.face((0.0, 0.0, z), (reach, 0.0, 0.0), (0.0, 0.0, -0.14), material, two_sided=True)
-
-    def add_street_lamp(self, pose: Pose, height: float, reach: float, palette: int) -> None:
+    def add_street_lamp(self, pose: Pose, height: float, reach: float, metal: Material) -> None:
         """Add a street lamp whose arm reaches ``reach`` metres to the right (or left, below 0)."""
         body = self.builder.add_object(pose, Footprint(0.2, 0.2, height))
         cosine, sine = cos_sin(pose.heading)
         self.lamps.append((pose.x + reach * cosine, pose.y - reach * sine))
-        self._add_pole(body, height, self.draw.uniform(0.14, 0.24), palette)
+        self._add_pole(body, height, self.draw.uniform(0.14, 0.24), metal)
         if reach:
-            self._add_arm(body, height, reach, palette)
-        metal = Material(self.atlas.id("plain"), palette, classes.POLE)
+            _add_arm(body, height, reach, metal)
         head = Box(reach - 0.4, reach + 0.4, -0.2, 0.2, height - 0.1, height + 0.1)
         body.box(head, metal, metal, metal, metal)
 
-    def add_bollards(self, poses: list[Pose], palette: int) -> None:
+    def add_bollards(self, poses: list[Pose], metal: Material) -> None:
         """Add a row of bollards."""
         height, width = self.draw.uniform(0.7, 1.1), self.draw.uniform(0.14, 0.26)
         for pose in poses:
             body = self.builder.add_object(pose, Footprint(width, width, height))
-            self._add_pole(body, height, width, palette)
+            self._add_pole(body, height, width, metal)
 
     def add_sign(self, pose: Pose) -> None:
         """Add one or two traffic signs on a post, facing -y, or a direction board on two."""
         draw, builder, atlas = self.draw, self.builder, self.atlas
         body = builder.add_object(pose, Footprint(0.5, 0.15, 2.8))
-        metal = self.pole_palette()
+        metal = self.metal_look()
         ground = draw.pick([(0.8, 0.8, 0.78), (0.8, 0.8, 0.78), (0.04, 0.14, 0.5),
                             (0.75, 0.5, 0.03), (0.05, 0.3, 0.12), (0.6, 0.05, 0.04)])  # fmt: skip
         rim = draw.pick([(0.62, 0.04, 0.04), (0.62, 0.04, 0.04), (0.85, 0.85, 0.85),
@@ -253,7 +238,7 @@ class Roadside:
         """Add a traffic light that faces -y; one with an ``arm`` (metres) has a second on it."""
         draw, builder, atlas = self.draw, self.builder, self.atlas
         body = builder.add_object(pose, Footprint(0.4, 0.4, 3.4))
-        metal = self.pole_palette()
+        metal = self.metal_look()
         case: Color = draw.pick([(0.02, 0.02, 0.02), (0.03, 0.06, 0.04), (0.5, 0.33, 0.03),
                                  (0.2, 0.2, 0.2)])  # fmt: skip
         palette = builder.add_palette(
@@ -267,6 +252,11 @@ class Roadside:
         half = size * 0.22
         for x, z in ((0.0, low), (arm, 5.2)) if arm else ((0.0, low),):
             if x:
-                self._add_arm(body, 6.2, arm, metal)
+                _add_arm(body, 6.2, arm, metal)
             box = Box(x - half, x + half, -0.35, -0.05, z, z + size)
             body.box(box, back, back, lamps, back)
+
+
+def _add_arm(body: Body, z: float, reach: float, metal: Material) -> None:
+    """Add a horizontal arm that reaches ``reach`` metres to the right."""
+    body.face((0.0, 0.0, z), (reach, 0.0, 0.0), (0.0, 0.0, -0.14), metal, two_sided=True)

@@ -176,7 +176,7 @@ class Traffic:
             if roll < 0.6:
                 self.vehicles.add_car(motion, True)
             else:
-                self.vehicles.add_two_wheeler(motion, motor=roll < 0.8, ridden=True)
+                self.vehicles.add_two_wheeler(motion, roll < 0.8, ridden=True)
 
     def _two_wheelers(self) -> None:
         draw, road = self.draw, self.road

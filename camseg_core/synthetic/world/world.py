@@ -143,11 +143,9 @@ def _road_with_track(seed: int, sequence: int, drive_m: float, train: bool) -> t
     if other and draw.chance(0.5):
         return replace(road, tram=draw.pick(other).lateral), 0
     sign = draw.sign()
-    bed, verge = (
-        draw.pick([Ground.GRAVEL, Ground.GRAVEL, Ground.GRASS]),
-        draw.pick([Ground.GRASS, Ground.GRAVEL]),
-    )
-    rail = Side("rail", ((verge, 1.5), (bed, 7.0), (Ground.GRASS, 60.0)), 10.0, 0.0)
+    gravel, grass = Ground.GRAVEL, Ground.GRASS
+    bed, verge = draw.pick([gravel, gravel, grass]), draw.pick([grass, gravel])
+    rail = Side("rail", ((verge, 1.5), (bed, 7.0), (grass, 60.0)), 10.0, 0.0)
     sections = tuple(
         replace(section, left=rail) if sign < 0 else replace(section, right=rail)
         for section in road.sections
