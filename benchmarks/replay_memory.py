@@ -28,8 +28,6 @@ from camseg_ros.bag.writer import BagWriter
 from camseg_ros.messages.images import image_message
 
 SIZE = (540, 960)
-FEW_FRAMES = 10
-SAMPLE_PERIOD_S = 0.2
 NODE = "camseg_ros.node.segment_node"
 
 
@@ -62,7 +60,7 @@ def peak_of(arguments: list[str]) -> tuple[float, float]:
                     node = max(node, mib)
                 else:
                     command = max(command, mib)
-        time.sleep(SAMPLE_PERIOD_S)
+        time.sleep(0.2)
     if process.returncode != 0:
         raise CamsegError(f"camseg {' '.join(arguments)} ended with status {process.returncode}")
     return command, node
@@ -79,7 +77,7 @@ def main() -> None:
     frames = round(parsed.gigabytes * 1e9 / frame_bytes)
     shutil.rmtree(parsed.folder, ignore_errors=True)
     print(describe_machine())
-    for name, count in (("few", FEW_FRAMES), ("large", frames)):
+    for name, count in (("few", 10), ("large", frames)):
         bag = write_bag(parsed.folder / name, count)
         size = sum(file.stat().st_size for file in bag.iterdir())
         offline, _ = peak_of(["replay", str(bag), "--out", str(parsed.folder / "offline")])

@@ -32,16 +32,6 @@ class Camera:
     yaw_rad: float
     pitch_rad: float
 
-    @property
-    def yaw_cos_sin(self) -> tuple[float, float]:
-        """Return cosine and sine of the heading."""
-        return cos_sin(self.yaw_rad)
-
-    @property
-    def pitch_cos_sin(self) -> tuple[float, float]:
-        """Return cosine and sine of the pitch."""
-        return cos_sin(self.pitch_rad)
-
 
 def cos_sin(angle_rad: float) -> tuple[float, float]:
     """Return cosine and sine, rounded so that the last digit of a C library does not matter."""

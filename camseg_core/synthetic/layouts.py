@@ -20,7 +20,7 @@ from camseg_core.data.layouts.kitti_step import TRAIN_SEQUENCES, VAL_SEQUENCES
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_png
 from camseg_core.labels import CITYSCAPES
-from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.camera import Camera, cos_sin
 from camseg_core.synthetic.drive import SyntheticFrame
 
 BASELINE_M = 0.5
@@ -146,8 +146,8 @@ def _kitti_sequence_files(cameras: list[Camera], key: FrameKey) -> dict[str, byt
     ]  # fmt: skip
     poses = []
     for camera in cameras:
-        yaw_cos, yaw_sin = camera.yaw_cos_sin
-        pitch_cos, pitch_sin = camera.pitch_cos_sin
+        yaw_cos, yaw_sin = cos_sin(camera.yaw_rad)
+        pitch_cos, pitch_sin = cos_sin(camera.pitch_rad)
         x, y, z = camera.position_m
         poses.append([
             yaw_cos, -pitch_sin * yaw_sin, pitch_cos * yaw_sin, x,

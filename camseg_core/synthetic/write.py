@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -70,13 +70,9 @@ def labels_sha256(masks: Iterable[UInt8]) -> str:
     """
     digest = hashlib.sha256()
     for mask in masks:
-        digest.update(_hashed_bytes(mask))
+        height, width = mask.shape
+        digest.update(f"{width} {height} ".encode() + mask.tobytes())
     return digest.hexdigest()
-
-
-def _hashed_bytes(mask: UInt8) -> bytes:
-    height, width = mask.shape
-    return f"{width} {height} ".encode() + mask.tobytes()
 
 
 def write_drive(
@@ -101,7 +97,7 @@ def write_drive(
     work = out / f".synthetic-{uuid4().hex}"
     try:
         work.mkdir(parents=True)
-        digest = _write_frames(work, drive, frames, DRIVE_LAYOUTS[layout], split)
+        digest = labels_sha256(_write_frames(work, drive, frames, DRIVE_LAYOUTS[layout], split))
         os.sync()  # once for all, where a sync a file would cost more than rendering it
         _move_into_place(work, out)
     except OSError as error:
@@ -118,16 +114,14 @@ def write_drive(
 
 def _write_frames(
     work: Path, drive: SyntheticDrive, frames: int, layout: DriveLayout, split: str
-) -> str:
-    """Write frames one by one; return the hash of their labels."""
-    digest = hashlib.sha256()
+) -> Iterator[UInt8]:
+    """Write frames one by one; give the class ids of each."""
     cameras: list[Camera] = []
     with progress_bar(frames, "frame", "synth") as bar:
         for index in range(frames):
             sequence, number = divmod(index, drive.frames_per_sequence)
             key = FrameKey(drive.seed, drive.condition, split, sequence, number)
             frame = drive.frame(index)
-            digest.update(_hashed_bytes(frame.class_ids))
             files = layout.frame_files(frame, key)
             cameras.append(frame.camera)
             if number == drive.frames_per_sequence - 1 or index == frames - 1:
@@ -138,7 +132,7 @@ def _write_frames(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             bar.update()
-    return digest.hexdigest()
+            yield frame.class_ids
 
 
 def _read_manifest(out: Path, layout: str) -> list[WrittenDrive]:

@@ -68,7 +68,7 @@ class GroundPlanes:
 
     def pixels(self, camera: Camera, inverse_depth: Float64) -> GroundPixels:
         """Find the pixels where the ground is nearer than ``inverse_depth`` [H, W] says."""
-        pitch_cos, pitch_sin = camera.pitch_cos_sin
+        pitch_cos, pitch_sin = cos_sin(camera.pitch_rad)
         rows = (np.arange(camera.height) + 0.5 - camera.center_y) / camera.focal_px
         columns = (np.arange(camera.width) + 0.5 - camera.center_x) / camera.focal_px
         descent = pitch_cos * rows + pitch_sin  # metres down per metre of depth
@@ -79,7 +79,7 @@ class GroundPlanes:
         row, column = np.divmod(pixel, camera.width)
         descent_at = descent[row]
         # Right and ahead per metre of depth, and those in world axes.
-        yaw_cos, yaw_sin = camera.yaw_cos_sin
+        yaw_cos, yaw_sin = cos_sin(camera.yaw_rad)
         across, ahead = columns[column], (pitch_cos - pitch_sin * rows)[row]
         ray_x = across * yaw_cos + ahead * yaw_sin
         ray_y = ahead * yaw_cos - across * yaw_sin

@@ -24,7 +24,6 @@ class Light:
     """The light of one sequence; colours are linear RGB.
 
     Attributes:
-        kind: kind of sky, one of `SKY_KINDS` or "night".
         to_sun: unit vector to the sun in world axes.
         sun, ambient: light of the sun and of the sky.
         zenith, horizon, cloud: colours of the sky and its clouds.
@@ -40,7 +39,6 @@ class Light:
         night: whether lamps are lit.
     """
 
-    kind: str
     to_sun: tuple[float, float, float]
     sun: Color
     ambient: Color
@@ -58,12 +56,6 @@ class Light:
     wet: float
     snow: float
     night: bool
-
-    @property
-    def slant(self) -> tuple[float, float]:
-        """Return how far shadows reach per metre of height, in world x and y."""
-        x, y, z = self.to_sun
-        return -x / z, -y / z
 
 
 def make_light(seed: int, sequence: int, condition: str) -> Light:
@@ -96,7 +88,7 @@ def make_light(seed: int, sequence: int, condition: str) -> Light:
         grey = draw.uniform(0.4, 1.0) if kind == "overcast" else draw.uniform(0.95, 1.1)
     tint = draw.uniform(-0.09, 0.09)
     light = Light(
-        kind=kind, to_sun=to_sun, sun=sun, ambient=ambient, zenith=zenith, horizon=horizon,
+        to_sun=to_sun, sun=sun, ambient=ambient, zenith=zenith, horizon=horizon,
         cloud=cloud, cover=cover, exposure=draw.uniform(0.72, 1.35),
         white_balance=(1 + tint, 1.0, 1 - tint), softness=softness,
         blur_px=draw.uniform(0.35, 0.7), noise_level=draw.uniform(0.8, 3.0),
@@ -142,7 +134,7 @@ def _in_weather(light: Light, condition: str, draw: Draw) -> Light:
         sky = draw.uniform(0.004, 0.03)
         moon = draw.uniform(0.015, 0.05)
         return replace(
-            light, kind="night", to_sun=(0.08, 0.05, 0.995), sun=(0.0, 0.0, 0.0),
+            light, to_sun=(0.08, 0.05, 0.995), sun=(0.0, 0.0, 0.0),
             ambient=(moon, moon, moon * 1.15), zenith=(sky, sky, sky * 1.4),
             horizon=(sky * 2.2, sky * 1.8, sky * 1.4), cloud=(sky * 2, sky * 1.8, sky * 1.6),
             fog_density=0.002, fog=(sky * 2, sky * 1.9, sky * 1.8), softness=3.0, night=True,

@@ -20,6 +20,8 @@ from camseg_core.synthetic.world.scene import Footprint, Scene
 
 NEUTRAL = 128
 LAMP_RADIUS_M = 11.0
+Shares = tuple[Float32, Float32 | None]
+"""Shares of the sun's and, by night, of the lamps' light, 0..1, at n places."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,9 @@ class LightMap:
     def __init__(
         self, road: Road, scene: Scene, light: Light, lamps: tuple[tuple[float, float], ...]
     ) -> None:
-        self._road, self._scene, self._slant = road, scene, light.slant
+        self._road, self._scene = road, scene
+        x, y, z = light.to_sun
+        self._slant = (-x / z, -y / z)  # how far shadows reach per metre of height
         poses = scene.poses(0.0)
         resting = sorted(set(range(len(poses))) - set(scene.moving))
         sun = LIGHT_GRID.empty(road.end_y, 255)
@@ -205,16 +209,14 @@ class LightMap:
         self._sun = np.asarray(cv2.GaussianBlur(sun, (0, 0), light.softness), np.uint8)
         self._lamps = self._lamp_light(lamps) if light.night else None
 
-    def on_ground(
-        self, poses: Float64, y: Float32, lateral: Float32
-    ) -> tuple[Float32, Float32 | None]:
-        """Return the shares of sun and lamp light (None by day), 0..1, at places [n]."""
+    def on_ground(self, poses: Float64, y: Float32, lateral: Float32) -> Shares:
+        """Return the light at places [n] on the ground."""
         sun = self._sun.copy()
         self._draw_shadows(sun, self._scene.moving, poses)
         return self._shares(sun, y, lateral)
 
-    def at_objects(self, poses: Float64) -> tuple[Float32, Float32 | None]:
-        """Return the shares of sun and lamp light (None by day), 0..1, where objects stand [n]."""
+    def at_objects(self, poses: Float64) -> Shares:
+        """Return the light where objects stand [n]."""
         y = np.clip(poses[:, 1], START_M, self._road.end_y - 1)
         row = ((y - START_M) / STEP_M).astype(np.int64)
         lateral = poses[:, 0] - self._road.middle[row]
@@ -223,7 +225,7 @@ class LightMap:
         sun[list(self._scene.moving)] = moving[list(self._scene.moving)]
         return sun, lamps
 
-    def _shares(self, sun: UInt8, y: Float32, lateral: Float32) -> tuple[Float32, Float32 | None]:
+    def _shares(self, sun: UInt8, y: Float32, lateral: Float32) -> Shares:
         scale = np.float32(1 / 255)
         share = LIGHT_GRID.look_up(sun, y, lateral) * scale
         if self._lamps is None:

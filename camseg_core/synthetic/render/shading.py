@@ -9,7 +9,7 @@ import numpy as np
 
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.arrays import Float32, Index, Int32
-from camseg_core.synthetic.camera import Camera
+from camseg_core.synthetic.camera import Camera, cos_sin
 from camseg_core.synthetic.classes import VEGETATION, Ground
 from camseg_core.synthetic.randomness import Color, Draw, generator
 from camseg_core.synthetic.render.ground import GroundPixels
@@ -130,8 +130,8 @@ def surface_table(
     """
     normal = -cross(surfaces.edge_u, surfaces.edge_v)
     normal /= np.sqrt((normal * normal).sum(axis=1, keepdims=True))
-    yaw_cos, yaw_sin = camera.yaw_cos_sin
-    pitch_cos, pitch_sin = camera.pitch_cos_sin
+    yaw_cos, yaw_sin = cos_sin(camera.yaw_rad)
+    pitch_cos, pitch_sin = cos_sin(camera.pitch_rad)
     sx, sy, sz = light.to_sun
     right, ahead = sx * yaw_cos - sy * yaw_sin, sx * yaw_sin + sy * yaw_cos
     sun = (right, -ahead * pitch_sin - sz * pitch_cos, ahead * pitch_cos - sz * pitch_sin)

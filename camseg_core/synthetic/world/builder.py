@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +51,7 @@ class SceneBuilder:
         self._motions: list[Motion | Pose] = []
         self._footprints: list[Footprint | None] = []
         self._palettes: list[list[list[Color]]] = []
-        self._instances = 0
+        self._instances = count(1)
         self.faces: list[tuple[Any, ...]] = []
         self.sprites: list[tuple[Any, ...]] = []
 
@@ -62,8 +63,7 @@ class SceneBuilder:
 
     def next_instance(self) -> int:
         """Return the next instance number, from 1."""
-        self._instances += 1
-        return self._instances
+        return next(self._instances)
 
     def add_palette(
         self, colors: Mapping[int, Color], glow: Mapping[int, Color] | None = None,

@@ -128,8 +128,8 @@ class Scene:
 
     def surfaces(self, poses: Float64, camera: Camera) -> Surfaces:
         """Return the faces and sprites of the objects that may be in view, in camera axes."""
-        yaw_cos, yaw_sin = camera.yaw_cos_sin
-        pitch = camera.pitch_cos_sin
+        yaw_cos, yaw_sin = cos_sin(camera.yaw_rad)
+        pitch = cos_sin(camera.pitch_rad)
         dx, dy = poses[:, 0] - camera.position_m[0], poses[:, 1] - camera.position_m[1]
         right = dx * yaw_cos - dy * yaw_sin
         ahead = dx * yaw_sin + dy * yaw_cos

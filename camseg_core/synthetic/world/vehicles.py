@@ -46,10 +46,11 @@ class VehicleBuilder:
         )  # fmt: skip
 
     def _materials(
-        self, class_id: int, lamps_on: bool, cabin: bool = False
+        self, class_id: int, lamps_on: bool, cabin: bool = False, instance: int = 0
     ) -> Callable[..., Material]:
         """Return a function that makes one vehicle's materials of a texture's name and number."""
-        look = Material(0, self.palette(lamps_on, cabin), class_id, self.builder.next_instance())
+        instance = instance or self.builder.next_instance()
+        look = Material(0, self.palette(lamps_on, cabin), class_id, instance)
         return lambda name, index=0: look._replace(texture=self.atlas.id(name, index))
 
     def add_car(self, motion: Motion | Pose, lamps_on: bool) -> None:
@@ -80,15 +81,10 @@ class VehicleBuilder:
             Box(-half, half, rear, -rear, 0.0, belt), material("car side", variant),
             material("car front", variant), material("car rear", variant), material("plain"),
         )  # fmt: skip
-        foot, head, windscreen_head, windscreen_foot = (
-            rear + share * length for share in shape[3:]
-        )
-        low, high = half * 0.97, half * 0.76
-        body.frustum(
-            Box(-low, low, foot, windscreen_foot, belt, height),
-            Box(-high, high, head, windscreen_head, belt, height),
-            material("glass side"), material("glass"), material("plain"),
-        )  # fmt: skip
+        y0, y1, y2, y3 = (rear + share * length for share in shape[3:])
+        base = Box(-half * 0.97, half * 0.97, y0, y3, belt, height)
+        top = Box(-half * 0.76, half * 0.76, y1, y2, belt, height)
+        body.frustum(base, top, material("glass side"), material("glass"), material("plain"))
 
     def _add_van(self, motion: Motion | Pose, lamps_on: bool) -> None:
         draw = self.draw
@@ -117,11 +113,7 @@ class VehicleBuilder:
         length = cargo_m + 2.3
         body = builder.add_object(motion, Footprint(width, length, height))
         cab = self._materials(TRUCK, lamps_on)
-        cargo_palette = self.palette(lamps_on)
-
-        def cargo(name: str, index: int = 0) -> Material:
-            return cab(name, index)._replace(palette=cargo_palette)
-
+        cargo = self._materials(TRUCK, lamps_on, instance=cab("plain").instance)
         variant = draw.integer(4)
         half, rear = width / 2, -length / 2
         end = rear + cargo_m
@@ -215,9 +207,8 @@ class VehicleBuilder:
         kind = 2 * draw.integer(3)
         if ridden:
             rider = atlas.id("motorcyclist" if motor else "cyclist", kind)
-            body.sprite(
-                side, Material(rider, self.clothes(), RIDER, builder.next_instance()), front
-            )
+            look = Material(rider, self.clothes(), RIDER, builder.next_instance())
+            body.sprite(side, look, front)
         name, class_id = ("motorcycle", MOTORCYCLE) if motor else ("bicycle", BICYCLE)
         palette = self.palette(ridden)
         material = Material(atlas.id(name, kind), palette, class_id, builder.next_instance())

@@ -68,7 +68,11 @@ def test_conditions_are_what_they_say(condition: str) -> None:
 
 def test_clear_light_varies() -> None:
     lights = [make_light(2, sequence, "clear") for sequence in range(40)]
-    assert {given.kind for given in lights} == {"blue", "clouds", "overcast", "sunset", "white"}
+    overcast = [given.horizon[0] for given in lights if given.softness == 3.5]
+    assert min(overcast) < 0.9 < max(overcast)  # grey and white skies
+    sunny = [given for given in lights if given.softness < 3.5]
+    assert min(given.cover for given in sunny) < 0.2 < 0.5 < max(given.cover for given in sunny)
+    assert any(given.to_sun[2] < 0.35 and given.sun[2] < 0.4 * given.sun[0] for given in sunny)
     assert len({given.exposure for given in lights}) == 40
 
 
