@@ -73,8 +73,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--rate", type=float, default=2.0, help="speed of playing live")
     parsed = parser.parse_args()
-    frame_bytes = SIZE[0] * SIZE[1] * 4
-    frames = round(parsed.gigabytes * 1e9 / frame_bytes)
+    frames = round(parsed.gigabytes * 1e9 / (SIZE[0] * SIZE[1] * 4))
     shutil.rmtree(parsed.folder, ignore_errors=True)
     print(describe_machine())
     for name, count in (("few", 10), ("large", frames)):

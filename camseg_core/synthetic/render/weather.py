@@ -91,10 +91,9 @@ def add_streaks(image: Float32, draw: Draw, light: Light) -> None:
     height, width = image.shape[:2]
     layer = np.zeros((height, width), np.uint8)
     slope = draw.uniform(-0.25, 0.25)
-    size = width / 512
     for _ in range(int(60 + 160 * light.wet)):
         x, y = draw.uniform(0, width), draw.uniform(-0.1, 1) * height
-        length = draw.uniform(6, 26) * size
+        length = draw.uniform(6, 26) * (width / 512)
         end = (int(x + slope * length), int(y + length))
         cv2.line(layer, (int(x), int(y)), end, (int(draw.uniform(30, 110)),), 1)
     _blend(image, layer, light, 0.6, 1.2)

@@ -24,6 +24,8 @@ def surface_textures(seed: int) -> dict[str, Sequence[Texture]]:
     """Paint every surface of a drive."""
     draw = Draw(seed, "surfaces")
     random = generator(seed, "surface noise")
+    across = (np.arange(16, dtype=np.float32) + 0.5) / 8 - 1
+    cylinder = 0.55 + 0.5 * np.sqrt(np.maximum(0, 1 - (across + 0.25) ** 2 / 1.6))
     return {
         "plain": [_tinted(1 + 0.06 * noise(random, 32, 32, 4, 3))],
         "asphalt": [_asphalt(random, roughness) for roughness in (0.14, 0.22)],
@@ -44,7 +46,7 @@ def surface_textures(seed: int) -> dict[str, Sequence[Texture]]:
         "hedge": [_foliage(random), _foliage(random)],
         "crown": [_crown(seed, kind, index) for index in range(2) for kind in CROWNS],
         "bush": [_crown(seed, "bush", index) for index in range(3)],
-        "pole": [_cylinder()],
+        "pole": [_tinted(np.tile(cylinder, (16, 1)))],
         "hill": [_hill(seed, index) for index in range(2)],
     }
 
@@ -221,12 +223,6 @@ def _crown_half_width(kind: str, height: float) -> float:
         "wide": 0.44 * math.sqrt(arch),
         "bush": 0.43 * math.sqrt(1 - height * height),
     }[kind]
-
-
-def _cylinder() -> Texture:
-    across = (np.arange(16, dtype=np.float32) + 0.5) / 8 - 1
-    shade = 0.55 + 0.5 * np.sqrt(np.maximum(0, 1 - (across + 0.25) ** 2 / 1.6))
-    return _tinted(np.tile(shade.astype(np.float32), (16, 1)))
 
 
 def _hill(seed: int, index: int) -> Texture:

@@ -143,8 +143,8 @@ class Population:
                 break
             depth = draw.uniform(9, 15)
             count = min(max(1, usual + draw.integer(3) - 1), max(storeys[1], 1))
-            turn = sign * QUARTER_TURN
-            pose = self.road.pose(y + width / 2, sign * (front + 0.1 + draw.uniform(0, 0.6)), turn)
+            lateral = sign * (front + 0.1 + draw.uniform(0, 0.6))
+            pose = self.road.pose(y + width / 2, lateral, sign * QUARTER_TURN)
             self.roadside.add_building(pose, width, depth, count, hall)
             y += width + draw.pick([0.0, 0.0, 0.0, 3.0])
 
@@ -172,10 +172,10 @@ class Population:
             self.roadside.add_plant(self.road.pose(y, lateral), height, bush)
 
     def _banks(self, start: float, end: float, sign: int, lateral: float) -> None:
-        draw = self.draw
-        height = draw.uniform(1.0, 4.5)
-        palette = self.roadside.builder.add_palette({1: draw.near(self.roadside.grass, 0.25)})
-        for y in draw.places(start + 3.0, end - 3.0, 6.0):
+        height = self.draw.uniform(1.0, 4.5)
+        grass = self.draw.near(self.roadside.grass, 0.25)
+        palette = self.roadside.builder.add_palette({1: grass})
+        for y in self.draw.places(start + 3.0, end - 3.0, 6.0):
             self.roadside.add_bank(self.road.pose(y, sign * lateral), 6.4, height, sign, palette)
 
     def _lamps(self, start: float, end: float, sign: int, edge: float) -> None:

@@ -144,9 +144,8 @@ class Roadside:
 
     def leaf_palette(self) -> int:
         """Draw the colours of one plant: leaves and bark."""
-        draw = self.draw
-        bark = draw.near((0.16, 0.12, 0.08), 0.5)
-        return self.builder.add_palette({1: draw.near(self.leaves, 0.4), 2: bark})
+        bark = self.draw.near((0.16, 0.12, 0.08), 0.5)
+        return self.builder.add_palette({1: self.draw.near(self.leaves, 0.4), 2: bark})
 
     def add_plant(self, pose: Pose, height: float, bush: bool = False) -> None:
         """Add a tree or a bush."""

@@ -152,9 +152,7 @@ class Scene:
         owner, sprite = surfaces.object, surfaces.upright
         cosine, sine = turn_cos[owner], turn_sin[owner]
 
-        def turned(
-            vectors: Float64, shift: tuple[Float64 | float, ...] = (0.0, 0.0, 0.0)
-        ) -> Float64:
+        def turned(vectors: Float64, shift: Any = (0.0, 0.0, 0.0)) -> Float64:
             """Turn object axes [n, 3] into camera axes."""
             x = vectors[:, 0] * cosine + vectors[:, 1] * sine + shift[0]
             y = vectors[:, 1] * cosine - vectors[:, 0] * sine + shift[1]

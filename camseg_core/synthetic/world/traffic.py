@@ -33,12 +33,11 @@ class Traffic:
 
     def along(self, y: float, lateral: float, speed_m_s: float, backward: bool = False) -> Motion:
         """Return a motion along the road from ``y``; backward faces the camera."""
-        road = self.road
-        turn = HALF_TURN if backward else 0.0
-        low, high = -35.0, road.end_y - 3
+        road, turn = self.road, HALF_TURN if backward else 0.0
 
         def motion(time_s: float) -> Pose:
-            return road.pose(min(max(y + speed_m_s * time_s, low), high), lateral, turn)
+            place = min(max(y + speed_m_s * time_s, -35.0), road.end_y - 3)
+            return road.pose(place, lateral, turn)
 
         return motion
 
@@ -84,7 +83,7 @@ class Traffic:
         self._two_wheelers()
         self._people()
 
-    def _lane_speed(self, lane: Lane) -> float:
+    def _speed(self, lane: Lane) -> float:
         if lane.direction < 0:
             return -max(4.0, self.speed_m_s * 0.9)
         return self.speed_m_s if lane is self.road.ego_lane else self.speed_m_s * 0.85
@@ -95,16 +94,15 @@ class Traffic:
         parts = draw.pick([2, 3, 3, 4])
         # Its near end is a few car lengths ahead; opposite ones are still further on.
         start = draw.uniform(12, 26) + (self.drive_m if lane.direction < 0 else 0) + parts * 4.6
-        speed = draw.pick([0.0, 1.0]) * self._lane_speed(lane) * 0.8
+        speed = draw.pick([0.0, 1.0]) * self._speed(lane) * 0.8
         self.vehicles.add_train(self.along(start, lateral, speed, lane.direction < 0), parts)
         self.taken.setdefault(lateral, []).append((-60.0, start + parts * 5.5 + 4))
 
     def add_side_train(self, lateral: float) -> None:
         """Place a train on a track beside the road."""
-        draw = self.draw
-        parts = draw.pick([3, 4, 5])
-        speed = draw.pick([0.0, -8.0, 9.0])
-        start = draw.uniform(18, 45) + (self.drive_m * 0.5 if speed else 0.0)
+        parts = self.draw.pick([3, 4, 5])
+        speed = self.draw.pick([0.0, -8.0, 9.0])
+        start = self.draw.uniform(18, 45) + (self.drive_m * 0.5 if speed else 0.0)
         self.vehicles.add_train(self.along(start, lateral, speed, backward=speed < 0), parts)
 
     def _place_large(self, kind: str, length: float) -> None:
@@ -122,8 +120,7 @@ class Traffic:
                 backward = lane.lateral * road.ego_lane.lateral < 0 and draw.chance(0.8)
                 add(self.road.pose(y, lane.lateral, HALF_TURN if backward else 0.0), False)
             else:
-                speed = self._lane_speed(lane)
-                add(self.along(y, lane.lateral, speed, lane.direction < 0), True)
+                add(self.along(y, lane.lateral, self._speed(lane), lane.direction < 0), True)
             return
         # No room in a lane: it waits beside the road.
         add(self.road.pose(draw.uniform(20, 40), road.edge(1) + 2.0), False)
@@ -136,7 +133,7 @@ class Traffic:
                 if not draw.chance(density) or not self.take(lane, y, 4.8):
                     continue
                 lateral = lane.lateral + draw.uniform(-0.25, 0.25)
-                motion = self.along(y, lateral, self._lane_speed(lane), lane.direction < 0)
+                motion = self.along(y, lateral, self._speed(lane), lane.direction < 0)
                 roll = draw.uniform()
                 if roll < 0.82:
                     self.vehicles.add_car(motion, True)

@@ -18,6 +18,15 @@ from camseg_core.synthetic.world.scene import Footprint, Material, Motion, Pose
 HEADLIGHT_GLOW: Color = (2.6, 2.4, 2.0)
 TAIL_GLOW: Color = (0.9, 0.03, 0.02)
 CABIN_GLOW: Color = (0.55, 0.5, 0.36)
+CAR_SHAPES = (
+    (4.7, 1.44, 0.92, 0.16, 0.3, 0.56, 0.72),  # saloon
+    (4.1, 1.48, 0.94, 0.02, 0.1, 0.55, 0.74),  # hatchback
+    (4.75, 1.5, 0.93, 0.01, 0.07, 0.56, 0.71),  # estate
+    (4.5, 1.75, 1.08, 0.02, 0.08, 0.58, 0.74),  # off-road
+    (3.6, 1.52, 0.96, 0.02, 0.08, 0.6, 0.82),  # small
+    (4.4, 1.25, 0.84, 0.1, 0.38, 0.52, 0.68),  # coupe
+)
+"""Length, height, belt; rear window's foot and head, windscreen's head and foot as shares."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +68,7 @@ class VehicleBuilder:
         if draw.chance(0.14):
             self._add_van(motion, lamps_on)
             return
-        # length, height, belt, rear window's foot and head, windscreen's head and foot (shares)
-        shape = draw.pick(
-            [
-                (4.7, 1.44, 0.92, 0.16, 0.3, 0.56, 0.72),  # saloon
-                (4.1, 1.48, 0.94, 0.02, 0.1, 0.55, 0.74),  # hatchback
-                (4.75, 1.5, 0.93, 0.01, 0.07, 0.56, 0.71),  # estate
-                (4.5, 1.75, 1.08, 0.02, 0.08, 0.58, 0.74),  # off-road
-                (3.6, 1.52, 0.96, 0.02, 0.08, 0.6, 0.82),  # small
-                (4.4, 1.25, 0.84, 0.1, 0.38, 0.52, 0.68),  # coupe
-            ]
-        )
+        shape = draw.pick(CAR_SHAPES)
         length = shape[0] * draw.uniform(0.94, 1.06)
         height, belt = shape[1] * draw.uniform(0.96, 1.06), shape[2]
         width = draw.uniform(1.68, 1.92)
