@@ -46,9 +46,8 @@ def run(parsed: argparse.Namespace) -> int:
     image = read_image(parsed.image) if parsed.image else gray
     segmenter = Segmenter.load(parsed.weights, device=parsed.device)
     device = segmenter.device
-    machine = f"{describe_machine()}, {torch.get_num_threads()} threads"
-    if device.type == "cuda":
-        machine = describe_device(device)
+    cpu = f"{describe_machine()}, {torch.get_num_threads()} threads"
+    machine = describe_device(device) if device.type == "cuda" else cpu
     print(
         "|",
         " | ".join(["machine", "precision", "sampler", "steps", *STAGES, "all", "peak GiB"]),

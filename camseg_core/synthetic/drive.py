@@ -21,16 +21,11 @@ from camseg_core.synthetic.arrays import Float32
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.randomness import Draw, generator
+from camseg_core.synthetic.render import shading
 from camseg_core.synthetic.render.ground import GroundPlanes
 from camseg_core.synthetic.render.light import make_light, sky_image, sky_panorama
 from camseg_core.synthetic.render.rasterizer import rasterize
 from camseg_core.synthetic.render.road_maps import LightMap, paint_road
-from camseg_core.synthetic.render.shading import (
-    ground_colors,
-    make_ground_look,
-    surface_colors,
-    surface_table,
-)
 from camseg_core.synthetic.render.weather import photograph
 from camseg_core.synthetic.textures.atlas import TextureAtlas
 from camseg_core.synthetic.textures.people import people_textures
@@ -45,8 +40,6 @@ GENERATOR_VERSION = 1
 HELD_OUT_SEEDS = range(9000, 10000)
 """Seeds to validate and test on; the bundled weights were not trained on them."""
 
-MIN_SIZE = (64, 32)
-MAX_SIZE = (2048, 2048)
 MAX_FRAMES_PER_SEQUENCE = 200
 GRAIN_MARGIN = 96
 
@@ -82,7 +75,7 @@ class SyntheticDrive:
 
     Attributes:
         seed: number from 0 from which everything but weather and size follows.
-        width, height: size of the image in pixels.
+        width, height: size of the image in pixels, from 64 x 32 to 2048 x 2048.
         condition: one of `CONDITIONS`; it changes images, never ids or depth.
         frames_per_sequence: number of frames of one world, FRAME_INTERVAL_S apart.
 
@@ -97,19 +90,17 @@ class SyntheticDrive:
     frames_per_sequence: int = 20
 
     def __post_init__(self) -> None:
-        """Refuse values out of their ranges."""
         for name, value, low, high in (
             ("seed", self.seed, 0, 2**32 - 1),
-            ("width", self.width, MIN_SIZE[0], MAX_SIZE[0]),
-            ("height", self.height, MIN_SIZE[1], MAX_SIZE[1]),
+            ("width", self.width, 64, 2048),
+            ("height", self.height, 32, 2048),
             ("frames per sequence", self.frames_per_sequence, 1, MAX_FRAMES_PER_SEQUENCE),
         ):
             if not low <= value <= high:
                 raise CamsegError(f"{name} {value}: a whole number from {low} to {high} is needed")
         if self.condition not in CONDITIONS:
-            raise CamsegError(
-                f"condition {self.condition!r}: one of {', '.join(CONDITIONS)} is needed"
-            )
+            allowed = ", ".join(CONDITIONS)
+            raise CamsegError(f"condition {self.condition!r}: one of {allowed} is needed")
 
     def frame(self, index: int) -> SyntheticFrame:
         """Render frame ``index``, from 0.
@@ -143,16 +134,17 @@ class SyntheticDrive:
 
         image = np.empty((count, 3), np.float32)
         sky = np.flatnonzero(class_ids == classes.SKY)
-        sky_rows = int(sky[-1]) // self.width + 1 if len(sky) else 0
-        seen_sky = sky_image(sequence.panorama, camera, sky_rows)
-        image[: sky_rows * self.width] = seen_sky.reshape(-1, 3)
+        rows = int(sky[-1]) // self.width + 1 if len(sky) else 0
+        image[: rows * self.width] = sky_image(sequence.panorama, camera, rows).reshape(-1, 3)
         at_objects = sequence.light_map.at_objects(poses)
-        table = surface_table(world.scene, surfaces, camera, light, *at_objects)
+        table = shading.surface_table(world.scene, surfaces, camera, light, *at_objects)
         jitter = _jitter(self.seed, count)
-        image[shown] = surface_colors(fragments, shown, surfaces, table, atlas, camera, jitter)
+        image[shown] = shading.surface_colors(
+            fragments, shown, surfaces, table, atlas, camera, jitter
+        )
         on_ground = sequence.light_map.on_ground(poses, ground.y, ground.lateral)
         mirror = np.zeros(count, np.float32)
-        image[ground.pixel], mirror[ground.pixel] = ground_colors(
+        image[ground.pixel], mirror[ground.pixel] = shading.ground_colors(
             ground, sequence.look, sequence.road_surface, *on_ground, light, camera, atlas
         )
         photo = photograph(
@@ -199,7 +191,7 @@ class _Sequence:
         road = self.world.road
         self.ground = GroundPlanes(road)
         self.light = make_light(seed, number, drive.condition)
-        self.look = make_ground_look(seed, number, atlas, self.world.grass)
+        self.look = shading.make_ground_look(seed, number, atlas, self.world.grass)
         self.road_surface = paint_road(seed, number, road, self.world.track_m)
         self.light_map = LightMap(road, self.world.scene, self.light, self.world.lamps)
         self.panorama = sky_panorama(seed, number, self.light)

@@ -96,12 +96,11 @@ class GroundPlanes:
         low_inverse = descent_at[low] / height
         low_x, low_y = point(low_inverse, low)
         low_material, low_lateral = self._material(low_x, low_y)
-        face = _raised(low_material)
         inverse[low] = low_inverse
         material[low] = low_material
         x[low], y[low], lateral[low] = low_x, low_y, low_lateral
         kerb = np.zeros(len(pixel), bool)
-        at_kerb = low[face]
+        at_kerb = low[_raised(low_material)]
         kerb[at_kerb] = True
         inverse[at_kerb] = self._kerb_face(point, descent_at[at_kerb], at_kerb, height)
         kept = np.flatnonzero(inverse > inverse_depth.ravel()[pixel])

@@ -83,9 +83,8 @@ def make_light(seed: int, sequence: int, condition: str) -> Light:
         zenith = draw.near((0.28, 0.34, 0.55), 0.25)
         cloud = draw.near((0.8, 0.5, 0.45), 0.2)
         cover = draw.uniform(0.2, 0.6)
-    grey = None
-    if kind in ("overcast", "white"):
-        grey = draw.uniform(0.4, 1.0) if kind == "overcast" else draw.uniform(0.95, 1.1)
+    greys = {"overcast": (0.4, 1.0), "white": (0.95, 1.1)}
+    grey = draw.uniform(*greys[kind]) if kind in greys else None
     tint = draw.uniform(-0.09, 0.09)
     light = Light(
         to_sun=to_sun, sun=sun, ambient=ambient, zenith=zenith, horizon=horizon,

@@ -219,8 +219,7 @@ def noise(
             padded, (padded.shape[1] * scale_x, padded.shape[0] * scale_y),
             interpolation=cv2.INTER_CUBIC,
         )  # fmt: skip
-        y0, x0 = 2 * scale_y, 2 * scale_x
-        part = large[y0 : y0 + rows * scale_y, x0 : x0 + columns * scale_x]
+        part = large[2 * scale_y : -2 * scale_y, 2 * scale_x : -2 * scale_x]
         if part.shape != total.shape:
             part = cv2.resize(part, (width, height))
         total += weight * part

@@ -249,11 +249,11 @@ def _motorcycle_front(canvas: Canvas) -> None:
 
 def _motorcyclist_side(canvas: Canvas, index: int) -> None:
     x = 0.74 + (0.35, 0.08, 0.22)[index]
-    hip, shoulder = (0.72, 0.95), (x, 1.42)
+    shoulder = (x, 1.42)
     torso = [(0.58, 0.88), (0.88, 0.86), (x + 0.17, 1.3), (x + 0.05, 1.52), (x - 0.18, 1.45)]
     canvas.polygon(torso, 215, TOP)
     foot = [(1.1, 0.42), (1.22, 0.42)] if index == 1 else [(0.92, 0.36), (1.06, 0.34)]
-    canvas.line([hip, (1.15, 0.85), *foot], 0.15, 220, BOTTOM)
+    canvas.line([(0.72, 0.95), (1.15, 0.85), *foot], 0.15, 220, BOTTOM)
     canvas.line(foot, 0.1, 50)
     canvas.line([shoulder, (1.2, 1.15), (1.4, 1.1)], 0.11, 235, TOP)
     canvas.disc(foot[0], 0.03, 60)

@@ -60,10 +60,9 @@ class Population:
     def _side(self, section: Section, sign: int) -> None:
         draw, road = self.draw, self.road
         side = section.side(sign)
-        edge = road.edge(sign)
+        style, edge = side.style, road.edge(sign)
         front = edge + side.front_m
         for start, end in self._stretches(section.start_y, section.end_y):
-            style = side.style
             near = start < self.drive_m + 45 and end > 5
             line = self.near.get(sign, "") if near else ""
             if line:
