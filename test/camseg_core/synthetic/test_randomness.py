@@ -35,6 +35,7 @@ def test_values_stay_in_their_ranges(seed: int, low: float, span: float) -> None
     assert 3 <= len(places) <= 10
     assert (steps[:-1] > span / 9.1).all()
     assert steps.max() < span / 2.9
+    assert np.ptp(steps[:-1]) > span * 1e-6
     assert draw.sign() in (-1, 1)
     assert draw.pick_weighted([("never", 0.0), ("always", 1.0)]) == "always"
     for color in (draw.paint(), draw.paint(), draw.near((0.9, 0.5, 0.0), 0.5)):

@@ -21,12 +21,15 @@ def picture(values: list[list[int]], slots: int | list[int] = 3) -> Texture:
 
 def test_levels_hold_rounded_means_of_four_texels() -> None:
     atlas = TextureAtlas(
-        {"first": [picture([[9]])], "second": [picture([[10, 20, 0, 0], [30, 41, 0, 7]])]}
+        {
+            "first": [picture([[9]])],
+            "second": [picture([[10, 20, 0, 0], [30, 41, 0, 7]], [1, 4, 2, 3])],
+        }
     )
     assert atlas.ids("second") == (1,)
     assert texel(atlas, 0, 0, 0, 0) == [9, 9, 246, 3]
-    assert texel(atlas, 1, 0, 1, 1) == [41, 41, 214, 3]
-    assert texel(atlas, 1, 1, 0, 0) == [25, 25, 230, 3]  # 101 / 4 = 25.25, 919 / 4 = 229.75
+    assert texel(atlas, 1, 0, 1, 1) == [41, 41, 214, 4]
+    assert texel(atlas, 1, 1, 0, 0) == [25, 25, 230, 4]  # 101 / 4 = 25.25, 919 / 4 = 229.75
     assert texel(atlas, 1, 1, 0, 1) == [2, 2, 253, 3]
     assert list(atlas.last_level) == [0, 1]
 
