@@ -33,7 +33,7 @@ SURFACE = np.dtype(
 )  # fmt: skip
 """A face or a sprite, in metres, in the axes of its object or, once in view, of the camera.
 
-object, texture, palette, class_ids, instance_ids: numbers, see `Material`.
+object: number of the object. texture, palette, class_ids, instance_ids: see `Material`.
 origin, edge_u, edge_v: see above; the edges of a sprite run to the right and down as seen.
 tile: texture repeats per edge and their offsets (u, v, u, v).
 corners: (u, v) in units of the edges.
