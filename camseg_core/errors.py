@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 FAILED_CHECK = 1
 BAD_INPUT = 2
@@ -13,6 +14,13 @@ DEVICE_LOST = 70
 """Exit status of the node when only a new process can go on."""
 INTERRUPTED = 130
 TERMINATED = 143
+
+
+def suggest(word: str, known: Sequence[str]) -> str:
+    """Return what could have been meant instead of an unknown word, and the known ones."""
+    close = get_close_matches(word, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}known are {', '.join(known) or 'none'}"
 
 
 def in_one_line(error: BaseException) -> str:

@@ -6,11 +6,13 @@ Shapes: H, W = image size; C = number of classes. Class ids are uint8, 0..C-1; 2
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from camseg_core.errors import CamsegError
 from camseg_core.system.validation import parse
@@ -20,6 +22,10 @@ UNLABELED = 255
 
 MAX_CLASSES = 255
 """Largest number of classes: class ids are bytes, and 255 means unlabeled."""
+
+Channel = Annotated[int, Field(ge=0, le=255)]
+Color = tuple[Channel, Channel, Channel]
+"""Red, green and blue, 0..255."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +46,8 @@ class LabelSet:
 
     name: str
     names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    void_color: tuple[int, int, int] = (0, 0, 0)
+    palette: tuple[Color, ...]
+    void_color: Color = (0, 0, 0)
     source_ids: dict[int, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -57,14 +63,7 @@ class LabelSet:
             )
         if len(set(self.names)) != len(self.names):
             raise CamsegError(f"label set {self.name!r} repeats a class name")
-        colors = [*self.palette, self.void_color]
-        for color in colors:
-            if len(color) != 3 or not all(_is_byte(channel) for channel in color):
-                raise CamsegError(
-                    f"label set {self.name!r} has colour {color}; "
-                    "a colour is three whole numbers from 0 to 255"
-                )
-        if len(set(colors)) != len(colors):
+        if len({*self.palette, self.void_color}) <= len(self.palette):
             raise CamsegError(f"label set {self.name!r} repeats a colour (void has one too)")
         for source, target in self.source_ids.items():
             if not (0 <= target < len(self.names) or target == UNLABELED):
@@ -129,109 +128,59 @@ class LabelSet:
         return parse(cls, content, source)
 
 
-def _is_byte(channel: object) -> bool:
-    return type(channel) is int and 0 <= channel <= 255
+def _label_set(
+    name: str, classes: Sequence[tuple[str, Color]], source_ids: Mapping[int, int]
+) -> LabelSet:
+    names, palette = zip(*classes, strict=True)
+    return LabelSet(name, names, palette, source_ids=dict(source_ids))
 
 
-# Sky is (0, 130, 180), not Cityscapes' (70, 130, 180): the published latent space has it so.
-CITYSCAPES = LabelSet(
-    name="cityscapes",
-    names=(
-        "road",
-        "sidewalk",
-        "building",
-        "wall",
-        "fence",
-        "pole",
-        "traffic light",
-        "traffic sign",
-        "vegetation",
-        "terrain",
-        "sky",
-        "person",
-        "rider",
-        "car",
-        "truck",
-        "bus",
-        "train",
-        "motorcycle",
-        "bicycle",
-    ),
-    palette=(
-        (128, 64, 128),
-        (244, 35, 232),
-        (70, 70, 70),
-        (102, 102, 156),
-        (190, 153, 153),
-        (153, 153, 153),
-        (250, 170, 30),
-        (220, 220, 0),
-        (107, 142, 35),
-        (152, 251, 152),
-        (0, 130, 180),
-        (220, 20, 60),
-        (255, 0, 0),
-        (0, 0, 142),
-        (0, 0, 70),
-        (0, 60, 100),
-        (0, 80, 100),
-        (0, 0, 230),
-        (119, 11, 32),
-    ),
-    # Cityscapes' 34 label ids to its 19 training classes (cityscapesScripts, labels.py).
-    source_ids={
-        7: 0,
-        8: 1,
-        11: 2,
-        12: 3,
-        13: 4,
-        17: 5,
-        19: 6,
-        20: 7,
-        21: 8,
-        22: 9,
-        23: 10,
-        24: 11,
-        25: 12,
-        26: 13,
-        27: 14,
-        28: 15,
-        31: 16,
-        32: 17,
-        33: 18,
-    },
+_CITYSCAPES_CLASSES = (
+    (7, "road", (128, 64, 128)),
+    (8, "sidewalk", (244, 35, 232)),
+    (11, "building", (70, 70, 70)),
+    (12, "wall", (102, 102, 156)),
+    (13, "fence", (190, 153, 153)),
+    (17, "pole", (153, 153, 153)),
+    (19, "traffic light", (250, 170, 30)),
+    (20, "traffic sign", (220, 220, 0)),
+    (21, "vegetation", (107, 142, 35)),
+    (22, "terrain", (152, 251, 152)),
+    (23, "sky", (0, 130, 180)),  # Cityscapes has (70, 130, 180); the published latent space, this
+    (24, "person", (220, 20, 60)),
+    (25, "rider", (255, 0, 0)),
+    (26, "car", (0, 0, 142)),
+    (27, "truck", (0, 0, 70)),
+    (28, "bus", (0, 60, 100)),
+    (31, "train", (0, 80, 100)),
+    (32, "motorcycle", (0, 0, 230)),
+    (33, "bicycle", (119, 11, 32)),
+)
+"""Label id (of 34; cityscapesScripts, labels.py), name and colour of each training class."""
+
+CITYSCAPES = _label_set(
+    "cityscapes",
+    [(name, color) for _, name, color in _CITYSCAPES_CLASSES],
+    {label_id: class_id for class_id, (label_id, _, _) in enumerate(_CITYSCAPES_CLASSES)},
 )
 """The 19 Cityscapes classes with the palette of the published weights."""
 
-CAMVID = LabelSet(
-    name="camvid",
-    names=(
-        "sky",
-        "building",
-        "pole",
-        "road",
-        "pavement",
-        "tree",
-        "sign",
-        "fence",
-        "car",
-        "pedestrian",
-        "bicyclist",
-    ),
-    palette=(
-        (128, 128, 128),
-        (128, 0, 0),
-        (192, 192, 128),
-        (128, 64, 128),
-        (60, 40, 222),
-        (128, 128, 0),
-        (192, 128, 128),
-        (64, 64, 128),
-        (64, 0, 128),
-        (64, 64, 0),
-        (0, 128, 192),
-    ),
+CAMVID = _label_set(
+    "camvid",
+    [
+        ("sky", (128, 128, 128)),
+        ("building", (128, 0, 0)),
+        ("pole", (192, 192, 128)),
+        ("road", (128, 64, 128)),
+        ("pavement", (60, 40, 222)),
+        ("tree", (128, 128, 0)),
+        ("sign", (192, 128, 128)),
+        ("fence", (64, 64, 128)),
+        ("car", (64, 0, 128)),
+        ("pedestrian", (64, 64, 0)),
+        ("bicyclist", (0, 128, 192)),
+    ],
     # Its label files hold the class ids themselves, and 11 for unlabeled.
-    source_ids={**{class_id: class_id for class_id in range(11)}, 11: UNLABELED},
+    {**{class_id: class_id for class_id in range(11)}, 11: UNLABELED},
 )
 """The 11 classes of CamVid as SegNet (arXiv 1511.00561) distributes and colours it."""

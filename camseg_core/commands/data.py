@@ -67,22 +67,20 @@ def image_size(text: str) -> tuple[int, int]:
 
 
 def _check(parsed: argparse.Namespace) -> int:
-    from camseg_core.data.check import check_tree, count_frames, count_lines
+    from camseg_core.data.check import check_tree
     from camseg_core.data.label_set_files import find_label_set
 
-    label_set = find_label_set(parsed.label_set) if parsed.label_set else None
-    where = (parsed.dataset, parsed.root, parsed.split)
-    findings = check_tree(
-        *where, list_file=parsed.list, label_set=label_set, read_files=not parsed.names_only
+    report = check_tree(
+        parsed.dataset,
+        parsed.root,
+        parsed.split,
+        list_file=parsed.list,
+        label_set=find_label_set(parsed.label_set) if parsed.label_set else None,
+        read_files=not parsed.names_only,
     )
-    for line in count_lines(count_frames(*where, list_file=parsed.list)):
+    for line in report.lines():
         print(line)
-    for finding in findings:
-        print(finding)
-    errors = sum(finding.severity == "error" for finding in findings)
-    warnings = sum(finding.severity == "warning" for finding in findings)
-    print(f"{errors} errors, {warnings} warnings")
-    return FAILED_CHECK if errors else 0
+    return FAILED_CHECK if report.count("error") else 0
 
 
 def _synth(parsed: argparse.Namespace) -> int:

@@ -3,25 +3,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from camseg_core.data.datasets import DATASETS, LAYOUTS, LIST, list_layouts, locate_list
+from camseg_core.data.datasets import DATASETS, LIST, find_list, layouts_of
 from camseg_core.data.image_list import read_list
+from camseg_core.data.known_layouts import LAYOUTS
 from camseg_core.data.label_images import class_table, counts_of, read_ids, unknown_ids
-from camseg_core.data.layouts.layout import (
+from camseg_core.data.layout import (
     Layout,
     LayoutImage,
+    OfficialCount,
     check_split,
     find_home,
     find_images,
     find_label_files,
     same_label,
-    suggest,
 )
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, suggest
 from camseg_core.images.reading import read_image
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.system.progress import progress_bar
@@ -49,8 +50,7 @@ class Finding:
         return f"{self.severity}: {self.path}: {self.message}"
 
 
-@dataclass(frozen=True)
-class SplitCount:
+class SplitCount(NamedTuple):
     """What a split, or one part and condition of it, holds.
 
     Attributes:
@@ -72,6 +72,39 @@ class SplitCount:
     official: int | None
 
 
+@dataclass(frozen=True)
+class TreeReport:
+    """What `check_tree` found.
+
+    Attributes:
+        counts: what the splits hold, by part and condition.
+        findings: without repetition: on names and numbers, split by split, then on files.
+    """
+
+    counts: list[SplitCount]
+    findings: list[Finding]
+
+    def count(self, severity: Severity) -> int:
+        """Return the number of findings of one severity."""
+        return sum(finding.severity == severity for finding in self.findings)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the report: a table of the counts, header first, the findings and their number."""
+        cells = [
+            ["-" if value in ("", None) else str(value) for value in row]
+            for row in (SplitCount._fields, *self.counts)
+        ]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        for row in cells:
+            columns = enumerate(zip(row, widths, strict=True))
+            yield "  ".join(
+                text.ljust(width) if index < 3 else text.rjust(width)
+                for index, (text, width) in columns
+            )
+        yield from map(str, self.findings)
+        yield f"{self.count('error')} errors, {self.count('warning')} warnings"
+
+
 def check_tree(
     name: str,
     root: str | Path,
@@ -80,8 +113,8 @@ def check_tree(
     list_file: str | Path | None = None,
     label_set: LabelSet | None = None,
     read_files: bool = True,
-) -> list[Finding]:
-    """Return what is wrong with the names, the numbers and the files of a data set, all of it.
+) -> TreeReport:
+    """Count the frames of a data set, and find all that is wrong with its names and files.
 
     Args:
         name: one of `camseg_core.data.datasets.DATASETS`.
@@ -92,146 +125,94 @@ def check_tree(
             it has none ids are not checked.
         read_files: whether to decode every image and every label; if not, only names are checked.
 
-    Returns:
-        Findings without repetition: on names and numbers, split by split, then on files.
-
     Raises:
         CamsegError: there is nothing to check: no such data set, folder, split or list, or a
             label set that does not fit the data set.
     """
-    findings: list[Finding] = []
-    images: list[LayoutImage] = []
-    for found in _find(name, Path(root), split, list_file):
-        images += found.images
-        findings += found.findings
-    if read_files:
-        unique = {image.image: image for image in images}
-        findings += _check_files(list(unique.values()), label_set)
-    return list(dict.fromkeys(findings))
-
-
-def count_frames(
-    name: str,
-    root: str | Path,
-    split: str | None = None,
-    *,
-    list_file: str | Path | None = None,
-) -> list[SplitCount]:
-    """Return what the splits hold, by part and condition; arguments and errors: `check_tree`."""
-    counts = []
-    for found in _find(name, Path(root), split, list_file):
-        groups: dict[tuple[str, str], list[LayoutImage]] = {}
-        for image in found.images:
-            groups.setdefault((image.part, image.filed_under), []).append(image)
-        for (part, condition), images in sorted(groups.items()):
-            official = [
-                count.frames
-                for count in (found.layout.official if found.layout else ())
-                if (count.split, count.part, count.filed_under) == (found.split, part, condition)
-            ]
-            counts.append(
-                SplitCount(
-                    split=found.split,
-                    part=part,
-                    condition=condition,
-                    sequences=len({image.sequence for image in images} - {""}),
-                    frames=len(images),
-                    labelled=sum(image.has_label for image in images),
-                    official=official[0] if official else None,
-                )
-            )
-    return counts
-
-
-def count_lines(counts: Iterable[SplitCount]) -> Iterator[str]:
-    """Yield the lines of a table of counts, header first."""
-    header = ("split", "part", "condition", "sequences", "frames", "labelled", "official")
-    rows = [
-        (
-            count.split,
-            count.part or "-",
-            count.condition or "-",
-            str(count.sequences),
-            str(count.frames),
-            str(count.labelled),
-            "-" if count.official is None else str(count.official),
-        )
-        for count in counts
-    ]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    for row in (header, *rows):
-        texts = [text.ljust(width) for text, width in zip(row[:3], widths, strict=False)]
-        numbers = [text.rjust(width) for text, width in zip(row[3:], widths[3:], strict=True)]
-        yield "  ".join((*texts, *numbers))
-
-
-@dataclass(frozen=True)
-class _Found:
-    """One split or list: its images, and the findings on names and numbers."""
-
-    split: str
-    layout: Layout | None  # None for a list
-    images: list[LayoutImage]
-    findings: list[Finding]
-
-
-def _find(
-    name: str, root: Path, split: str | None, list_file: str | Path | None
-) -> Iterator[_Found]:
+    root = Path(root)
     if name not in DATASETS:
         raise CamsegError(f"unknown data set {name!r}; {suggest(name, DATASETS)}")
     if list_file is None and split is not None and (name == LIST or split.endswith(".txt")):
         list_file = split
+    counts: list[SplitCount] = []
     if list_file is not None:
-        path = locate_list(name, root, list_file)
-        images, problems = read_list(path, root, list_layouts(name))
+        path = find_list(name, root, list_file)
+        images, problems = read_list(path, root, layouts_of(name))
         findings = [Finding("error", path, problem) for problem in problems]
-        yield _Found(path.stem, None, images, findings)
-        return
-    if name == LIST:
+        counts += _count(path.stem, images, ())
+    elif name == LIST:
         raise CamsegError("data set 'list' needs a list: a text file with one image path a line")
-    layout = LAYOUTS[name]
-    home = find_home(layout, root)
-    if split is not None:
-        check_split(layout, home, split)
-    splits = layout.splits(home) if split is None else (split,)
-    absent = [
-        Finding("note", home, f"split {count.split!r} is not there; it has {count.frames} frames")
-        for count in layout.official
-        if split is None and not count.part and count.split not in splits
-    ]
-    if absent:
-        yield _Found("", layout, [], absent)
-    for one in splits:
-        yield _find_split(layout, home, one)
+    else:
+        layout = LAYOUTS[name]
+        home = find_home(layout, root)
+        if split is not None:
+            check_split(layout, home, split)
+        splits = layout.splits(home) if split is None else (split,)
+        findings = [
+            Finding("note", home, f"split {one.split!r} is not there; it has {one.frames} frames")
+            for one in layout.official
+            if split is None and not one.part and one.split not in splits
+        ]
+        images = []
+        for one in splits:
+            found, strangers = find_images(layout, home, one)
+            findings += _check_names(layout, home, one, found, strangers)
+            findings += _check_numbers(layout, home, one, found)
+            counts += _count(one, found, layout.official)
+            images += found
+    if read_files:
+        unique = {image.image: image for image in images}
+        findings += _check_files(list(unique.values()), label_set)
+    return TreeReport(counts, list(dict.fromkeys(findings)))
 
 
-def _find_split(layout: Layout, home: Path, split: str) -> _Found:
-    images, strangers = find_images(layout, home, split)
+def _count(
+    split: str, images: Sequence[LayoutImage], official: Sequence[OfficialCount]
+) -> Iterator[SplitCount]:
+    """Count the images of a split by part and condition."""
+    published = {(one.split, one.part, one.filed_under): one.frames for one in official}
+    for part, condition in sorted({(image.part, image.filed_under) for image in images}):
+        group = [one for one in images if (one.part, one.filed_under) == (part, condition)]
+        yield SplitCount(
+            split=split,
+            part=part,
+            condition=condition,
+            sequences=len({image.sequence for image in group} - {""}),
+            frames=len(group),
+            labelled=sum(image.has_label for image in group),
+            official=published.get((split, part, condition)),
+        )
+
+
+def _check_names(
+    layout: Layout,
+    home: Path,
+    split: str,
+    images: Sequence[LayoutImage],
+    strangers: Sequence[Path],
+) -> Iterator[Finding]:
     labels, label_strangers = find_label_files(layout, home, split)
     lacking = [image for image in images if not image.has_label]
-    findings = [
-        Finding("error", image.image, f"has no label: no file {image.label}")
-        for image in lacking
-        if not image.may_lack_label
-    ]
+    for image in lacking:
+        if not image.may_lack_label:
+            yield Finding("error", image.image, f"has no label: no file {image.label}")
     excused = [image for image in lacking if image.may_lack_label]
     if excused:
         text = (
             f"{len(excused)} {excused[0].part} images such as this have no label and are not used"
         )
-        findings.append(Finding("note", excused[0].image, text))
+        yield Finding("note", excused[0].image, text)
     for first, second in same_label(images):
         text = f"shares its label with {first.image}; they differ in the suffix only"
-        findings.append(Finding("error", second.image, text))
+        yield Finding("error", second.image, text)
     owned = {image.label for image in images}
-    text = f"is a label without an image ({layout.image_form})"
-    findings += [Finding("warning", label, text) for label in labels if label not in owned]
-    text = "has no name of this layout and is not read"
-    others = [path for path in (*strangers, *label_strangers) if path not in owned]
-    findings += [Finding("note", path, text) for path in others]
-    findings += _check_numbers(layout, home, split, images)
-    return _Found(split, layout, images, findings)
+    for label in labels:
+        if label not in owned:
+            text = f"is a label without an image ({layout.image_form})"
+            yield Finding("warning", label, text)
+    for path in (*strangers, *label_strangers):
+        if path not in owned:
+            yield Finding("note", path, "has no name of this layout and is not read")
 
 
 def _check_numbers(
@@ -278,7 +259,7 @@ def _check_image(
     image: LayoutImage, label_set: LabelSet | None, blank: list[Path]
 ) -> Iterator[Finding]:
     label, label_format = image.label, image.label_format
-    classes = label_set or image.layout.classes
+    classes = label_set or label_format.classes
     table = class_table(label_format, classes) if classes else None
     size: tuple[int, ...] | None = None
     try:

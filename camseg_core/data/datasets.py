@@ -1,21 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a data set by its name: the layouts that are known, and what is taken of them."""
+"""Open a data set by its name, and choose which of its images are taken."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
-from camseg_core.data.image_list import find_list, read_list
+from camseg_core.data.image_list import read_list
+from camseg_core.data.known_layouts import FOLDER_PAIR, LAYOUTS
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids
 from camseg_core.data.label_set_files import LABEL_SETS
-from camseg_core.data.layouts import acdc, cadedgetune, camvid, cityscapes, folder_pair, kitti_step
-from camseg_core.data.layouts.layout import (
+from camseg_core.data.layout import (
+    ADVERSE,
     ALL_PARTS,
     PARTS,
     Layout,
@@ -25,26 +26,13 @@ from camseg_core.data.layouts.layout import (
     find_images,
     home_candidates,
     same_label,
-    suggest,
 )
 from camseg_core.data.sample import Dataset, FileDataset, SampleFiles, SampleMetadata
-from camseg_core.errors import CamsegError, CamsegWarning
+from camseg_core.errors import CamsegError, CamsegWarning, suggest
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
 
 LIST = "list"
-
-LAYOUTS: Mapping[str, Layout] = {
-    layout.name: layout
-    for layout in (
-        cityscapes.LAYOUT,
-        acdc.LAYOUT,
-        kitti_step.LAYOUT,
-        cadedgetune.LAYOUT,
-        folder_pair.LAYOUT,  # in lists before camvid, whose names say less
-        camvid.LAYOUT,
-    )
-}
 
 DATASETS = (*LAYOUTS, LIST)
 """The names that `open_dataset` knows of its own."""
@@ -102,52 +90,48 @@ def open_dataset(
     """
     root = Path(root)
     if name not in DATASETS:
-        return _open_added(
-            name,
-            root,
-            split,
-            part=part,
-            conditions=conditions,
-            list_file=list_file,
-            label_set=label_set,
-        )
+        added = entry_points(group=PLUGINS)
+        if name not in added.names:
+            known = (*DATASETS, *sorted(added.names))
+            raise CamsegError(f"unknown data set {name!r}; {suggest(name, known)}")
+        options = {"part": part, "conditions": conditions, "list_file": list_file}
+        dataset: Dataset = added[name].load()(name, root, split, **options, label_set=label_set)
+        return dataset
     if part not in ("", ALL_PARTS, *PARTS):
         raise CamsegError(f"unknown part {part!r}; {suggest(part, (*PARTS, ALL_PARTS))}")
     if list_file is None and (name == LIST or split.endswith(".txt")):
         list_file = split
-    if list_file is not None:
-        return _open_list(name, root, split, list_file, part, conditions, label_set)
-    layout = LAYOUTS[name]
-    home = find_home(layout, root)
-    check_split(layout, home, split)
-    found, _ = find_images(layout, home, split)
-    if not found:
-        raise CamsegError(
-            f"split {split!r} of {name} in {home} has no image; {layout.image_form} is looked for"
-        )
-    for first, second in same_label(found):
-        raise CamsegError(
-            f"{first.image} and {second.image} differ in their suffix only, so that they share "
-            f"one label, {first.label}; remove one of them"
-        )
-    images = _labelled(select(found, part, conditions))
-    _warn_of_overlap(images, split)
-    return _dataset(name, home, split, images, label_set)
+    if list_file is None:
+        root, found = _images_of_split(LAYOUTS[name], root, split)
+        images = _labelled(_select(found, part, conditions))
+    else:
+        path = find_list(name, root, list_file)
+        found, problems = read_list(path, root, layouts_of(name))
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise CamsegError(f"{path}, {problems[0]}{more}")
+        images = _select(found, part, conditions)
+        _warn_of_omissions(path, len(found), len(images), part or ADVERSE, conditions)
+        split = path.stem if split.endswith(".txt") else split
+    _warn_of_overlap(images, split.removesuffix("list"))
+    classes = label_set or _own_classes(images)
+    formats = {image.label: image.label_format for image in images}
+    for label_format in dict.fromkeys(formats.values()):
+        class_table(label_format, classes)  # what does not fit is said before anything is read
+    return FileDataset(
+        name=name,
+        root=root,
+        split=split,
+        label_set=classes,
+        samples=_metadata(images, split),
+        files=tuple(SampleFiles(image.image, image.label) for image in images),
+        read_labels=partial(_read_labels, formats),
+    )
 
 
 def default_split(name: str) -> str:
     """Return the split that is meant when none is named."""
-    return "val" if name in DATASETS and name != folder_pair.LAYOUT.name else "all"
-
-
-def _open_added(name: str, root: Path, split: str, **options: Any) -> Dataset:
-    """Open a data set that another package adds."""
-    added = entry_points(group=PLUGINS)
-    if name not in added.names:
-        known = (*DATASETS, *sorted(added.names))
-        raise CamsegError(f"unknown data set {name!r}; {suggest(name, known)}")
-    dataset: Dataset = added[name].load()(name, root, split, **options)
-    return dataset
+    return "val" if name in DATASETS and name != FOLDER_PAIR.name else "all"
 
 
 def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Dataset]:
@@ -174,33 +158,50 @@ def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Data
     return datasets
 
 
-def list_layouts(name: str) -> tuple[Layout, ...]:
+def layouts_of(name: str) -> tuple[Layout, ...]:
     """Return the layouts that the lines of a list may have when it is opened as ``name``."""
     return tuple(LAYOUTS.values()) if name == LIST else (LAYOUTS[name],)
 
 
-def locate_list(name: str, root: Path, list_file: str | Path) -> Path:
+def find_list(name: str, root: Path, list_file: str | Path) -> Path:
     """Return the path of a list: as given, below ``root``, or in the data set's own folder.
 
     Raises:
         CamsegError: the list is in none of these places.
     """
-    folders = [root]
-    for layout in list_layouts(name):
-        folders += [path for path in home_candidates(layout, root) if path not in folders]
-    return find_list(list_file, folders)
+    homes = [home for layout in layouts_of(name) for home in home_candidates(layout, root)]
+    places = [Path(list_file), *(home / list_file for home in dict.fromkeys([root, *homes]))]
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    raise CamsegError(f"no list {list_file}: none of {', '.join(map(str, places))} is a file")
 
 
-def select(
+def _images_of_split(layout: Layout, root: Path, split: str) -> tuple[Path, list[LayoutImage]]:
+    """Return a data set's own folder, and the images of a split."""
+    home = find_home(layout, root)
+    check_split(layout, home, split)
+    found, _ = find_images(layout, home, split)
+    if not found:
+        raise CamsegError(
+            f"split {split!r} of {layout.name} in {home} has no image; {layout.image_form} is "
+            "looked for"
+        )
+    for first, second in same_label(found):
+        raise CamsegError(
+            f"{first.image} and {second.image} differ in their suffix only, so that they share "
+            f"one label, {first.label}; remove one of them"
+        )
+    return home, found
+
+
+def _select(
     images: Sequence[LayoutImage], part: str, conditions: Sequence[str]
 ) -> list[LayoutImage]:
     """Return the images of a part and of some condition folders.
 
     Images that have no part stay. An empty ``part`` is ``adverse``: references are never taken
     unless asked for.
-
-    Raises:
-        CamsegError: these images do not have the part or a condition, or no image is left.
     """
     layouts = _layouts(images)
     names = ", ".join(layout.name for layout in layouts)
@@ -211,7 +212,7 @@ def select(
         if condition not in known:
             rule = f"known are {', '.join(known)}" if known else "it has none"
             raise CamsegError(f"{names} has no images filed under {condition!r}; {rule}")
-    wanted_parts = PARTS if part == ALL_PARTS else (part or PARTS[0],)
+    wanted_parts = PARTS if part == ALL_PARTS else (part or ADVERSE,)
     taken = [
         image
         for image in images
@@ -223,51 +224,6 @@ def select(
             + (f" and filed under {' or '.join(conditions)}" if conditions else "")
         )
     return taken
-
-
-def _open_list(
-    name: str,
-    root: Path,
-    split: str,
-    list_file: str | Path,
-    part: str,
-    conditions: Sequence[str],
-    label_set: LabelSet | None,
-) -> Dataset:
-    path = locate_list(name, root, list_file)
-    found, problems = read_list(path, root, list_layouts(name))
-    if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise CamsegError(f"{path}, {problems[0]}{more}")
-    images = select(found, part, conditions)
-    if len(images) < len(found):
-        _warn(
-            f"{path}: {len(found) - len(images)} of {len(found)} images are left out by "
-            f"part {part or PARTS[0]!r}"
-            + (f" and conditions {', '.join(conditions)}" if conditions else "")
-            + f"; part {ALL_PARTS!r} takes adverse and reference images"
-        )
-    own_split = path.stem if split.endswith(".txt") else split
-    _warn_of_overlap(images, own_split.removesuffix("list"))
-    return _dataset(name, root, own_split, images, label_set)
-
-
-def _dataset(
-    name: str, root: Path, split: str, images: Sequence[LayoutImage], label_set: LabelSet | None
-) -> FileDataset:
-    classes = label_set or _own_classes(images)
-    formats = {image.label: image.label_format for image in images}
-    for label_format in set(formats.values()):
-        class_table(label_format, classes)  # what does not fit is said before anything is read
-    return FileDataset(
-        name=name,
-        root=root,
-        split=split,
-        label_set=classes,
-        samples=_metadata(images, split),
-        files=tuple(SampleFiles(image.image, image.label) for image in images),
-        read_labels=partial(_read_labels, formats),
-    )
 
 
 def _read_labels(formats: Mapping[Path, LabelFormat], label: Path, label_set: LabelSet) -> UInt8:
@@ -301,8 +257,8 @@ def _labelled(images: Sequence[LayoutImage]) -> list[LayoutImage]:
 def _own_classes(images: Sequence[LayoutImage]) -> LabelSet:
     """Return the layouts' own classes, which must be the same."""
     layouts = _layouts(images)
-    owned = {layout.name: layout.classes for layout in layouts}
-    first = layouts[0].classes
+    owned = {layout.name: layout.labels.classes for layout in layouts}
+    first = layouts[0].labels.classes
     if first is None or any(classes != first for classes in owned.values()):
         reason = "has no classes of its own" if len(owned) == 1 else "have different classes"
         raise CamsegError(
@@ -338,6 +294,18 @@ def _warn_of_overlap(images: Sequence[LayoutImage], split: str) -> None:
         val = layout.official_sequences.get("val", frozenset())
         if split in layout.cautions and any(image.sequence in val for image in images):
             _warn(f"{layout.name}, split {split}: {layout.cautions[split]}")
+
+
+def _warn_of_omissions(
+    path: Path, listed: int, taken: int, part: str, conditions: Sequence[str]
+) -> None:
+    """Warn of images of a list that were not asked for."""
+    if taken < listed:
+        chosen = f" and conditions {', '.join(conditions)}" if conditions else ""
+        _warn(
+            f"{path}: {listed - taken} of {listed} images are left out by part {part!r}{chosen}; "
+            f"part {ALL_PARTS!r} takes adverse and reference images"
+        )
 
 
 def _warn(text: str) -> None:

@@ -13,23 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from camseg_core.data.layouts.layout import Layout, LayoutImage
+from camseg_core.data.layout import Layout, LayoutImage
 from camseg_core.errors import CamsegError
+from camseg_core.system.files import read_bytes
 
 DATASET_FOLDER = "dataset"
-
-
-def find_list(list_file: str | Path, folders: Sequence[Path]) -> Path:
-    """Return the path of a list: as given, or else below one of ``folders``.
-
-    Raises:
-        CamsegError: the list is in none of these places.
-    """
-    places = [Path(list_file), *(folder / list_file for folder in folders)]
-    for place in places:
-        if os.path.isfile(place):
-            return place
-    raise CamsegError(f"no list {list_file}: none of {', '.join(map(str, places))} is a file")
 
 
 def read_list(
@@ -50,9 +38,7 @@ def read_list(
         CamsegError: the list is unreadable, is no text, or has no line.
     """
     try:
-        content = list_file.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise CamsegError(f"cannot read {list_file}: {error.strerror or error}") from error
+        content = read_bytes(list_file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CamsegError(
             f"list {list_file} is no text: byte {error.start} is not UTF-8; "
@@ -90,7 +76,7 @@ def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> LayoutImage:
         # The longest rest of the path that has the layout's form; before it is the data set.
         for start in range(len(path.parts)):
             home = base.joinpath(*path.parts[:start])
-            image = layout.recognize(home, "/".join(path.parts[start:]), "")
+            image = layout.recognize(home, "/".join(path.parts[start:]))
             if image is None:
                 continue
             if not os.path.isfile(image.image):
@@ -104,10 +90,9 @@ def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> LayoutImage:
 
 def _base(root: Path, path: PurePosixPath) -> Path:
     """Find the folder that ``path`` is relative to, if ``root`` is ``dataset`` or lies in it."""
-    if path.parts[:1] != (DATASET_FOLDER,) or os.path.isdir(root / DATASET_FOLDER):
-        return root
-    here = root.absolute()
-    for folder in (here, here.parent):
-        if folder.name == DATASET_FOLDER:
-            return folder.parent
+    if path.parts[:1] == (DATASET_FOLDER,) and not os.path.isdir(root / DATASET_FOLDER):
+        here = root.absolute()
+        for folder in (here, here.parent):
+            if folder.name == DATASET_FOLDER:
+                return folder.parent
     return root

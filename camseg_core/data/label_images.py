@@ -20,6 +20,7 @@ from PIL import Image
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
+from camseg_core.system.files import read_bytes
 
 # The PNG specification (ISO/IEC 15948), 11.2.1: colour types of the header.
 GREY, RGB, PALETTE = 0, 2, 3
@@ -125,10 +126,7 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
         CamsegError: the file is unreadable, is no whole PNG, or has another pixel type than its
             format.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    content = read_bytes(path)
     _check_header(path, content, label_format)
     try:
         decoded = Image.open(io.BytesIO(content), formats=("PNG",))

@@ -12,12 +12,11 @@ A label set file has the fields of `LabelSet`::
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, suggest
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
 from camseg_core.system.files import read_yaml
 from camseg_core.system.validation import parse
@@ -31,20 +30,10 @@ LABEL_SETS = {
 has the same classes, for files that hold 0..18 already."""
 
 
-@dataclass(frozen=True)
-class _LabelSetFile:
-    """The fields of a label set file; `LabelSet` has further rules for them."""
-
-    name: str
-    names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
-    void_color: tuple[int, int, int] = LabelSet.void_color
-    source_ids: dict[int, Any] | None = None
-
-
 _RULES = (
-    "a label set file has name, names, palette and, if needed, void_color and source_ids; names "
-    "that YAML takes for something else than text need quotes"
+    "a label set file has name, names, palette and, if needed, void_color and source_ids, which "
+    "map ids to a name, a class id or 'unlabeled'; names that YAML takes for something else than "
+    "text need quotes"
 )
 
 
@@ -58,12 +47,8 @@ def find_label_set(source: str | Path) -> LabelSet:
         return LABEL_SETS[str(source)]
     path = Path(source)
     if not path.is_file():
-        close = get_close_matches(str(source), LABEL_SETS, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise CamsegError(
-            f"no label set {str(source)!r}: {hint}a YAML file or one of "
-            f"{', '.join(LABEL_SETS)} is needed"
-        )
+        known = suggest(str(source), tuple(LABEL_SETS))
+        raise CamsegError(f"no label set {str(source)!r}; {known}, or give a YAML file")
     return read_label_set(path)
 
 
@@ -80,28 +65,23 @@ def read_label_set(path: Path) -> LabelSet:
     if isinstance(content, dict) and "learning_map" in content and "names" not in content:
         return _from_learning_map(path, content["learning_map"])
     try:
-        file = parse(_LabelSetFile, content, str(path))
+        return LabelSet.from_dict(_with_class_ids(content), str(path))
     except CamsegError as error:
         raise CamsegError(f"{error}; {_RULES}") from error
-    try:
-        source_ids = _class_ids(file.source_ids or {}, file.names)
-        return LabelSet(file.name, file.names, file.palette, file.void_color, source_ids)
-    except CamsegError as error:
-        raise CamsegError(f"{path}: {error}") from error
 
 
-def _class_ids(targets: dict[int, Any], names: tuple[str, ...]) -> dict[int, int]:
-    """Return ``source_ids`` with class ids in place of class names."""
-    ids = {"unlabeled": UNLABELED, **{name: class_id for class_id, name in enumerate(names)}}
-    class_ids = {}
-    for source, target in targets.items():
-        if type(target) is not int and not (isinstance(target, str) and target in ids):
-            raise CamsegError(
-                f"source_ids[{source}] is {target!r:.60}; a class ({', '.join(names)}), "
-                "a class id or 'unlabeled' is needed"
-            )
-        class_ids[source] = target if isinstance(target, int) else ids[target]
-    return class_ids
+def _with_class_ids(content: Any) -> Any:
+    """Return the content of a file with class ids in place of the class names in its table."""
+    if not isinstance(content, dict) or not isinstance(content.get("names"), list):
+        return content
+    ids = {"unlabeled": UNLABELED, **{str(name): id_ for id_, name in enumerate(content["names"])}}
+    table = content.get("source_ids") or {}
+    if isinstance(table, dict):
+        table = {
+            source: ids.get(target, target) if isinstance(target, str) else target
+            for source, target in table.items()
+        }
+    return {**content, "source_ids": table}
 
 
 def _from_learning_map(path: Path, content: Any) -> LabelSet:

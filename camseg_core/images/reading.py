@@ -22,6 +22,7 @@ from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
+from camseg_core.system.files import read_bytes
 
 IMAGE_SUFFIXES = (
     ".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
@@ -118,7 +119,7 @@ def read_image(path: Path) -> UInt8:
     Raises:
         CamsegError: unreadable, empty, or not an image.
     """
-    content = _read(path)
+    content = read_bytes(path)
     image = _decode(content)
     if image is None:
         raise CamsegError(
@@ -169,7 +170,7 @@ def _source(path: Path, stem: Path) -> Source:
     """Look at one file: what it decodes to decides, its suffix is only a hint."""
     suffix = path.suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
-        image = _decode(_read(path)) if path.is_file() else None
+        image = _decode(read_bytes(path)) if path.is_file() else None
         if image is not None:
             return Source(path, stem, False, 1)
     # FFmpeg would take the readable part of a damaged image for a video of one frame.
@@ -214,13 +215,6 @@ def _video_frames(container: InputContainer) -> Iterator[VideoFrame]:
         for frame in frames:
             has_begun = True
             yield frame
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _decode(content: bytes) -> UInt8 | None:

@@ -16,7 +16,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from camseg_core.data.layouts.kitti_step import TRAIN_SEQUENCES, VAL_SEQUENCES
+from camseg_core.data.known_layouts import KITTI_TRAIN as TRAIN_SEQUENCES
+from camseg_core.data.known_layouts import KITTI_VAL as VAL_SEQUENCES
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_png
 from camseg_core.labels import CITYSCAPES

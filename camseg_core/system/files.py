@@ -53,17 +53,25 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        CamsegError: the file cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def read_yaml(path: Path) -> Any:
     """Read a YAML file as plain data.
 
     Raises:
         CamsegError: unreadable, no YAML, or a key stands twice; with the line where it is known.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse_yaml(content, str(path))
+    return parse_yaml(read_bytes(path), str(path))
 
 
 def parse_yaml(content: bytes | str, source: str) -> Any:

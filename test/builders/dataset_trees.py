@@ -7,12 +7,14 @@ Images are noise; a label's ids are those of its layout in turn, so that every i
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+Builder = Callable[..., Path]
 
 SIZE = (6, 40)  # height, width; more pixels than any layout has ids
 

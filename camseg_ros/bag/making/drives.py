@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sensor_msgs.msg import CameraInfo
 
-from camseg_core.data.layouts.layout import PARTS
+from camseg_core.data.layout import PARTS
 from camseg_core.data.sample import Dataset, SampleMetadata
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.reading import Source, find_sources, read_frames

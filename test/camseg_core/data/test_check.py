@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from camseg_core.data import check
-from camseg_core.data.check import Finding, SplitCount, check_tree, count_frames, count_lines
+from camseg_core.data.check import Finding, SplitCount, check_tree
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES, LabelSet
 
@@ -26,17 +26,21 @@ def home(tmp_path: Path) -> Path:
     return trees.cityscapes(tmp_path, splits=["val"], cities=["aachen"], frames=8)
 
 
+def findings_of(*arguments: object, **options: object) -> list[Finding]:
+    return check_tree(*arguments, **options).findings  # type: ignore[arg-type]
+
+
 def errors(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.severity == "error"]
 
 
 def test_a_subset_has_warnings_alone(home: Path) -> None:
-    assert check_tree("cityscapes", home) == [
+    assert findings_of("cityscapes", home) == [
         Finding("note", home, "split 'train' is not there; it has 2975 frames"),
         Finding("note", home, "split 'test' is not there; it has 1525 frames"),
         Finding("warning", home, "split 'val' has 8 frames with a label; 500 were published"),
     ]
-    assert str(check_tree("cityscapes", home, "val")[0]) == (
+    assert str(findings_of("cityscapes", home, "val")[0]) == (
         f"warning: {home}: split 'val' has 8 frames with a label; 500 were published"
     )
 
@@ -55,7 +59,7 @@ def test_all_that_is_broken_is_found_at_once(home: Path) -> None:
     (home / "gtFine/val/aachen/extra.json").touch()
     found = {
         (str(f.path.relative_to(home)), f.severity): f.message
-        for f in check_tree("cityscapes", home, "val")
+        for f in findings_of("cityscapes", home, "val")
     }
     assert (
         found.pop((IMAGE.format(0), "error")) == f"has no label: no file {home}/{LABEL.format(0)}"
@@ -83,8 +87,8 @@ def test_all_that_is_broken_is_found_at_once(home: Path) -> None:
 def test_names_alone(home: Path) -> None:
     (home / LABEL.format(7)).write_bytes(b"")
     (home / LABEL.format(0)).unlink()
-    assert len(errors(check_tree("cityscapes", home))) == 2
-    (finding,) = errors(check_tree("cityscapes", home, read_files=False))
+    assert len(errors(findings_of("cityscapes", home))) == 2
+    (finding,) = errors(findings_of("cityscapes", home, read_files=False))
     assert finding.path == home / IMAGE.format(0)
 
 
@@ -92,7 +96,7 @@ def test_labels_without_any_class_are_one_finding(home: Path) -> None:
     """The published test labels are so."""
     for frame in (2, 5):
         trees.write_ids(home / LABEL.format(frame), trees.cycle([0, 3, 255]))
-    assert check_tree("cityscapes", home, "val")[1:] == [
+    assert findings_of("cityscapes", home, "val")[1:] == [
         Finding("warning", home / LABEL.format(2), "has no pixel of any class; 2 labels are so"),
     ]
 
@@ -106,9 +110,9 @@ def test_the_published_numbers_are_no_finding(
     trees.camvid(tmp_path, splits=["train"], stems=[f"a_{frame}" for frame in range(367)])
     trees.camvid(tmp_path, splits=["val"], stems=[f"a_{frame}" for frame in range(101)])
     trees.camvid(tmp_path, splits=["test"], stems=[f"a_{frame}" for frame in range(233)])
-    assert check_tree("camvid", tmp_path, read_files=False) == []
+    assert findings_of("camvid", tmp_path, read_files=False) == []
     (tmp_path / "testannot/a_7.png").unlink()
-    messages = [finding.message for finding in check_tree("camvid", tmp_path, read_files=False)]
+    messages = [finding.message for finding in findings_of("camvid", tmp_path, read_files=False)]
     assert messages == [
         f"has no label: no file {tmp_path}/testannot/a_7.png",
         "split 'test' has 232 frames with a label; 233 were published",
@@ -125,7 +129,7 @@ def test_acdc_is_counted_by_part_and_condition(tmp_path: Path) -> None:
     trees.acdc(tmp_path, splits=["val"], conditions=["fog", "night"])
     (tmp_path / "gt/fog/val/GOPR0475/GOPR0475_frame_000000_gt_labelColor.png").touch()
     reference = tmp_path / "rgb_anon/fog/val_ref/GOPR0475/GOPR0475_frame_000001_rgb_ref_anon.png"
-    assert check_tree("acdc", tmp_path, "val") == [
+    assert findings_of("acdc", tmp_path, "val") == [
         Finding(
             "note", reference, "2 reference images such as this have no label and are not used"
         ),
@@ -147,7 +151,7 @@ def test_acdc_is_counted_by_part_and_condition(tmp_path: Path) -> None:
             )
         ),
     ]
-    assert count_frames("acdc", tmp_path) == [
+    assert check_tree("acdc", tmp_path, read_files=False).counts == [
         SplitCount("val", "adverse", "fog", 1, 2, 2, 100),
         SplitCount("val", "adverse", "night", 1, 2, 2, 106),
         SplitCount("val", "reference", "fog", 1, 2, 1, 50),
@@ -159,7 +163,7 @@ def test_kitti_sequences_in_the_wrong_split(tmp_path: Path) -> None:
     home = trees.kitti_step(tmp_path, frames=1)
     maps = home / "kitti-step/panoptic_maps"
     (maps / "val/0002").rename(maps / "train/0002")
-    messages = [finding.message for finding in check_tree("kitti-step", home, "train")]
+    messages = [finding.message for finding in findings_of("kitti-step", home, "train")]
     assert messages == [
         "split 'train' has 3 frames with a label; 5027 were published",
         "split 'train' has sequences that were not published in it: 0002",
@@ -175,7 +179,7 @@ def test_the_overlap_of_cadedgetune_and_files_read_once(
     read: list[Path] = []
     real = check.read_image
     monkeypatch.setattr(check, "read_image", lambda path: (read.append(path), real(path))[1])
-    findings = check_tree("cadedgetune", home)
+    findings = findings_of("cadedgetune", home)
     assert not errors(findings)
     assert len(read) == len(set(read)) == 6
     messages = [finding.message for finding in findings]
@@ -189,7 +193,7 @@ def test_the_overlap_of_cadedgetune_and_files_read_once(
 
 def test_two_images_of_one_label(tmp_path: Path) -> None:
     trees.folder_pair(tmp_path, names=["a.png", "a.jpg"])
-    (finding,) = check_tree("folder", tmp_path, label_set=TWO)
+    (finding,) = findings_of("folder", tmp_path, label_set=TWO)
     assert finding == Finding(
         "error",
         tmp_path / "images/a.png",
@@ -200,15 +204,15 @@ def test_two_images_of_one_label(tmp_path: Path) -> None:
 def test_ids_that_a_users_table_forgets(tmp_path: Path) -> None:
     trees.folder_pair(tmp_path, names=["a.png"], ids=(0, 7, 9, 255))
     label = tmp_path / "labels/a.png"
-    assert check_tree("folder", tmp_path, label_set=CITYSCAPES) == [
+    assert findings_of("folder", tmp_path, label_set=CITYSCAPES) == [
         Finding(
             "warning",
             label,
             "ids 0 (60 pixels), 9 (60 pixels) stand in no source_ids and become unlabeled",
         )
     ]
-    assert check_tree("folder", tmp_path) == []  # without classes ids are not checked
-    (finding,) = check_tree("folder", tmp_path, label_set=TWO)
+    assert findings_of("folder", tmp_path) == []  # without classes ids are not checked
+    (finding,) = findings_of("folder", tmp_path, label_set=TWO)
     assert finding == Finding(
         "error",
         label,
@@ -218,7 +222,7 @@ def test_ids_that_a_users_table_forgets(tmp_path: Path) -> None:
 
 def test_an_empty_split(tmp_path: Path) -> None:
     (tmp_path / "leftImg8bit/val").mkdir(parents=True)
-    (finding,) = check_tree("cityscapes", tmp_path, "val")
+    (finding,) = findings_of("cityscapes", tmp_path, "val")
     assert finding.severity == "warning"
     assert finding.message == (
         "split 'val' has no image; leftImg8bit/<split>/<city>/*_leftImg8bit.png is looked for"
@@ -228,9 +232,9 @@ def test_an_empty_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "run",
     [
-        lambda path, root: check_tree("list", root, list_file=path),
-        lambda path, root: check_tree("list", root, str(path)),
-        lambda path, root: check_tree("cityscapes", root, str(path)),
+        lambda path, root: findings_of("list", root, list_file=path),
+        lambda path, root: findings_of("list", root, str(path)),
+        lambda path, root: findings_of("cityscapes", root, str(path)),
     ],
 )
 def test_every_line_of_a_list(home: Path, run: Callable[[Path, Path], list[Finding]]) -> None:
@@ -244,34 +248,46 @@ def test_every_line_of_a_list(home: Path, run: Callable[[Path, Path], list[Findi
         (path, ["line", "5:", IMAGE.format(0), "stands"]),
         (home / LABEL.format(2), ["is", "not", "a", "PNG"]),
     ]
-    assert count_frames("list", home, list_file=path) == [SplitCount("a", "", "", 2, 2, 2, None)]
+    counts = check_tree("list", home, list_file=path).counts
+    assert counts == [SplitCount("a", "", "", 2, 2, 2, None)]
 
 
-def test_the_table(tmp_path: Path) -> None:
-    trees.acdc(tmp_path / "acdc", splits=["val"], conditions=["fog"], references=1)
+def test_the_report(tmp_path: Path) -> None:
+    home = trees.acdc(tmp_path / "acdc", splits=["val"], conditions=["fog"], references=1)
     trees.folder_pair(tmp_path / "own")
-    assert [*count_lines(count_frames("acdc", tmp_path))] == [
+    report = check_tree("acdc", home)
+    assert [*report.lines()] == [
         "split  part       condition  sequences  frames  labelled  official",
         "val    adverse    fog                1       2         2       100",
         "val    reference  fog                1       1         1        50",
+        *map(str, report.findings),
+        f"0 errors, {report.count('warning')} warnings",
     ]
-    assert [*count_lines(count_frames("folder", tmp_path / "own", "val"))] == [
+    assert report.count("warning") == 4
+    assert [*check_tree("folder", tmp_path / "own", "val").lines()] == [
         "split  part  condition  sequences  frames  labelled  official",
         "val    -     -                  2       2         2         -",
+        "0 errors, 0 warnings",
     ]
 
 
-@pytest.mark.parametrize("run", [check_tree, count_frames])
-def test_what_leaves_nothing_to_check(home: Path, run: Callable[..., object]) -> None:
-    for arguments, message in (
-        (("cityscape", home), "unknown data set 'cityscape'; did you mean 'cityscapes'"),
-        (("cityscapes", home / "none"), "no such folder"),
-        (("cityscapes", home, "vall"), "has no split 'vall'; did you mean 'val'\\? known are val"),
-        (("acdc", home), "no acdc data in"),
-        (("list", home), "data set 'list' needs a list"),
-        (("list", home, "none.txt"), "no list none.txt"),
-    ):
-        with pytest.raises(CamsegError, match=message):
-            run(*arguments)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cityscape", ""), "unknown data set 'cityscape'; did you mean 'cityscapes'"),
+        (("cityscapes", "none"), "no such folder"),
+        (("cityscapes", "", "vall"), "has no split 'vall'; did you mean 'val'\\? known are val"),
+        (("acdc", ""), "no acdc data in"),
+        (("list", ""), "data set 'list' needs a list"),
+        (("list", "", "none.txt"), "no list none.txt"),
+    ],
+)
+def test_what_leaves_nothing_to_check(home: Path, arguments: tuple[str, ...], message: str) -> None:
+    name, folder, *split = arguments
+    with pytest.raises(CamsegError, match=message):
+        check_tree(name, home / folder, *split)
+
+
+def test_a_label_set_that_does_not_fit(home: Path) -> None:
     with pytest.raises(CamsegError, match="label set 'two' has no source_ids for cityscapes"):
         check_tree("cityscapes", home, label_set=TWO)

@@ -10,8 +10,7 @@ from pathlib import Path
 import dataset_trees as trees
 import pytest
 
-from camseg_core.data.datasets import DATASETS, DatasetWarning, open_dataset
-from camseg_core.data.image_list import find_list
+from camseg_core.data.datasets import DatasetWarning, find_list, open_dataset
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 
@@ -68,7 +67,7 @@ def test_a_list_is_looked_for_in_the_data_sets_folder(tmp_path: Path) -> None:
     ):
         open_dataset("cityscapes", root, "none.txt")
     with pytest.raises(CamsegError, match="^no list n*: none of"):
-        find_list("n" * 5000, [root])
+        find_list("cityscapes", root, "n" * 5000)
 
 
 def test_one_list_may_mix_the_data_sets(tmp_path: Path) -> None:
@@ -188,4 +187,3 @@ def test_every_list_of_the_original_project_opens(tmp_path: Path) -> None:
             assert len(dataset) == len((root / path).read_text().split())
             for index in range(len(dataset)):
                 dataset.read(index)
-    assert "list" in DATASETS

@@ -17,16 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from camseg_core.data.known_layouts import LABEL_IDS, LAYOUTS
+from camseg_core.data.known_layouts import TRAIN_IDS as TRAIN_ID_FILES
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids, read_ids
 from camseg_core.data.label_set_files import LABEL_SETS, find_label_set
-from camseg_core.data.layouts import camvid, cityscapes, folder_pair, kitti_step
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 
-CITY = cityscapes.LABEL_IDS
-KITTI = kitti_step.LAYOUT.labels
-CAMVID_FORMAT = camvid.LAYOUT.labels
-FOLDER = folder_pair.LAYOUT.labels
+CITY = LABEL_IDS
+KITTI = LAYOUTS["kitti-step"].labels
+CAMVID_FORMAT = LAYOUTS["camvid"].labels
+FOLDER = LAYOUTS["folder"].labels
 TRAIN_IDS = find_label_set("cityscapes-train-ids")
 
 TWO = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
@@ -170,7 +171,7 @@ def test_ids_outside_the_table_are_counted(
     "label_set",
     [CITYSCAPES, TRAIN_IDS, replace(CITYSCAPES, name="other", palette=CITYSCAPES.palette[::-1])],
 )
-@pytest.mark.parametrize("label_format", [CITY, cityscapes.TRAIN_IDS, KITTI])
+@pytest.mark.parametrize("label_format", [CITY, TRAIN_ID_FILES, KITTI])
 def test_own_classes_are_read_by_the_layouts_own_table(
     label_format: LabelFormat, label_set: LabelSet
 ) -> None:

@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a data set's layout on disk is: where its files lie and what their names say.
 
-The module of each data set holds its `Layout`. Whatever walks a tree, reads a list or checks a
-tree is written once, for all of them.
+`camseg_core.data.known_layouts` holds the `Layout` of each data set. Whatever walks a tree, reads a
+list or checks a tree is written once, for all of them.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.errors import CamsegError
-from camseg_core.labels import LabelSet
+from camseg_core.errors import CamsegError, suggest
 
-PARTS = ("adverse", "reference")
+PARTS = ADVERSE, REFERENCE = "adverse", "reference"
 """The parts of ACDC; the first is what is read unless asked otherwise."""
 ALL_PARTS = "both"
 
@@ -35,7 +35,6 @@ class LayoutImage:
         image: the image file.
         label: the label file, whether it is there or not.
         part: one of `PARTS`, or empty where a layout has none.
-        condition: the condition of this very image.
         filed_under: the condition folder it lies in: a clear-weather reference of fog is filed
             under fog. Empty where a layout has no such folders.
         sequence: the drive it belongs to, or empty.
@@ -47,10 +46,14 @@ class LayoutImage:
     image: Path
     label: Path
     part: str = ""
-    condition: str = "clear"
     filed_under: str = ""
     sequence: str = ""
     frame_index: int | None = None
+
+    @property
+    def condition(self) -> str:
+        """The condition of this very image."""
+        return self.filed_under if self.part == ADVERSE else "clear"
 
     @property
     def has_label(self) -> bool:
@@ -60,7 +63,7 @@ class LayoutImage:
     @property
     def may_lack_label(self) -> bool:
         """Whether the published data has no label for some images of its part."""
-        return self.part in self.layout.labels_may_lack
+        return self.part == REFERENCE
 
     @property
     def label_format(self) -> LabelFormat:
@@ -71,8 +74,7 @@ class LayoutImage:
         return self.layout.labels
 
 
-@dataclass(frozen=True)
-class OfficialCount:
+class OfficialCount(NamedTuple):
     """How many labelled frames the published data set has.
 
     Attributes:
@@ -102,17 +104,19 @@ class Layout:
         home_pattern: a glob that finds something in its own folder only.
         image_form: the form of image paths, for messages.
         label_form: the form of label paths, for messages.
+        image: what image paths below home look like, with ``/``. Its named groups say what `label`
+            needs, and of these whatever the names tell: ``sequence``, ``frame`` (a number),
+            ``city`` (the sequence where a name tells no other), ``condition`` (a folder), and
+            ``reference`` (not empty if the image is of that part; adverse otherwise).
+        label: (home, named groups of the image, split or empty) -> label file.
         splits: (home) -> the splits that are there.
         image_folders: (home, split) -> folders that hold its images.
         label_folders: (home, split) -> folders that hold its labels.
-        recognize: (home, path below home with ``/``, split or empty) -> image, or None if the path
-            has another form.
         labels: how its label files hold classes.
         other_labels: ending of a label file's name -> how files with that ending hold classes.
         label_endings: how the names of its label files end.
         companion_endings: how the names of its files end that nothing here reads.
         conditions: names of its condition folders.
-        labels_may_lack: parts in which some images have no label in the published data.
         official: published numbers of frames.
         official_sequences: split -> names of its published sequences.
         cautions: split -> what a user of that split must know.
@@ -123,31 +127,39 @@ class Layout:
     home_pattern: str
     image_form: str
     label_form: str
+    image: re.Pattern[str]
+    label: Callable[[Path, Mapping[str, str], str], Path]
     splits: Callable[[Path], tuple[str, ...]]
     image_folders: Callable[[Path, str], list[Path]]
     label_folders: Callable[[Path, str], list[Path]]
-    recognize: Callable[[Path, str, str], LayoutImage | None]
     labels: LabelFormat
     other_labels: Mapping[str, LabelFormat] = field(default_factory=dict)
     label_endings: tuple[str, ...] = (".png",)
     companion_endings: tuple[str, ...] = ()
     conditions: tuple[str, ...] = ()
-    labels_may_lack: tuple[str, ...] = ()
     official: tuple[OfficialCount, ...] = ()
     official_sequences: Mapping[str, frozenset[str]] = field(default_factory=dict)
     cautions: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def classes(self) -> LabelSet | None:
-        """Its own label set; None if the user has to give one."""
-        return self.labels.classes
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    """Return what could have been meant instead of an unknown word, and the known ones."""
-    close = get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known are {', '.join(known) or 'none'}"
+    def recognize(self, home: Path, name: str, split: str = "") -> LayoutImage | None:
+        """Return the image of a path below ``home``, with ``/``; None if it has another form."""
+        found = self.image.fullmatch(name)
+        if found is None:
+            return None
+        said = found.groupdict(default="")
+        part = ""
+        if "reference" in said:
+            part = REFERENCE if said["reference"] else ADVERSE
+        return LayoutImage(
+            layout=self,
+            name=name,
+            image=home / name,
+            label=self.label(home, said, split),
+            part=part,
+            filed_under=said.get("condition", ""),
+            sequence=said.get("sequence") or said.get("city", ""),
+            frame_index=int(said["frame"]) if said.get("frame") else None,
+        )
 
 
 def home_candidates(layout: Layout, root: Path) -> list[Path]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import dataset_trees as trees
 import pytest
 
-from camseg_core.data.datasets import LAYOUTS
-from camseg_core.data.layouts.camvid import LAYOUT as CAMVID
-from camseg_core.data.layouts.cityscapes import LAYOUT as CITYSCAPES
-from camseg_core.data.layouts.layout import check_split, find_home, find_images, subfolders, walk
+from camseg_core.data.known_layouts import LAYOUTS
+from camseg_core.data.layout import check_split, find_home, find_images, subfolders, walk
 from camseg_core.errors import CamsegError
+
+CITYSCAPES = LAYOUTS["cityscapes"]
 
 
 @pytest.mark.parametrize(
@@ -106,5 +106,5 @@ def test_a_folder_that_is_not_there_is_empty_and_a_file_in_its_place_is_refused(
 def test_hidden_folders_are_no_splits(tmp_path: Path) -> None:
     trees.camvid(tmp_path)
     (tmp_path / ".cache").mkdir()
-    assert CAMVID.splits(tmp_path) == ("train", "val", "test")
+    assert LAYOUTS["camvid"].splits(tmp_path) == ("train", "val", "test")
     assert ".cache" not in {folder.name for folder in subfolders(tmp_path)}
