@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -51,15 +51,8 @@ class SegmentationCancelled(Exception):  # noqa: N818  # nothing went wrong
     """The caller asked, through ``cancelled``, for the work to end early."""
 
 
-@dataclass(frozen=True)
-class EncodedImages:
-    """What the image encoder makes of images.
-
-    Attributes:
-        tokens: Image tokens [B, L, Z].
-        features: Features of the light image encoder; None where the autoencoder encodes.
-        grid: Rows and columns of the tokens.
-    """
+class EncodedImages(NamedTuple):
+    """Image tokens [B, L, Z], the light image encoder's features if there is one, token grid."""
 
     tokens: Tensor
     features: Features | None
@@ -143,27 +136,21 @@ class Segmenter:
         if not images:
             return []
         options = options or SamplingOptions()
-        decode = self._decode_mask if self._reads_mask_decoder(options) else self._decode_palette
         clock = _StageClock(self.device, cancelled)
         with torch.inference_mode():
             with clock.stage("prepare"):
                 fits = [self._fit(check_image(image)) for image in images]
                 batch = self._batch(images, fits)  # [B, 3, H', W']
-            class_ids, probabilities = decode(batch, options, clock)  # [B, H', W'], [B, C, H', W']
+            class_ids, probabilities = self._decode(batch, options, clock)
             with clock.stage("finish"):
                 return [
                     self._finish(*one, clock.seconds)
                     for one in zip(class_ids, probabilities, fits, strict=True)
                 ]
 
-    def mask_latent_tokens(
-        self,
-        image: Tensor,
-        options: SamplingOptions,
-        clock: _StageClock | None = None,
-    ) -> Tensor:
+    def mask_latent_tokens(self, image: Tensor, options: SamplingOptions) -> Tensor:
         """Sample mask latents [B, L, Z], scaled, for images in [-1, 1], [B, 3, H', W']."""
-        clock = clock or _StageClock(self.device)
+        clock = _StageClock(self.device)
         encoded = self._encode(image, options, clock)
         return next(self._samples(encoded, options, clock))
 
@@ -211,16 +198,14 @@ class Segmenter:
         """Encode images in [-1, 1], [B, 3, H', W']."""
         model = self._model
         with clock.stage("image_encoder"), self._autocast(options):
-            features = None
             if model.image_encoder is not None:
                 latent, features = model.image_encoder(image)  # [B, Z, h, w]
-                tokens = tokens_from_latent(latent, 1)  # [B, L, Z]
-            else:
-                sampled = options.sample_image_latent
-                noise = self._image_noise(image, options.seed) if sampled else None
-                latent = model.autoencoder.encode(image, noise)  # [B, C, h x p, w x p]
-                tokens = tokens_from_latent(latent, model.config.patch_size)  # [B, L, Z]
-        return EncodedImages(tokens, features, self._grid(image))
+                return EncodedImages(tokens_from_latent(latent, 1), features, self._grid(image))
+            sampled = options.sample_image_latent
+            noise = self._image_noise(image, options.seed) if sampled else None
+            latent = model.autoencoder.encode(image, noise)  # [B, C, h x p, w x p]
+            tokens = tokens_from_latent(latent, model.config.patch_size)  # [B, L, Z]
+        return EncodedImages(tokens, None, self._grid(image))
 
     def _samples(
         self, encoded: EncodedImages, options: SamplingOptions, clock: _StageClock
@@ -267,50 +252,40 @@ class Segmenter:
         mask_half: Tensor = conditions[:, length:].float()  # [B, L, D]
         return mask_half
 
-    def _decode_palette(
+    def _decode(
         self, image: Tensor, options: SamplingOptions, clock: _StageClock
     ) -> tuple[Tensor, Tensor]:
-        """Read classes off the decoded colours of images [B, 3, H', W'].
+        """Read classes with the mask decoder, or off the decoded colours, of images [B, 3, H', W'].
+
+        Probabilities are the mean over the samples. The mask decoder's are enlarged afterwards,
+        which is 16 times as cheap as taking the softmax of enlarged logits.
 
         Returns:
             Class ids uint8 [B, H', W'] and probabilities [B, C, H', W'] without void's share.
         """
         model = self._model
+        reads_mask_decoder = self._reads_mask_decoder(options)
         encoded = self._encode(image, options, clock)
         total = torch.zeros((), device=self.device)
         for tokens in self._samples(encoded, options, clock):
             with clock.stage("decoder"), self._autocast(options):
                 latent = latent_from_tokens(tokens, encoded.grid, model.config.patch_size)
-                decoded = model.autoencoder.decode(latent).float()  # [B, 3, H', W']
-            with clock.stage("finish"):
-                distances = squared_distances(decoded, self._palette)  # [B, C + 1, H', W']
-                if options.samples == 1:
-                    shares = class_shares(distances, model.config.palette_temperature)
-                    return nearest_class(distances), shares[:, 1:]
-                total = total + class_shares(distances, model.config.palette_temperature)
+                if reads_mask_decoder:
+                    logits = model.decode_classes(latent, encoded.features)  # [B, C, H'/4, W'/4]
+                    total = total + logits.float().softmax(dim=1)  # [B, C, H'/4, W'/4]
+                else:
+                    colors = model.autoencoder.decode(latent).float()  # [B, 3, H', W']
+            if not reads_mask_decoder:
+                with clock.stage("finish"):
+                    distances = squared_distances(colors, self._palette)  # [B, C + 1, H', W']
+                    total = total + class_shares(distances, model.config.palette_temperature)
         with clock.stage("finish"):
-            mean = total / options.samples  # [B, C + 1, H', W']
-            return nearest_class(-mean), mean[:, 1:]
-
-    def _decode_mask(
-        self, image: Tensor, options: SamplingOptions, clock: _StageClock
-    ) -> tuple[Tensor, Tensor]:
-        """Read classes with the mask decoder; arguments and results as `_decode_palette`.
-
-        The mean of the samples' probabilities is enlarged, which is 16 times as cheap as taking
-        the softmax of enlarged logits.
-        """
-        model = self._model
-        encoded = self._encode(image, options, clock)
-        total = torch.zeros((), device=self.device)
-        for tokens in self._samples(encoded, options, clock):
-            with clock.stage("decoder"), self._autocast(options):
-                latent = latent_from_tokens(tokens, encoded.grid, model.config.patch_size)
-                logits = model.decode_classes(latent, encoded.features)  # [B, C, H'/4, W'/4]
-                total = total + logits.float().softmax(dim=1)  # [B, C, H'/4, W'/4]
-        with clock.stage("finish"):
+            mean = total / options.samples
+            if not reads_mask_decoder:
+                class_ids = nearest_class(distances if options.samples == 1 else -mean)
+                return class_ids, mean[:, 1:]
             probabilities = F.interpolate(
-                total / options.samples, image.shape[2:], mode="bilinear", align_corners=False
+                mean, image.shape[2:], mode="bilinear", align_corners=False
             )  # [B, C, H', W']
             # Measured on two CPU cores: argmax alone takes eight times as long.
             best, class_ids = probabilities.max(dim=1)  # [B, H', W'] each

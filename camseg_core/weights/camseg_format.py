@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from camseg_core.diffusion.options import Profiles, profiles_from_dict, profiles_to_dict
 from camseg_core.errors import CamsegError
@@ -47,7 +48,7 @@ class Description:
     profiles: Profiles | None = None
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the metadata of a safetensors file; `read_safetensors_header` reads it back."""
+        """Return the metadata of a safetensors file; `read_safetensors` reads it back."""
         content = {
             "format_version": FORMAT_VERSION,
             "config": self.config.to_dict(),
@@ -60,8 +61,8 @@ class Description:
         return {METADATA_KEY: json.dumps(content)}
 
 
-def read_safetensors_header(path: Path) -> tuple[Description, dict[str, tuple[int, ...]]]:
-    """Return what a file says about its weights, and the shape of each tensor.
+def read_safetensors(path: Path) -> tuple[Description, dict[str, Tensor]]:
+    """Return what a file says about its weights, and its tensors.
 
     Raises:
         CamsegError: the file is no safetensors file, is not one of ours, or a part of its
@@ -70,7 +71,7 @@ def read_safetensors_header(path: Path) -> tuple[Description, dict[str, tuple[in
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118  # not a mapping
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
     except (SafetensorError, OSError) as error:
         raise CamsegError(
             f"{path} cannot be read as safetensors: truncated, damaged or of another format "
@@ -90,7 +91,7 @@ def read_safetensors_header(path: Path) -> tuple[Description, dict[str, tuple[in
     description = parse(Description, content, f"{path}, metadata")
     if profiles is not None:
         description = replace(description, profiles=profiles_from_dict(profiles, str(path)))
-    return description, shapes
+    return description, tensors
 
 
 def bundled_hashes() -> dict[str, str]:

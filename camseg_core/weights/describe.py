@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -17,13 +16,8 @@ from torch import Tensor
 from camseg_core.errors import CamsegError
 from camseg_core.models.presets import PRESETS
 from camseg_core.system.files import sha256_of_file
-from camseg_core.weights.camseg_format import (
-    FORMAT_VERSION,
-    bundled_hashes,
-    bundled_path,
-    read_safetensors_header,
-)
-from camseg_core.weights.loading import load_model, published_pair, random_model
+from camseg_core.weights.camseg_format import bundled_hashes, bundled_path
+from camseg_core.weights.loading import LoadedModel, load_model, published_pair, random_model
 from camseg_core.weights.published_format import (
     infer_autoencoder,
     infer_transformer,
@@ -48,7 +42,7 @@ def describe_weights(source: str) -> Iterator[str]:
         yield from _folder_lines(path)
     elif os.path.exists(path):  # pathlib's raises where a name is too long
         yield f"{path}: {path.stat().st_size / 1e6:.1f} MB, sha256 {sha256_of_file(path)}"
-        yield from (_torch_lines if is_torch_file(path) else _safetensors_lines)(path)
+        yield from _torch_lines(path) if is_torch_file(path) else _model_lines(load_model(path))
     else:
         raise CamsegError(
             f"no such file, folder or preset: {source}; the presets are {', '.join(PRESETS)}"
@@ -82,19 +76,19 @@ def _folder_lines(folder: Path) -> Iterator[str]:
     yield from _config_lines(loaded.config.to_dict())
 
 
-def _safetensors_lines(path: Path) -> Iterator[str]:
-    description, shapes = read_safetensors_header(path)
-    yield f"a camseg model, format version {FORMAT_VERSION}"
-    parameters = sum(math.prod(shape) for shape in shapes.values())
-    yield f"{len(shapes)} tensors, {parameters / 1e6:.1f} M parameters"
-    if description.is_random:
+def _model_lines(loaded: LoadedModel) -> Iterator[str]:
+    """Describe what is in any file that holds a whole model."""
+    yield loaded.kind
+    tensors = loaded.model.state_dict().values()
+    parameters = sum(tensor.numel() for tensor in tensors)
+    yield f"{len(tensors)} tensors, {parameters / 1e6:.1f} M parameters"
+    if loaded.is_random:
         yield "the weights are RANDOM: nothing was trained"
-    yield f"label set: {description.label_set.name}, {description.label_set.num_classes} classes"
-    if description.profiles is not None:
-        for name, options in description.profiles.items():
-            yield f"profile {name}: {_fields(asdict(options))}"
-    yield f"provenance: {json.dumps(description.provenance)}"
-    yield from _config_lines(description.config.to_dict())
+    yield f"label set: {loaded.label_set.name}, {loaded.label_set.num_classes} classes"
+    for name, options in (loaded.stated_profiles or {}).items():
+        yield f"profile {name}: {_fields(asdict(options))}"
+    yield f"provenance: {json.dumps(loaded.provenance)}"
+    yield from _config_lines(loaded.config.to_dict())
 
 
 def _torch_lines(path: Path) -> Iterator[str]:
@@ -119,10 +113,7 @@ def _torch_lines(path: Path) -> Iterator[str]:
 def _config_lines(config: Mapping[str, Any]) -> Iterator[str]:
     yield "configuration:"
     for section, content in config.items():
-        if isinstance(content, Mapping):
-            yield f"  {section}: {_fields(content)}"
-        else:
-            yield f"  {section}: {content}"
+        yield f"  {section}: {_fields(content) if isinstance(content, Mapping) else content}"
 
 
 def _fields(content: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,10 +31,11 @@ from camseg_core.models.presets import preset
 from camseg_core.models.transformer import MaskedTransformer
 from camseg_core.system.files import atomic_path, sha256_of_file
 from camseg_core.weights.camseg_format import (
+    FORMAT_VERSION,
     Description,
     bundled_hashes,
     bundled_path,
-    read_safetensors_header,
+    read_safetensors,
 )
 from camseg_core.weights.published_format import (
     Variant,
@@ -68,6 +69,7 @@ class LoadedModel:
         is_random: True if nothing was trained.
         stated_profiles: Sampling options by profile name, as the file states them; None where it
             states none.
+        kind: What `camseg inspect` calls the file.
     """
 
     model: CamSeg
@@ -77,6 +79,7 @@ class LoadedModel:
     provenance: dict[str, Any] = field(default_factory=dict)
     is_random: bool = False
     stated_profiles: Profiles | None = None
+    kind: str = ""
 
     @property
     def profiles(self) -> Profiles:
@@ -109,23 +112,34 @@ def load_model(
     if name.startswith(RANDOM_PREFIX):
         _refuse_published_options(name, num_heads, variant)
         return random_model(name.removeprefix(RANDOM_PREFIX))
-    if name in (bundled := bundled_hashes()):
-        _refuse_published_options(name, num_heads, variant)
-        return _load_safetensors(bundled_path(name))
-    path = Path(weights)
-    if os.path.isdir(path):
-        return _load_folder(path, num_heads=num_heads, variant=variant)
+    bundled = bundled_hashes()
+    path = bundled_path(name) if name in bundled else Path(weights)
     if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(
             f"no such weights: {path}; give a .safetensors file, a folder, "
             f"{', '.join([*bundled, f'or {RANDOM_PREFIX}PRESET'])} "
             "(camseg fetch-weights downloads the published ones)"
         )
-    if is_torch_file(path):
-        autoencoder_path = _autoencoder_beside(path, variant)
-        return load_published(path, autoencoder_path, num_heads=num_heads, variant=variant)
-    _refuse_published_options(name, num_heads, variant)
-    return _load_safetensors(path)
+    if os.path.isdir(path):
+        pair = published_pair(path)
+    else:
+        pair = (path, _autoencoder_beside(path, variant)) if is_torch_file(path) else None
+    if pair is not None:
+        return load_published(*pair, num_heads=num_heads, variant=variant)
+    if os.path.isdir(path):
+        path = _only_file(path)
+    _refuse_published_options(str(path), num_heads, variant)
+    description, tensors = read_safetensors(path)
+    return LoadedModel(
+        model=build_model(description.config, tensors, str(path)),
+        label_set=description.label_set,
+        source=str(path),
+        weights_sha256=sha256_of_file(path),
+        provenance=description.provenance,
+        is_random=description.is_random,
+        stated_profiles=description.profiles,
+        kind=f"a camseg model, format version {FORMAT_VERSION}",
+    )
 
 
 def load_published(
@@ -226,10 +240,9 @@ def difference(
     lines = []
     for title, entries in groups.items():
         if entries:
-            lines.append(f"  {title} ({len(entries)}):")
-            lines += [f"    {entry}" for entry in entries[:most]]
-            if len(entries) > most:
-                lines.append(f"    ... and {len(entries) - most} more")
+            lines += [f"  {title} ({len(entries)}):", *(f"    {one}" for one in entries[:most])]
+        if len(entries) > most:
+            lines.append(f"    ... and {len(entries) - most} more")
     return "\n".join(lines)
 
 
@@ -254,21 +267,6 @@ def save_model(loaded: LoadedModel, path: Path) -> None:
             raise CamsegError(f"cannot write {path}: {error}") from error
 
 
-def _load_safetensors(path: Path) -> LoadedModel:
-    description, _ = read_safetensors_header(path)
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
-    return LoadedModel(
-        model=build_model(description.config, tensors, str(path)),
-        label_set=description.label_set,
-        source=str(path),
-        weights_sha256=sha256_of_file(path),
-        provenance=description.provenance,
-        is_random=description.is_random,
-        stated_profiles=description.profiles,
-    )
-
-
 def published_pair(folder: Path) -> tuple[Path, Path] | None:
     """Find the two published files in ``folder``: transformer and autoencoder."""
     for transformer_name, autoencoder_name in PUBLISHED_PAIRS:
@@ -278,20 +276,17 @@ def published_pair(folder: Path) -> tuple[Path, Path] | None:
     return None
 
 
-def _load_folder(folder: Path, *, num_heads: int | None, variant: Variant) -> LoadedModel:
-    pair = published_pair(folder)
-    if pair is not None:
-        return load_published(*pair, num_heads=num_heads, variant=variant)
+def _only_file(folder: Path) -> Path:
+    """Return the one file of ours in a folder."""
     ours = sorted(folder.glob("*.safetensors"))
-    if len(ours) == 1:
-        _refuse_published_options(str(ours[0]), num_heads, variant)
-        return _load_safetensors(ours[0])
-    pairs = " or ".join(" + ".join(names) for names in PUBLISHED_PAIRS)
-    found = ", ".join(path.name for path in ours) or "none"
-    raise CamsegError(
-        f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "
-        f".safetensors file, is needed (safetensors found: {found})"
-    )
+    if len(ours) != 1:
+        pairs = " or ".join(" + ".join(names) for names in PUBLISHED_PAIRS)
+        found = ", ".join(path.name for path in ours) or "none"
+        raise CamsegError(
+            f"folder {folder} holds no weights that can be chosen: {pairs}, or exactly one "
+            f".safetensors file, is needed (safetensors found: {found})"
+        )
+    return ours[0]
 
 
 def _refuse_published_options(source: str, num_heads: int | None, variant: Variant) -> None:

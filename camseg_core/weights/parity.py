@@ -123,12 +123,14 @@ def verify_folder(folder: Path) -> Verification:
         CamsegError: a file is missing or unreadable, or the weights do not fit.
     """
     source = folder / "vectors.safetensors"
-    vectors = _read_vectors(source)
+    try:
+        vectors = load_file(source)
+    except (OSError, SafetensorError) as error:
+        raise CamsegError(f"{source} cannot be read as safetensors: {error}") from error
     num_heads = read_num_heads(folder / "config.json")
     transformer_files = sorted(folder.glob("*.pth"))
     if not transformer_files:
         raise CamsegError(f"{folder} has no transformer file (*.pth)")
-    results = {name for name in vectors if not GIVEN.fullmatch(name)}
     comparisons: dict[str, list[Comparison]] = {}
     for path in transformer_files:
         loaded = load_published(path, folder / "vae.ckpt", num_heads=num_heads)
@@ -142,7 +144,8 @@ def verify_folder(folder: Path) -> Verification:
             reason = str(error).partition("\n")[0]
             raise CamsegError(f"{source} does not fit {path}: {reason}") from error
     compared = {item.vector for items in comparisons.values() for item in items}
-    return Verification(comparisons, sorted(results - compared))
+    uncovered = [name for name in vectors if not GIVEN.fullmatch(name) and name not in compared]
+    return Verification(comparisons, sorted(uncovered))
 
 
 class _Verifier:
@@ -150,10 +153,7 @@ class _Verifier:
 
     def __init__(self, loaded: LoadedModel, vectors: Vectors) -> None:
         self._label_set = loaded.label_set
-        self._config = loaded.config
-        self._autoencoder = loaded.model.autoencoder
-        self._transformer = loaded.model.transformer
-        self._denoiser = loaded.model.denoiser
+        self._model = loaded.model
         self._vectors = vectors
 
     def run(self) -> Iterator[Comparison]:
@@ -167,12 +167,11 @@ class _Verifier:
                 self._steps(),
                 self._samples(),
                 self._end_to_end(),
+                self._loss(),
             ):
-                yield from self._compare_all(results)
-        yield from self._compare_all(self._loss())
-
-    def _compare_all(self, results: Iterator[tuple[str, Tensor]]) -> Iterator[Comparison]:
-        return (self._compare(name, actual) for name, actual in results if name in self._vectors)
+                for name, actual in results:
+                    if name in self._vectors:
+                        yield self._compare(name, actual)
 
     def _compare(self, name: str, actual: Tensor) -> Comparison:
         group = max((group for group in TOLERANCES if name.startswith(group)), key=len)
@@ -197,12 +196,14 @@ class _Verifier:
 
     def _vae(self) -> Iterator[tuple[str, Tensor]]:
         for name in self._matching(r"vae\.image(.*)"):
-            posterior = self._autoencoder.posterior(self._vectors[name[0]])
-            for kind, actual in (("mean", posterior.mean), ("logvar", posterior.log_variance)):
-                if f"vae.posterior_{kind}{name[1]}" in self._vectors:
-                    yield f"vae.posterior_{kind}{name[1]}", actual
+            posterior = self._model.autoencoder.posterior(self._vectors[name[0]])
+            yield f"vae.posterior_mean{name[1]}", posterior.mean
+            yield f"vae.posterior_logvar{name[1]}", posterior.log_variance
         for name in self._matching(r"vae\.latent_in(.*)"):
-            yield f"vae.decoded{name[1]}", self._autoencoder.decode_raw(self._vectors[name[0]])
+            yield (
+                f"vae.decoded{name[1]}",
+                self._model.autoencoder.decode_raw(self._vectors[name[0]]),
+            )
 
     def _transformer_cases(self) -> Iterator[tuple[str, Tensor]]:
         if "transformer.image_tokens" not in self._vectors:
@@ -212,24 +213,22 @@ class _Verifier:
         length = image_tokens.shape[1]
         for whole, case in self._matching(r"transformer\.(\w+)\.mask"):
             mask = self._vectors[whole][:, length:].bool()
-            given = self._vectors.get(f"transformer.{case}.mask_tokens")
-            if given is None:
-                given = torch.zeros_like(image_tokens)
-            encoded = self._transformer.encode(image_tokens, given, mask)
+            name = f"transformer.{case}.mask_tokens"
+            given = self._vectors.get(name, torch.zeros_like(image_tokens))
+            encoded = self._model.transformer.encode(image_tokens, given, mask)
             yield f"transformer.{case}.encoder", encoded
-            yield f"transformer.{case}.condition", self._transformer.decode(encoded, mask)
+            yield f"transformer.{case}.condition", self._model.transformer.decode(encoded, mask)
 
     def _denoiser_case(self) -> Iterator[tuple[str, Tensor]]:
         if "denoiser.out" in self._vectors:
             given = (self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))
-            yield "denoiser.out", self._denoiser(*given)
+            yield "denoiser.out", self._model.denoiser(*given)
 
     def _schedules(self) -> Iterator[tuple[str, Tensor]]:
         for whole, steps, table in self._matching(r"schedule\.(\d+)\.(\w+)"):
             ours = {"posterior_log_variance_clipped": "posterior_log_variance"}.get(table, table)
-            actual = getattr(Schedule.respaced(int(steps)), ours, None)
-            if actual is not None:
-                yield whole, torch.from_numpy(actual)
+            if hasattr(schedule := Schedule.respaced(int(steps)), ours):
+                yield whole, torch.from_numpy(getattr(schedule, ours))
 
     def _steps(self) -> Iterator[tuple[str, Tensor]]:
         for whole, steps, place in self._matching(r"step\.(\d+)\.(\d+)\.x"):
@@ -273,30 +272,28 @@ class _Verifier:
         flat = [self._vectors[name].flatten(0, 1) for name in names]
         copies = len(timestep) // len(flat[0])
         target, condition, mask = (one.repeat(copies, *[1] * (one.ndim - 1)) for one in flat)
-        self._denoiser.requires_grad_(True)
-        per_token = training_loss(
-            lambda x, t: self._denoiser(x, t, condition),
-            self._config.diffusion,
-            target,
-            timestep,
-            self._vectors["loss.noise"],
-        )
-        value = masked_mean(per_token, mask)
+        denoiser = self._model.denoiser.requires_grad_(True)
+        with torch.enable_grad():
+            per_token = training_loss(
+                lambda x, t: denoiser(x, t, condition),
+                self._model.config.diffusion,
+                target,
+                timestep,
+                self._vectors["loss.noise"],
+            )
+            value = masked_mean(per_token, mask)
+            value.backward()  # type: ignore[no-untyped-call]
         yield "loss.value", value.detach().reshape(self._vectors["loss.value"].shape)
-        named = self._matching(r"loss\.grad\.net\.(.+)")
-        parameters = dict(self._denoiser.named_parameters())
-        known = [(whole, parameters[name]) for whole, name in named if name in parameters]
-        if known:
-            gradients = torch.autograd.grad(value, [parameter for _, parameter in known])
-            yield from zip([whole for whole, _ in known], gradients, strict=True)
-        self._denoiser.requires_grad_(False)
+        for name, parameter in denoiser.named_parameters():
+            if parameter.grad is not None:
+                yield f"loss.grad.net.{name}", parameter.grad
 
     def _end_to_end(self) -> Iterator[tuple[str, Tensor]]:
         if "e2e.init" not in self._vectors:
             return
         image_tokens = self._image_tokens(self._vectors["vae.image"][:1])
         length = image_tokens.shape[1]
-        condition = self._transformer(image_tokens)[0, length:]
+        condition = self._model.transformer(image_tokens)[0, length:]
         noise = self._vectors["e2e.noise"][:, length:]
         # The published code denoises all 2L tokens and keeps the last L; the first are left out.
         tokens = sampler("ddpm")(
@@ -307,9 +304,10 @@ class _Verifier:
             step_noise=noise.__getitem__,
         )
         yield "e2e.mask_latent_tokens", tokens
-        grid = (self._config.transformer.grid_height, self._config.transformer.grid_width)
-        latent = latent_from_tokens(tokens[None], grid, self._config.patch_size)
-        decoded = self._autoencoder.decode(latent)
+        config = self._model.config
+        grid = (config.transformer.grid_height, config.transformer.grid_width)
+        latent = latent_from_tokens(tokens[None], grid, config.patch_size)
+        decoded = self._model.autoencoder.decode(latent)
         yield "e2e.decoded", decoded
         palette = torch.from_numpy(self._label_set.decoding_palette())
         class_ids = nearest_class(squared_distances(decoded, palette))[0].long()
@@ -318,10 +316,12 @@ class _Verifier:
     def _denoise_with(self, condition: Tensor) -> Denoise:
         # One timestep per token, as the published code has it: a product with one row rounds
         # otherwise, which long chains from t = 999 turn into 3e-4.
-        return lambda x, timestep: self._denoiser(x, timestep.expand(len(x)), condition)
+        return lambda x, timestep: self._model.denoiser(x, timestep.expand(len(x)), condition)
 
     def _image_tokens(self, image: Tensor) -> Tensor:
-        return tokens_from_latent(self._autoencoder.encode(image), self._config.patch_size)
+        return tokens_from_latent(
+            self._model.autoencoder.encode(image), self._model.config.patch_size
+        )
 
     def _matching(self, pattern: str) -> list[tuple[str, ...]]:
         """Return (whole name, group 1, group 2, ...) of each vector that ``pattern`` matches."""
@@ -333,12 +333,3 @@ def _severity(item: Comparison) -> float:
     """Order by error over tolerance; not-a-number is the worst."""
     ratio = item.error / item.tolerance
     return ratio if ratio == ratio else float("inf")  # noqa: PLR0124  # false for not-a-number
-
-
-def _read_vectors(path: Path) -> Vectors:
-    if not path.is_file():
-        raise CamsegError(f"no such file: {path}; a parity folder has one")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CamsegError(f"{path} cannot be read as safetensors: {error}") from error

@@ -18,18 +18,19 @@ from camseg_core.segmenter import Segmenter
 from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.files import sha256_of_file
 from camseg_core.weights import camseg_format as weights_file
-from camseg_core.weights.camseg_format import bundled_hashes, bundled_path, read_safetensors_header
+from camseg_core.weights.camseg_format import bundled_hashes, bundled_path, read_safetensors
 from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
 
 
-def test_the_header_tells_without_reading_the_tensors(tiny_file: Path) -> None:
-    description, shapes = read_safetensors_header(tiny_file)
+def test_a_file_says_what_its_tensors_are(tiny_file: Path) -> None:
+    description, tensors = read_safetensors(tiny_file)
     assert description.config == PRESETS["tiny"]
     assert description.label_set == CITYSCAPES
     assert description.is_random
     assert description.profiles is None
     expected = random_model("tiny").model.state_dict()
-    assert shapes == {key: tuple(tensor.shape) for key, tensor in expected.items()}
+    assert tensors.keys() == expected.keys()
+    assert all(tensors[key].equal(tensor) for key, tensor in expected.items())
 
 
 @pytest.fixture
