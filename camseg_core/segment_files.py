@@ -11,7 +11,7 @@ from pathlib import Path
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import overlay_image, write_png
-from camseg_core.images.reading import find_sources, read_frames
+from camseg_core.images.reading import Frame, Source, find_sources, read_frames
 from camseg_core.labels import LabelSet
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmentation, Segmenter
 from camseg_core.system.progress import progress_bar
@@ -60,26 +60,25 @@ def segment_files(
     total = sum(source.frame_count for source in sources)
     with progress_bar(total or None, "frame", "segment") as bar:
         for source in sources:
-            frames = read_frames(source)
-            while True:
-                try:
-                    frame = next(frames, None)
-                except CamsegError as error:
-                    summary.failures.append(str(error))
-                    break
-                if frame is None:
-                    break
-                try:
-                    result = segmenter.segment(frame.image, options)
-                except CamsegError as error:
-                    summary.failures.append(f"{source.path}: {error}")
-                    break
+            for frame, result in _segmented(segmenter, source, options, summary.failures):
                 save_segmentation(out, frame.stem, frame.image, result, segmenter.label_set)
                 summary.frames += 1
                 for stage, seconds in result.stage_seconds.items():
                     summary.stage_seconds[stage] += seconds
                 bar.update()
     return summary
+
+
+def _segmented(
+    segmenter: Segmenter, source: Source, options: SamplingOptions, failures: list[str]
+) -> Iterator[tuple[Frame, Segmentation]]:
+    """Yield frames with their results, up to the first that fails, which is added to failures."""
+    try:
+        for frame in read_frames(source):
+            yield frame, segmenter.segment(frame.image, options)
+    except CamsegError as error:
+        path = str(source.path)
+        failures.append(str(error) if path in str(error) else f"{path}: {error}")
 
 
 def save_segmentation(

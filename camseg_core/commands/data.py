@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from camseg_core.commands.options import chosen_label_set
 from camseg_core.data.datasets import DATASETS
 from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import FAILED_CHECK, CamsegError
@@ -68,14 +69,13 @@ def image_size(text: str) -> tuple[int, int]:
 
 def _check(parsed: argparse.Namespace) -> int:
     from camseg_core.data.check import check_tree
-    from camseg_core.data.label_set_files import find_label_set
 
     report = check_tree(
         parsed.dataset,
         parsed.root,
         parsed.split,
         list_file=parsed.list,
-        label_set=find_label_set(parsed.label_set) if parsed.label_set else None,
+        label_set=chosen_label_set(parsed),
         read_files=not parsed.names_only,
     )
     for line in report.lines():

@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from camseg_core.commands.options import (
     add_sampling_options,
     check_threads,
     chosen_label_set,
+    given_options,
     list_of,
     open_chosen_dataset,
     variant,
@@ -177,8 +177,7 @@ def _choices(parsed: argparse.Namespace, profiles: Profiles) -> list[SamplingOpt
         base = SamplingOptions(steps=PUBLISHED_STEPS, sample_image_latent=True)
     else:
         base = find_profile(profiles, getattr(parsed, "profile", DEFAULT_PROFILE))
-    names = [entry.name for entry in fields(base) if entry.name in parsed]
-    return combinations(base, {name: getattr(parsed, name) for name in names})
+    return combinations(base, given_options(parsed))
 
 
 def _candidates(parsed: argparse.Namespace, name: str, segmenter: Segmenter) -> list[Candidate]:

@@ -42,36 +42,28 @@ def add_sampling_options(
 
     With ``several`` each option takes a list such as ``1,4``, and its value is a tuple.
     """
-
-    def add(name: str, kind: type, text: str) -> None:
-        read = list_of(kind) if several else kind
-        parser.add_argument(name, type=read, default=argparse.SUPPRESS, help=text)
-
     parser.add_argument(
         "--profile",
         default=argparse.SUPPRESS,
-        help=f"{one_of(PROFILE_NAMES)}: the weights' own settings for what follows and for "
+        help=f"{_one_of(PROFILE_NAMES)}: the weights' own settings for what follows and for "
         f"--steps; {DEFAULT_PROFILE} if not given",
     )
-    add("--sampler", str, one_of(SAMPLERS))
-    add("--temperature", float, "scales ddpm's step noise")
-    add(
-        "--initial-noise-scale",
-        float,
-        "scales the first noise; 0 for weights that were fine-tuned for one step",
-    )
-    add("--seed", int, "seed of the noise")
-    add("--rounds", int, "generation rounds")
-    add("--samples", int, f"average probabilities over this many noises, at most {MAX_SAMPLES}")
-    add(
-        "--decoder",
-        str,
-        f"{one_of(get_args(Decoder))}; auto: mask where the model has one",
-    )
-    add("--precision", str, one_of(get_args(Precision)))
+    noise_scale = "scales the first noise; 0 for weights that were fine-tuned for one step"
+    for name, kind, text in (
+        ("--sampler", str, _one_of(SAMPLERS)),
+        ("--temperature", float, "scales ddpm's step noise"),
+        ("--initial-noise-scale", float, noise_scale),
+        ("--seed", int, "seed of the noise"),
+        ("--rounds", int, "generation rounds"),
+        ("--samples", int, f"average probabilities over this many noises, at most {MAX_SAMPLES}"),
+        ("--decoder", str, f"{_one_of(get_args(Decoder))}; auto: mask where the model has one"),
+        ("--precision", str, _one_of(get_args(Precision))),
+    ):
+        read = list_of(kind) if several else kind
+        parser.add_argument(name, type=read, default=argparse.SUPPRESS, help=text)
 
 
-def one_of(choices: Sequence[str]) -> str:
+def _one_of(choices: Sequence[str]) -> str:
     """Return choices for a help text: ``a, b or c``."""
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
@@ -92,18 +84,6 @@ def list_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
         return values
 
     return read
-
-
-def sampling_options(parsed: argparse.Namespace, base: SamplingOptions) -> SamplingOptions:
-    """Return what `add_sampling_options` and ``--steps`` read, over what a profile says.
-
-    Raises:
-        CamsegError: a value out of its range.
-    """
-    given = {
-        entry.name: getattr(parsed, entry.name) for entry in fields(base) if entry.name in parsed
-    }
-    return replace(base, **given)
 
 
 def check_threads(threads: int) -> None:
@@ -132,7 +112,13 @@ def profile_options(parsed: argparse.Namespace, profiles: Profiles) -> SamplingO
         CamsegError: a value out of its range, or an unknown profile.
     """
     base = find_profile(profiles, getattr(parsed, "profile", DEFAULT_PROFILE))
-    return sampling_options(parsed, base)
+    return replace(base, **given_options(parsed))
+
+
+def given_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return what `add_sampling_options` and ``--steps`` read, by field of `SamplingOptions`."""
+    names = [entry.name for entry in fields(SamplingOptions)]
+    return {name: getattr(parsed, name) for name in names if name in parsed}
 
 
 def add_dataset_options(
