@@ -135,8 +135,3 @@ def test_notes_are_one_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[s
     notes = [line for line in printed.err.splitlines() if line.startswith("camseg: note: ")]
     assert len(notes) == 1
     assert "images are left out by part 'adverse'" in notes[0]
-
-
-def test_an_unknown_data_set_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", str(tmp_path), "--dataset", "cityscape"]) == 2
-    assert "unknown data set 'cityscape'; did you mean 'cityscapes'" in capsys.readouterr().err
