@@ -73,21 +73,14 @@ def test_colors_of_ids_without_a_class_are_void() -> None:
     assert (colors[2:] == (7, 8, 9)).all()
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    hnp.arrays(
-        np.uint8,
-        hnp.array_shapes(min_dims=2, max_dims=2, max_side=9),
-        elements=st.sampled_from([*range(19), UNLABELED]),
-    )
-)
-def test_every_id_has_its_colour_and_others_are_void(class_ids: np.ndarray[Any, Any]) -> None:
+def test_every_id_has_its_colour_and_others_are_void() -> None:
+    class_ids = np.arange(256, dtype=np.uint8).reshape(4, 64)
     image = CITYSCAPES.color_image(class_ids)
     assert image.dtype == np.uint8
-    assert image.shape == (*class_ids.shape, 3)
-    for (row, column), class_id in np.ndenumerate(class_ids):
-        expected = PUBLISHED[0 if class_id == UNLABELED else class_id + 1][1]
-        assert tuple(image[row, column]) == expected
+    assert image.shape == (4, 64, 3)
+    colors = [color for _, color in PUBLISHED]
+    expected = [*colors[1:], *[colors[0]] * (256 - 19)]
+    np.testing.assert_array_equal(image.reshape(-1, 3), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint16, np.int64])
@@ -107,12 +100,6 @@ def test_ids_that_no_table_lists_are_unlabeled() -> None:
     assert CITYSCAPES.remap(source).tolist() == [[255, 255, 255, 255]]
 
 
-def test_a_table_may_map_to_unlabeled_and_each_id_is_mapped_once() -> None:
-    assert TWO.remap(np.array([[10, 20, 30, 0, 1]])).tolist() == [[0, 1, 255, 255, 255]]
-    swapped = replace(TWO, source_ids={0: 1, 1: 0})
-    assert swapped.remap(np.array([[0, 1, 0]])).tolist() == [[1, 0, 1]]
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_a_remap_is_its_table_pixel_by_pixel(data: st.DataObject) -> None:
@@ -124,19 +111,6 @@ def test_a_remap_is_its_table_pixel_by_pixel(data: st.DataObject) -> None:
     assert class_ids.dtype == np.uint8
     expected = [table.get(int(value), UNLABELED) for value in source.reshape(-1)]
     assert class_ids.reshape(-1).tolist() == expected
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_ids_survive_a_table_and_its_inverse(data: st.DataObject) -> None:
-    """Write class ids as any file ids, one for each class; the remap gives them back."""
-    file_ids = data.draw(st.lists(st.integers(0, 254), min_size=19, max_size=19, unique=True))
-    class_ids = data.draw(
-        hnp.arrays(np.uint8, (5, 4), elements=st.sampled_from([*range(19), UNLABELED]))
-    )
-    written = np.array([*file_ids, *[255] * 237], np.int64)[class_ids]
-    table = {file_id: class_id for class_id, file_id in enumerate(file_ids)}
-    np.testing.assert_array_equal(replace(CITYSCAPES, source_ids=table).remap(written), class_ids)
 
 
 def test_camvid_is_segnets() -> None:
@@ -207,6 +181,9 @@ def test_the_table_of_source_ids_may_be_left_out() -> None:
     content = TWO.to_dict()
     del content["source_ids"]
     assert LabelSet.from_dict(content).source_ids == {}
+    del content["names"]
+    with pytest.raises(CamsegError, match="^label set: names is missing"):
+        LabelSet.from_dict(content)
 
 
 @pytest.mark.parametrize(
@@ -226,12 +203,3 @@ def test_the_table_of_source_ids_may_be_left_out() -> None:
 def test_a_bad_field_is_named_with_its_value(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CamsegError, match=f"^{message}"):
         LabelSet.from_dict(TWO.to_dict() | changes, "file.json")
-
-
-def test_what_is_no_table_or_not_whole_is_refused() -> None:
-    with pytest.raises(CamsegError, match=r"^label set: the content is \[1, 2\]: "):
-        LabelSet.from_dict([1, 2])
-    content = TWO.to_dict()
-    del content["names"]
-    with pytest.raises(CamsegError, match="^label set: names is missing"):
-        LabelSet.from_dict(content)

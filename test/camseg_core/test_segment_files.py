@@ -49,16 +49,12 @@ def test_results_have_the_size_of_the_picture(
     assert (summary.frames, summary.failures) == (1, [])
     assert files_below(tmp_path / "out") == results_of("a")
     expected = tiny_segmenter.segment(read_image(path), ONE_STEP)
-    stored = {
-        kind: cv2.imread(str(tmp_path / "out" / f"a_{kind}.png"), cv2.IMREAD_UNCHANGED)
-        for kind in KINDS
-    }
-    assert {picture.dtype for picture in stored.values()} == {np.dtype(np.uint8)}
-    assert stored["ids"].shape == stored["confidence"].shape == size
-    assert stored["color"].shape == stored["overlay"].shape == (*size, 3)
-    np.testing.assert_array_equal(stored["ids"], expected.class_ids)
-    np.testing.assert_array_equal(stored["confidence"], expected.confidence)
-    assert set(np.unique(stored["ids"])) <= {*range(19), 255}
+    ids, color, overlay, confidence = (stored(tmp_path / "out" / f"a_{kind}.png") for kind in KINDS)
+    assert color.shape == overlay.shape == (*size, 3)
+    np.testing.assert_array_equal(ids, expected.class_ids)
+    np.testing.assert_array_equal(confidence, expected.confidence)
+    assert tuple(summary.stage_seconds) == STAGES
+    assert all(seconds > 0.0 for seconds in summary.stage_seconds.values())
 
 
 def test_a_folder_keeps_its_subfolders(
@@ -169,19 +165,6 @@ def test_the_summary_is_a_mean_per_frame() -> None:
     assert lines[7].split() == ["all", "300.0"]
     assert re.fullmatch(r"frames: 4, peak memory: \d+\.\d\d GiB", lines[8])
     assert len(lines) == 9
-
-
-def test_times_add_up_over_the_frames(
-    tmp_path: Path, tiny_segmenter: Segmenter, write_image: Writer
-) -> None:
-    for index in range(2):
-        write_image(tmp_path / "in" / f"{index}.png")
-    summary = segment_files(tiny_segmenter, tmp_path / "in", tmp_path / "out", ONE_STEP)
-    assert tuple(summary.stage_seconds) == STAGES
-    assert all(seconds > 0.0 for seconds in summary.stage_seconds.values())
-
-
-def test_a_summary_of_nothing_is_empty() -> None:
     assert list(Summary(failures=["bad"]).lines()) == []
 
 
@@ -217,6 +200,8 @@ def stored(path: Path) -> Image:
 def test_four_files_are_written_at_the_size_of_the_image(
     tmp_path: Path, image: Image, result: Segmentation
 ) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/frame.1_ids.png").write_bytes(b"old")
     paths = save_segmentation(tmp_path, Path("sub/frame.1"), image, result, CITYSCAPES)
     assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
         "sub/frame.1_ids.png",
@@ -224,29 +209,9 @@ def test_four_files_are_written_at_the_size_of_the_image(
         "sub/frame.1_overlay.png",
         "sub/frame.1_confidence.png",
     ]
-    assert sorted(path.name for path in (tmp_path / "sub").iterdir()) == sorted(
-        path.name for path in paths
-    )
     ids, color, overlay, confidence = map(stored, paths)
     assert {picture.dtype for picture in (ids, color, overlay, confidence)} == {np.dtype(np.uint8)}
     np.testing.assert_array_equal(ids, result.class_ids)
     np.testing.assert_array_equal(confidence, result.confidence)
     np.testing.assert_array_equal(color, CITYSCAPES.color_image(result.class_ids))
     np.testing.assert_array_equal(overlay, overlay_image(image, result.class_ids, CITYSCAPES))
-
-
-def test_ids_are_a_single_8_bit_channel_in_the_file(
-    tmp_path: Path, image: Image, result: Segmentation
-) -> None:
-    ids, color, _, confidence = save_segmentation(tmp_path, Path("a"), image, result, CITYSCAPES)
-    # Of a PNG's header: width and height at 16, bit depth at 24, colour type at 25.
-    for path, color_type in ((ids, 0), (confidence, 0), (color, 2)):
-        header = path.read_bytes()[16:26]
-        assert header[:8] == WIDTH.to_bytes(4, "big") + HEIGHT.to_bytes(4, "big")
-        assert (header[8], header[9]) == (8, color_type)
-
-
-def test_an_older_result_is_replaced(tmp_path: Path, image: Image, result: Segmentation) -> None:
-    (tmp_path / "a_ids.png").write_bytes(b"old")
-    ids, *_ = save_segmentation(tmp_path, Path("a"), image, result, CITYSCAPES)
-    np.testing.assert_array_equal(stored(ids), result.class_ids)

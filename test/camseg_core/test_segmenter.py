@@ -26,7 +26,7 @@ from camseg_core.segmenter import (
     SegmentationCancelled,
     Segmenter,
 )
-from camseg_core.weights.loading import LoadedModel, random_model
+from camseg_core.weights.loading import LoadedModel
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 MakeImage = Callable[..., Image]
@@ -361,14 +361,6 @@ def test_results_are_a_function_of_the_seed(
         assert (first[0].confidence != first[index].confidence).any()
 
 
-def test_no_options_are_the_defaults(tiny_segmenter: Segmenter, random_image: MakeImage) -> None:
-    image = random_image(32, 64)
-    explicit = SamplingOptions(
-        steps=10, sampler="ddpm", temperature=1.0, seed=0, rounds=1, initial_noise_scale=1.0
-    )
-    assert_same(tiny_segmenter.segment(image), tiny_segmenter.segment(image, explicit))
-
-
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_no_global_generator_is_touched(
     any_segmenter: Segmenter, random_image: MakeImage, rounds: int
@@ -653,10 +645,6 @@ def test_the_device_is_looked_at_before_weights_are_loaded(tiny_model: LoadedMod
         Segmenter(tiny_model, "cuda:1")
     with pytest.raises(CamsegError, match="device 'cuda:1'"):
         Segmenter.load("no such weights", device="cuda:1")
-
-
-def test_the_label_set_is_the_models() -> None:
-    assert Segmenter(random_model("tiny")).label_set is CITYSCAPES
 
 
 def test_cancelling_does_not_wait_for_all_the_steps(

@@ -13,8 +13,6 @@ from pathlib import Path
 import dataset_trees as trees
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from camseg_core.data.known_layouts import LABEL_IDS, LAYOUTS
@@ -244,27 +242,3 @@ def test_a_folder_takes_ids_as_they_are_or_by_the_table(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 2]], np.uint8)).save(path)
     with pytest.raises(CamsegError, match=r"id 2 \(1 pixel\); ids of folder .* are 0..1, 255$"):
         read(path, TWO)
-
-
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(data=st.data(), width=st.integers(1, 9), height=st.integers(1, 9))
-def test_class_ids_survive_a_file(
-    tmp_path: Path, data: st.DataObject, width: int, height: int
-) -> None:
-    """Written as any layout's ids, odd sizes too, they are read back."""
-    class_id = st.sampled_from([*range(19), 255])
-    values = data.draw(st.lists(class_id, min_size=width * height, max_size=width * height))
-    class_ids = np.array(values, np.uint8).reshape(height, width)
-    label_ids = np.full(256, 255, np.uint8)
-    label_ids[[*CITYSCAPES.source_ids.values()]] = [*CITYSCAPES.source_ids]
-    written = {CITY: label_ids[class_ids], FOLDER: class_ids}
-    for label_format, ids in written.items():
-        path = trees.write_ids(tmp_path / "a.png", ids)
-        label_set = CITYSCAPES if label_format is CITY else TRAIN_IDS
-        read = read_class_ids(label_format, path, label_set)
-        np.testing.assert_array_equal(read, class_ids)
-    noise = np.full((height, width, 2), 77, np.uint8)
-    path = trees.write_ids(tmp_path / "b.png", np.dstack([class_ids, noise]))
-    np.testing.assert_array_equal(read_class_ids(KITTI, path, CITYSCAPES), class_ids)

@@ -42,38 +42,24 @@ def cpu_allocation_error() -> RuntimeError:
 
 
 @pytest.mark.parametrize(
-    "error",
-    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")],
-)
-def test_short_memory_is_no_device_failure(error: BaseException) -> None:
-    assert is_out_of_memory(error)
-    assert not is_device_failure(error)
-
-
-def test_torch_s_own_refusal_on_the_cpu_is_short_memory() -> None:
-    error = cpu_allocation_error()
-    assert is_out_of_memory(error)
-    assert not is_device_failure(error)
-
-
-@pytest.mark.parametrize(
-    "error",
+    ("error", "kind"),
     [
-        torch.AcceleratorError("an illegal memory access was encountered"),
-        RuntimeError("CUDA error: device-side assert triggered"),
-        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
-        RuntimeError("CUBLAS_STATUS_INTERNAL_ERROR when calling cublasCreate"),
+        (MemoryError(), "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "memory"),
+        (cpu_allocation_error(), "memory"),
+        (torch.AcceleratorError("an illegal memory access was encountered"), "device"),
+        (RuntimeError("CUDA error: device-side assert triggered"), "device"),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "device"),
+        (RuntimeError("CUBLAS_STATUS_INTERNAL_ERROR when calling cublasCreate"), "device"),
+        (RuntimeError("shapes differ"), "program"),
+        (ValueError("CUDA"), "program"),
     ],
 )
-def test_other_errors_of_the_device_are_its_failure(error: BaseException) -> None:
-    assert is_device_failure(error)
-    assert not is_out_of_memory(error)
-
-
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ValueError("CUDA"), KeyError(1)])
-def test_errors_of_the_program_are_neither(error: BaseException) -> None:
-    assert not is_device_failure(error)
-    assert not is_out_of_memory(error)
+def test_errors_are_of_the_memory_or_the_device_or_the_program(
+    error: BaseException, kind: str
+) -> None:
+    assert is_out_of_memory(error) == (kind == "memory")
+    assert is_device_failure(error) == (kind == "device")
 
 
 def test_the_cpu_frees_quietly_and_counts_nothing() -> None:

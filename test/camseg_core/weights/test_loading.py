@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -71,13 +71,6 @@ def change_transformer(folder: Path, change: Change) -> None:
     content["model"] = {key: tensor.clone() for key, tensor in content["model"].items()}
     change(content["model"])
     save_anew(content, folder / "transformer.pth")
-
-
-def change_autoencoder(folder: Path, change: Change) -> None:
-    tensors = load_without_code(folder / "vae.ckpt")["state_dict"]
-    tensors = {key: tensor.clone() for key, tensor in tensors.items()}
-    change(tensors)
-    save_anew({"state_dict": tensors}, folder / "vae.ckpt")
 
 
 # The published pair
@@ -208,20 +201,6 @@ def test_differences_are_listed_by_kind(
     assert sections(str(caught.value)) == expected
 
 
-def test_differences_of_the_autoencoder_are_listed_too(pair: Path) -> None:
-    def change(tensors: dict[str, Tensor]) -> None:
-        tensors["quant_conv.bias"] = torch.ones(31)
-        del tensors["decoder.mid.attn_1.q.weight"]
-
-    change_autoencoder(pair, change)
-    with pytest.raises(CamsegError) as caught:
-        load_model(pair)
-    assert sections(str(caught.value)) == {
-        "missing": ["autoencoder.decoder.mid.attn_1.q.weight 64x64x1x1"],
-        "wrong shape": ["autoencoder.quant_conv.bias is 31, the model has 32"],
-    }
-
-
 def test_a_long_list_of_differences_is_cut_and_counted(pair: Path) -> None:
     change_transformer(
         pair,
@@ -334,15 +313,11 @@ def assert_unreadable(path: Path) -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.0, 1.0, exclude_max=True))
+@example(1 - 1e-12)
+@example(1e-6)
 def test_a_file_cut_anywhere_is_refused(tiny_file: Path, scratch: Path, share: float) -> None:
     content = tiny_file.read_bytes()
     scratch.write_bytes(content[: int(share * len(content))])
-    assert_unreadable(scratch)
-
-
-@pytest.mark.parametrize("kept", [0, 1, 7, 8, 9, 100, -8, -1])
-def test_a_file_cut_at_its_joints_is_refused(tiny_file: Path, scratch: Path, kept: int) -> None:
-    scratch.write_bytes(tiny_file.read_bytes()[:kept])
     assert_unreadable(scratch)
 
 
@@ -395,15 +370,12 @@ def with_label_set(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         (without("format_version"), "is not of format version 1, the one this release reads"),
         (lambda content: {**content, "format_version": 2}, "is not of format version 1, the one"),
         (without("config"), "metadata: config is missing"),
-        (without("label_set"), "metadata: label_set is missing"),
         (lambda content: {**content, "extra": 3}, "metadata: extra is not known"),
-        (lambda content: {**content, "config": 3}, "metadata: config is 3: "),
         (lambda content: {**content, "config": {}}, "metadata: config.name is missing .and "),
         (lambda content: {**content, "label_set": 3}, "metadata: label_set is 3: "),
         (with_label_set(void_color=[1, 2]), r"metadata: label_set.void_color\[2\] is missing"),
         (with_label_set(names=["a"]), "metadata: label_set: label set 'cityscapes' has 1 names"),
         (with_section("transformer", num_head=3), "metadata: config.transformer.num_head is not"),
-        (with_section("transformer", width="x"), 'metadata: config.transformer.width is "x": '),
         (with_section("denoiser", width=None), "metadata: config.denoiser.width is null: "),
         (with_section("diffusion", prediction="x0"), 'config.diffusion.prediction is "x0": '),
         (with_section("input", resize="crop"), 'metadata: config.input.resize is "crop": '),
@@ -516,28 +488,14 @@ def test_a_folder_with_nothing_to_choose_says_what_is_needed(
         load_model(tmp_path)
 
 
-def test_half_of_the_published_pair_is_not_enough(tmp_path: Path, parity: Path) -> None:
-    (tmp_path / "mar").mkdir()
-    shutil.copyfile(parity / "transformer.pth", tmp_path / "mar" / "city768.16.pth")
-    with pytest.raises(CamsegError, match="holds no weights that can be chosen"):
-        load_model(tmp_path)
-
-
-@pytest.mark.parametrize("name", ["none.safetensors", "none/none", "n" * 300])
-def test_no_weights_there_is_one_line(tmp_path: Path, name: str) -> None:
-    with pytest.raises(CamsegError) as caught:
-        load_model(tmp_path / name)
-    assert str(tmp_path / name) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_missing_weights_say_what_to_give() -> None:
+@pytest.mark.parametrize("name", ["none", "none.safetensors", "none/none", "n" * 300])
+def test_missing_weights_say_what_to_give(name: str) -> None:
     with pytest.raises(
         CamsegError,
-        match="^no such weights: none; give a .safetensors file, a folder, demo, or random:PRESET "
-        r"\(camseg fetch-weights downloads the published ones\)$",
+        match=f"^no such weights: {name}; give a .safetensors file, a folder, demo, or "
+        r"random:PRESET \(camseg fetch-weights downloads the published ones\)$",
     ):
-        load_model("none")
+        load_model(name)
 
 
 def test_random_weights_are_a_function_of_their_seed_alone() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -112,39 +113,32 @@ def test_the_training_losses_of_the_autoencoder_file_are_left_out(parity: Path) 
 
 def test_the_sizes_are_those_of_the_config(parity: Path, tensors: dict[str, Tensor]) -> None:
     stated = json.loads((parity / "config.json").read_text())
-    config = infer_config(tensors, "small", num_heads=stated["transformer"]["num_heads"])
-
-    vae = stated["vae"]
-    levels = range(len(vae["ch_mult"]))
-    assert config.autoencoder.channels == vae["ch"]
-    assert list(config.autoencoder.channel_multipliers) == vae["ch_mult"]
-    assert config.autoencoder.num_res_blocks == vae["num_res_blocks"]
-    assert config.autoencoder.latent_channels == vae["z_channels"]
-    assert config.autoencoder.latent_scale == vae["latent_scale"] == 0.2325
+    vae, sizes = stated["vae"], stated["transformer"]
+    side = math.isqrt(sizes["seq_len"])
+    attends = [
+        256 // 2**level
+        for level in range(len(vae["ch_mult"]))
+        if vae["resolution"] // 2**level in vae["attn_resolutions"]
+    ]
+    config = infer_config(tensors, "small", num_heads=sizes["num_heads"])
+    expected = model_config(
+        channels=vae["ch"],
+        multipliers=tuple(vae["ch_mult"]),
+        num_res_blocks=vae["num_res_blocks"],
+        latent_channels=vae["z_channels"],
+        attention=tuple(attends),
+        width=sizes["embed_dim"],
+        depths=(sizes["depth"], sizes["depth"]),
+        hidden=sizes["mlp_ratio"] * sizes["embed_dim"],
+        side=side,
+        denoiser=(stated["denoiser"]["width"], stated["denoiser"]["depth"]),
+        patch_size=sizes["patch_size"],
+    )
+    transformer = replace(expected.transformer, num_heads=sizes["num_heads"])
+    assert config == replace(expected, name="small", transformer=transformer)
     assert config.stride == vae["stride"]
-    # The side to count resolutions from is in no tensor; which levels attend is.
-    attends = [vae["resolution"] // 2**level in vae["attn_resolutions"] for level in levels]
-    assert [config.autoencoder.attends(level) for level in levels] == attends
-
-    transformer = stated["transformer"]
-    assert config.transformer.width == transformer["embed_dim"]
-    assert config.transformer.encoder_depth == transformer["depth"]
-    assert config.transformer.decoder_depth == transformer["depth"]
-    assert config.transformer.num_heads == transformer["num_heads"]
-    assert config.transformer.mlp_ratio == transformer["mlp_ratio"]
-    assert config.transformer.token_channels == transformer["token_dim"]
-    assert config.transformer.num_tokens == transformer["seq_len"]
-
-    assert config.denoiser.width == stated["denoiser"]["width"]
-    assert config.denoiser.depth == stated["denoiser"]["depth"]
-    assert config.denoiser.token_channels == transformer["token_dim"]
-    assert config.denoiser.condition_channels == transformer["embed_dim"]
-
-    assert config.name == "small"
-    assert config.patch_size == transformer["patch_size"]
-    assert config.diffusion == DiffusionConfig(prediction="epsilon", first_timestep=999)
-    side = transformer["img_size"]
-    assert config.input == InputConfig(resize="squash", height=side, width=side)
+    assert config.input == InputConfig("squash", height=sizes["img_size"], width=sizes["img_size"])
+    assert config.autoencoder.latent_scale == vae["latent_scale"]
 
 
 def model_config(
@@ -231,35 +225,25 @@ def test_every_size_is_read_off_the_tensors(sizes: dict[str, Any]) -> None:
     assert infer_config(model.state_dict(), "any", num_heads=2) == config
 
 
+def transformer_tensors(config: TransformerConfig) -> dict[str, Tensor]:
+    with torch.device("meta"):
+        state = MaskedTransformer(config).state_dict()
+    return {f"transformer.{key}": tensor for key, tensor in state.items()}
+
+
 @pytest.mark.parametrize(("width", "hidden"), [(28, 61), (44, 30), (48, 129), (768, 3071)])
 def test_any_hidden_width_survives_the_ratio_that_stands_for_it(width: int, hidden: int) -> None:
     config = model_config(width=width, hidden=hidden).transformer
+    tensors = transformer_tensors(replace(config, mlp_ratio=4.0))
     with torch.device("meta"):
-        tensors = {
-            f"transformer.{key}": tensor
-            for key, tensor in MaskedTransformer(replace(config, mlp_ratio=4.0))
-            .state_dict()
-            .items()
-        }
-    tensors["transformer.encoder_blocks.0.mlp.fc1.weight"] = torch.empty(
-        hidden, width, device="meta"
-    )
-    with torch.device("meta"):
+        tensors["transformer.encoder_blocks.0.mlp.fc1.weight"] = torch.empty(hidden, width)
         rebuilt = MaskedTransformer(infer_transformer(tensors, num_heads=2))
     assert rebuilt.encoder_blocks[0].mlp.fc1.weight.shape == (hidden, width)
 
 
 @pytest.mark.parametrize(("width", "heads"), [(768, 12), (1024, 16), (1280, 16)])
 def test_published_widths_tell_their_heads(width: int, heads: int) -> None:
-    with torch.device("meta"):
-        tensors = {
-            f"transformer.{key}": tensor
-            for key, tensor in MaskedTransformer(
-                model_config(width=width, hidden=width).transformer
-            )
-            .state_dict()
-            .items()
-        }
+    tensors = transformer_tensors(model_config(width=width, hidden=width).transformer)
     assert infer_transformer(tensors, num_heads=None).num_heads == heads
     assert infer_transformer(tensors, num_heads=8).num_heads == 8
 
@@ -288,24 +272,22 @@ def test_a_wrong_number_of_heads_is_refused(
         infer_config(tensors, "small", num_heads=heads)
 
 
-SIZE_TENSORS = {
-    "transformer.z_proj1.weight": "the weights lack transformer.z_proj1.weight",
-    "transformer.encoder_pos_embed_learned": "the weights lack transformer.encoder_pos_embed",
-    "transformer.encoder_blocks.0.mlp.fc1.weight": "the weights lack transformer.encoder_blocks.0",
-    "denoiser.input_proj.weight": "the weights lack denoiser.input_proj.weight, which tells a size",
-    "denoiser.cond_embed.weight": "the weights lack denoiser.cond_embed.weight",
-    "autoencoder.encoder.conv_in.weight": "the weights lack autoencoder.encoder.conv_in.weight",
-    "autoencoder.post_quant_conv.weight": "the weights lack autoencoder.post_quant_conv.weight",
-    "autoencoder.encoder.down.3.block.0.conv1.weight": "the weights lack autoencoder.enco",
-}
+SIZE_TENSORS = (
+    "transformer.z_proj1.weight",
+    "transformer.encoder_pos_embed_learned",
+    "transformer.encoder_blocks.0.mlp.fc1.weight",
+    "denoiser.input_proj.weight",
+    "denoiser.cond_embed.weight",
+    "autoencoder.encoder.conv_in.weight",
+    "autoencoder.post_quant_conv.weight",
+    "autoencoder.encoder.down.3.block.0.conv1.weight",
+)
 
 
-@pytest.mark.parametrize(("key", "message"), SIZE_TENSORS.items())
-def test_a_tensor_that_tells_a_size_is_missed_by_name(
-    tensors: dict[str, Tensor], key: str, message: str
-) -> None:
+@pytest.mark.parametrize("key", SIZE_TENSORS)
+def test_a_tensor_that_tells_a_size_is_missed_by_name(tensors: dict[str, Tensor], key: str) -> None:
     left = {name: tensor for name, tensor in tensors.items() if name != key}
-    with pytest.raises(CamsegError, match=message):
+    with pytest.raises(CamsegError, match=f"the weights lack {re.escape(key)}, which tells a size"):
         infer_config(left, "small", num_heads=4)
 
 
@@ -413,14 +395,10 @@ def test_a_file_of_another_kind_is_described(
     assert "\n" not in str(caught.value)
 
 
-def test_the_two_published_files_are_not_taken_for_each_other(parity: Path) -> None:
+def test_what_a_file_does_not_hold_is_said(parity: Path, tmp_path: Path) -> None:
     with pytest.raises(CamsegError, match="no CAM-Seg transformer file: it has no 'model' table"):
         read_transformer(parity / "vae.ckpt")
     with pytest.raises(CamsegError, match="no CAM-Seg autoencoder file: it has no 'state_dict'"):
         read_autoencoder(parity / "transformer.pth")
-
-
-def test_a_transformer_file_without_averaged_weights_says_so(tmp_path: Path) -> None:
-    path = saved(tmp_path / "file.pth", {"model": {}})
     with pytest.raises(CamsegError, match="it has no 'model_ema' table of tensors"):
-        read_transformer(path, "model_ema")
+        read_transformer(saved(tmp_path / "file.pth", {"model": {}}), "model_ema")
