@@ -10,29 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layout import (
-    ADVERSE,
-    REFERENCE,
-    Layout,
-    OfficialCount,
-    subfolders,
-)
+from camseg_core.data.layout import ADVERSE, REFERENCE, Layout, OfficialCount, subfolders
 from camseg_core.images.reading import IMAGE_SUFFIXES
 from camseg_core.labels import CAMVID, CITYSCAPES
 
-LABEL_IDS = LabelFormat(
-    owner="cityscapes",
-    ids=frozenset(range(34)),
-    classes=CITYSCAPES,
-    source_ids=CITYSCAPES.source_ids,
-)
+LABEL_IDS = LabelFormat("cityscapes", 34, CITYSCAPES, CITYSCAPES.source_ids)
 """The 34 label ids of Cityscapes, 0..33; 255 stands for -1."""
 
 TRAIN_IDS = LabelFormat(
-    owner="cityscapes labelTrainIds",
-    ids=frozenset(range(19)),
-    classes=CITYSCAPES,
-    source_ids={class_id: class_id for class_id in range(19)},
+    "cityscapes labelTrainIds", 19, CITYSCAPES, {class_id: class_id for class_id in range(19)}
 )
 """The 19 classes of Cityscapes themselves."""
 
@@ -270,9 +256,7 @@ _CAMVID = Layout(
     splits=_camvid_splits,
     image_folders=lambda home, split: [home / split],
     label_folders=lambda home, split: [home / f"{split}annot"],
-    labels=LabelFormat(
-        owner="camvid", ids=frozenset(range(12)), classes=CAMVID, source_ids=CAMVID.source_ids
-    ),
+    labels=LabelFormat("camvid", 12, CAMVID, CAMVID.source_ids),
     official=(OfficialCount("train", 367), OfficialCount("val", 101), OfficialCount("test", 233)),
 )
 """CamVid as SegNet distributes it: 480 x 360, 11 classes. Label files hold the ids 0..10 and 11
@@ -298,7 +282,7 @@ FOLDER_PAIR = Layout(
     splits=lambda home: ("all", *(folder.name for folder in subfolders(home / "images"))),
     image_folders=lambda home, split: _pair_folders(home, "images", split),
     label_folders=lambda home, split: _pair_folders(home, "labels", split),
-    labels=LabelFormat(owner="folder"),
+    labels=LabelFormat("folder"),
 )
 """Anyone's own data: a folder ``images`` and beside it a folder ``labels``.
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ COLOR_TYPES = {
     4: "grey with alpha",
     6: "RGB with alpha",
 }
+NO_COLOR = "; colours are not read as classes"
+ADVICE = {
+    GREY: "; write it again as uint8",
+    PALETTE: ". If its palette indices are the ids, convert it: "
+    "Image.fromarray(numpy.array(Image.open(path))).save(path)",
+}
 MAX_PIXELS = 2**26
 """A label that states more pixels (8192 x 8192) is refused before it is decoded."""
 
@@ -41,14 +47,14 @@ class LabelFormat:
 
     Attributes:
         owner: what messages call the files, e.g. ``cityscapes``.
-        ids: the ids that may stand in a file, 255 aside; empty if the label set decides.
+        num_ids: a file may hold 0 to ``num_ids`` - 1, and 255; 0 if the label set decides.
         classes: the data set's own label set; None if it has none.
         source_ids: id in a file -> class id of ``classes``; ids not listed are unlabeled.
         channel: ``grey``: 8-bit grey, the grey value is the id; ``red``: 8-bit RGB, R is the id.
     """
 
     owner: str
-    ids: frozenset[int] = frozenset()
+    num_ids: int = 0
     classes: LabelSet | None = None
     source_ids: Mapping[int, int] = field(default_factory=dict, hash=False)
     channel: Literal["grey", "red"] = "grey"
@@ -81,24 +87,23 @@ def class_table(label_format: LabelFormat, label_set: LabelSet) -> ClassTable:
         CamsegError: the label set has no table for these files, or a table for others.
     """
     own = label_format.classes
-    source_ids: Mapping[int, int]
-    if own is not None and _is_own(label_format, label_set):
+    source_ids: Mapping[int, int] = label_set.source_ids
+    if own is None:
+        source_ids = source_ids or {one: one for one in range(label_set.num_classes)}
+    # Whichever table of the same classes it brings: a model's label set is that of its training.
+    elif label_set.names == own.names and (
+        source_ids in ({}, own.source_ids, label_format.source_ids)
+    ):
         source_ids = label_format.source_ids
-    elif own is None and not label_set.source_ids:
-        source_ids = {class_id: class_id for class_id in range(label_set.num_classes)}
     else:
-        source_ids = label_set.source_ids
-        if own is not None:
-            _check_fits(label_format, label_set)
+        _check_fits(label_format, label_set)
     every_id = np.arange(256)
     class_ids = replace(label_set, source_ids=dict(source_ids)).remap(every_id)
     listed = np.isin(every_id, [*source_ids, UNLABELED])
-    if label_format.ids:
-        known = np.isin(every_id, [*label_format.ids, UNLABELED])
-    elif label_set.source_ids:
-        known = np.full(256, True)
+    if label_format.num_ids:
+        known = (every_id < label_format.num_ids) | (every_id == UNLABELED)
     else:
-        known = listed
+        known = np.full(256, True) if label_set.source_ids else listed
     if source_ids is label_format.source_ids:
         listed = known  # what the data set's own table leaves out is meant to be unlabeled
     return ClassTable(class_ids, known, listed)
@@ -151,7 +156,7 @@ def unknown_ids(
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return (
         f"{path} holds id {text}{more}; ids of {label_format.owner} label files are "
-        f"{_ranges(np.flatnonzero(table.known).tolist())}"
+        f"0..{np.count_nonzero(table.known) - 2}, {UNLABELED}"
     )
 
 
@@ -161,18 +166,9 @@ def counts_of(ids: UInt8, wanted: NDArray[np.bool_]) -> dict[int, int]:
     return {int(found): int(counts[found]) for found in np.flatnonzero((counts > 0) & wanted)}
 
 
-def _is_own(label_format: LabelFormat, label_set: LabelSet) -> bool:
-    """Return whether ``label_set`` has the data set's own classes, whichever table it brings."""
-    own = label_format.classes
-    return (
-        own is not None
-        and label_set.names == own.names
-        and label_set.source_ids in ({}, own.source_ids, label_format.source_ids)
-    )
-
-
 def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
-    owner, ids = label_format.owner, _ranges(sorted(label_format.ids))
+    """Refuse a label set without a table for these files, or with one for others."""
+    owner, ids = label_format.owner, f"0..{label_format.num_ids - 1}"
     advice = f"write a YAML file whose source_ids map {owner}'s ids ({ids}) to your classes"
     if not label_set.source_ids:
         raise CamsegError(
@@ -186,7 +182,7 @@ def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
             f"label set {label_set.name!r} is made for other label files than {owner}'s; {advice}"
         )
     # -1 is what Cityscapes calls a licence plate; no file holds it.
-    outside = set(label_set.source_ids) - label_format.ids - {-1, UNLABELED}
+    outside = set(label_set.source_ids) - {*range(label_format.num_ids), -1, UNLABELED}
     if outside:
         raise CamsegError(
             f"label set {label_set.name!r} maps id {min(outside)}, which {owner} label files do "
@@ -209,27 +205,9 @@ def _check_header(path: Path, content: bytes, label_format: LabelFormat) -> None
     found = f"{depth}-bit {COLOR_TYPES.get(color_type, f'colour type {color_type}')}"
     if wanted == RGB:
         advice = "R is the class id (only the original panoptic maps are read)"
-    elif color_type == PALETTE:
-        advice = (
-            "the grey value is the id. If its palette indices are the ids, convert it: "
-            "Image.fromarray(numpy.array(Image.open(path))).save(path)"
-        )
-    elif color_type == GREY:
-        advice = "the grey value is the id; write it again as uint8"
     else:
-        advice = "the grey value is the id; colours are not read as classes"
+        advice = f"the grey value is the id{ADVICE.get(color_type, NO_COLOR)}"
     raise CamsegError(
         f"{path} is {found}; label files of {label_format.owner} are 8-bit "
         f"{COLOR_TYPES[wanted]}: {advice}"
     )
-
-
-def _ranges(ids: list[int]) -> str:
-    """Return sorted ids in short: [0, 1, 2, 255] -> ``0..2, 255``."""
-    groups: list[list[Any]] = []
-    for number in ids:
-        if groups and number == groups[-1][1] + 1:
-            groups[-1][1] = number
-        else:
-            groups.append([number, number])
-    return ", ".join(str(low) if low == high else f"{low}..{high}" for low, high in groups)

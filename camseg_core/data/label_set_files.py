@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from camseg_core.errors import CamsegError, suggest
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
@@ -29,7 +31,7 @@ LABEL_SETS = {
 """The label sets that have a name. ``cityscapes`` reads the 34 label ids; ``cityscapes-train-ids``
 has the same classes, for files that hold 0..18 already."""
 
-
+_LearningMap = dict[int, Annotated[int, Field(ge=0, le=CITYSCAPES.num_classes)]]
 _RULES = (
     "a label set file has name, names, palette and, if needed, void_color and source_ids, which "
     "map ids to a name, a class id or 'unlabeled'; names that YAML takes for something else than "
@@ -86,11 +88,5 @@ def _with_class_ids(content: Any) -> Any:
 
 def _from_learning_map(path: Path, content: Any) -> LabelSet:
     """Read the original project's YAML: id of a label file -> 0 (void) or 1 + class id."""
-    table = parse(dict[int, int], content, f"{path}: learning_map")
-    last = CITYSCAPES.num_classes
-    for source, target in table.items():
-        if not 0 <= target <= last:
-            raise CamsegError(
-                f"{path}: learning_map maps {source} to {target}; 0..{last} is needed"
-            )
+    table = parse(_LearningMap, content, f"{path}: learning_map")
     return replace(CITYSCAPES, source_ids={id_: new - 1 for id_, new in table.items() if new})
