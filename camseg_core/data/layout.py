@@ -75,14 +75,7 @@ class LayoutImage:
 
 
 class OfficialCount(NamedTuple):
-    """How many labelled frames the published data set has.
-
-    Attributes:
-        split: e.g. ``val``.
-        frames: number of frames.
-        part: the part that is counted; empty for all.
-        filed_under: the condition folder that is counted; empty for all.
-    """
+    """How many labelled frames a published split has, or one part and condition folder of it."""
 
     split: str
     frames: int
@@ -214,10 +207,8 @@ def find_images(layout: Layout, home: Path, split: str) -> tuple[list[LayoutImag
     """
     images, strangers = [], []
     for path in walk(layout.image_folders(home, split)):
-        image = None
-        if not path.name.startswith("."):
-            image = layout.recognize(home, path.relative_to(home).as_posix(), split)
-        if image is None:
+        image = layout.recognize(home, path.relative_to(home).as_posix(), split)
+        if image is None or path.name.startswith("."):
             strangers.append(path)
         else:
             images.append(image)
@@ -231,14 +222,12 @@ def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path]
         CamsegError: a folder cannot be read.
     """
     labels, strangers = [], []
-    for path in walk(layout.label_folders(home, split)):
-        if path.name.startswith("."):
-            strangers.append(path)
-        elif path.name.endswith(layout.label_endings):
+    for path in sorted(walk(layout.label_folders(home, split))):
+        if path.name.endswith(layout.label_endings) and not path.name.startswith("."):
             labels.append(path)
         elif not path.name.endswith(layout.companion_endings):
             strangers.append(path)
-    return sorted(labels), sorted(strangers)
+    return labels, strangers
 
 
 def same_label(images: Iterable[LayoutImage]) -> list[tuple[LayoutImage, LayoutImage]]:

@@ -103,13 +103,12 @@ def find_sources(path: Path) -> list[Source]:
         )
     by_stem: dict[Path, Path] = {}
     for image in images:
-        stem = image.relative_to(path).with_suffix("")
-        if stem in by_stem:
+        other = by_stem.setdefault(image.relative_to(path).with_suffix(""), image)
+        if other is not image:
             raise CamsegError(
-                f"{by_stem[stem]} and {image} differ in their suffix only, so that their results "
-                "would have the same name; rename one of them"
+                f"{other} and {image} differ in their suffix only, so that their results would "
+                "have the same name; rename one of them"
             )
-        by_stem[stem] = image
     return [Source(image, stem, False, 1) for stem, image in by_stem.items()]
 
 
@@ -226,10 +225,9 @@ def _decode(content: bytes) -> UInt8 | None:
             image.load()
     except Exception:  # PIL raises almost anything on damaged bytes
         return None
-    if image.mode.startswith(("I", "F")):  # more than 8 bits, which PIL would cut off
-        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-        if decoded is None:
-            return None
-        return np.ascontiguousarray(np.asarray(decoded, np.uint8)[..., ::-1])
-    return np.array(image.convert("RGB"))
+    if not image.mode.startswith(("I", "F")):
+        return np.array(image.convert("RGB"))
+    # More than 8 bits, which PIL would cut off.
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    return None if decoded is None else np.ascontiguousarray(decoded[..., ::-1], np.uint8)

@@ -215,7 +215,7 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if expected != found:
-        raise CamsegError(f"{source} does not fit the model:\n{difference(expected, found)}")
+        raise CamsegError(f"{source} does not fit the model:\n{_difference(expected, found)}")
     as_float = {
         key: tensor.float() if tensor.is_floating_point() else tensor
         for key, tensor in tensors.items()
@@ -224,7 +224,7 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     return model.eval().requires_grad_(False)
 
 
-def difference(
+def _difference(
     expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], most: int = 10
 ) -> str:
     """Describe how ``found`` names and shapes differ from the ``expected``, a line each."""

@@ -41,12 +41,12 @@ def read_transformer(path: Path, variant: Variant = "model") -> Tensors:
     Raises:
         CamsegError: unreadable, or not of this format.
     """
-    named = {}
-    for key, tensor in _read_table(path, variant, "transformer").items():
-        if key.startswith(DENOISER_PREFIX):
-            named[f"denoiser.{key.removeprefix(DENOISER_PREFIX)}"] = tensor
-        else:
-            named[f"transformer.{key}"] = tensor
+    named = {
+        f"denoiser.{key.removeprefix(DENOISER_PREFIX)}"
+        if key.startswith(DENOISER_PREFIX)
+        else f"transformer.{key}": tensor
+        for key, tensor in _read_table(path, variant, "transformer").items()
+    }
     _require(named, ("transformer.z_proj1.weight", "denoiser.input_proj.weight"), path)
     return named
 
@@ -142,7 +142,7 @@ def infer_autoencoder(tensors: Mapping[str, Tensor]) -> AutoencoderConfig:
         for level in range(levels)
     ]
     attends = [
-        level
+        AUTOENCODER_RESOLUTION // 2**level
         for level in range(levels)
         if any(key.startswith(f"{prefix}down.{level}.attn.") for key in tensors)
     ]
@@ -153,7 +153,7 @@ def infer_autoencoder(tensors: Mapping[str, Tensor]) -> AutoencoderConfig:
         latent_channels=_size(tensors, "autoencoder.post_quant_conv.weight", 1, rank=4),
         # Tensors tell which levels attend, not from which side they were counted: any will do.
         resolution=AUTOENCODER_RESOLUTION,
-        attention_resolutions=tuple(AUTOENCODER_RESOLUTION // 2**level for level in attends),
+        attention_resolutions=tuple(attends),
         latent_scale=LATENT_SCALE,
     )
 
@@ -222,16 +222,14 @@ def _size(tensors: Mapping[str, Tensor], key: str, dimension: int, *, rank: int)
     if key not in tensors:
         raise CamsegError(f"the weights lack {key}, which tells a size of the model")
     shape = tuple(tensors[key].shape)
-    if len(shape) != rank:
-        raise CamsegError(f"{key} has shape {shape}; {rank} dimensions are needed")
-    if 0 in shape:
-        raise CamsegError(f"{key} has shape {shape}; every dimension must be above 0")
+    if len(shape) != rank or 0 in shape:
+        raise CamsegError(f"{key} has shape {shape}; {rank} dimensions above 0 are needed")
     return shape[dimension]
 
 
 def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     """Count numbered modules: one more than the largest number that ``pattern`` finds."""
-    numbers = [int(match[1]) for match in (re.match(pattern, key) for key in tensors) if match]
+    numbers = [int(match[1]) for key in tensors if (match := re.match(pattern, key))]
     if not numbers:
         raise CamsegError(
             f"the weights have no tensor named like {pattern}, which tells a size of the model"

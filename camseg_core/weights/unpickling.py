@@ -10,7 +10,6 @@ is never looked up.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import shlex
 import threading
@@ -88,14 +87,11 @@ def load_without_code(path: Path) -> Any:
         CamsegError: the file is absent, damaged, of another format than torch has written since
             1.6, or names functions that no checkpoint may name.
     """
-    if not os.path.isfile(path):
-        raise CamsegError(f"no such file: {path}")
-    with path.open("rb") as file:
-        start = file.read(2)
+    start = _first_bytes(path)
     if start[:1] == _PICKLE_START:
         raise CamsegError(f"{path} has the format of torch before 1.6; {_advice(path)}")
     try:
-        if start != _ZIP_START:
+        if start[:2] != _ZIP_START:
             raise ValueError("it is no zip archive")
         with _LOADING:
             return _plain(_load(path), levels=2)
@@ -124,14 +120,18 @@ def is_torch_file(path: Path) -> bool:
     Raises:
         CamsegError: the file cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+    start = _first_bytes(path)
     if start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return False  # a safetensors file: the length of its JSON header, then the header
     return start[:2] == _ZIP_START or start[:1] == _PICKLE_START
+
+
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(9)
+    except OSError as error:
+        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _load(path: Path) -> Any:

@@ -401,7 +401,7 @@ def test_convert_takes_heads_averages_and_temperature(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("none.pth vae.ckpt --out o.safetensors", r"no such file: \S*none\.pth"),
+        ("none.pth vae.ckpt --out o.safetensors", r"cannot read \S*none\.pth: No such .*"),
         ("vae.ckpt transformer.pth --out o", r"\S*vae\.ckpt is no CAM-Seg transformer file: .*"),
         (
             "transformer.pth vae.ckpt --out o --palette-temperature nan",
