@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import TextIO
 
-from camseg_core.commands import benchmark, data, evaluation, segment, weights
+from camseg_core.commands import data, evaluation, segment, weights
 from camseg_core.errors import CamsegWarning, exit_status
 from camseg_core.system.processes import termination_unwinds
 
@@ -21,6 +21,9 @@ Command = Callable[[argparse.Namespace], int]
 
 PLUGINS = "camseg.commands"
 """Entry points that add commands: what needs ROS comes from camseg_ros."""
+
+BENCHMARKS = "camseg.benchmarks"
+"""Entry points that add subjects to ``camseg benchmark``, which is there if there are any."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,12 +43,10 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """Print our own warnings as one line, those of libraries as Python does."""
-    if issubclass(category, CamsegWarning):
-        print(f"camseg: note: {message}", file=sys.stderr)
-    else:
-        text = warnings.formatwarning(message, category, filename, lineno, line)
-        print(text, end="", file=file or sys.stderr)
+    """Print what users must know as one line, and other warnings as Python does."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    is_ours = issubclass(category, CamsegWarning)
+    print(f"camseg: note: {message}\n" if is_ours else text, end="", file=file or sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,10 +54,15 @@ def _parser() -> argparse.ArgumentParser:
         prog="camseg", description="CAM-Seg semantic segmentation of road scenes."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (segment, evaluation, benchmark, data, weights):
+    for module in (segment, evaluation, data, weights):
         module.add_commands(commands)
     for entry in entry_points(group=PLUGINS):
         entry.load()(commands)
+    if benchmarks := entry_points(group=BENCHMARKS):
+        benchmark = commands.add_parser("benchmark", help="measure speed")
+        subjects = benchmark.add_subparsers(required=True, metavar="SUBJECT")
+        for entry in benchmarks:
+            entry.load()(subjects)
     return parser
 
 

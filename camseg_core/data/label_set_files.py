@@ -42,8 +42,12 @@ _RULES = (
 def find_label_set(source: str | Path) -> LabelSet:
     """Return the label set of a name in `LABEL_SETS`, or read a YAML file.
 
+    The original project's YAML files (``learning_map``) are read too. ``source_ids`` maps ids of
+    label files to a class name, a class id, or ``unlabeled``.
+
     Raises:
-        CamsegError: ``source`` is neither a name nor a file, or the file breaks a rule.
+        CamsegError: ``source`` is neither a name nor a file; or the file is unreadable or no YAML,
+            a field is missing, unknown or of another kind, or a rule of `LabelSet` is broken.
     """
     if str(source) in LABEL_SETS:
         return LABEL_SETS[str(source)]
@@ -51,21 +55,11 @@ def find_label_set(source: str | Path) -> LabelSet:
     if not path.is_file():
         known = suggest(str(source), tuple(LABEL_SETS))
         raise CamsegError(f"no label set {str(source)!r}; {known}, or give a YAML file")
-    return read_label_set(path)
-
-
-def read_label_set(path: Path) -> LabelSet:
-    """Read a label set file; the original project's YAML files (``learning_map``) are read too.
-
-    ``source_ids`` maps ids of label files to a class name, a class id, or ``unlabeled``.
-
-    Raises:
-        CamsegError: the file is unreadable or no YAML, a field is missing, unknown or of another
-            kind, or a rule of `LabelSet` is broken; the message names file and field.
-    """
     content = read_yaml(path)
     if isinstance(content, dict) and "learning_map" in content and "names" not in content:
-        return _from_learning_map(path, content["learning_map"])
+        # Id of a label file -> 0 (void) or 1 + class id.
+        table = parse(_LearningMap, content["learning_map"], f"{path}: learning_map")
+        return replace(CITYSCAPES, source_ids={id_: new - 1 for id_, new in table.items() if new})
     try:
         return LabelSet.from_dict(_with_class_ids(content), str(path))
     except CamsegError as error:
@@ -84,9 +78,3 @@ def _with_class_ids(content: Any) -> Any:
             for source, target in table.items()
         }
     return {**content, "source_ids": table}
-
-
-def _from_learning_map(path: Path, content: Any) -> LabelSet:
-    """Read the original project's YAML: id of a label file -> 0 (void) or 1 + class id."""
-    table = parse(_LearningMap, content, f"{path}: learning_map")
-    return replace(CITYSCAPES, source_ids={id_: new - 1 for id_, new in table.items() if new})
