@@ -146,6 +146,17 @@ def folder_pair(
     return home
 
 
+BUILDERS: dict[str, Builder] = {
+    "cityscapes": cityscapes,
+    "acdc": acdc,
+    "kitti-step": kitti_step,
+    "cadedgetune": cadedgetune,
+    "camvid": camvid,
+    "folder": folder_pair,
+}
+"""Name of a data set -> function that makes a small tree of it."""
+
+
 def random_pairs(home: Path, count: int) -> Path:
     """Images of 48 x 32 and labels without any sense, the same for the same index."""
     for index in range(count):

@@ -10,6 +10,7 @@ from pathlib import Path
 import dataset_trees as trees
 import numpy as np
 import pytest
+from dataset_trees import BUILDERS
 
 from camseg_core.data.datasets import (
     DATASETS,
@@ -22,14 +23,6 @@ from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES, LabelSet
 
 TWO = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
-BUILDERS = {
-    "cityscapes": trees.cityscapes,
-    "acdc": trees.acdc,
-    "kitti-step": trees.kitti_step,
-    "cadedgetune": trees.cadedgetune,
-    "camvid": trees.camvid,
-    "folder": trees.folder_pair,
-}
 
 
 def test_the_data_sets_have_these_names() -> None:

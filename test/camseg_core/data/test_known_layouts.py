@@ -9,6 +9,7 @@ from pathlib import Path
 import dataset_trees as trees
 import numpy as np
 import pytest
+from dataset_trees import BUILDERS
 
 from camseg_core.data.datasets import DatasetWarning, open_dataset
 from camseg_core.data.known_layouts import LAYOUTS
@@ -34,135 +35,101 @@ def opened(name: str, root: Path, split: str, **options: object) -> FileDataset:
 
 
 @pytest.mark.parametrize(
-    ("builder", "name", "options", "image", "label", "sequence", "frame", "classes"),
+    ("name", "part", "image", "label", "sequence", "classes"),
     [
         (
-            trees.cityscapes,
             "cityscapes",
-            {},
+            "",
             "leftImg8bit/val/aachen/aachen_000000_000019_leftImg8bit.png",
             "gtFine/val/aachen/aachen_000000_000019_gtFine_labelIds.png",
-            *("aachen_000000", 19),
+            ("aachen_000000", 19),
             CLASSES_OF_LABEL_IDS,
         ),
         (
-            trees.acdc,
             "acdc",
-            {},
+            "",
             "rgb_anon/fog/val/GOPR0475/GOPR0475_frame_000000_rgb_anon.png",
             "gt/fog/val/GOPR0475/GOPR0475_frame_000000_gt_labelIds.png",
-            *("GOPR0475", 0),
+            ("GOPR0475", 0),
             CLASSES_OF_LABEL_IDS,
         ),
         (
-            trees.acdc,
             "acdc",
-            {"part": "reference"},
+            "reference",
             "rgb_anon/fog/val_ref/GOPR0475/GOPR0475_frame_000000_rgb_ref_anon.png",
             "gt/fog/val_ref/GOPR0475/GOPR0475_frame_000000_gt_ref_labelIds.png",
-            *("GOPR0475", 0),
+            ("GOPR0475", 0),
             CLASSES_OF_LABEL_IDS,
         ),
         (
-            trees.kitti_step,
             "kitti-step",
-            {},
+            "",
             "training/image_02/0002/000000.png",
             "kitti-step/panoptic_maps/val/0002/000000.png",
-            *("0002", 0),
+            ("0002", 0),
             [*range(19), 255],  # red alone
         ),
         (
-            trees.cadedgetune,
             "cadedgetune",
-            {},
+            "",
             "SEQ1/Images/frame0001.jpg",
             "SEQ1/LabelMasks/frame0001_label_mask.png",
-            *("SEQ1", 1),
+            ("SEQ1", 1),
             CLASSES_OF_LABEL_IDS,
         ),
         (
-            trees.camvid,
             "camvid",
-            {},
+            "",
             "val/0001TP_006690.png",
             "valannot/0001TP_006690.png",
-            *("0001TP", 6690),
+            ("0001TP", 6690),
             [*range(11), 255],
         ),
-        (
-            trees.folder_pair,
-            "folder",
-            {"label_set": TWO},
-            "images/val/b.png",
-            "labels/val/b.png",
-            *("val", 0),
-            [0, 1, 255],
-        ),
+        ("folder", "", "images/val/b.png", "labels/val/b.png", ("val", 0), [0, 1, 255]),
     ],
 )
 def test_a_sample_is_what_its_names_say(
     tmp_path: Path,
-    builder: trees.Builder,
     name: str,
-    options: dict[str, object],
+    part: str,
     image: str,
     label: str,
-    sequence: str,
-    frame: int,
+    sequence: tuple[str, int],
     classes: list[int],
 ) -> None:
-    home = builder(tmp_path)
-    dataset = opened(name, home, "val", **options)
+    home = BUILDERS[name](tmp_path)
+    label_set = TWO if name == "folder" else None
+    dataset = opened(name, home, "val", part=part, label_set=label_set)
     assert (dataset.name, dataset.root, dataset.split) == (name, home, "val")
-    assert dataset.label_set is (options.get("label_set") or LAYOUTS[name].labels.classes)
+    assert dataset.label_set is (label_set or LAYOUTS[name].labels.classes)
     first = dataset.samples[0]
     assert first.name == image
     assert dataset.files[0] == (home / image, home / label)
-    assert (first.sequence, first.frame_index) == (sequence, frame)
+    assert (first.sequence, first.frame_index) == sequence
     class_ids = dataset.read(0).class_ids
     assert class_ids is not None
     assert class_ids.reshape(-1)[: len(classes)].tolist() == classes
 
 
 @pytest.mark.parametrize(
-    ("builder", "name", "split", "expected"),
+    ("name", "split", "expected"),
     [
-        (
-            trees.kitti_step,
-            "kitti-step",
-            "val",
-            [(f"00{n}", f) for n in ("02", "18") for f in (0, 1)],
-        ),
-        (trees.kitti_step, "kitti-step", "train", [(f"000{n}", f) for n in (0, 1) for f in (0, 1)]),
-        (trees.camvid, "camvid", "val", [("0001TP", 6690), ("0006R0", 930), ("Seq05VD", 0)]),
-        (trees.folder_pair, "folder", "all", [("", 0), ("val", 0), ("val/deep", 0)]),
-        (trees.folder_pair, "folder", "val", [("val", 0), ("val/deep", 0)]),
-        (
-            trees.cadedgetune,
-            "cadedgetune",
-            "val",
-            [(f"SEQ{n}", f) for n in (1, 11) for f in (1, 2)],
-        ),
-        (
-            trees.cadedgetune,
-            "cadedgetune",
-            "train-only",
-            [(f"SEQ{number}", frame) for number in (17, 2) for frame in (1, 2)],
-        ),
+        ("kitti-step", "val", [(f"00{n}", f) for n in ("02", "18") for f in (0, 1)]),
+        ("kitti-step", "train", [(f"000{n}", f) for n in (0, 1) for f in (0, 1)]),
+        ("camvid", "val", [("0001TP", 6690), ("0006R0", 930), ("Seq05VD", 0)]),
+        ("folder", "all", [("", 0), ("val", 0), ("val/deep", 0)]),
+        ("folder", "val", [("val", 0), ("val/deep", 0)]),
+        ("cadedgetune", "val", [(f"SEQ{n}", f) for n in (1, 11) for f in (1, 2)]),
+        ("cadedgetune", "train-only", [(f"SEQ{n}", f) for n in (17, 2) for f in (1, 2)]),
     ],
 )
 def test_a_split_has_these_sequences_and_frames(
-    tmp_path: Path,
-    builder: trees.Builder,
-    name: str,
-    split: str,
-    expected: list[tuple[str, int]],
+    tmp_path: Path, name: str, split: str, expected: list[tuple[str, int]]
 ) -> None:
     label_set = TWO if name == "folder" else None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        dataset = open_dataset(name, builder(tmp_path), split, label_set=label_set)
+        dataset = open_dataset(name, BUILDERS[name](tmp_path), split, label_set=label_set)
     assert [(one.sequence, one.frame_index) for one in dataset.samples] == expected
 
 
