@@ -51,16 +51,10 @@ class Finding:
 
 
 class SplitCount(NamedTuple):
-    """What a split, or one part and condition of it, holds.
+    """What a split, or one part and condition folder of it, holds.
 
-    Attributes:
-        split: e.g. ``val``.
-        part: ``adverse``, ``reference`` or empty.
-        condition: the condition folder or empty.
-        sequences: number of drives.
-        frames: number of images.
-        labelled: number of images that have a label.
-        official: number of labelled images that were published; None if it is not known.
+    ``sequences`` are drives; ``labelled`` are the frames with a label, and ``official`` the number
+    of them that was published, None if it is not known.
     """
 
     split: str

@@ -15,31 +15,24 @@ import yaml
 
 from camseg_core.errors import CamsegError
 
-MOST_ALIASED = 100_000
-"""Number of values that the aliases of a YAML file may stand for. Nested ones multiply: a file of
-400 bytes can stand for more than a machine can hold."""
+MOST_ALIASES = 20
+"""Number of aliases that a YAML file may have. Nested ones multiply: a file of 400 bytes can stand
+for more than a machine can hold."""
 
 
 class _StrictLoader(yaml.SafeLoader):
     """YAML's safe loader, which alone lets the last of two equal keys win and aliases multiply."""
 
-    def __init__(self, stream: bytes | str) -> None:
-        super().__init__(stream)
-        self._sizes: dict[int, int] = {}
-        self._aliased = 0
+    aliases = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        is_alias = self.check_event(yaml.AliasEvent)
-        node = super().compose_node(parent, index)
-        if is_alias and node is not None:
-            self._aliased += self._sizes.get(id(node), 1)
-            if self._aliased > MOST_ALIASED:
-                text = f"its aliases stand for more than {MOST_ALIASED} values"
-                raise yaml.composer.ComposerError(None, None, text, node.start_mark)
-        elif isinstance(node, yaml.CollectionNode):
-            parts = node.value if isinstance(node, yaml.SequenceNode) else sum(node.value, ())
-            self._sizes[id(node)] = 1 + sum(self._sizes.get(id(part), 1) for part in parts)
-        return node
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MOST_ALIASES:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                text = f"more than {MOST_ALIASES} aliases"
+                raise yaml.composer.ComposerError(None, None, text, mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()

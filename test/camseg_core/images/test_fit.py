@@ -34,11 +34,8 @@ def noise(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         ((375, 1242), (155, 512), (160, 512)),
         ((360, 480), (256, 341), (256, 352)),
         ((1080, 1920), (256, 455), (256, 464)),
-        ((1, 1), (256, 256), (256, 256)),
         ((1, 5000), (1, 512), (16, 512)),
-        ((5000, 1), (256, 1), (256, 16)),
         ((256, 512), (256, 512), (256, 512)),
-        ((33, 97), (174, 512), (176, 512)),
     ],
 )
 def test_pad_keeps_the_aspect_and_pads_to_the_stride(
@@ -106,13 +103,6 @@ def test_pad_is_pillows_bilinear_at_the_top_left_with_its_border_repeated(
     np.testing.assert_array_equal(actual[height:], below)
 
 
-def test_a_view_with_strides_is_read_like_a_copy() -> None:
-    image = noise(50, 60)[::-1, ::-1]
-    for config in (PAD, SQUASH):
-        fit = Fit.of(50, 60, config, STRIDE)
-        np.testing.assert_array_equal(fit.to_input(image), fit.to_input(image.copy()))
-
-
 def test_class_ids_go_to_the_input_by_nearest_neighbour_and_padding_is_unlabeled() -> None:
     ids = np.array([[1, 2], [3, 4]], np.uint8)
     fit = Fit.of(2, 2, InputConfig(resize="pad", height=4, width=9), 8)
@@ -153,35 +143,21 @@ def candidates(index: int, source: int, target: int) -> tuple[int, int]:
     return max(0, int(place - slack)), min(source - 1, int(place + slack))
 
 
-def test_padding_never_shows_in_a_result() -> None:
-    for size in SIZES:
-        fit = Fit.of(*size, PAD, STRIDE)
-        result = np.full((fit.input_height, fit.input_width), 255, np.uint8)
-        result[: fit.scaled_height, : fit.scaled_width] = 3
-        assert (fit.from_input(result) == 3).all(), size
-
-
-def test_a_good_image_is_given_back() -> None:
-    image = noise(1, 1)
-    assert check_image(image) is image
-
-
 @pytest.mark.parametrize(
     ("image", "message"),
     [
         ([[[1, 2, 3]]], "an image is a list; a numpy array is needed"),
-        (None, "an image is a NoneType; a numpy array is needed"),
         (Image.new("RGB", (2, 2)), "an image is a Image; a numpy array is needed"),
         (np.zeros((2, 2, 3), np.float32), r"an image is float32 of shape \(2, 2, 3\); uint8 \["),
-        (np.zeros((2, 2, 3), np.int8), r"an image is int8 of shape \(2, 2, 3\); uint8 \[height"),
         (np.zeros((2, 2), np.uint8), r"an image is uint8 of shape \(2, 2\); uint8 \[height, wid"),
         (np.zeros((2, 2, 4), np.uint8), r"an image is uint8 of shape \(2, 2, 4\); uint8 \[heigh"),
-        (np.zeros((3, 2, 2), np.uint8), r"an image is uint8 of shape \(3, 2, 2\); uint8 \[heigh"),
         (np.zeros((1, 2, 2, 3), np.uint8), r"an image is uint8 of shape \(1, 2, 2, 3\); uint8"),
         (np.zeros((0, 2, 3), np.uint8), r"an image of shape \(0, 2, 3\) has no pixels"),
         (np.zeros((2, 0, 3), np.uint8), r"an image of shape \(2, 0, 3\) has no pixels"),
     ],
 )
-def test_what_is_no_image_is_refused(image: object, message: str) -> None:
+def test_what_is_no_image_is_refused_and_an_image_given_back(image: object, message: str) -> None:
     with pytest.raises(CamsegError, match=message):
         check_image(image)
+    good = noise(1, 1)
+    assert check_image(good) is good

@@ -92,14 +92,6 @@ def test_names_that_wrappers_alone_tell_apart_are_refused(tmp_path: Path) -> Non
         read_transformer(path)
 
 
-@pytest.mark.parametrize("name", TRANSFORMER_FILES)
-def test_the_averaged_weights_are_nine_tenths_of_the_others(parity: Path, name: str) -> None:
-    model, averaged = (read_transformer(parity / name, kind) for kind in ("model", "model_ema"))
-    assert model.keys() == averaged.keys()
-    for key, tensor in model.items():
-        torch.testing.assert_close(averaged[key], 0.9 * tensor, msg=key)
-
-
 def test_the_training_losses_of_the_autoencoder_file_are_left_out(parity: Path) -> None:
     stored = load_without_code(parity / "vae.ckpt")["state_dict"]
     found = read_autoencoder(parity / "vae.ckpt")

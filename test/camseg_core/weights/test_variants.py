@@ -86,9 +86,6 @@ def test_a_decoder_without_image_features_is_a_new_one(
     assert load_model(tmp_path / "model.safetensors").config == changed.config
     again = with_image_features(changed, read=True)
     assert again.config == tiny_model.config
-
-
-def test_a_decoder_that_fits_is_kept(tiny_model: LoadedModel) -> None:
     assert with_image_features(tiny_model, read=True) is tiny_model
 
 
@@ -104,11 +101,8 @@ def test_other_classes_renew_the_last_layer_alone(tiny_model: LoadedModel, tmp_p
     assert result.class_ids.max() < 11
 
 
-def test_a_published_model_has_no_classes_to_replace(parity_model: LoadedModel) -> None:
+def test_a_published_model_has_no_mask_decoder_to_change(parity_model: LoadedModel) -> None:
     with pytest.raises(CamsegError, match="has no mask decoder: its classes cannot be replaced"):
         with_label_set(parity_model, CAMVID)
-
-
-def test_a_published_model_has_no_decoder_to_choose(parity_model: LoadedModel) -> None:
     with pytest.raises(CamsegError, match="has no mask decoder beside a light image encoder"):
         with_image_features(parity_model, read=False)
