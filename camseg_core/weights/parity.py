@@ -144,8 +144,12 @@ def verify_folder(folder: Path) -> Verification:
             reason = str(error).partition("\n")[0]
             raise CamsegError(f"{source} does not fit {path}: {reason}") from error
     compared = {item.vector for items in comparisons.values() for item in items}
-    uncovered = [name for name in vectors if not GIVEN.fullmatch(name) and name not in compared]
-    return Verification(comparisons, sorted(uncovered))
+    return Verification(comparisons, sorted(results_in(vectors) - compared))
+
+
+def results_in(vectors: Vectors) -> set[str]:
+    """Return the names of the vectors that are results."""
+    return {name for name in vectors if not GIVEN.fullmatch(name)}
 
 
 class _Verifier:
@@ -157,21 +161,22 @@ class _Verifier:
         self._vectors = vectors
 
     def run(self) -> Iterator[Comparison]:
-        """Run the checks of all groups."""
-        with torch.no_grad():
-            for results in (
-                self._vae(),
-                self._transformer_cases(),
-                self._denoiser_case(),
-                self._schedules(),
-                self._steps(),
-                self._samples(),
-                self._end_to_end(),
-                self._loss(),
-            ):
-                for name, actual in results:
-                    if name in self._vectors:
-                        yield self._compare(name, actual)
+        """Run the checks of all groups of which there is a result."""
+        for group, check in {
+            "vae.": self._vae,
+            "transformer.": self._transformer_cases,
+            "denoiser.": self._denoiser_case,
+            "schedule.": self._schedules,
+            "step.": self._steps,
+            "sample.": self._samples,
+            "loss.": self._loss,
+            "e2e.": self._end_to_end,
+        }.items():
+            if any(name.startswith(group) for name in results_in(self._vectors)):
+                with torch.no_grad():
+                    for name, actual in check():
+                        if name in self._vectors:
+                            yield self._compare(name, actual)
 
     def _compare(self, name: str, actual: Tensor) -> Comparison:
         group = max((group for group in TOLERANCES if name.startswith(group)), key=len)
@@ -195,19 +200,14 @@ class _Verifier:
         return Comparison(name, group, float(error), tolerance)
 
     def _vae(self) -> Iterator[tuple[str, Tensor]]:
-        for name in self._matching(r"vae\.image(.*)"):
-            posterior = self._model.autoencoder.posterior(self._vectors[name[0]])
-            yield f"vae.posterior_mean{name[1]}", posterior.mean
-            yield f"vae.posterior_logvar{name[1]}", posterior.log_variance
-        for name in self._matching(r"vae\.latent_in(.*)"):
-            yield (
-                f"vae.decoded{name[1]}",
-                self._model.autoencoder.decode_raw(self._vectors[name[0]]),
-            )
+        for whole, kind in self._matching(r"vae\.image(.*)"):
+            posterior = self._model.autoencoder.posterior(self._vectors[whole])
+            yield f"vae.posterior_mean{kind}", posterior.mean
+            yield f"vae.posterior_logvar{kind}", posterior.log_variance
+        for whole, kind in self._matching(r"vae\.latent_in(.*)"):
+            yield f"vae.decoded{kind}", self._model.autoencoder.decode_raw(self._vectors[whole])
 
     def _transformer_cases(self) -> Iterator[tuple[str, Tensor]]:
-        if "transformer.image_tokens" not in self._vectors:
-            return
         yield "transformer.image_tokens", self._image_tokens(self._vectors["vae.image"])
         image_tokens = self._vectors["transformer.image_tokens"]
         length = image_tokens.shape[1]
@@ -220,9 +220,8 @@ class _Verifier:
             yield f"transformer.{case}.condition", self._model.transformer.decode(encoded, mask)
 
     def _denoiser_case(self) -> Iterator[tuple[str, Tensor]]:
-        if "denoiser.out" in self._vectors:
-            given = (self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))
-            yield "denoiser.out", self._model.denoiser(*given)
+        given = (self._vectors[f"denoiser.{key}"] for key in ("x", "t", "condition"))
+        yield "denoiser.out", self._model.denoiser(*given)
 
     def _schedules(self) -> Iterator[tuple[str, Tensor]]:
         for whole, steps, table in self._matching(r"schedule\.(\d+)\.(\w+)"):
@@ -248,11 +247,9 @@ class _Verifier:
         pattern = r"(sample\.(?:mid\.)?(ddpm|ddim)\.(\d+)(?:\.temp([\d.]+))?)\.out"
         for whole, stem, name, steps, temperature in self._matching(pattern):
             schedule = Schedule.respaced(int(steps))
-            if f"{stem}.start" in self._vectors:
+            if f"{stem}.start_index" in self._vectors:
                 schedule = schedule.from_index(int(self._vectors[f"{stem}.start_index"]))
-                start = self._vectors[f"{stem}.start"]
-            else:
-                start = self._vectors[f"{stem}.init"]
+            start = self._vectors[f"{stem}.{'start' if '.mid.' in stem else 'init'}"]
             noise = self._vectors.get(f"{stem}.noise", torch.zeros(len(schedule), *start.shape))
             sampled = sampler(name)(
                 self._denoise_with(self._vectors["denoiser.condition"]),
@@ -265,8 +262,6 @@ class _Verifier:
             yield whole, sampled
 
     def _loss(self) -> Iterator[tuple[str, Tensor]]:
-        if "loss.value" not in self._vectors:
-            return
         timestep = self._vectors["loss.t"]
         names = ("loss.target", "loss.condition", "loss.mask")
         flat = [self._vectors[name].flatten(0, 1) for name in names]
@@ -289,8 +284,6 @@ class _Verifier:
                 yield f"loss.grad.net.{name}", parameter.grad
 
     def _end_to_end(self) -> Iterator[tuple[str, Tensor]]:
-        if "e2e.init" not in self._vectors:
-            return
         image_tokens = self._image_tokens(self._vectors["vae.image"][:1])
         length = image_tokens.shape[1]
         condition = self._model.transformer(image_tokens)[0, length:]
