@@ -21,12 +21,16 @@ from camseg_core.commands.options import (
     open_chosen_dataset,
     variant,
 )
-from camseg_core.diffusion.options import DEFAULT_PROFILE
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    V_PROFILES,
+    Profiles,
+    SamplingOptions,
+    find_profile,
+)
 from camseg_core.errors import CamsegError
 
 if TYPE_CHECKING:
-    from camseg_core.data.sample import Dataset
-    from camseg_core.diffusion.options import Profiles, SamplingOptions
     from camseg_core.evaluation.evaluate import Candidate, Plan
     from camseg_core.segmenter import Segmenter
 
@@ -103,7 +107,6 @@ def add_commands(commands: Any) -> None:
 def _evaluate(parsed: argparse.Namespace) -> int:
     import torch
 
-    from camseg_core.diffusion.options import V_PROFILES
     from camseg_core.evaluation.evaluate import Shard, evaluate
     from camseg_core.evaluation.summary import headline_lines, summarize
     from camseg_core.segmenter import Segmenter
@@ -122,7 +125,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
             "leave --profile out"
         )
     named = [_split_name(text) for text in parsed.weights]
-    datasets = _open_data(parsed)
+    plans = _plans(parsed)
     torch.set_num_threads(parsed.threads)
     candidates: list[Candidate] = []
     for name, weights in named:
@@ -130,7 +133,6 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         if loaded.is_random and process.is_first:
             print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
         candidates += _candidates(parsed, name, Segmenter(loaded, device))
-    plans = _plans(parsed, datasets)
     shard = Shard(process.rank, process.world_size)
     with process_group(process):
         folders = [
@@ -157,20 +159,8 @@ def _is_published(parsed: argparse.Namespace) -> bool:
     return parsed.protocol == "published" or parsed.suite is not None
 
 
-def _open_data(parsed: argparse.Namespace) -> list[Dataset]:
-    """Open the data sets that are to be scored on."""
-    from camseg_core.data.datasets import open_paper_suite
-
-    if parsed.suite is not None:
-        return open_paper_suite(parsed.root, chosen_label_set(parsed))
-    if parsed.dataset is None:
-        raise CamsegError("--dataset or --suite is needed; `camseg data check --help` names them")
-    return [open_chosen_dataset(parsed)]
-
-
 def _choices(parsed: argparse.Namespace, profiles: Profiles) -> list[SamplingOptions]:
     """Return every way to sample that was asked for."""
-    from camseg_core.diffusion.options import SamplingOptions, find_profile
     from camseg_core.evaluation.grid import combinations
 
     if _is_published(parsed):
@@ -195,15 +185,20 @@ def _candidates(parsed: argparse.Namespace, name: str, segmenter: Segmenter) -> 
     ]
 
 
-def _plans(parsed: argparse.Namespace, datasets: list[Dataset]) -> list[Plan]:
-    """Put together what is to be done with the data."""
-    from camseg_core.data.datasets import NOISE_STUDY_DATASET
+def _plans(parsed: argparse.Namespace) -> list[Plan]:
+    """Open the data, and put together what is to be done with it."""
+    from camseg_core.data.datasets import NOISE_STUDY_DATASET, open_paper_suite
     from camseg_core.evaluation.corruptions import select_corruptions
     from camseg_core.evaluation.evaluate import Plan
 
     corruptions = {"": select_corruptions(parsed.corruption)}
     if parsed.suite is not None:
+        datasets = open_paper_suite(parsed.root, chosen_label_set(parsed))
         corruptions[NOISE_STUDY_DATASET] = select_corruptions("all")
+    elif parsed.dataset is not None:
+        datasets = [open_chosen_dataset(parsed)]
+    else:
+        raise CamsegError("--dataset or --suite is needed; `camseg data check --help` names them")
     return [
         Plan(
             dataset=dataset,
