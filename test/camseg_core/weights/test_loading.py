@@ -313,13 +313,6 @@ def test_a_file_cut_anywhere_is_refused(tiny_file: Path, scratch: Path, share: f
     assert_unreadable(scratch)
 
 
-@settings(max_examples=15, deadline=None)
-@given(st.binary(max_size=100))
-def test_bytes_of_no_meaning_are_refused(scratch: Path, content: bytes) -> None:
-    scratch.write_bytes(b"\x10" + content)
-    assert_unreadable(scratch)
-
-
 def test_a_safetensors_file_of_another_model_is_named(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     for metadata in (None, {"format": "pt"}):
@@ -364,12 +357,8 @@ def with_label_set(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         (without("config"), "metadata: config is missing"),
         (lambda content: {**content, "extra": 3}, "metadata: extra is not known"),
         (lambda content: {**content, "config": {}}, "metadata: config.name is missing .and "),
-        (lambda content: {**content, "label_set": 3}, "metadata: label_set is 3: "),
-        (with_label_set(void_color=[1, 2]), r"metadata: label_set.void_color\[2\] is missing"),
         (with_label_set(names=["a"]), "metadata: label_set: label set 'cityscapes' has 1 names"),
         (with_section("transformer", num_head=3), "metadata: config.transformer.num_head is not"),
-        (with_section("denoiser", width=None), "metadata: config.denoiser.width is null: "),
-        (with_section("diffusion", prediction="x0"), 'config.diffusion.prediction is "x0": '),
         (with_section("input", resize="crop"), 'metadata: config.input.resize is "crop": '),
         (with_section("autoencoder", channels=33), "autoencoder channels 33: a positive multiple"),
         (with_section("transformer", num_heads=3), "transformer width 64 is not a multiple of it"),

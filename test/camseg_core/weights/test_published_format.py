@@ -337,16 +337,9 @@ Reader = Callable[[Path], dict[str, Tensor]]
 @pytest.mark.parametrize(
     ("reader", "content", "message"),
     [
-        (
-            read_transformer,
-            {"state_dict": {}, "epoch": 1},
-            "no CAM-Seg transformer file: it has no 'model' table of tensors; "
-            "at its top level are state_dict, epoch",
-        ),
         (read_transformer, {"model": 3}, "it has no 'model' table of tensors; .* are model"),
         (read_transformer, {}, "it has no 'model' table of tensors; .* are nothing"),
         (read_transformer, [1, 2], "it has no 'model' table of tensors; .* are a list"),
-        (read_transformer, torch.ones(2), "it has no 'model' table of tensors; .* are a Tensor"),
         (
             read_transformer,
             {"model": {"conv1.weight": torch.ones(1), "fc.bias": torch.ones(1)}},
@@ -355,21 +348,10 @@ Reader = Callable[[Path], dict[str, Tensor]]
             "transformer.fc.bias",
         ),
         (
-            read_transformer,
-            {"model": {"z_proj1.weight": torch.ones(1), "name": "x"}},
-            "has entries that are no tensors: name",
-        ),
-        (
             read_autoencoder,
             {"model": {}, "optimizer": {}, "a": 1, "b": 1, "c": 1, "d": 1},
             r"no CAM-Seg autoencoder file: it has no 'state_dict' table of tensors; "
             r"at its top level are model, optimizer, a, b, c, \.\.\. \(6 in all\)",
-        ),
-        (
-            read_autoencoder,
-            {"state_dict": {"loss.logvar": torch.ones(1)}},
-            "is of another model: it has no autoencoder.encoder.conv_in.weight; "
-            "its tensors are nothing",
         ),
         (
             read_autoencoder,
