@@ -315,23 +315,21 @@ def test_labels_of_kitti_step_may_lie_in_its_own_place(tmp_path: Path) -> None:
     assert len(opened("kitti-step", home, "train")) == 4
 
 
-def test_labels_of_one_split_alone(tmp_path: Path) -> None:
-    """All images are in one archive, so a user of val has those of train too."""
+def test_a_split_or_a_sequence_without_labels(tmp_path: Path) -> None:
+    """All images are in one archive, so that a user of one split has those of the other too."""
     home = trees.kitti_step(tmp_path)
-    (home / "kitti-step/panoptic_maps/train").rename(tmp_path / "away")
-    assert len(opened("kitti-step", home, "val")) == 4
-    with pytest.raises(CamsegError, match="has no split 'train'; known are val$"):
-        open_dataset("kitti-step", home, "train")
-
-
-def test_a_sequence_without_labels_belongs_to_its_official_split(tmp_path: Path) -> None:
-    home = trees.kitti_step(tmp_path)
-    (home / "kitti-step/panoptic_maps/val/0002").rename(tmp_path / "away")
+    maps = home / "kitti-step/panoptic_maps"
+    (maps / "val/0002").rename(tmp_path / "away")
     assert len(opened("kitti-step", home, "train")) == 4
     with pytest.raises(
         CamsegError, match=r"0002/000000.png has no label \(and 1 more of 4\): no file .*val/0002/"
     ):
         open_dataset("kitti-step", home, "val")
+    (tmp_path / "away").rename(maps / "val/0002")
+    (maps / "train").rename(tmp_path / "away")
+    assert len(opened("kitti-step", home, "val")) == 4
+    with pytest.raises(CamsegError, match="has no split 'train'; known are val$"):
+        open_dataset("kitti-step", home, "train")
 
 
 def test_ones_own_sequences_are_where_their_labels_are(tmp_path: Path) -> None:

@@ -282,11 +282,9 @@ def test_a_missing_result_or_group_is_not_counted(vectors: Vectors, folder_with:
 
 
 @pytest.fixture
-def linked(tmp_path: Path) -> Path:
-    """A parity folder that may be changed, of links to the published files."""
-    for name in ("vectors.safetensors", "config.json", "transformer.pth", "vae.ckpt"):
-        (tmp_path / name).symlink_to(PARITY / name)
-    return tmp_path
+def linked(vectors: Vectors, folder_with: Folder) -> Path:
+    """A parity folder that may be changed."""
+    return folder_with(vectors)
 
 
 @pytest.mark.parametrize(
