@@ -420,34 +420,24 @@ def test_one_step_is_the_same_for_every_sampler(
         assert_alike(result, results[0])
 
 
-def test_temperature_scales_the_step_noise_of_ddpm_alone(
+def test_temperature_scales_ddpms_step_noise_and_without_first_noise_others_know_no_seed(
     tiny_segmenter: Segmenter, random_image: MakeImage
 ) -> None:
     image = network_input(random_image(32, 64))
 
-    def tokens(sampler: str, temperature: float) -> Tensor:
-        options = SamplingOptions(steps=6, sampler=sampler, temperature=temperature)
+    def tokens(sampler: str, **options: Any) -> Tensor:
         with torch.inference_mode():
-            return tiny_segmenter.mask_latent_tokens(image, options)
+            return tiny_segmenter.mask_latent_tokens(
+                image, SamplingOptions(steps=6, sampler=sampler, **options)
+            )
 
-    assert not torch.allclose(tokens("ddpm", 0.0), tokens("ddpm", 1.0))
-    assert not torch.allclose(tokens("ddpm", 0.5), tokens("ddpm", 1.0))
+    assert not torch.allclose(tokens("ddpm", temperature=0.0), tokens("ddpm", temperature=1.0))
+    assert not torch.allclose(tokens("ddpm", temperature=0.5), tokens("ddpm", temperature=1.0))
     for sampler in ("ddim", "dpm-solver++"):
-        assert torch.equal(tokens(sampler, 0.0), tokens(sampler, 1.0))
-
-
-def test_without_initial_noise_a_deterministic_sampler_knows_no_seed(
-    tiny_segmenter: Segmenter, random_image: MakeImage
-) -> None:
-    image = network_input(random_image(32, 64))
-
-    def tokens(seed: int, scale: float) -> Tensor:
-        options = SamplingOptions(steps=4, sampler="ddim", seed=seed, initial_noise_scale=scale)
-        with torch.inference_mode():
-            return tiny_segmenter.mask_latent_tokens(image, options)
-
-    assert torch.equal(tokens(1, 0.0), tokens(2, 0.0))
-    assert not torch.allclose(tokens(1, 1.0), tokens(2, 1.0))
+        assert torch.equal(tokens(sampler, temperature=0.0), tokens(sampler, temperature=1.0))
+        one, two = (tokens(sampler, seed=seed, initial_noise_scale=0.0) for seed in (1, 2))
+        assert torch.equal(one, two)
+        assert not torch.allclose(tokens(sampler, seed=1), tokens(sampler, seed=2))
 
 
 # Mask tokens only
