@@ -36,15 +36,14 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-_CPU_ALLOCATOR = "DefaultCPUAllocator"
 _DEVICE_WORDS = ("CUDA", "cuDNN", "CUBLAS", "cuFFT", "NVRTC", "device-side assert")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error says that the device or the host is short of memory."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and _CPU_ALLOCATOR in str(error)
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def is_device_failure(error: BaseException) -> bool:
@@ -52,12 +51,10 @@ def is_device_failure(error: BaseException) -> bool:
 
     After most CUDA errors every later call fails too, so that only a new process helps.
     """
-    if is_out_of_memory(error):
-        return False
-    if isinstance(error, torch.AcceleratorError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and any(word in text for word in _DEVICE_WORDS)
+    return not is_out_of_memory(error) and (
+        isinstance(error, torch.AcceleratorError)
+        or (isinstance(error, RuntimeError) and any(word in str(error) for word in _DEVICE_WORDS))
+    )
 
 
 def free_memory(device: torch.device) -> None:

@@ -45,8 +45,9 @@ def parse_json(kind: type[T], text: str | bytes, source: str) -> T:
     Raises:
         CamsegError: the text is not JSON, or a value is not what ``kind`` says.
     """
+    content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     try:
-        checked: T = _adapter(cast(Hashable, kind)).validate_json(_wrapped(text))[0]
+        checked: T = _adapter(cast(Hashable, kind)).validate_json(b"[" + content + b"]")[0]
         return checked
     except ValidationError as error:
         raise CamsegError(f"{source}: {_first_problem(kind, error)}") from error
@@ -56,11 +57,6 @@ def parse_json(kind: type[T], text: str | bytes, source: str) -> T:
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     # A configuration is handed on to plain dataclasses only from something that is none itself.
     return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid", strict=True))
-
-
-def _wrapped(text: str | bytes) -> bytes:
-    encoded = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    return b"[" + encoded + b"]"
 
 
 def _first_problem(kind: Any, error: ValidationError) -> str:

@@ -10,9 +10,7 @@ from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_core.system.files import sha256_of_file
-
-PUBLISHED_FILES = ("mar/city768.16.pth", "vae/modelf16.ckpt")
-"""Paths of the published files below ``pretrained_models`` in the repository."""
+from camseg_core.weights.published_format import PUBLISHED_FILES
 
 _REPOSITORY = "mahmed10/CAM-Seg"
 

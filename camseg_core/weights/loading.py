@@ -38,6 +38,7 @@ from camseg_core.weights.camseg_format import (
     read_safetensors,
 )
 from camseg_core.weights.published_format import (
+    PUBLISHED_FILES,
     Variant,
     infer_config,
     read_autoencoder,
@@ -48,10 +49,7 @@ from camseg_core.weights.unpickling import is_torch_file
 
 RANDOM_PREFIX = "random:"
 
-PUBLISHED_PAIRS = (
-    ("mar/city768.16.pth", "vae/modelf16.ckpt"),
-    ("transformer.pth", "vae.ckpt"),
-)
+PUBLISHED_PAIRS = (PUBLISHED_FILES, ("transformer.pth", "vae.ckpt"))
 """Paths at which a folder may hold the two published files."""
 
 
@@ -122,12 +120,11 @@ def load_model(
         )
     if os.path.isdir(path):
         pair = published_pair(path)
+        path = path if pair else _only_file(path)
     else:
         pair = (path, _autoencoder_beside(path, variant)) if is_torch_file(path) else None
-    if pair is not None:
+    if pair:
         return load_published(*pair, num_heads=num_heads, variant=variant)
-    if os.path.isdir(path):
-        path = _only_file(path)
     _refuse_published_options(str(path), num_heads, variant)
     description, tensors = read_safetensors(path)
     return LoadedModel(
@@ -158,18 +155,14 @@ def load_published(
         CamsegError: unreadable, of another model, or with tensors that do not fit.
     """
     source = f"{transformer_path} + {autoencoder_path}"
-    tensors = {
-        **read_transformer(transformer_path, variant),
-        **read_autoencoder(autoencoder_path),
-    }
+    tensors = read_transformer(transformer_path, variant) | read_autoencoder(autoencoder_path)
     beside = transformer_path.parent / "config.json"
     if num_heads is None and beside.is_file():
         num_heads = read_num_heads(beside)
     config = infer_config(tensors, name=transformer_path.stem, num_heads=num_heads)
-    model = build_model(config, tensors, source)
     hashes = {path.name: sha256_of_file(path) for path in (transformer_path, autoencoder_path)}
     return LoadedModel(
-        model=model,
+        model=build_model(config, tensors, source),
         label_set=CITYSCAPES,
         source=source,
         weights_sha256=hashlib.sha256("".join(hashes.values()).encode()).hexdigest(),
@@ -252,13 +245,8 @@ def save_model(loaded: LoadedModel, path: Path) -> None:
     Raises:
         CamsegError: the file cannot be written.
     """
-    description = Description(
-        loaded.config,
-        loaded.label_set,
-        loaded.provenance,
-        loaded.is_random,
-        loaded.stated_profiles,
-    )
+    facts = loaded.label_set, loaded.provenance, loaded.is_random, loaded.stated_profiles
+    description = Description(loaded.config, *facts)
     tensors = {key: tensor.contiguous() for key, tensor in loaded.model.state_dict().items()}
     with atomic_path(path) as temporary:
         try:

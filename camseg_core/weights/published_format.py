@@ -21,10 +21,14 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.configs import DiffusionConfig, InputConfig, ModelConfig
 from camseg_core.models.part_configs import AutoencoderConfig, DenoiserConfig, TransformerConfig
 from camseg_core.models.presets import DEFAULT_PALETTE_TEMPERATURE, HEADS_BY_WIDTH
+from camseg_core.system.files import read_bytes
 from camseg_core.weights.unpickling import load_without_code
 
 Tensors = dict[str, Tensor]
 Variant = Literal["model", "model_ema"]
+
+PUBLISHED_FILES = ("mar/city768.16.pth", "vae/modelf16.ckpt")
+"""Paths of transformer and autoencoder below the folder ``pretrained_models`` that is published."""
 
 DENOISER_PREFIX = "diffloss.net."
 LATENT_SCALE = 0.2325
@@ -72,12 +76,9 @@ def read_num_heads(path: Path) -> int:
     Raises:
         CamsegError: no such file, or it does not state the number.
     """
+    content = read_bytes(path)
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["transformer"]["num_heads"])
-    except OSError as error:
-        raise CamsegError(
-            f"cannot read {path}, which states the number of heads: {error.strerror or error}"
-        ) from error
+        return int(json.loads(content)["transformer"]["num_heads"])
     except (ValueError, KeyError, TypeError) as error:
         raise CamsegError(f"{path} states no transformer.num_heads: {error!r}") from error
 

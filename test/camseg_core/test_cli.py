@@ -348,7 +348,7 @@ def test_verify_prints_pass_or_fail(small_folder: Path, capfd: pytest.CaptureFix
     assert out.count("FAIL (vae.decoded)") == 1
     (small_folder / "config.json").unlink()
     status = main(["verify", str(small_folder)])
-    assert_one_line(status, *capfd.readouterr(), r"cannot read \S+config\.json, .*")
+    assert_one_line(status, *capfd.readouterr(), r"cannot read \S+config\.json: .*")
 
 
 # convert and inspect

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_core.weights.download import PUBLISHED_FILES, fetch_published_weights
+from camseg_core.weights.download import fetch_published_weights
+from camseg_core.weights.published_format import PUBLISHED_FILES
 
 MODEL, AUTOENCODER = PUBLISHED_FILES
 RESOLVE = "/mahmed10/CAM-Seg/resolve/main/pretrained_models/"

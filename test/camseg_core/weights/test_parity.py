@@ -291,7 +291,7 @@ def linked(vectors: Vectors, folder_with: Folder) -> Path:
     ("missing", "message"),
     [
         ("vectors.safetensors", "vectors.safetensors cannot be read as safetensors: No such"),
-        ("config.json", "cannot read .*config.json, which states the number of heads: No "),
+        ("config.json", "cannot read .*config.json: No such file"),
         ("transformer.pth", "has no transformer file"),
         ("vae.ckpt", "vae.ckpt"),
     ],
