@@ -169,25 +169,22 @@ def counts_of(ids: UInt8, wanted: NDArray[np.bool_]) -> dict[int, int]:
 def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
     """Refuse a label set without a table for these files, or with one for others."""
     owner, ids = label_format.owner, f"0..{label_format.num_ids - 1}"
-    advice = f"write a YAML file whose source_ids map {owner}'s ids ({ids}) to your classes"
+    outside = set(label_set.source_ids) - {*range(label_format.num_ids), -1, UNLABELED}
     if not label_set.source_ids:
-        raise CamsegError(
-            f"label set {label_set.name!r} has no source_ids for {owner} label files; {advice}"
-        )
-    if any(
+        reason = f"has no source_ids for {owner} label files"
+    elif any(
         (label_set.names, label_set.source_ids) == (known.names, known.source_ids)
         for known in (CITYSCAPES, CAMVID)  # each has the ids of its own data set's files
     ):
-        raise CamsegError(
-            f"label set {label_set.name!r} is made for other label files than {owner}'s; {advice}"
-        )
-    # -1 is what Cityscapes calls a licence plate; no file holds it.
-    outside = set(label_set.source_ids) - {*range(label_format.num_ids), -1, UNLABELED}
-    if outside:
-        raise CamsegError(
-            f"label set {label_set.name!r} maps id {min(outside)}, which {owner} label files do "
-            f"not have; {advice}"
-        )
+        reason = f"is made for other label files than {owner}'s"
+    elif outside:  # -1 is not: it is what Cityscapes calls a licence plate, and no file holds it
+        reason = f"maps id {min(outside)}, which {owner} label files do not have"
+    else:
+        return
+    raise CamsegError(
+        f"label set {label_set.name!r} {reason}; write a YAML file whose source_ids map {owner}'s "
+        f"ids ({ids}) to your classes"
+    )
 
 
 def _check_header(path: Path, content: bytes, label_format: LabelFormat) -> None:

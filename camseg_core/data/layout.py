@@ -53,7 +53,7 @@ class LayoutImage:
     @property
     def condition(self) -> str:
         """The condition of this very image."""
-        return self.filed_under if self.part == ADVERSE else "clear"
+        return "clear" if self.part == REFERENCE else self.filed_under or "clear"
 
     @property
     def has_label(self) -> bool:
@@ -97,10 +97,10 @@ class Layout:
         home_pattern: a glob that finds something in its own folder only.
         image_form: the form of image paths, for messages.
         label_form: the form of label paths, for messages.
-        image: what image paths below home look like, with ``/``. Its named groups say what `label`
-            needs, and of these whatever the names tell: ``sequence``, ``frame`` (a number),
-            ``city`` (the sequence where a name tells no other), ``condition`` (a folder), and
-            ``reference`` (not empty if the image is of that part; adverse otherwise).
+        image: what image paths below home look like, with ``/``. Its named groups are what `label`
+            needs, and whatever the names tell of these: ``sequence``, ``frame`` (a number),
+            ``city`` (the sequence where the name tells no other), ``condition`` (a folder), and
+            ``reference`` (empty in images of the adverse part).
         label: (home, named groups of the image, split or empty) -> label file.
         splits: (home) -> the splits that are there.
         image_folders: (home, split) -> folders that hold its images.
