@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -20,7 +21,8 @@ def with_palette_temperature(loaded: LoadedModel, temperature: float) -> LoadedM
     Raises:
         CamsegError: the temperature is not above 0.
     """
-    return _rebuilt(loaded, replace(loaded.config, palette_temperature=temperature), {})
+    config = replace(loaded.config, palette_temperature=temperature)
+    return _rebuilt(loaded, config, loaded.model.state_dict())
 
 
 def config_with_input_size(config: ModelConfig, height: int, width: int) -> ModelConfig:
@@ -52,12 +54,13 @@ def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel
     config = config_with_input_size(loaded.config, height, width)
     old, new = loaded.config.transformer, config.transformer
     grids = (old.grid_height, old.grid_width), (new.grid_height, new.grid_width)
-    changed = {
+    tensors = {
         name: resize_positions(tensor, *grids)
-        for name, tensor in loaded.model.state_dict().items()
         if name.startswith("transformer.") and name.endswith("pos_embed_learned")
+        else tensor
+        for name, tensor in loaded.model.state_dict().items()
     }
-    return _rebuilt(loaded, config, changed)
+    return _rebuilt(loaded, config, tensors)
 
 
 def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
@@ -108,19 +111,13 @@ def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
 
 def _renewed(loaded: LoadedModel, config: ModelConfig, prefix: str, seed: int) -> LoadedModel:
     """Build a model around the tensors of another; those named ``prefix...`` are new."""
-    fresh = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
-    new = {name: tensor for name, tensor in fresh.items() if name.startswith(prefix)}
-    return _rebuilt(loaded, config, new, dropped=prefix)
+    old = loaded.model.state_dict()
+    new = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
+    tensors = {name: (new if name.startswith(prefix) else old)[name] for name in new}
+    return _rebuilt(loaded, config, tensors)
 
 
 def _rebuilt(
-    loaded: LoadedModel, config: ModelConfig, changed: dict[str, Tensor], dropped: str = ""
+    loaded: LoadedModel, config: ModelConfig, tensors: Mapping[str, Tensor]
 ) -> LoadedModel:
-    """Build a model around the tensors of another, without those whose names begin ``dropped``."""
-    kept = {
-        name: tensor
-        for name, tensor in loaded.model.state_dict().items()
-        if not dropped or not name.startswith(dropped)
-    }
-    model = build_model(config, {**kept, **changed}, loaded.source)
-    return replace(loaded, model=model)
+    return replace(loaded, model=build_model(config, tensors, loaded.source))
