@@ -6,8 +6,9 @@ Shapes: H, W = image size; C = number of classes. Class ids are uint8, 0..C-1; 2
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
@@ -52,25 +53,22 @@ class LabelSet:
 
     def __post_init__(self) -> None:
         """Check the rules that every reader of a label set relies on."""
-        if not 1 <= len(self.names) <= MAX_CLASSES:
-            raise CamsegError(
-                f"label set {self.name!r} has {len(self.names)} classes; 1 to {MAX_CLASSES} fit"
-            )
-        if len(self.names) != len(self.palette):
-            raise CamsegError(
-                f"label set {self.name!r} has {len(self.names)} names "
-                f"but {len(self.palette)} colours; every class needs one of each"
-            )
-        if len(set(self.names)) != len(self.names):
-            raise CamsegError(f"label set {self.name!r} repeats a class name")
-        if len({*self.palette, self.void_color}) <= len(self.palette):
-            raise CamsegError(f"label set {self.name!r} repeats a colour (void has one too)")
-        for source, target in self.source_ids.items():
-            if not (0 <= target < len(self.names) or target == UNLABELED):
-                raise CamsegError(
-                    f"label set {self.name!r} maps id {source} to {target}; "
-                    f"class ids are 0..{len(self.names) - 1} or {UNLABELED}"
-                )
+        classes, colors = len(self.names), {*self.palette, self.void_color}
+        known = {*range(classes), UNLABELED}
+        bad = [f"{one} to {to}" for one, to in self.source_ids.items() if to not in known]
+        if not 1 <= classes <= MAX_CLASSES:
+            problem = f"has {classes} classes; 1 to {MAX_CLASSES} fit"
+        elif classes != len(self.palette):
+            problem = f"has {classes} names but {len(self.palette)} colours; a class needs both"
+        elif len(set(self.names)) < classes:
+            problem = "repeats a class name"
+        elif len(colors) <= classes:
+            problem = "repeats a colour (void has one too)"
+        elif bad:
+            problem = f"maps id {bad[0]}; class ids are 0..{classes - 1} or {UNLABELED}"
+        else:
+            return
+        raise CamsegError(f"label set {self.name!r} {problem}")
 
     @property
     def num_classes(self) -> int:
@@ -106,13 +104,8 @@ class LabelSet:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; `from_dict` reads it back."""
-        return {
-            "name": self.name,
-            "names": list(self.names),
-            "palette": [list(color) for color in self.palette],
-            "void_color": list(self.void_color),
-            "source_ids": {str(source): target for source, target in self.source_ids.items()},
-        }
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
 
     @classmethod
     def from_dict(cls, content: Any, source: str = "label set") -> LabelSet:

@@ -31,20 +31,23 @@ def train(folder: Path, content: dict[str, Any]) -> Path:
     return run
 
 
-def train_with_two_processes(folder: Path, content: dict[str, Any]) -> Path:
-    """Run the command under torchrun; gives the run's folder."""
+def torchrun(*arguments: str | Path) -> str:
+    """Run a script, or a module after ``-m``, in two processes; return what they printed."""
+    launcher = ("torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d")
     done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-            "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0",
-            "-m", "camseg_core.training", "--config", str(write_settings(folder, content)),
-        ],
+        [sys.executable, "-m", *launcher, "--rdzv-endpoint", "localhost:0", *arguments],
         capture_output=True,
         text=True,
         check=False,
         timeout=150,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def train_with_two_processes(folder: Path, content: dict[str, Any]) -> Path:
+    """Run the command under torchrun; gives the run's folder."""
+    torchrun("-m", "camseg_core.training", "--config", write_settings(folder, content))
     (run,) = Path(content["output_dir"]).iterdir()
     return run
 

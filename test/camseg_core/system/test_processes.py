@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from training_runs import torchrun
 
 from camseg_core.errors import TERMINATED, CamsegError
 from camseg_core.system.processes import (
@@ -93,19 +94,9 @@ def test_all_wait_for_each_other_at_the_end(tmp_path: Path) -> None:
     script, folder = tmp_path / "waiting.py", tmp_path / "files"
     script.write_text(WAITING)
     folder.mkdir()
-    done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-            "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", script, folder,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "ProcessRank(rank=0, world_size=2, local_rank=0)" in done.stdout
-    assert "ProcessRank(rank=1, world_size=2, local_rank=1)" in done.stdout
+    printed = torchrun(script, folder)
+    assert "ProcessRank(rank=0, world_size=2, local_rank=0)" in printed
+    assert "ProcessRank(rank=1, world_size=2, local_rank=1)" in printed
 
 
 PROGRAM = """
