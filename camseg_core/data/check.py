@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from camseg_core.data.datasets import DATASETS, LIST, find_list, layouts_of
-from camseg_core.data.image_list import read_list
+from camseg_core.data.datasets import DATASETS
+from camseg_core.data.image_list import LIST, read_list
 from camseg_core.data.known_layouts import LAYOUTS
 from camseg_core.data.label_images import class_table, counts_of, read_ids, unknown_ids
 from camseg_core.data.layout import (
@@ -130,8 +130,7 @@ def check_tree(
         list_file = split
     counts: list[SplitCount] = []
     if list_file is not None:
-        path = find_list(name, root, list_file)
-        images, problems = read_list(path, root, layouts_of(name))
+        path, images, problems = read_list(name, root, list_file)
         findings = [Finding("error", path, problem) for problem in problems]
         counts += _count(path.stem, images, ())
     elif name == LIST:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from camseg_core.data.image_list import read_list
+from camseg_core.data.image_list import LIST, read_list
 from camseg_core.data.known_layouts import FOLDER_PAIR, LAYOUTS
 from camseg_core.data.label_images import LabelFormat, class_table, read_class_ids
 from camseg_core.data.label_set_files import LABEL_SETS
@@ -24,15 +23,12 @@ from camseg_core.data.layout import (
     check_split,
     find_home,
     find_images,
-    home_candidates,
     same_label,
 )
 from camseg_core.data.sample import Dataset, FileDataset, SampleFiles, SampleMetadata
 from camseg_core.errors import CamsegError, CamsegWarning, suggest
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
-
-LIST = "list"
 
 DATASETS = (*LAYOUTS, LIST)
 """The names that `open_dataset` knows of its own."""
@@ -105,8 +101,7 @@ def open_dataset(
         root, found = _images_of_split(LAYOUTS[name], root, split)
         images = _labelled(_select(found, part, conditions))
     else:
-        path = find_list(name, root, list_file)
-        found, problems = read_list(path, root, layouts_of(name))
+        path, found, problems = read_list(name, root, list_file)
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise CamsegError(f"{path}, {problems[0]}{more}")
@@ -156,25 +151,6 @@ def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Data
             f"{', '.join(PAPER_DATASETS)} below {root}; {'; '.join(problems)}"
         )
     return datasets
-
-
-def layouts_of(name: str) -> tuple[Layout, ...]:
-    """Return the layouts that the lines of a list may have when it is opened as ``name``."""
-    return tuple(LAYOUTS.values()) if name == LIST else (LAYOUTS[name],)
-
-
-def find_list(name: str, root: Path, list_file: str | Path) -> Path:
-    """Return the path of a list: as given, below ``root``, or in the data set's own folder.
-
-    Raises:
-        CamsegError: the list is in none of these places.
-    """
-    homes = [home for layout in layouts_of(name) for home in home_candidates(layout, root)]
-    places = [Path(list_file), *(home / list_file for home in dict.fromkeys([root, *homes]))]
-    for place in places:
-        if os.path.isfile(place):
-            return place
-    raise CamsegError(f"no list {list_file}: none of {', '.join(map(str, places))} is a file")
 
 
 def _images_of_split(layout: Layout, root: Path, split: str) -> tuple[Path, list[LayoutImage]]:

@@ -13,39 +13,50 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from camseg_core.data.layout import Layout, LayoutImage
+from camseg_core.data.known_layouts import LAYOUTS
+from camseg_core.data.layout import Layout, LayoutImage, home_candidates
 from camseg_core.errors import CamsegError
 from camseg_core.system.files import read_bytes
 
 DATASET_FOLDER = "dataset"
 
 
+LIST = "list"
+"""The data set whose lists may have lines of any layout."""
+
+
 def read_list(
-    list_file: Path, root: Path, layouts: Sequence[Layout]
-) -> tuple[list[LayoutImage], list[str]]:
+    name: str, root: Path, list_file: str | Path
+) -> tuple[Path, list[LayoutImage], list[str]]:
     """Read a list.
 
     Args:
-        list_file: the list.
+        name: the layout that the lines have, or `LIST`.
         root: the folder above ``dataset/``; that folder itself or one in it will do.
-        layouts: the layouts that lines may have, tried in this order.
+        list_file: the list: as given, or else below ``root`` or in the data set's own folder.
 
     Returns:
-        The images in the order of the list; and for each line that cannot be used a text with its
-        number, its path and the reason.
+        The path of the list; the images in its order; and for each line that cannot be used a text
+        with its number, its path and the reason.
 
     Raises:
-        CamsegError: the list is unreadable, is no text, or has no line.
+        CamsegError: the list is not there, is unreadable, is no text, or has no line.
     """
+    layouts = tuple(LAYOUTS.values()) if name == LIST else (LAYOUTS[name],)
+    homes = [home for layout in layouts for home in home_candidates(layout, root)]
+    places = [Path(list_file), *(home / list_file for home in dict.fromkeys([root, *homes]))]
+    path = next(filter(os.path.isfile, places), None)
+    if path is None:
+        raise CamsegError(f"no list {list_file}: none of {', '.join(map(str, places))} is a file")
     try:
-        content = read_bytes(list_file).decode("utf-8-sig")
+        content = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise CamsegError(
-            f"list {list_file} is no text: byte {error.start} is not UTF-8; "
-            "one image path a line is needed"
+            f"list {path} is no text: byte {error.start} is not UTF-8; one image path a line is "
+            "needed"
         ) from error
     if not os.path.isdir(root):
-        raise CamsegError(f"no such folder: {root}; the paths in {list_file} are relative to it")
+        raise CamsegError(f"no such folder: {root}; the paths in {path} are relative to it")
     images: list[LayoutImage] = []
     problems: list[str] = []
     number_of: dict[str, int] = {}
@@ -63,8 +74,8 @@ def read_list(
         except CamsegError as error:
             problems.append(f"line {number}: {text} {error}")
     if not images and not problems:
-        raise CamsegError(f"list {list_file} is empty; one image path a line is needed")
-    return images, problems
+        raise CamsegError(f"list {path} is empty; one image path a line is needed")
+    return path, images, problems
 
 
 def _recognize(text: str, root: Path, layouts: Sequence[Layout]) -> LayoutImage:

@@ -31,15 +31,7 @@ BUNDLED_HASHES = "sha256.json"
 
 @dataclass(frozen=True)
 class Description:
-    """What a weights file says about itself.
-
-    Attributes:
-        config: Configuration of the model.
-        label_set: Classes of the model, with the palette its latent space was trained on.
-        provenance: Facts about where the weights come from.
-        is_random: True if nothing was trained.
-        profiles: Sampling options by profile name; None where the file states none.
-    """
+    """What a weights file says about itself; `LoadedModel` explains the parts."""
 
     config: ModelConfig
     label_set: LabelSet

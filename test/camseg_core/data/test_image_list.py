@@ -10,7 +10,7 @@ from pathlib import Path
 import dataset_trees as trees
 import pytest
 
-from camseg_core.data.datasets import DatasetWarning, find_list, open_dataset
+from camseg_core.data.datasets import DatasetWarning, open_dataset
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 
@@ -67,7 +67,7 @@ def test_a_list_is_looked_for_in_the_data_sets_folder(tmp_path: Path) -> None:
     ):
         open_dataset("cityscapes", root, "none.txt")
     with pytest.raises(CamsegError, match="^no list n*: none of"):
-        find_list("cityscapes", root, "n" * 5000)
+        open_dataset("cityscapes", root, "val", list_file="n" * 5000)
 
 
 def test_one_list_may_mix_the_data_sets(tmp_path: Path) -> None:
