@@ -16,7 +16,6 @@ from camseg_core.data.layout import (
     Layout,
     LayoutImage,
     OfficialCount,
-    check_split,
     find_home,
     find_images,
     find_label_files,
@@ -137,9 +136,7 @@ def check_tree(
         raise CamsegError("data set 'list' needs a list: a text file with one image path a line")
     else:
         layout = LAYOUTS[name]
-        home = find_home(layout, root)
-        if split is not None:
-            check_split(layout, home, split)
+        home = find_home(layout, root, split)
         splits = layout.splits(home) if split is None else (split,)
         findings = [
             Finding("note", home, f"split {one.split!r} is not there; it has {one.frames} frames")

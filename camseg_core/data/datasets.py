@@ -20,7 +20,6 @@ from camseg_core.data.layout import (
     PARTS,
     Layout,
     LayoutImage,
-    check_split,
     find_home,
     find_images,
     same_label,
@@ -155,8 +154,7 @@ def open_paper_suite(root: Path, label_set: LabelSet | None = None) -> list[Data
 
 def _images_of_split(layout: Layout, root: Path, split: str) -> tuple[Path, list[LayoutImage]]:
     """Return a data set's own folder, and the images of a split."""
-    home = find_home(layout, root)
-    check_split(layout, home, split)
+    home = find_home(layout, root, split)
     found, _ = find_images(layout, home, split)
     if not found:
         raise CamsegError(

@@ -168,35 +168,27 @@ def home_candidates(layout: Layout, root: Path) -> list[Path]:
     ]
 
 
-def find_home(layout: Layout, root: Path) -> Path:
-    """Find the data set's own folder.
+def find_home(layout: Layout, root: Path, split: str | None = None) -> Path:
+    """Find the data set's own folder, which must have ``split`` if one is given.
 
     Raises:
-        CamsegError: the folder is not there, or no place holds what the layout needs.
+        CamsegError: the folder is not there, no place holds what the layout needs, or the split is
+            not there; the message names those that are.
     """
     if not os.path.isdir(root):
         raise CamsegError(f"no such folder: {root}; the folder that holds {layout.name} is needed")
     candidates = home_candidates(layout, root)
-    for candidate in candidates:
-        if any(candidate.glob(layout.home_pattern)):
-            return candidate
-    raise CamsegError(
-        f"no {layout.name} data in {', '.join(map(str, candidates))}: {layout.home_pattern} is "
-        f"looked for (images are {layout.image_form}, labels {layout.label_form})"
-    )
-
-
-def check_split(layout: Layout, home: Path, split: str) -> None:
-    """Refuse a split that is not there.
-
-    Raises:
-        CamsegError: the split is not there; the message names those that are.
-    """
-    splits = layout.splits(home)
-    if split not in splits:
+    home = next((one for one in candidates if any(one.glob(layout.home_pattern))), None)
+    if home is None:
+        raise CamsegError(
+            f"no {layout.name} data in {', '.join(map(str, candidates))}: {layout.home_pattern} is "
+            f"looked for (images are {layout.image_form}, labels {layout.label_form})"
+        )
+    if split is not None and split not in (splits := layout.splits(home)):
         raise CamsegError(
             f"{layout.name} in {home} has no split {split!r}; {suggest(split, splits)}"
         )
+    return home
 
 
 def find_images(layout: Layout, home: Path, split: str) -> tuple[list[LayoutImage], list[Path]]:

@@ -10,7 +10,7 @@ import dataset_trees as trees
 import pytest
 
 from camseg_core.data.known_layouts import LAYOUTS
-from camseg_core.data.layout import check_split, find_home, find_images, subfolders, walk
+from camseg_core.data.layout import find_home, find_images, subfolders, walk
 from camseg_core.errors import CamsegError
 
 CITYSCAPES = LAYOUTS["cityscapes"]
@@ -55,9 +55,9 @@ def test_a_root_that_is_not_there(tmp_path: Path, name: str) -> None:
 )
 def test_an_unknown_split_is_told_the_known_ones(tmp_path: Path, split: str, hint: str) -> None:
     trees.cityscapes(tmp_path)
-    check_split(CITYSCAPES, tmp_path, "val")
+    assert find_home(CITYSCAPES, tmp_path, "val") == tmp_path
     with pytest.raises(CamsegError, match=f"has no split '{split}'; {hint}known are train, val$"):
-        check_split(CITYSCAPES, tmp_path, split)
+        find_home(CITYSCAPES, tmp_path, split)
 
 
 def test_images_are_sorted_and_the_rest_is_told_apart(tmp_path: Path) -> None:
