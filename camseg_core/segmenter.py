@@ -144,8 +144,15 @@ class Segmenter:
             class_ids, probabilities = self._decode(batch, options, clock)
             with clock.stage("finish"):
                 return [
-                    self._finish(*one, clock.seconds)
-                    for one in zip(class_ids, probabilities, fits, strict=True)
+                    Segmentation(
+                        class_ids=fit.from_input(ids.cpu().numpy()),
+                        confidence=fit.from_input(as_uint8(confidence_of(shares))),
+                        input_probabilities=shares,
+                        fit=fit,
+                        stride=self._model.config.stride,
+                        stage_seconds=clock.seconds,
+                    )
+                    for ids, shares, fit in zip(class_ids, probabilities, fits, strict=True)
                 ]
 
     def mask_latent_tokens(self, image: Tensor, options: SamplingOptions) -> Tensor:
@@ -196,16 +203,21 @@ class Segmenter:
 
     def _encode(self, image: Tensor, options: SamplingOptions, clock: _StageClock) -> EncodedImages:
         """Encode images in [-1, 1], [B, 3, H', W']."""
-        model = self._model
+        model, patch_size = self._model, self._model.config.patch_size
+        stride = model.config.stride
+        grid = image.shape[2] // stride, image.shape[3] // stride
         with clock.stage("image_encoder"), self._autocast(options):
             if model.image_encoder is not None:
                 latent, features = model.image_encoder(image)  # [B, Z, h, w]
-                return EncodedImages(tokens_from_latent(latent, 1), features, self._grid(image))
-            sampled = options.sample_image_latent
-            noise = self._image_noise(image, options.seed) if sampled else None
+                return EncodedImages(tokens_from_latent(latent, 1), features, grid)
+            noise = None
+            if options.sample_image_latent:  # the same noise for each image
+                channels = model.config.transformer.token_channels
+                draw = TokenNoise(options.seed, grid[0] * grid[1], channels, IMAGE_NOISE_ROUND)
+                noise = latent_from_tokens(draw(0)[None], grid, patch_size).to(self.device)
             latent = model.autoencoder.encode(image, noise)  # [B, C, h x p, w x p]
-            tokens = tokens_from_latent(latent, model.config.patch_size)  # [B, L, Z]
-        return EncodedImages(tokens, None, self._grid(image))
+            tokens = tokens_from_latent(latent, patch_size)  # [B, L, Z]
+        return EncodedImages(tokens, None, grid)
 
     def _samples(
         self, encoded: EncodedImages, options: SamplingOptions, clock: _StageClock
@@ -291,40 +303,10 @@ class Segmenter:
             best, class_ids = probabilities.max(dim=1)  # [B, H', W'] each
             return class_ids.to(torch.uint8).masked_fill_(best.isnan(), UNLABELED), probabilities
 
-    def _finish(
-        self,
-        class_ids: Tensor,
-        probabilities: Tensor,
-        fit: Fit,
-        seconds: dict[InferenceStage, float],
-    ) -> Segmentation:
-        """Bring class ids [H', W'] and probabilities [C, H', W'] to the image's size."""
-        confidence = as_uint8(confidence_of(probabilities))  # [H', W']
-        return Segmentation(
-            class_ids=fit.from_input(class_ids.cpu().numpy()),
-            confidence=fit.from_input(confidence),
-            input_probabilities=probabilities,
-            fit=fit,
-            stride=self._model.config.stride,
-            stage_seconds=seconds,
-        )
-
     def _autocast(self, options: SamplingOptions) -> torch.autocast:
         return torch.autocast(
             self.device.type, torch.bfloat16, enabled=options.precision == "bfloat16"
         )
-
-    def _image_noise(self, image: Tensor, seed: int) -> Tensor:
-        """Draw the image latent's noise [1, C, h x p, w x p], the same for each image."""
-        grid, patch_size = self._grid(image), self._model.config.patch_size
-        channels = self._model.config.transformer.token_channels
-        noise = TokenNoise(seed, grid[0] * grid[1], channels, IMAGE_NOISE_ROUND)
-        return latent_from_tokens(noise(0)[None], grid, patch_size).to(self.device)
-
-    def _grid(self, image: Tensor) -> Grid:
-        """Return the token grid of model inputs [B, 3, H', W']."""
-        stride = self._model.config.stride
-        return image.shape[2] // stride, image.shape[3] // stride
 
     def _fit(self, image: UInt8) -> Fit:
         config = self._model.config

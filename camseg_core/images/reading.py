@@ -176,21 +176,17 @@ def _source(path: Path, stem: Path) -> Source:
     if suffix not in IMAGE_SUFFIXES:
         with suppress(av.FFmpegError), _open_video(path) as container:
             for _ in _video_frames(container):
-                return Source(path, stem, True, _stated_count(container))
+                stream = container.streams.video[0]
+                count = stream.frames
+                if not count and container.duration and stream.average_rate:
+                    count = round(container.duration * stream.average_rate / av.time_base)
+                return Source(path, stem, True, count)
     size = path.stat().st_size
     raise CamsegError(f"{path} is neither an image nor a video: its {size} bytes cannot be decoded")
 
 
 def _open_video(path: Path) -> InputContainer:
     return av.open(f"file:{path}", options={"format_whitelist": VIDEO_FORMATS})
-
-
-def _stated_count(container: InputContainer) -> int:
-    """Return the number of frames that a video states or that its duration makes; 0 if none."""
-    stream = container.streams.video[0]
-    if not stream.frames and container.duration and stream.average_rate:
-        return round(container.duration * stream.average_rate / av.time_base)
-    return stream.frames
 
 
 def _video_frames(container: InputContainer) -> Iterator[VideoFrame]:
