@@ -232,7 +232,13 @@ class Segmenter:
                 round_masks(length, options.rounds, options.seed)
             ):
                 if condition is None or options.rounds > 1:
-                    condition = self._condition(encoded, tokens, hidden, options, clock)
+                    with clock.stage("transformer"), self._autocast(options):
+                        mask = None if hidden.all() else hidden.to(self.device).expand(batch, -1)
+                        given = None if mask is None else tokens
+                        conditions = self._model.transformer(
+                            encoded.tokens, given, mask, encoded.grid
+                        )  # [B, 2L, D]
+                        condition = conditions[:, length:].float()  # of the mask half, [B, L, D]
                 with clock.stage("denoiser"):
                     places = to_predict.nonzero()[:, 0]  # [tokens of this round]
                     drawn = TokenNoise(options.seed, length, channels, index, sample)
@@ -243,26 +249,6 @@ class Segmenter:
                         clock.cancelled,
                     )
             yield tokens
-
-    def _condition(
-        self,
-        encoded: EncodedImages,
-        tokens: Tensor,
-        hidden: Tensor,
-        options: SamplingOptions,
-        clock: _StageClock,
-    ) -> Tensor:
-        """Return the mask half's conditions [B, L, D], float32, where ``hidden`` [L] is masked."""
-        with clock.stage("transformer"), self._autocast(options):
-            mask = None
-            if not hidden.all():
-                mask = hidden.to(self.device).expand(len(tokens), -1)  # [B, L]
-            conditions = self._model.transformer(
-                encoded.tokens, tokens if mask is not None else None, mask, encoded.grid
-            )  # [B, 2L, D]
-        length = encoded.tokens.shape[1]
-        mask_half: Tensor = conditions[:, length:].float()  # [B, L, D]
-        return mask_half
 
     def _decode(
         self, image: Tensor, options: SamplingOptions, clock: _StageClock
