@@ -50,7 +50,12 @@ class Segmentation:
 
         The mean over each token's pixels that lie inside the image. Computed when asked for.
         """
-        return as_uint8(_token_means(self.input_probabilities, self.fit, self.stride))
+        probabilities, fit = self.input_probabilities, self.fit
+        inside = torch.zeros_like(probabilities[:1])  # [1, H', W']
+        inside[:, : fit.scaled_height, : fit.scaled_width] = 1.0
+        sums = F.avg_pool2d(probabilities * inside, self.stride)  # [C, h, w]
+        means = sums / F.avg_pool2d(inside, self.stride)  # [C, h, w]
+        return as_uint8(means.permute(1, 2, 0))
 
     @cached_property
     def class_probabilities(self) -> NDArray[np.float32]:
@@ -60,14 +65,6 @@ class Segmentation:
         """
         probabilities = self.input_probabilities.float().nan_to_num(0.0).cpu().numpy()
         return np.stack([self.fit.from_input(channel) for channel in probabilities])
-
-
-def _token_means(probabilities: Tensor, fit: Fit, stride: int) -> Tensor:
-    """Mean probability per token over its pixels inside the image: [C, H', W'] to [h, w, C]."""
-    inside = torch.zeros_like(probabilities[:1])  # [1, H', W']
-    inside[:, : fit.scaled_height, : fit.scaled_width] = 1.0
-    sums = F.avg_pool2d(probabilities * inside, stride)  # [C, h, w]
-    return (sums / F.avg_pool2d(inside, stride)).permute(1, 2, 0)  # [h, w, C]
 
 
 def as_uint8(share: Tensor) -> UInt8:

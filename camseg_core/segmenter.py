@@ -140,7 +140,15 @@ class Segmenter:
         with torch.inference_mode():
             with clock.stage("prepare"):
                 fits = [self._fit(check_image(image)) for image in images]
-                batch = self._batch(images, fits)  # [B, 3, H', W']
+                sizes = sorted({(fit.input_height, fit.input_width) for fit in fits})
+                if len(sizes) != 1:
+                    raise CamsegError(
+                        "a batch needs images of one model input size; these have "
+                        f"{sizes} (height, width)"
+                    )
+                inputs = [fit.to_input(image) for image, fit in zip(images, fits, strict=True)]
+                batch = torch.from_numpy(np.stack(inputs)).to(self.device).permute(0, 3, 1, 2)
+                batch = batch.float().div_(127.5).sub_(1.0)  # [B, 3, H', W'] in [-1, 1]
             class_ids, probabilities = self._decode(batch, options, clock)
             with clock.stage("finish"):
                 return [
@@ -297,17 +305,6 @@ class Segmenter:
     def _fit(self, image: UInt8) -> Fit:
         config = self._model.config
         return Fit.of(image.shape[0], image.shape[1], config.input, config.stride)
-
-    def _batch(self, images: Sequence[UInt8], fits: Sequence[Fit]) -> Tensor:
-        """Prepare images for the networks: float [B, 3, H', W'] in [-1, 1]."""
-        sizes = sorted({(fit.input_height, fit.input_width) for fit in fits})
-        if len(sizes) != 1:
-            raise CamsegError(
-                f"a batch needs images of one model input size; these have {sizes} (height, width)"
-            )
-        stacked = np.stack([fit.to_input(image) for image, fit in zip(images, fits, strict=True)])
-        tensor = torch.from_numpy(stacked).to(self.device).permute(0, 3, 1, 2)
-        return tensor.float().div_(127.5).sub_(1.0)
 
 
 class _StageClock:

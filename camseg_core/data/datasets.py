@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -96,18 +96,27 @@ def open_dataset(
         raise CamsegError(f"unknown part {part!r}; {suggest(part, (*PARTS, ALL_PARTS))}")
     if list_file is None and (name == LIST or split.endswith(".txt")):
         list_file = split
+    notes: list[str] = []
     if list_file is None:
         root, found = _images_of_split(LAYOUTS[name], root, split)
-        images = _labelled(_select(found, part, conditions))
+        images = _labelled(_select(found, part, conditions), notes)
     else:
         path, found, problems = read_list(name, root, list_file)
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise CamsegError(f"{path}, {problems[0]}{more}")
         images = _select(found, part, conditions)
-        _warn_of_omissions(path, len(found), len(images), part or ADVERSE, conditions)
+        if len(images) < len(found):
+            chosen = f" and conditions {', '.join(conditions)}" if conditions else ""
+            notes.append(
+                f"{path}: {len(found) - len(images)} of {len(found)} images are left out by part "
+                f"{part or ADVERSE!r}{chosen}; part {ALL_PARTS!r} takes adverse and reference "
+                "images"
+            )
         split = path.stem if split.endswith(".txt") else split
-    _warn_of_overlap(images, split.removesuffix("list"))
+    notes += _overlaps(images, split.removesuffix("list"))
+    for note in notes:
+        warnings.warn(note, DatasetWarning, stacklevel=2)
     classes = label_set or _own_classes(images)
     formats = {image.label: image.label_format for image in images}
     for label_format in dict.fromkeys(formats.values()):
@@ -208,7 +217,7 @@ def _layouts(images: Iterable[LayoutImage]) -> list[Layout]:
     return list({image.layout.name: image.layout for image in images}.values())
 
 
-def _labelled(images: Sequence[LayoutImage]) -> list[LayoutImage]:
+def _labelled(images: Sequence[LayoutImage], notes: list[str]) -> list[LayoutImage]:
     """Leave out images whose label the published data lacks; refuse others without a label."""
     lacking = [image for image in images if not image.has_label]
     refused = [image for image in lacking if not image.may_lack_label]
@@ -221,7 +230,7 @@ def _labelled(images: Sequence[LayoutImage]) -> list[LayoutImage]:
             f"the first would be {images[0].label}"
         )
     if lacking:
-        _warn(
+        notes.append(
             f"{len(lacking)} {lacking[0].part} images have no label and are left out, "
             f"such as {lacking[0].image}"
         )
@@ -262,25 +271,9 @@ def _metadata(images: Iterable[LayoutImage], split: str) -> tuple[SampleMetadata
     return tuple(samples)
 
 
-def _warn_of_overlap(images: Sequence[LayoutImage], split: str) -> None:
-    """Warn of a split that holds frames of val."""
+def _overlaps(images: Sequence[LayoutImage], split: str) -> Iterator[str]:
+    """Tell of a split that holds frames of val."""
     for layout in _layouts(images):
         val = layout.official_sequences.get("val", frozenset())
         if split in layout.cautions and any(image.sequence in val for image in images):
-            _warn(f"{layout.name}, split {split}: {layout.cautions[split]}")
-
-
-def _warn_of_omissions(
-    path: Path, listed: int, taken: int, part: str, conditions: Sequence[str]
-) -> None:
-    """Warn of images of a list that were not asked for."""
-    if taken < listed:
-        chosen = f" and conditions {', '.join(conditions)}" if conditions else ""
-        _warn(
-            f"{path}: {listed - taken} of {listed} images are left out by part {part!r}{chosen}; "
-            f"part {ALL_PARTS!r} takes adverse and reference images"
-        )
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, DatasetWarning, stacklevel=4)
+            yield f"{layout.name}, split {split}: {layout.cautions[split]}"

@@ -143,10 +143,12 @@ def _load(path: Path) -> Any:
             f"{path} names {forbidden[0]}, which a checkpoint must not; nothing of it was run. "
             "Get the file from its authors again"
         )
-    stand_ins = {name: _KNOWN.get(name) or _stand_in(name) for name in names}
-    stand_ins[f"{__name__}._Inert"] = _Inert
+    stand_ins: dict[str, Any] = {f"{__name__}._Inert": _Inert}
+    for name in names:
+        module, _, own_name = name.rpartition(".")  # which messages show
+        stand_ins[name] = _KNOWN.get(name) or type(own_name, (_Inert,), {"__module__": module})
     for _ in range(_MOST_ATTEMPTS):
-        allowed: list[Any] = [(item, name) for name, item in stand_ins.items()]
+        allowed = [(item, name) for name, item in stand_ins.items()]
         try:
             with safe_globals(allowed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's notes on old storages help no user
@@ -158,12 +160,6 @@ def _load(path: Path) -> Any:
                 raise
             stand_ins[found[2]] = _Table if found[1] == "SETITEM" else _List
     raise ValueError(f"it has more than {_MOST_ATTEMPTS} classes of lists and tables")
-
-
-def _stand_in(name: str) -> type[_Inert]:
-    """Return an inert class that bears the name of a foreign class or function, for messages."""
-    module, _, own_name = name.rpartition(".")
-    return type(own_name, (_Inert,), {"__module__": module})
 
 
 def _plain(value: Any, levels: int) -> Any:
