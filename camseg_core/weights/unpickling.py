@@ -148,7 +148,7 @@ def _load(path: Path) -> Any:
         module, _, own_name = name.rpartition(".")  # which messages show
         stand_ins[name] = _KNOWN.get(name) or type(own_name, (_Inert,), {"__module__": module})
     for _ in range(_MOST_ATTEMPTS):
-        allowed = [(item, name) for name, item in stand_ins.items()]
+        allowed: list[Any] = [(item, name) for name, item in stand_ins.items()]
         try:
             with safe_globals(allowed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's notes on old storages help no user
