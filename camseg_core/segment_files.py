@@ -9,10 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import overlay_image, write_png
 from camseg_core.images.reading import Frame, Source, find_sources, read_frames
-from camseg_core.labels import LabelSet
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmentation, Segmenter
 from camseg_core.system.progress import progress_bar
 
@@ -47,7 +45,10 @@ class Summary:
 def segment_files(
     segmenter: Segmenter, inputs: Path, out: Path, options: SamplingOptions
 ) -> Summary:
-    """Segment every frame of ``inputs`` and write its results below ``out``.
+    """Segment every frame of ``inputs``, and write its results below ``out``.
+
+    ``<stem>_ids.png`` is 8-bit, 255 = unlabeled; ``_confidence`` is 8-bit, 255 = certain;
+    ``_color`` and ``_overlay`` are RGB.
 
     One file among many that cannot be read or segmented does not stop the others; it is in the
     summary's failures.
@@ -61,7 +62,13 @@ def segment_files(
     with progress_bar(total or None, "frame", "segment") as bar:
         for source in sources:
             for frame, result in _segmented(segmenter, source, options, summary.failures):
-                save_segmentation(out, frame.stem, frame.image, result, segmenter.label_set)
+                for kind, content in {
+                    "ids": result.class_ids,
+                    "color": segmenter.label_set.color_image(result.class_ids),
+                    "overlay": overlay_image(frame.image, result.class_ids, segmenter.label_set),
+                    "confidence": result.confidence,
+                }.items():
+                    write_png(out / frame.stem.with_name(f"{frame.stem.name}_{kind}.png"), content)
                 summary.frames += 1
                 for stage, seconds in result.stage_seconds.items():
                     summary.stage_seconds[stage] += seconds
@@ -79,27 +86,3 @@ def _segmented(
     except CamsegError as error:
         path = str(source.path)
         failures.append(str(error) if path in str(error) else f"{path}: {error}")
-
-
-def save_segmentation(
-    out: Path, stem: Path, image: UInt8, result: Segmentation, label_set: LabelSet
-) -> list[Path]:
-    """Write ``<stem>_ids.png``, ``_color``, ``_overlay`` and ``_confidence``; return their paths.
-
-    Ids are 8-bit, 255 = unlabeled; confidence is 8-bit, 255 = certain.
-
-    Raises:
-        CamsegError: a file cannot be written.
-    """
-    images = {
-        "ids": result.class_ids,
-        "color": label_set.color_image(result.class_ids),
-        "overlay": overlay_image(image, result.class_ids, label_set),
-        "confidence": result.confidence,
-    }
-    paths = []
-    for kind, content in images.items():
-        path = out / stem.with_name(f"{stem.name}_{kind}.png")
-        write_png(path, content)
-        paths.append(path)
-    return paths

@@ -13,21 +13,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.drawing import overlay_image
-from camseg_core.images.fit import Fit
 from camseg_core.images.reading import read_image
 from camseg_core.labels import CITYSCAPES
-from camseg_core.segment_files import Summary, save_segmentation, segment_files
-from camseg_core.segmenter import STAGES, SamplingOptions, Segmentation, Segmenter
+from camseg_core.segment_files import Summary, segment_files
+from camseg_core.segmenter import STAGES, SamplingOptions, Segmenter
 
 Writer = Callable[..., Path]
 ONE_STEP = SamplingOptions(steps=1)
 KINDS = ("ids", "color", "overlay", "confidence")
 Image = np.ndarray[Any, np.dtype[np.uint8]]
-HEIGHT, WIDTH = 7, 11
 
 
 def results_of(*stems: str) -> list[str]:
@@ -40,19 +37,38 @@ def files_below(folder: Path) -> list[str]:
     )
 
 
+def stored(path: Path) -> Image:
+    """Read a file as it is, colours as RGB."""
+    content = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    assert content is not None
+    return np.asarray(content if content.ndim == 2 else content[..., ::-1])
+
+
 @pytest.mark.parametrize("size", [(33, 97), (375, 1242), (1, 1)])
-def test_results_have_the_size_of_the_picture(
+def test_four_files_are_written_at_the_size_of_the_image(
     tmp_path: Path, tiny_segmenter: Segmenter, write_image: Writer, size: tuple[int, int]
 ) -> None:
-    path = write_image(tmp_path / "in" / "a.png", *size)
+    path = write_image(tmp_path / "in" / "a.1.png", *size)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.1_ids.png").write_bytes(b"old")
     summary = segment_files(tiny_segmenter, path, tmp_path / "out", ONE_STEP)
     assert (summary.frames, summary.failures) == (1, [])
-    assert files_below(tmp_path / "out") == results_of("a")
-    expected = tiny_segmenter.segment(read_image(path), ONE_STEP)
-    ids, color, overlay, confidence = (stored(tmp_path / "out" / f"a_{kind}.png") for kind in KINDS)
-    assert color.shape == overlay.shape == (*size, 3)
-    np.testing.assert_array_equal(ids, expected.class_ids)
-    np.testing.assert_array_equal(confidence, expected.confidence)
+    assert files_below(tmp_path / "out") == results_of("a.1")
+    image = read_image(path)
+    expected = tiny_segmenter.segment(image, ONE_STEP)
+    found = [stored(tmp_path / "out" / f"a.1_{kind}.png") for kind in KINDS]
+    assert {content.dtype for content in found} == {np.dtype(np.uint8)}
+    for content, wanted in zip(
+        found,
+        [
+            expected.class_ids,
+            CITYSCAPES.color_image(expected.class_ids),
+            overlay_image(image, expected.class_ids, CITYSCAPES),
+            expected.confidence,
+        ],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(content, wanted)
     assert tuple(summary.stage_seconds) == STAGES
     assert all(seconds > 0.0 for seconds in summary.stage_seconds.values())
 
@@ -166,52 +182,3 @@ def test_the_summary_is_a_mean_per_frame() -> None:
     assert re.fullmatch(r"frames: 4, peak memory: \d+\.\d\d GiB", lines[8])
     assert len(lines) == 9
     assert list(Summary(failures=["bad"]).lines()) == []
-
-
-# The four result files of a frame
-
-
-@pytest.fixture
-def image() -> Image:
-    return np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
-
-
-@pytest.fixture
-def result() -> Segmentation:
-    rng = np.random.default_rng(1)
-    class_ids = rng.choice(np.array([*range(19), 255], np.uint8), (HEIGHT, WIDTH))
-    return Segmentation(
-        class_ids=class_ids,
-        confidence=rng.integers(0, 256, (HEIGHT, WIDTH), np.uint8),
-        input_probabilities=torch.zeros(19, 16, 16),
-        fit=Fit(HEIGHT, WIDTH, 10, 16, 16, 16),
-        stride=16,
-        stage_seconds={},
-    )
-
-
-def stored(path: Path) -> Image:
-    """Read a file as it is, colours as RGB."""
-    content = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    assert content is not None
-    return np.asarray(content if content.ndim == 2 else content[..., ::-1])
-
-
-def test_four_files_are_written_at_the_size_of_the_image(
-    tmp_path: Path, image: Image, result: Segmentation
-) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/frame.1_ids.png").write_bytes(b"old")
-    paths = save_segmentation(tmp_path, Path("sub/frame.1"), image, result, CITYSCAPES)
-    assert [path.relative_to(tmp_path).as_posix() for path in paths] == [
-        "sub/frame.1_ids.png",
-        "sub/frame.1_color.png",
-        "sub/frame.1_overlay.png",
-        "sub/frame.1_confidence.png",
-    ]
-    ids, color, overlay, confidence = map(stored, paths)
-    assert {picture.dtype for picture in (ids, color, overlay, confidence)} == {np.dtype(np.uint8)}
-    np.testing.assert_array_equal(ids, result.class_ids)
-    np.testing.assert_array_equal(confidence, result.confidence)
-    np.testing.assert_array_equal(color, CITYSCAPES.color_image(result.class_ids))
-    np.testing.assert_array_equal(overlay, overlay_image(image, result.class_ids, CITYSCAPES))
