@@ -109,11 +109,7 @@ class LabelSet:
 
     @classmethod
     def from_dict(cls, content: Any, source: str = "label set") -> LabelSet:
-        """Build a label set from what `to_dict` returned.
-
-        Args:
-            content: Dictionary of plain values.
-            source: Name of the content for messages, usually the path of its file.
+        """Build a label set from what `to_dict` returned; ``source`` names it in messages.
 
         Raises:
             CamsegError: a field is missing, unknown, or breaks a rule of the label set.

@@ -146,12 +146,6 @@ def _kitti_split(home: Path, sequence: str) -> str:
     return official if official in holders or not holders else holders[0]
 
 
-def _kitti_label(home: Path, said: Mapping[str, str], split: str) -> Path:
-    sequence = said["sequence"]
-    folder = _kitti_maps(home) / (split or _kitti_split(home, sequence)) / sequence
-    return folder / f"{said['frame']}.png"
-
-
 def _kitti_images(home: Path, split: str) -> list[Path]:
     labelled = {folder.name for folder in subfolders(_kitti_maps(home) / split)}
     return [
@@ -168,7 +162,12 @@ _KITTI_STEP = Layout(
     image_form="training/image_02/<sequence>/<frame>.png",
     label_form="[kitti-step/]panoptic_maps/<split>/<sequence>/<frame>.png",
     image=re.compile(r"training/image_02/(?P<sequence>\d{4})/(?P<frame>\d{6})\.png"),
-    label=_kitti_label,
+    label=lambda home, said, split: (
+        _kitti_maps(home)
+        / (split or _kitti_split(home, said["sequence"]))
+        / said["sequence"]
+        / f"{said['frame']}.png"
+    ),
     splits=lambda home: tuple(folder.name for folder in subfolders(_kitti_maps(home))),
     image_folders=_kitti_images,
     label_folders=lambda home, split: [_kitti_maps(home) / split],

@@ -50,11 +50,6 @@ class _Inert:
         """Take a stored state and forget it."""
 
 
-def _inert_class(*_args: object) -> type[_Inert]:
-    """Stand in for ``getattr``, by which pickles name a class inside of another one."""
-    return _Inert
-
-
 class _List:
     """Stands in for subclasses of lists: the loader fills only real ones."""
 
@@ -71,7 +66,7 @@ class _Table:
 
 _KNOWN: dict[str, Callable[..., Any]] = {
     "argparse.Namespace": argparse.Namespace,  # holds values and runs nothing
-    "builtins.getattr": _inert_class,
+    "builtins.getattr": lambda *_: _Inert,  # pickles name a class inside of another one by it
     "collections.defaultdict": _Table,
     "collections.deque": _List,
 }
