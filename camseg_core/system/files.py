@@ -75,13 +75,12 @@ def parse_yaml(content: bytes | str, source: str) -> Any:
     """
     try:
         return _StrictLoader(content).get_single_data()
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise CamsegError(f"{source}{line}: not YAML: {error.problem}") from error
     # Besides its own errors: bad encodings, keys that are lists, senseless dates, endless nesting.
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise CamsegError(f"{source}: not YAML: {reason}") from error
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or " ".join(str(error).split())
+        raise CamsegError(f"{source}{line}: not YAML: {reason}") from error
 
 
 # There is no other way to ask for the mask; at import no other thread makes files meanwhile.

@@ -31,9 +31,6 @@ _PICKLE_START = b"\x80"
 _NEVER_NAMED = {"os", "posix", "nt", "sys"}
 """Modules whose names torch refuses even where a stand-in is given."""
 
-_MOST_ATTEMPTS = 100
-"""How often one file is tried: each attempt finds one more class to be a list or a table."""
-
 _LOADING = threading.Lock()  # torch's list of allowed names is one for the whole process
 
 
@@ -142,7 +139,7 @@ def _load(path: Path) -> Any:
     for name in names:
         module, _, own_name = name.rpartition(".")  # which messages show
         stand_ins[name] = _KNOWN.get(name) or type(own_name, (_Inert,), {"__module__": module})
-    for _ in range(_MOST_ATTEMPTS):
+    while True:
         allowed: list[Any] = [(item, name) for name, item in stand_ins.items()]
         try:
             with safe_globals(allowed), warnings.catch_warnings():
@@ -151,10 +148,9 @@ def _load(path: Path) -> Any:
         except UnpicklingError as error:
             # A foreign class proves to be a list or a table only when the loader fills one.
             found = re.search(r"Can only (append|extend|SETITEM).* got <class '(.+)'>", str(error))
-            if not found or found[2] not in stand_ins:
+            if not found or stand_ins.get(found[2]) in (None, _Table, _List):
                 raise
             stand_ins[found[2]] = _Table if found[1] == "SETITEM" else _List
-    raise ValueError(f"it has more than {_MOST_ATTEMPTS} classes of lists and tables")
 
 
 def _plain(value: Any, levels: int) -> Any:
