@@ -269,7 +269,7 @@ def _check_image(
     if table is None:
         return
     if not table.known[ids].all():
-        yield _from_error(label, CamsegError(unknown_ids(label, ids, label_format, table)))
+        yield Finding("error", label, unknown_ids(ids, label_format, table))
     if unlisted := counts_of(ids, table.known & ~table.listed):
         listed = ", ".join(f"{found} ({pixels} pixels)" for found, pixels in unlisted.items())
         text = f"ids {listed} stand in no source_ids and become unlabeled"

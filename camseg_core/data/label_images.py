@@ -116,7 +116,7 @@ def read_class_ids(label_format: LabelFormat, path: Path, label_set: LabelSet) -
     table = class_table(label_format, label_set)
     ids = read_ids(path, label_format)
     if not table.known[ids].all():
-        raise CamsegError(unknown_ids(path, ids, label_format, table))
+        raise CamsegError(f"{path} {unknown_ids(ids, label_format, table)}")
     class_ids: UInt8 = table.class_ids[ids]
     return class_ids
 
@@ -141,10 +141,8 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
     return np.ascontiguousarray(pixels if label_format.channel == "grey" else pixels[..., 0])
 
 
-def unknown_ids(
-    path: Path, ids: UInt8, label_format: LabelFormat, table: ClassTable, most: int = 5
-) -> str:
-    """Return one line with the ids of a file that its table does not know, and their pixels."""
+def unknown_ids(ids: UInt8, label_format: LabelFormat, table: ClassTable, most: int = 5) -> str:
+    """Say which ids of a file its table does not know, and how many pixels have them."""
     found = counts_of(ids, ~table.known)
     text = ", ".join(
         f"{unknown} ({pixels} pixel{'s' if pixels > 1 else ''})"
@@ -152,7 +150,7 @@ def unknown_ids(
     )
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return (
-        f"{path} holds id {text}{more}; ids of {label_format.owner} label files are "
+        f"holds id {text}{more}; ids of {label_format.owner} label files are "
         f"0..{np.count_nonzero(table.known) - 2}, {UNLABELED}"
     )
 

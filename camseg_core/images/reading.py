@@ -168,10 +168,8 @@ def read_frames(source: Source) -> Iterator[Frame]:
 def _source(path: Path, stem: Path) -> Source:
     """Look at one file: what it decodes to decides, its suffix is only a hint."""
     suffix = path.suffix.lower()
-    if suffix not in VIDEO_SUFFIXES:
-        image = _decode(read_bytes(path)) if path.is_file() else None
-        if image is not None:
-            return Source(path, stem, False, 1)
+    if suffix not in VIDEO_SUFFIXES and path.is_file() and _decode(read_bytes(path)) is not None:
+        return Source(path, stem, False, 1)
     # FFmpeg would take the readable part of a damaged image for a video of one frame.
     if suffix not in IMAGE_SUFFIXES:
         with suppress(av.FFmpegError), _open_video(path) as container:
