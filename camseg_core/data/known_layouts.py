@@ -138,7 +138,7 @@ def _kitti_maps(home: Path) -> Path:
 
 
 def _kitti_split(home: Path, sequence: str) -> str:
-    """Return the split that has a sequence's labels, the official one if it or none has."""
+    """Return the split that has the labels of a sequence: the official one if it has, or none."""
     official = "val" if sequence in KITTI_VAL else "train"  # of KITTI's other sequences too
     holders = [
         folder.name for folder in subfolders(_kitti_maps(home)) if os.path.isdir(folder / sequence)
