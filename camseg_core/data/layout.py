@@ -34,10 +34,9 @@ class LayoutImage:
         name: the image's path below the data set's folder, with ``/``.
         image: the image file.
         label: the label file, whether it is there or not.
-        part: one of `PARTS`, or empty where a layout has none.
+        part, sequence: as in `SampleMetadata`.
         filed_under: the condition folder it lies in: a clear-weather reference of fog is filed
             under fog. Empty where a layout has no such folders.
-        sequence: the drive it belongs to, or empty.
         frame_index: its place in the sequence as its name says; None if it says nothing.
     """
 

@@ -31,13 +31,7 @@ def config_with_input_size(config: ModelConfig, height: int, width: int) -> Mode
     Raises:
         CamsegError: a side is no multiple of the stride.
     """
-    stride = config.stride
-    if height < stride or width < stride or height % stride or width % stride:
-        raise CamsegError(
-            f"input size {height} x {width}: both sides must be multiples of {stride}, the stride "
-            f"of model {config.name!r}"
-        )
-    grid = {"grid_height": height // stride, "grid_width": width // stride}
+    grid = {"grid_height": height // config.stride, "grid_width": width // config.stride}
     return replace(
         config,
         input=replace(config.input, height=height, width=width),
@@ -49,7 +43,7 @@ def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel
     """Return the model for images of another size, with its position embeddings interpolated.
 
     Raises:
-        CamsegError: a side is no multiple of the stride.
+        CamsegError: see `config_with_input_size`.
     """
     config = config_with_input_size(loaded.config, height, width)
     old, new = loaded.config.transformer, config.transformer
