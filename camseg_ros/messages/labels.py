@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the class ids mean, for subscribers: as JSON, and as vision_msgs has it.
+"""What the class ids mean, as messages: JSON for everybody, LabelInfo where vision_msgs is.
 
-vision_msgs is looked for where it is needed: it comes with a ROS 2 installation only.
+vision_msgs comes with a ROS 2 installation only.
 """
 
 from __future__ import annotations
@@ -10,53 +10,41 @@ import json
 from typing import Any
 
 from builtin_interfaces.msg import Time
+from std_msgs.msg import Header
 
 from camseg_core.labels import UNLABELED, LabelSet
 
 
 def labels_json(label_set: LabelSet, weights_sha256: str) -> str:
     """Return ids, names, palette (RGB 0..255), label-set name and weights hash as JSON."""
+    classes = zip(label_set.names, label_set.palette, strict=True)
     content = {
         "label_set": label_set.name,
         "weights_sha256": weights_sha256,
         "unlabeled": UNLABELED,
         "classes": [
             {"id": class_id, "name": name, "color": list(color)}
-            for class_id, (name, color) in enumerate(
-                zip(label_set.names, label_set.palette, strict=True)
-            )
+            for class_id, (name, color) in enumerate(classes)
         ],
     }
     return json.dumps(content)
 
 
-def class_table(label_set: LabelSet) -> list[tuple[int, str]]:
-    """List class ids and names as LabelInfo does, unlabeled pixels included."""
-    return [*enumerate(label_set.names), (UNLABELED, "unlabeled")]
+def label_info_message(label_set: LabelSet, threshold: float, frame_id: str, stamp: Time) -> Any:
+    """Build a vision_msgs/LabelInfo; return None where vision_msgs is not installed.
 
-
-def label_info_type() -> Any | None:
-    """Return the type vision_msgs/LabelInfo, None where it is not installed."""
+    It lists all classes and the id of unlabeled pixels; ``threshold`` is the least confidence of a
+    labeled pixel, 0..1.
+    """
     try:
-        from vision_msgs.msg import LabelInfo
+        from vision_msgs.msg import LabelInfo, VisionClass
     except ImportError:
         return None
-    return LabelInfo
-
-
-def label_info_message(label_set: LabelSet, threshold: float, frame_id: str, stamp: Time) -> Any:
-    """Build a vision_msgs/LabelInfo: all classes, and the least confidence of a labeled pixel.
-
-    Raises:
-        ImportError: vision_msgs is not installed.
-    """
-    from vision_msgs.msg import LabelInfo, VisionClass
-
-    message = LabelInfo()
-    message.header.stamp = stamp
-    message.header.frame_id = frame_id
-    message.class_map = [
-        VisionClass(class_id=class_id, class_name=name) for class_id, name in class_table(label_set)
-    ]
-    message.threshold = threshold
-    return message
+    return LabelInfo(
+        header=Header(stamp=stamp, frame_id=frame_id),
+        class_map=[
+            VisionClass(class_id=class_id, class_name=name)
+            for class_id, name in [*enumerate(label_set.names), (UNLABELED, "unlabeled")]
+        ],
+        threshold=threshold,
+    )

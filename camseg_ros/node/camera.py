@@ -4,67 +4,164 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from camseg_core.labels import LabelSet
 from camseg_ros.ground.view import GroundView
 from camseg_ros.inference.frame_queue import FrameCounts, QueuedFrame
-from camseg_ros.node.camera_port import CameraPort
-from camseg_ros.node.diagnostics import FrameMeasurements
-from camseg_ros.node.health import CameraWatch, Condition, Level, RateMeter, WatchLimits
+from camseg_ros.messages.images import stamp_ns
+from camseg_ros.messages.labels import label_info_message
+from camseg_ros.messages.outputs import OUTPUTS
+from camseg_ros.node.diagnostics import Measurements
+from camseg_ros.node.health import CameraWatch, Condition, Level, WatchLimits
 from camseg_ros.node.safe_state import SafeState
 from camseg_ros.node.settings import CameraSettings
 
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble
+    from rclpy.qos_event import (  # type: ignore[no-redef]
+        SubscriptionEventCallbacks,
+        UnsupportedEventTypeError,
+    )
+
 NOT_ACTIVE = Condition(Level.OK, "not active")
+# The newest message counts; latched ones wait for late subscribers.
+INPUT_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
+OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+LATCHED_QOS = QoSProfile(
+    depth=1,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.TRANSIENT_LOCAL,
+)
 
 
 class Camera:
-    """All that belongs to one camera, from configure to cleanup.
+    """All that belongs to one camera.
+
+    Publishers live from configure to cleanup, subscriptions from activate to deactivate.
 
     Attributes:
         settings: Its parameters.
-        port: Its topics.
+        camera_info: Its last calibration; None before the first one.
+        frames_lost: How many of its images DDS lost before the callback; None where the middleware
+            does not tell.
         watch: What its health is judged by; a new one for each activation.
         condition: What `watch` last said.
         safe_state: What it publishes when nothing should be trusted.
-        measured, rate: Measurements of the frames that came out.
+        measured: Measurements of its frames that came out.
         ground: What projects its masks on the ground; None without a grid.
     """
 
     def __init__(self, node: LifecycleNode, settings: CameraSettings, limits: WatchLimits) -> None:
         """Create its publishers on ``node``."""
         self.settings = settings
-        self.port = CameraPort(node, settings)
+        self.camera_info: CameraInfo | None = None
+        self.frames_lost: int | None = None
         self.watch = CameraWatch(limits, time.monotonic_ns())
         self.condition = NOT_ACTIVE
-        self.safe_state = SafeState(self.port)
-        self.measured = FrameMeasurements()
-        self.rate = RateMeter()
+        self.safe_state = SafeState()
+        self.measured = Measurements()
         self.ground: GroundView | None = None
+        self._node = node
+        self._subscriptions: list[Any] = []
+        self._publishers = {
+            name: node.create_publisher(spec.message_type, self._topic(spec.topic), OUTPUT_QOS)
+            for name, spec in OUTPUTS.items()
+        }
+        self._label_info: Any = None
+
+    def _topic(self, name: str) -> str:
+        return f"~/{self.settings.name}/{name}"
+
+    def announce(self, label_set: LabelSet, threshold: float, stamp: Time) -> None:
+        """Publish what the class ids mean, latched, where vision_msgs is installed."""
+        message = label_info_message(label_set, threshold, self.safe_state.frame_id, stamp)
+        if message is None:
+            return
+        if self._label_info is None:
+            self._label_info = self._node.create_publisher(
+                type(message), self._topic("label_info"), LATCHED_QOS
+            )
+        self._label_info.publish(message)
 
     def listen(self, on_frame: Callable[[QueuedFrame], None], limits: WatchLimits) -> str:
         """Wait for input from now on, and return the image topic's full name."""
+        settings = self.settings
         self.watch = CameraWatch(limits, time.monotonic_ns())
-        self.rate.clear()
-        return self.port.listen(on_frame)
+
+        def on_image(message: Image | CompressedImage) -> None:
+            received_ns = time.monotonic_ns()
+            on_frame(QueuedFrame(settings.name, stamp_ns(message.header), received_ns, message))
+
+        def on_info(message: CameraInfo) -> None:
+            self.camera_info = message
+
+        def on_lost(status: Any) -> None:
+            self.frames_lost = (self.frames_lost or 0) + status.total_count_change
+
+        message_type = CompressedImage if settings.transport == "compressed" else Image
+        given = (message_type, settings.image_topic, on_image, INPUT_QOS)
+        events = SubscriptionEventCallbacks(message_lost=on_lost)
+        try:
+            images = self._node.create_subscription(*given, event_callbacks=events)
+            self.frames_lost = self.frames_lost or 0
+        except UnsupportedEventTypeError:
+            images = self._node.create_subscription(*given)
+        infos = self._node.create_subscription(
+            CameraInfo, settings.camera_info_topic, on_info, INPUT_QOS
+        )
+        self._subscriptions = [images, infos]
+        return str(images.topic_name)
 
     def stop_listening(self) -> None:
         """Wait for no more input."""
-        self.port.stop_listening()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions = []
         self.condition = NOT_ACTIVE
 
-    def clear(self) -> None:
-        """Forget what was measured."""
-        self.measured.clear()
-        self.rate.clear()
+    def close(self) -> None:
+        """Destroy all topics."""
+        self.stop_listening()
+        for publisher in [*self._publishers.values(), self._label_info]:
+            if publisher is not None:
+                self._node.destroy_publisher(publisher)
+        self._publishers = {}
+        self._label_info = None
+
+    def subscribers(self) -> dict[str, int]:
+        """Count the subscribers of each output."""
+        return {
+            name: publisher.get_subscription_count() for name, publisher in self._publishers.items()
+        }
+
+    def wanted(self, enabled: tuple[str, ...]) -> list[str]:
+        """List the enabled outputs that somebody listens to."""
+        return [name for name, count in self.subscribers().items() if count and name in enabled]
+
+    def publish(self, messages: Mapping[str, Any]) -> None:
+        """Publish messages, given by the names of their outputs."""
+        for name, message in messages.items():
+            self._publishers[name].publish(message)
+
+    def wait_until_sent(self, limit: Duration) -> None:
+        """Wait until reliable subscribers have what was published, at most ``limit``."""
+        for publisher in self._publishers.values():
+            publisher.wait_for_all_acked(limit)
 
     def values(self, counts: FrameCounts, now_ns: int) -> dict[str, str]:
         """Return the camera's figures as diagnostics name them."""
-        lost = self.port.frames_lost
         return {
-            **self.measured.values(counts, self.rate.rate_hz(now_ns)),
-            "frames_lost": "" if lost is None else str(lost),
+            **self.measured.values(counts, now_ns),
+            "frames_lost": "" if self.frames_lost is None else str(self.frames_lost),
             "safe_masks": str(self.safe_state.masks),
-            **{f"subscribers_{name}": str(n) for name, n in self.port.subscribers().items()},
+            **{f"subscribers_{name}": str(n) for name, n in self.subscribers().items()},
         }

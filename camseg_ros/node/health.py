@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the node knows of its own health: durations, rates, conditions. Plain Python.
+"""What the node knows of its own health: conditions, limits, warnings. Plain Python.
 
 Every time is on the steady clock, in nanoseconds, and given by the caller: health is known also
 where a bag's clock stands still.
@@ -17,13 +17,8 @@ from enum import IntEnum
 from statistics import median
 from typing import Any, NamedTuple
 
-import numpy as np
-
-WINDOW_FRAMES = 1000
-RATE_WINDOW_NS = 10 * 10**9
 SLOW_FRAMES = 5
 """Processing is slow when the median latency of so many frames is above a limit."""
-PERCENTILES = (50, 95, 99)
 WARNING_PERIOD_NS = 10 * 10**9
 
 
@@ -157,70 +152,6 @@ class CameraWatch:
                 int(median(latencies_ns)), "slow processing: {:.2f} s a frame"
             )
         return worst([silence, refusal, stale, slow], otherwise="frames arrive")
-
-
-class DurationWindow:
-    """The durations of the last frames, in nanoseconds on the steady clock; thread-safe."""
-
-    def __init__(self, size: int = WINDOW_FRAMES) -> None:
-        """Keep the last ``size`` durations."""
-        self._lock = threading.Lock()
-        self._durations_ns: deque[int] = deque(maxlen=size)
-
-    def add(self, duration_ns: int) -> None:
-        """Add the duration of one frame."""
-        with self._lock:
-            self._durations_ns.append(duration_ns)
-
-    def clear(self) -> None:
-        """Forget all durations."""
-        with self._lock:
-            self._durations_ns.clear()
-
-    def percentiles_ms(self) -> tuple[float, ...] | None:
-        """Return `PERCENTILES` in milliseconds, None while there is no frame."""
-        with self._lock:
-            durations_ns = list(self._durations_ns)
-        if not durations_ns:
-            return None
-        return tuple(float(value) / 1e6 for value in np.percentile(durations_ns, PERCENTILES))
-
-
-class RateMeter:
-    """Frames per second over the last seconds; thread-safe."""
-
-    def __init__(self, window_ns: int = RATE_WINDOW_NS) -> None:
-        """Count over ``window_ns``."""
-        self._window_ns = window_ns
-        self._lock = threading.Lock()
-        self._times_ns: deque[int] = deque()
-
-    def count(self, now_ns: int) -> None:
-        """Count a frame."""
-        with self._lock:
-            self._times_ns.append(now_ns)
-            self._forget(now_ns)
-
-    def rate_hz(self, now_ns: int) -> float:
-        """Return the frames per second that were counted lately; 0 before the second frame."""
-        with self._lock:
-            self._forget(now_ns)
-            if len(self._times_ns) < 2:
-                return 0.0
-            # Up to now if the next frame is late, so that the rate falls when frames stop.
-            span_ns = self._times_ns[-1] - self._times_ns[0]
-            gap_ns = span_ns / (len(self._times_ns) - 1)
-            late_ns = max(0.0, now_ns - self._times_ns[-1] - gap_ns)
-            return 1e9 * (len(self._times_ns) - 1) / max(1.0, span_ns + late_ns)
-
-    def clear(self) -> None:
-        """Forget all frames."""
-        with self._lock:
-            self._times_ns.clear()
-
-    def _forget(self, now_ns: int) -> None:
-        while self._times_ns and now_ns - self._times_ns[0] > self._window_ns:
-            self._times_ns.popleft()
 
 
 class RepeatedWarnings:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
@@ -24,12 +25,12 @@ from camseg_core.segmenter import Segmenter
 from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.ground.view import FindMounting, GroundView, fixed_mounting
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
-from camseg_ros.inference.step_controller import BatchTimes, StepController
+from camseg_ros.inference.step_controller import StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
 from camseg_ros.inference.worker import BatchReport, InferenceWorker
 from camseg_ros.messages.outputs import FrameOutputs
 from camseg_ros.node.camera import Camera
-from camseg_ros.node.diagnostics import NodeMeasurements, diagnostic_status
+from camseg_ros.node.diagnostics import MEASURED, Measurements, diagnostic_status, node_values
 from camseg_ros.node.health import Condition, Level, RepeatedWarnings, worst
 from camseg_ros.node.settings import CameraSettings, LiveSettings
 
@@ -70,7 +71,8 @@ class SegmentationPipeline:
         self._controller: StepController | None = None
         self._asked: StepController | None = None  # for the steps of the batch in progress
         self._publish_lock = threading.Lock()
-        self._measured = NodeMeasurements(live.sampling.steps)
+        self._measured = Measurements(*MEASURED)
+        self._last_batch = (live.sampling.steps, 0)  # its steps and its frames
         self._warnings = RepeatedWarnings(node.get_logger())
         self._renew_controller()
 
@@ -100,7 +102,7 @@ class SegmentationPipeline:
                 for steps in choices
             ],
             self._limit,
-            measured=controller.record if controller else _forget,
+            measured=controller.record if controller else lambda times: None,
             cancelled=cancelled,
             on_hang=on_hang,
         )
@@ -151,17 +153,12 @@ class SegmentationPipeline:
         if not self._worker.join(limit_s) and self.failure is None:
             self.failure = f"inference hangs: it did not end within {limit_s:.1f} s"
         for camera in self.cameras.values():
-            camera.port.close()
+            camera.close()
 
     def announce(self) -> None:
         """Publish on each camera's latched topic what the class ids mean."""
         for camera in self.cameras.values():
-            camera.port.announce(
-                self.segmenter.label_set,
-                self._live.threshold,
-                camera.safe_state.frame_id,
-                self._node.get_clock().now().to_msg(),
-            )
+            camera.announce(self.segmenter.label_set, self._live.threshold, self._stamp())
 
     def apply(self, live: LiveSettings) -> None:
         """Take other settings, from the next batch on."""
@@ -182,7 +179,7 @@ class SegmentationPipeline:
             self.queue.clear()
         self._measured.clear()
         for camera in self.cameras.values():
-            camera.clear()
+            camera.measured.clear()
         self._warnings.clear()
         self._renew_controller()
 
@@ -196,6 +193,9 @@ class SegmentationPipeline:
         """Return the time of the node's clock, which may be a bag's."""
         return int(self._node.get_clock().now().nanoseconds)
 
+    def _stamp(self) -> Time:
+        return self._node.get_clock().now().to_msg()
+
     # ---- the worker's questions ----------------------------------------------------------------
 
     def options_for(self, batch_size: int, pixels: int) -> SamplingOptions:
@@ -204,7 +204,7 @@ class SegmentationPipeline:
         if self._asked is not None:
             options = replace(options, steps=self._asked.choose(batch_size))
         self._batch_limit_ns = self._limit.for_batch_ns(options, pixels)
-        self._measured.steps, self._measured.batch_size = options.steps, batch_size
+        self._last_batch = (options.steps, batch_size)
         return options
 
     def publish(self, frame: QueuedFrame, image: UInt8, segmentation: Segmentation) -> Outcome:
@@ -216,10 +216,10 @@ class SegmentationPipeline:
             frame.message.header,
             live.output,
             self.segmenter.label_set,
-            camera.port.camera_info,
+            camera.camera_info,
             camera.ground,
         )
-        messages = outputs.messages(camera.port.wanted(live.outputs))
+        messages = outputs.messages(camera.wanted(live.outputs))
         age_ns = self._clock_ns() - frame.stamp_ns
         latency_ns = time.monotonic_ns() - frame.received_ns
         camera.watch.left(latency_ns)
@@ -236,12 +236,13 @@ class SegmentationPipeline:
             is_silent = camera.watch.is_silent(now_ns)
             if camera.safe_state.outdates(frame, live, now_ns, is_silent=is_silent):
                 return self._drop(frame, "the safe state is newer than its frame")
-            camera.port.publish(messages)
+            camera.publish(messages)
             camera.safe_state.remember(outputs.shape, frame.message.header.frame_id)
         now_ns = time.monotonic_ns()
-        for measured in (self._measured.frames, camera.measured):
-            measured.add(now_ns - frame.received_ns, self._clock_ns() - frame.stamp_ns)
-        camera.rate.count(now_ns)
+        for measured in (self._measured, camera.measured):
+            measured.add_frame(
+                now_ns, now_ns - frame.received_ns, self._clock_ns() - frame.stamp_ns
+            )
         return "out"
 
     def _drop(self, frame: QueuedFrame, reason: str) -> Outcome:
@@ -263,7 +264,9 @@ class SegmentationPipeline:
 
     def measured(self, report: BatchReport) -> None:
         """Learn from a batch."""
-        self._measured.add_batch(report)
+        self._measured.add("wait", *report.waits_ns)
+        for stage, duration_ns in report.stages_ns.items():
+            self._measured.add(stage, duration_ns)
         # Not to a controller of other settings, which may have come meanwhile.
         if self._asked is not None:
             self._asked.record(report.times)
@@ -315,14 +318,16 @@ class SegmentationPipeline:
             self._keep_safe(camera, time.monotonic_ns(), at_once=True)
 
     def _keep_safe(self, camera: Camera, now_ns: int, *, at_once: bool = False) -> None:
-        stamp = self._node.get_clock().now().to_msg()
-        camera.safe_state.publish(self._live, stamp, now_ns, at_once=at_once)
+        live = self._live
+        messages = camera.safe_state.messages(live, self._stamp(), now_ns, at_once=at_once)
+        wanted = camera.wanted(live.outputs) if messages else []
+        camera.publish({name: messages[name] for name in wanted if name in messages})
 
     def statuses(self, node_name: str, active: bool) -> list[DiagnosticStatus]:
         """Return the diagnostics of the node and of each camera."""
         counts, total, now_ns = self.queue.counts(), self.queue.total(), time.monotonic_ns()
-        rate_hz = sum(camera.rate.rate_hz(now_ns) for camera in self.cameras.values())
-        values = self._measured.values(total, rate_hz, self.segmenter, self._live)
+        values = self._measured.values(total, now_ns)
+        values |= node_values(self.segmenter, self._live, *self._last_batch)
         return [
             diagnostic_status(node_name, self._condition(active), values),
             *(
@@ -349,7 +354,3 @@ class SegmentationPipeline:
         if self.failure is not None:
             conditions.append(Condition(Level.ERROR, self.failure))
         return worst(conditions, otherwise="active" if active else "not active")
-
-
-def _forget(times: BatchTimes) -> None:
-    """Learn nothing."""

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from camseg_ros.inference.frame_queue import QueuedFrame
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.messages.outputs import unlabeled_messages
-from camseg_ros.node.camera_port import CameraPort
 from camseg_ros.node.parameters import ALL_UNLABELED
 from camseg_ros.node.settings import LiveSettings
 
@@ -17,18 +18,17 @@ PERIOD_NS = 10**9
 
 
 class SafeState:
-    """Publishes all-unlabeled masks of one camera, where the parameters demand it.
+    """Gives all-unlabeled masks of one camera, where the parameters demand it.
 
     Attributes:
-        masks: How many it has published.
+        masks: Number of masks that it has given.
         frame_id: Frame of the camera's last mask; empty before the first one.
     """
 
-    def __init__(self, port: CameraPort) -> None:
-        """Publish through ``port``."""
+    def __init__(self) -> None:
+        """Begin without a mask."""
         self.masks = 0
         self.frame_id = ""
-        self._port = port
         self._shape: tuple[int, int] | None = None
         self._last_ns = self._last_stamp_ns = 0
 
@@ -36,39 +36,37 @@ class SafeState:
         """Keep the size (height, width) and the frame of the last mask that was published."""
         self._shape, self.frame_id = shape, frame_id
 
-    def publish(
+    def messages(
         self, live: LiveSettings, stamp: Time, now_ns: int, *, at_once: bool = False
-    ) -> None:
-        """Publish once a second what the safe state demands; nothing before the first mask.
+    ) -> dict[str, Any]:
+        """Return what the safe state demands once a second; nothing before the first mask.
 
         Args:
             live: Settings of the node.
-            stamp: The node's clock.
-            now_ns: The steady clock.
-            at_once: True where the last publication does not count.
+            stamp: Time of the node's clock.
+            now_ns: Time of the steady clock.
+            at_once: True if the second since the last messages need not be over.
         """
         if live.safe_state != ALL_UNLABELED or self._shape is None:
-            return
+            return {}
         if now_ns - self._last_ns < PERIOD_NS and not at_once:
-            return
+            return {}
         header = Header(stamp=stamp, frame_id=self.frame_id)
-        messages = unlabeled_messages(*self._shape, header)
-        wanted = self._port.wanted(live.outputs)
-        self._port.publish({name: messages[name] for name in wanted if name in messages})
         self.masks += 1
         self._last_ns, self._last_stamp_ns = now_ns, stamp_ns(header)
+        return unlabeled_messages(*self._shape, header)
 
     def outdates(
         self, frame: QueuedFrame, live: LiveSettings, now_ns: int, *, is_silent: bool
     ) -> bool:
         """Return whether a planner was, or is about to be, told of a newer time to trust nothing.
 
-        Stamps count only for a while after a safe mask: they may be by another clock.
+        Stamps count only for a second after a safe mask: they may be by another clock.
 
         Args:
             frame: Frame whose mask is ready.
             live: Settings of the node.
-            now_ns: The steady clock.
+            now_ns: Time of the steady clock.
             is_silent: True if the camera has sent nothing for so long that it is an error.
         """
         if is_silent and live.safe_state == ALL_UNLABELED and self._shape is not None:

@@ -33,7 +33,7 @@ from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.messages.labels import labels_json
-from camseg_ros.node.camera_port import LATCHED_QOS
+from camseg_ros.node.camera import LATCHED_QOS
 from camseg_ros.node.declaration import NodeParameters
 from camseg_ros.node.diagnostics import diagnostic_status
 from camseg_ros.node.health import Condition, Level
@@ -312,7 +312,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(cameras)))
         self._diagnostics.wait_for_all_acked(limit)
         for camera in cameras:
-            camera.port.wait_until_sent(limit)
+            camera.wait_until_sent(limit)
 
     def _end_at_once(self, reason: str) -> None:
         """End the process from another thread, while this one hangs."""

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from camseg_ros.node.diagnostics import MEASURED
-from camseg_ros.node.health import PERCENTILES
+from camseg_ros.node.diagnostics import MEASURED, PERCENTILES
 
 
 @dataclass

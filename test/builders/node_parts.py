@@ -12,7 +12,7 @@ import pytest
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from camseg_ros.node.camera_port import UnsupportedEventTypeError
+from camseg_ros.node.camera import UnsupportedEventTypeError
 from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
 from camseg_ros.node.settings import CameraSettings, camera_settings
 

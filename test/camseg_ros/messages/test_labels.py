@@ -6,10 +6,10 @@ import sys
 
 import pytest
 from builtin_interfaces.msg import Time
-from node_parts import FakeLabelInfo, stand_in_for_vision_msgs
+from node_parts import stand_in_for_vision_msgs
 
 from camseg_core.labels import CITYSCAPES
-from camseg_ros.messages.labels import class_table, label_info_message, label_info_type, labels_json
+from camseg_ros.messages.labels import label_info_message, labels_json
 
 
 def test_labels_are_told_as_json() -> None:
@@ -21,25 +21,15 @@ def test_labels_are_told_as_json() -> None:
     assert [item["id"] for item in content["classes"]] == list(range(19))
 
 
-def test_the_class_table_has_every_id_of_a_mask() -> None:
-    table = class_table(CITYSCAPES)
-    assert table[0] == (0, "road")
-    assert table[-1] == (255, "unlabeled")
-    assert len(table) == 20
-
-
-def test_label_info_is_built_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_label_info_has_every_id_of_a_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_vision_msgs(monkeypatch)
-    assert label_info_type() is FakeLabelInfo
     message = label_info_message(CITYSCAPES, 0.25, "lens", Time(sec=3))
     assert (message.header.frame_id, message.header.stamp.sec) == ("lens", 3)
     assert message.threshold == 0.25
-    assert [(item.class_id, item.class_name) for item in message.class_map] == class_table(
-        CITYSCAPES
-    )
+    table = [(item.class_id, item.class_name) for item in message.class_map]
+    assert table == [*enumerate(CITYSCAPES.names), (255, "unlabeled")]
 
 
-def test_without_vision_msgs_there_is_no_type(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "vision_msgs.msg", None)
+def test_without_vision_msgs_there_is_no_label_info(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vision_msgs", None)
-    assert label_info_type() is None
+    assert label_info_message(CITYSCAPES, 0.0, "lens", Time()) is None

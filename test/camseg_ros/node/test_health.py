@@ -12,10 +12,8 @@ from node_parts import Log
 from camseg_ros.node.health import (
     CameraWatch,
     Condition,
-    DurationWindow,
     Level,
     Limit,
-    RateMeter,
     RepeatedWarnings,
     WatchLimits,
     worst,
@@ -151,32 +149,6 @@ def test_limits_of_0_are_none(age_ns: int, latency_ns: int) -> None:
 
 def test_the_worst_of_nothing_is_ok() -> None:
     assert worst([], otherwise="active") == Condition(Level.OK, "active")
-
-
-def test_percentiles_are_of_the_last_frames_in_milliseconds() -> None:
-    window = DurationWindow(size=3)
-    assert window.percentiles_ms() is None
-    for milliseconds in (1000, 10, 20, 30):
-        window.add(milliseconds * MS)
-    assert window.percentiles_ms() == pytest.approx((20.0, 29.0, 29.8))
-    window.clear()
-    assert window.percentiles_ms() is None
-
-
-def test_a_rate_is_that_of_the_last_seconds_and_falls_when_frames_stop() -> None:
-    meter = RateMeter(window_ns=2 * S)
-    assert meter.rate_hz(0) == 0.0
-    for index in range(41):
-        meter.count(index * S // 20)
-    assert meter.rate_hz(2 * S) == pytest.approx(20.0)
-    assert meter.rate_hz(2 * S + S // 2) == pytest.approx(30 / (1.5 + 0.45))
-    assert meter.rate_hz(9 * S) == 0.0
-    meter.count(9 * S)
-    assert meter.rate_hz(9 * S) == 0.0
-    meter.count(10 * S)
-    assert meter.rate_hz(10 * S) == pytest.approx(1.0)
-    meter.clear()
-    assert meter.rate_hz(10 * S) == 0.0
 
 
 def test_a_kind_of_warning_is_told_once_in_ten_seconds_whatever_its_numbers(

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import numpy as np
 from builtin_interfaces.msg import Time
-from node_parts import FakeNode, camera, parameter_values
+from node_parts import parameter_values
 
 from camseg_core.diffusion.options import V_PROFILES
 from camseg_core.labels import CITYSCAPES
 from camseg_ros.inference.frame_queue import QueuedFrame
 from camseg_ros.messages.images import array_from_image_message
-from camseg_ros.node.camera_port import CameraPort
 from camseg_ros.node.safe_state import SafeState
 from camseg_ros.node.settings import LiveSettings, live_settings
 
@@ -21,40 +21,32 @@ def live(safe_state: str = "all_unlabeled") -> LiveSettings:
     return live_settings(parameter_values(safe_state=safe_state), V_PROFILES, CITYSCAPES)
 
 
-def safe_state(node: FakeNode) -> SafeState:
-    port = CameraPort(node, camera())
-    node.publishers["~/front/mask"].listeners = 1
-    return SafeState(port)
-
-
 def outdates(state: SafeState, now_ns: int, stamp_ns: int, received_ns: int) -> bool:
     frame = QueuedFrame("front", stamp_ns, received_ns, None)
     return state.outdates(frame, live(), now_ns, is_silent=False)
 
 
 def test_unlabeled_masks_of_the_last_size_come_once_a_second() -> None:
-    node = FakeNode()
-    state = safe_state(node)
-    state.publish(live(), Time(sec=100), NOW)  # of no size yet
-    assert state.masks == 0
+    state, stamp = SafeState(), Time(sec=100)
+    assert state.messages(live(), stamp, NOW) == {}  # no size is known yet
     state.remember((3, 5), "lens")
-    state.publish(live("publish_nothing"), Time(sec=100), NOW)
-    for after_ns in (0, 999 * MS, S):
-        state.publish(live(), Time(sec=100), NOW + after_ns)
-    state.publish(live(), Time(sec=100), NOW + S + 1, at_once=True)
-    published = node.publishers["~/front/mask"].published
-    assert state.masks == len(published) == 3
-    assert (array_from_image_message(published[0]) == 255).all()
-    assert (published[0].height, published[0].width) == (3, 5)
-    assert (published[0].header.frame_id, published[0].header.stamp.sec) == ("lens", 100)
-    assert node.publishers["~/front/confidence"].published == []  # nobody listens
+    assert state.messages(live("publish_nothing"), stamp, NOW) == {}
+    first, early, later = (
+        state.messages(live(), stamp, NOW + after_ns) for after_ns in (0, 999 * MS, S)
+    )
+    assert early == {}
+    assert first == later == state.messages(live(), stamp, NOW + S + 1, at_once=True)
+    assert state.masks == 3
+    mask = first["mask"]
+    assert (array_from_image_message(mask) == np.full((3, 5), 255)).all()
+    assert (mask.header.frame_id, mask.header.stamp) == ("lens", stamp)
 
 
 def test_nothing_older_comes_out_after_a_safe_mask() -> None:
-    state = safe_state(FakeNode())
+    state = SafeState()
     state.remember((3, 5), "lens")
     assert not outdates(state, NOW, NOW, NOW)
-    state.publish(live(), Time(sec=100), NOW)
+    state.messages(live(), Time(sec=100), NOW)
     assert outdates(state, NOW + 2 * S, NOW + S, received_ns=NOW)  # it came in before
     assert outdates(state, NOW + 999 * MS, NOW - 1, received_ns=NOW + 1)  # it has an older stamp
     # Later not, for a driver may stamp by another clock.
@@ -64,7 +56,7 @@ def test_nothing_older_comes_out_after_a_safe_mask() -> None:
 
 def test_a_frame_of_a_silent_camera_waits_for_no_safe_mask() -> None:
     """The watchdog has not looked yet, but will publish a newer safe mask when it does."""
-    state = safe_state(FakeNode())
+    state = SafeState()
     frame = QueuedFrame("front", NOW, NOW, None)
     assert not state.outdates(frame, live(), NOW, is_silent=True)  # no size yet, no safe mask
     state.remember((3, 5), "lens")

@@ -109,8 +109,8 @@ class Harness:
         for name in outputs:
             topic, received = f"segment_node/camera/{name}", self.outputs[name]
             self.user.create_subscription(Image, topic, received.append, QoSProfile(depth=10))
-        port = self.pipeline.cameras["camera"].port
-        self.wait(lambda: all(port.subscribers()[output] for output in outputs))
+        camera = self.pipeline.cameras["camera"]
+        self.wait(lambda: all(camera.subscribers()[output] for output in outputs))
 
     def close(self) -> None:
         self.call(self.node.close)

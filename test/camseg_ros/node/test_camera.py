@@ -12,7 +12,10 @@ from std_msgs.msg import Header
 
 from camseg_core.labels import CITYSCAPES
 from camseg_ros.inference.frame_queue import QueuedFrame
-from camseg_ros.node.camera_port import CameraPort
+from camseg_ros.node.camera import Camera
+from camseg_ros.node.health import WatchLimits
+
+LIMITS = WatchLimits()
 
 
 @pytest.mark.parametrize(
@@ -26,8 +29,8 @@ def test_images_become_frames_and_calibrations_are_kept(
     transport: str, topic: str, message_type: Any
 ) -> None:
     node, frames = FakeNode(), list[QueuedFrame]()
-    port = CameraPort(node, camera(transport=transport))
-    assert port.listen(frames.append) == topic
+    made = Camera(node, camera(transport=transport), LIMITS)
+    assert made.listen(frames.append, LIMITS) == topic
     images, infos = node.subscriptions[topic], node.subscriptions["front/camera_info"]
     assert (images.message_type, infos.message_type) == (message_type, CameraInfo)
     message = message_type(header=Header(stamp=Time(sec=2, nanosec=3)))
@@ -36,60 +39,61 @@ def test_images_become_frames_and_calibrations_are_kept(
     assert (frame.camera, frame.stamp_ns, frame.message) == ("front", 2 * 10**9 + 3, message)
     info = CameraInfo(width=7)
     infos.callback(info)
-    assert port.camera_info is info
-    port.stop_listening()
+    assert made.camera_info is info
+    made.stop_listening()
     assert node.subscriptions == {}
 
 
 def test_images_that_dds_lost_are_counted_also_over_activations() -> None:
     node = FakeNode()
-    port = CameraPort(node, camera())
-    assert port.frames_lost is None
+    made = Camera(node, camera(), LIMITS)
+    assert made.frames_lost is None
     for expected, changes in ((0, []), (5, [3, 2]), (6, [1])):
-        port.listen(print)
+        made.listen(print, LIMITS)
         events = node.subscriptions["front/image_raw"].event_callbacks
         for change in changes:
             events.message_lost(SimpleNamespace(total_count=9, total_count_change=change))
-        assert port.frames_lost == expected
-        port.stop_listening()
+        assert made.frames_lost == expected
+        made.stop_listening()
 
 
 def test_a_middleware_that_tells_nothing_still_gives_images() -> None:
     node = FakeNode(knows_events=False)
-    port = CameraPort(node, camera())
-    port.listen(print)
+    made = Camera(node, camera(), LIMITS)
+    made.listen(print, LIMITS)
     assert node.subscriptions["front/image_raw"].event_callbacks is None
-    assert port.frames_lost is None
+    assert made.frames_lost is None
 
 
 def test_only_what_is_enabled_and_heard_is_wanted() -> None:
     node = FakeNode()
-    port = CameraPort(node, camera())
+    made = Camera(node, camera(), LIMITS)
     node.publishers["~/front/mask"].listeners = 2
     node.publishers["~/front/overlay"].listeners = 1
-    assert port.subscribers()["mask"] == 2
-    assert port.wanted(("mask", "confidence")) == ["mask"]
-    port.publish({"mask": "message"})
+    assert made.subscribers()["mask"] == 2
+    assert made.wanted(("mask", "confidence")) == ["mask"]
+    made.publish({"mask": "message"})
     assert node.publishers["~/front/mask"].published == ["message"]
-    port.close()
+    made.close()
     assert node.publishers == {}
 
 
 def test_label_info_tells_the_classes_and_the_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_vision_msgs(monkeypatch)
     node = FakeNode()
-    port = CameraPort(node, camera())
-    for threshold in (0.0, 0.25):
-        port.announce(CITYSCAPES, threshold, "lens", Time(sec=5))
+    made = Camera(node, camera(), LIMITS)
+    made.announce(CITYSCAPES, 0.0, Time(sec=5))
+    made.safe_state.remember((2, 3), "lens")
+    made.announce(CITYSCAPES, 0.25, Time(sec=5))
     first, second = node.publishers["~/front/label_info"].published
     assert (first.threshold, second.threshold) == (0.0, 0.25)
     assert (second.header.frame_id, second.header.stamp.sec) == ("lens", 5)
     assert len(second.class_map) == 20
-    port.close()
+    made.close()
     assert node.publishers == {}
 
 
 def test_without_vision_msgs_there_is_no_label_info() -> None:
     node = FakeNode()
-    CameraPort(node, camera()).announce(CITYSCAPES, 0.0, "lens", Time())
+    Camera(node, camera(), LIMITS).announce(CITYSCAPES, 0.0, Time())
     assert "~/front/label_info" not in node.publishers
