@@ -27,7 +27,6 @@ from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.segmentation import Segmentation
 from camseg_ros.ground.view import GroundView
 from camseg_ros.messages.images import image_message
-from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 PNG_FORMAT = "mono8; png compressed mono8"
 """As image_transport's compressed plugin states the format of a mono8 image."""
@@ -78,10 +77,11 @@ def least_confidence_table(
     return table
 
 
+@dataclass(frozen=True, eq=False)
 class FrameOutputs:
     """The messages about one frame; each part is computed when it is first asked for.
 
-    Args:
+    Attributes:
         image: Input image, RGB uint8 [H, W, 3], for the overlay.
         segmentation: Result for this image.
         header: Header of the input; every message carries its stamp and frame_id.
@@ -91,44 +91,24 @@ class FrameOutputs:
         ground: What projects the mask on the ground, if there is anything.
     """
 
-    def __init__(
-        self,
-        image: UInt8,
-        segmentation: Segmentation,
-        header: Header,
-        settings: OutputSettings,
-        label_set: LabelSet,
-        camera_info: CameraInfo | None = None,
-        ground: GroundView | None = None,
-    ) -> None:
-        self._image = image
-        self._segmentation = segmentation
-        self._header = header
-        self._settings = settings
-        self._label_set = label_set
-        self._camera_info = camera_info
-        self._ground = ground
+    image: UInt8
+    segmentation: Segmentation
+    header: Header
+    settings: OutputSettings
+    label_set: LabelSet
+    camera_info: CameraInfo | None = None
+    ground: GroundView | None = None
 
-    @cached_property
-    def confidence(self) -> UInt8:
-        """Largest class probability x 255, uint8 [H, W]."""
-        return self._sized(self._segmentation.confidence)
-
-    @cached_property
-    def class_ids(self) -> UInt8:
-        """Class ids uint8 [H, W]; 255 where the confidence is below the class's least one."""
-        class_ids = self._sized(self._segmentation.class_ids)
-        table = self._settings.least_confidence
-        if not table.any():
-            return class_ids
-        too_low = self.confidence < np.asarray(cv2.LUT(class_ids, table), np.uint8)
-        return np.where(too_low, np.uint8(UNLABELED), class_ids)
+    def messages(self, names: Iterable[str]) -> dict[str, Any]:
+        """Build the messages called ``names``, by name; what cannot be built yet is left out."""
+        built = {name: OUTPUTS[name].build(self) for name in names}
+        return {name: message for name, message in built.items() if message is not None}
 
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the mask."""
-        input_height, input_width = self._segmentation.class_ids.shape
-        height, width = self._settings.height, self._settings.width
+        input_height, input_width = self.segmentation.class_ids.shape
+        height, width = self.settings.height, self.settings.width
         if not (height or width):
             return input_height, input_width
         return (
@@ -137,57 +117,57 @@ class FrameOutputs:
         )
 
     @cached_property
+    def confidence(self) -> UInt8:
+        """Largest class probability x 255, uint8 [H, W]."""
+        return self._sized(self.segmentation.confidence, cv2.INTER_NEAREST_EXACT)
+
+    @cached_property
+    def class_ids(self) -> UInt8:
+        """Class ids uint8 [H, W]; 255 where the confidence is below the class's least one."""
+        class_ids = self._sized(self.segmentation.class_ids, cv2.INTER_NEAREST_EXACT)
+        table = self.settings.least_confidence
+        if not table.any():
+            return class_ids
+        too_low = self.confidence < np.asarray(cv2.LUT(class_ids, table), np.uint8)
+        return np.where(too_low, np.uint8(UNLABELED), class_ids)
+
+    @cached_property
     def class_summary(self) -> NDArray[np.float32]:
         """Share of all pixels and mean confidence 0..1 of each class, float32 [1, C, 2]."""
-        classes = self._label_set.num_classes
+        classes = self.label_set.num_classes
         ids = self.class_ids.ravel()
         counts = np.bincount(ids, minlength=256)[:classes]
         sums = np.bincount(ids, weights=self.confidence.ravel(), minlength=256)[:classes]
         means = np.divide(sums, 255.0 * counts, out=np.zeros(classes), where=counts > 0)
         return np.stack([counts / ids.size, means], axis=-1, dtype=np.float32)[None]
 
-    def messages(self, names: Iterable[str]) -> dict[str, Any]:
-        """Build the messages called ``names``, by name; what cannot be built yet is left out."""
-        built = {name: OUTPUTS[name].build(self) for name in names}
-        return {name: message for name, message in built.items() if message is not None}
-
-    def _mask(self) -> Image:
-        return image_message(self.class_ids, "mono8", self._header)
-
-    def _mask_compressed(self) -> CompressedImage:
-        """Encode as PNG, for JPEG would change ids."""
-        return compressed_mask_message(self.class_ids, self._header)
-
-    def _confidence(self) -> Image:
-        return image_message(self.confidence, "mono8", self._header)
-
-    def _class_probabilities(self) -> Image:
-        probabilities = self._segmentation.token_probabilities  # uint8 [h, w, C]
-        return image_message(probabilities, f"8UC{probabilities.shape[2]}", self._header)
-
-    def _class_summary(self) -> Image:
-        return image_message(self.class_summary, "32FC2", self._header)
-
-    def _overlay(self) -> Image:
-        height, width = self.class_ids.shape
-        image = self._image
-        if image.shape[:2] != (height, width):
-            image = np.asarray(
-                cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8
-            )
-        overlay = overlay_image(image, self.class_ids, self._label_set)
-        return image_message(overlay, "rgb8", self._header)
-
-    def _camera_info_message(self) -> CameraInfo | None:
-        if self._camera_info is None:
+    @cached_property
+    def mask_camera_info(self) -> CameraInfo | None:
+        """The calibration for the mask's size; None before the camera's own has come."""
+        if self.camera_info is None:
             return None
-        return scaled_camera_info(self._camera_info, *self.class_ids.shape, self._header)
+        return scaled_camera_info(self.camera_info, *self.shape, self.header)
 
-    def _drivable_grid(self) -> OccupancyGrid | None:
-        info, settings = self._camera_info_message(), self._settings
-        if info is None or self._ground is None or settings.drivable is None:
+    def image_message(self, array: NDArray[Any], encoding: str) -> Image:
+        """Build an image message with the input's header."""
+        return image_message(array, encoding, self.header)
+
+    def class_probabilities(self) -> Image:
+        """Build the message of the class probabilities of each token, uint8 [h, w, C]."""
+        probabilities = self.segmentation.token_probabilities
+        return self.image_message(probabilities, f"8UC{probabilities.shape[2]}")
+
+    def overlay(self) -> Image:
+        """Build the message of the class colours over the image, uint8 [H, W, 3]."""
+        image = self._sized(self.image, cv2.INTER_AREA)
+        return self.image_message(overlay_image(image, self.class_ids, self.label_set), "rgb8")
+
+    def drivable_grid(self) -> OccupancyGrid | None:
+        """Build the message of the drivable grid; None without a calibration or a mounting."""
+        info, settings = self.mask_camera_info, self.settings
+        if info is None or self.ground is None or settings.drivable is None:
             return None
-        return self._ground.message(
+        return self.ground.message(
             self.class_ids,
             self.confidence,
             info,
@@ -195,43 +175,40 @@ class FrameOutputs:
             settings.drivable_least_confidence,
         )
 
-    def _sized(self, array: UInt8) -> UInt8:
+    def _sized(self, array: UInt8, interpolation: int) -> UInt8:
         height, width = self.shape
-        if array.shape == (height, width):
+        if array.shape[:2] == (height, width):
             return array
-        resized = cv2.resize(array, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
-        return np.asarray(resized, np.uint8)
+        return np.asarray(cv2.resize(array, (width, height), interpolation=interpolation), np.uint8)
 
 
 class OutputSpec(NamedTuple):
     """How one of the topics below ``~/<camera>/`` is made.
 
     Attributes:
-        topic: Name of the topic there.
         message_type: Type of its messages.
         build: Function that gives the message, or None where something for it is missing.
     """
 
-    topic: str
     message_type: type
     build: Callable[[FrameOutputs], Any]
 
 
-# The methods are of this module, and nobody else's business.
-_BUILDERS: dict[str, tuple[type, Callable[[FrameOutputs], Any]]] = {
-    "mask": (Image, FrameOutputs._mask),
-    "mask_compressed": (CompressedImage, FrameOutputs._mask_compressed),
-    "confidence": (Image, FrameOutputs._confidence),
-    "class_probabilities": (Image, FrameOutputs._class_probabilities),
-    "class_summary": (Image, FrameOutputs._class_summary),
-    "overlay": (Image, FrameOutputs._overlay),
-    "camera_info": (CameraInfo, FrameOutputs._camera_info_message),
-    "drivable_grid": (OccupancyGrid, FrameOutputs._drivable_grid),
-}
 OUTPUTS: dict[str, OutputSpec] = {
-    name: OutputSpec(item.topic, *_BUILDERS[name]) for name, item in OUTPUT_TOPICS.items()
+    "mask": OutputSpec(Image, lambda frame: frame.image_message(frame.class_ids, "mono8")),
+    "mask_compressed": OutputSpec(
+        CompressedImage, lambda frame: compressed_mask_message(frame.class_ids, frame.header)
+    ),
+    "confidence": OutputSpec(Image, lambda frame: frame.image_message(frame.confidence, "mono8")),
+    "class_probabilities": OutputSpec(Image, FrameOutputs.class_probabilities),
+    "class_summary": OutputSpec(
+        Image, lambda frame: frame.image_message(frame.class_summary, "32FC2")
+    ),
+    "overlay": OutputSpec(Image, FrameOutputs.overlay),
+    "camera_info": OutputSpec(CameraInfo, lambda frame: frame.mask_camera_info),
+    "drivable_grid": OutputSpec(OccupancyGrid, FrameOutputs.drivable_grid),
 }
-"""The outputs by the name that parameter ``outputs`` has for them."""
+"""How the messages of `OUTPUT_TOPICS` are made, by the same names."""
 
 
 def compressed_mask_message(class_ids: UInt8, header: Header) -> CompressedImage:

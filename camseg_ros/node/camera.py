@@ -18,6 +18,7 @@ from camseg_ros.ground.view import GroundView
 from camseg_ros.inference.frame_queue import FrameCounts, QueuedFrame
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.messages.labels import label_info_message
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.messages.outputs import OUTPUTS
 from camseg_ros.node.diagnostics import Measurements
 from camseg_ros.node.health import CameraWatch, Condition, Level, WatchLimits
@@ -73,8 +74,10 @@ class Camera:
         self._node = node
         self._subscriptions: list[Any] = []
         self._publishers = {
-            name: node.create_publisher(spec.message_type, self._topic(spec.topic), OUTPUT_QOS)
-            for name, spec in OUTPUTS.items()
+            name: node.create_publisher(
+                OUTPUTS[name].message_type, self._topic(item.topic), OUTPUT_QOS
+            )
+            for name, item in OUTPUT_TOPICS.items()
         }
         self._label_info: Any = None
 

@@ -36,6 +36,7 @@ from camseg_ros.messages.images import (
     rgb_from_image,
     stamp_ns,
 )
+from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.messages.outputs import OUTPUTS
 from camseg_ros.remote.node_process import NODE_PROGRAM, node_process
 
@@ -81,8 +82,8 @@ class Audience:
         self.user, self.process = user, process
         self.camera = user.camera(Image, TOPIC)
         self.received = {
-            name: user.listen(spec.message_type, f"camera/{spec.topic}")
-            for name, spec in OUTPUTS.items()
+            name: user.listen(OUTPUTS[name].message_type, f"camera/{item.topic}")
+            for name, item in OUTPUT_TOPICS.items()
         }
         self.masks = self.received["mask"]
         user.wait(self.camera.get_subscription_count)
