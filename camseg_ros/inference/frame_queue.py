@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames between the executor and the worker: the newest of each camera waits, older ones drop.
+"""Frames between the executor and the worker: each camera's newest waits, older ones are dropped.
 
 Plain Python, no ROS. Times are integers in nanoseconds. Every frame that enters is counted once and
 leaves once, for each camera: received = out + dropped + refused + waiting + in progress.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
 Outcome = Literal["out", "dropped", "refused"]
@@ -23,7 +23,7 @@ class QueuedFrame:
         camera: Name of its camera.
         stamp_ns: Stamp of its header.
         received_ns: Time at which the callback was entered, on the steady clock.
-        message: Message as it came; nobody looks into it here.
+        message: Message as it came; the queue does not read it.
     """
 
     camera: str
@@ -32,7 +32,7 @@ class QueuedFrame:
     message: Any
 
 
-@dataclass(frozen=True)
+@dataclass
 class FrameCounts:
     """How many frames entered, and what became of them."""
 
@@ -48,29 +48,14 @@ class FrameCounts:
         return FrameCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
 
 
-@dataclass
-class _Camera:
-    """Counts of one camera's frames, and the frame that waits."""
-
-    waiting: QueuedFrame | None = None
-    received: int = 0
-    in_progress: int = 0
-    left: dict[Outcome, int] = field(default_factory=lambda: {"out": 0, "dropped": 0, "refused": 0})
-
-    def drop_waiting(self) -> None:
-        if self.waiting is not None:
-            self.left["dropped"] += 1
-            self.waiting = None
-
-
 class FrameQueue:
     """Holds at most one waiting frame per camera; thread-safe; one worker takes from it."""
 
     def __init__(self, cameras: Sequence[str]) -> None:
         """Serve ``cameras``; the queue is closed until `open`."""
         self._condition = threading.Condition()
-        self._cameras = {name: _Camera() for name in cameras}
-        self._line: dict[str, None] = {}  # cameras with a waiting frame, longest waiting first
+        self._counts = {name: FrameCounts() for name in cameras}
+        self._waiting: dict[str, QueuedFrame] = {}  # by camera, the longest waiting first
         self._accepting = False
         self._ended = False
         self._generation = 0
@@ -82,7 +67,7 @@ class FrameQueue:
             self._accepting = True
 
     def close(self) -> None:
-        """Accept no more frames; the waiting ones drop. What is in progress will be dropped."""
+        """Accept no more frames; drop those that wait, and those in progress when they are done."""
         with self._condition:
             self._accepting = False
             self._drop()
@@ -106,20 +91,15 @@ class FrameQueue:
             KeyError: the camera is none of the queue's.
         """
         with self._condition:
-            camera = self._cameras[frame.camera]
-            camera.received += 1
-            if not self._accepting:
-                camera.left["dropped"] += 1
-                return
-            if camera.waiting is not None:
-                camera.left["dropped"] += 1
-                if camera.waiting.stamp_ns > frame.stamp_ns:
-                    return
-            camera.waiting = frame
-            # A camera keeps its turn, so that a fast one cannot starve itself by replacing its
-            # frame.
-            self._line.setdefault(frame.camera)
-            self._condition.notify()
+            counts, waiting = self._counts[frame.camera], self._waiting.get(frame.camera)
+            counts.received += 1
+            if not self._accepting or waiting is not None:
+                counts.dropped += 1
+            if self._accepting and (waiting is None or waiting.stamp_ns <= frame.stamp_ns):
+                # A camera keeps its place in the dictionary, and so its turn: a fast one does not
+                # starve itself by replacing its frame.
+                self._waiting[frame.camera] = frame
+                self._condition.notify()
 
     def take_batch(
         self, most: int | None = None, timeout_s: float | None = None
@@ -130,25 +110,21 @@ class FrameQueue:
         that were left out come first the next time. A frame is in progress until `finish`.
         """
         with self._condition:
-            self._condition.wait_for(lambda: self._line or self._ended, timeout_s)
+            self._condition.wait_for(lambda: self._waiting or self._ended, timeout_s)
             if self._ended:
                 return []
-            batch = []
-            for name in list(self._line)[:most]:
-                del self._line[name]
-                camera = self._cameras[name]
-                if camera.waiting is not None:
-                    batch.append(camera.waiting)
-                    camera.waiting = None
-                    camera.in_progress += 1
+            batch = [self._waiting.pop(name) for name in list(self._waiting)[:most]]
+            for frame in batch:
+                self._counts[frame.camera].in_progress += 1
             self._taken_generation = self._generation
             return batch
 
     def finish(self, camera: str, outcome: Outcome) -> None:
         """Count out a frame in progress."""
         with self._condition:
-            self._cameras[camera].in_progress -= 1
-            self._cameras[camera].left[outcome] += 1
+            counts = self._counts[camera]
+            counts.in_progress -= 1
+            setattr(counts, outcome, getattr(counts, outcome) + 1)
 
     @property
     def may_publish(self) -> bool:
@@ -160,13 +136,8 @@ class FrameQueue:
         """Return the counts of each camera, consistent with each other."""
         with self._condition:
             return {
-                name: FrameCounts(
-                    received=camera.received,
-                    waiting=int(camera.waiting is not None),
-                    in_progress=camera.in_progress,
-                    **camera.left,
-                )
-                for name, camera in self._cameras.items()
+                name: replace(counts, waiting=int(name in self._waiting))
+                for name, counts in self._counts.items()
             }
 
     def total(self) -> FrameCounts:
@@ -175,6 +146,6 @@ class FrameQueue:
 
     def _drop(self) -> None:
         self._generation += 1
-        self._line.clear()
-        for camera in self._cameras.values():
-            camera.drop_waiting()
+        for name in self._waiting:
+            self._counts[name].dropped += 1
+        self._waiting.clear()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a latency budget to the number of diffusion steps. Plain Python; times in nanoseconds.
+"""The number of diffusion steps by a latency budget. Plain Python; times in nanoseconds.
 
 The latency of a batch is modelled as ``fixed + steps x step``: a step costs the same whichever it
 is, and all else does not depend on their number. Both are measured, for each batch size, as high
@@ -50,45 +50,28 @@ def step_ladder(least: int, most: int) -> tuple[int, ...]:
 
     Neighbours differ by a third or more, so that a change is one that matters, and few of them need
     warming up.
-
-    Raises:
-        ValueError: not 1 <= least <= most.
     """
-    if not 1 <= least <= most:
-        raise ValueError(
-            f"min_steps is {least} and max_steps {most}; 1 <= min_steps <= max_steps is needed"
-        )
-    rungs = {least, most}
-    power = 1
-    while power <= most:
-        rungs |= {rung for rung in (power, power * 3 // 2) if least <= rung <= most}
-        power *= 2
-    return tuple(sorted(rungs))
+    powers = [2**exponent for exponent in range(most.bit_length())]
+    rungs = {least, most, *powers, *(3 * power // 2 for power in powers)}
+    return tuple(sorted(rung for rung in rungs if least <= rung <= most))
 
 
 class StepController:
-    """Chooses the steps of the next batch; thread-safe, for diagnostics ask while it learns."""
+    """Chooses the steps of the next batch; thread-safe, as diagnostics ask while it learns.
+
+    Attributes:
+        ladder: Numbers of steps that it chooses from.
+    """
 
     def __init__(self, budget_ns: int, least: int, most: int) -> None:
-        """Keep the latency within ``budget_ns`` with ``least`` to ``most`` steps.
-
-        Raises:
-            ValueError: the budget is not above 0, or not 1 <= least <= most.
-        """
-        if budget_ns <= 0:
-            raise ValueError(f"budget is {budget_ns} ns; above 0 is needed")
+        """Keep the latency within ``budget_ns`` with ``least`` to ``most`` steps."""
+        self.ladder = step_ladder(least, most)
         self._budget_ns = budget_ns
-        self._ladder = step_ladder(least, most)
         self._lock = threading.Lock()
         self._measured: dict[int, deque[BatchTimes]] = {}
         self._recent_sizes: deque[int] = deque(maxlen=WINDOW_BATCHES)
         self._steps: int | None = None
         self._frames_since_change = 0
-
-    @property
-    def ladder(self) -> tuple[int, ...]:
-        """Numbers of steps that it chooses from."""
-        return self._ladder
 
     def record(self, times: BatchTimes) -> None:
         """Learn from a batch, of the warm-up or of work."""
@@ -96,40 +79,32 @@ class StepController:
             window = self._measured.setdefault(times.batch_size, deque(maxlen=WINDOW_BATCHES))
             window.append(times)
 
+    @property
+    def over_budget(self) -> bool:
+        """True if even the fewest steps are predicted to miss the budget."""
+        with self._lock:
+            return _slowest_ns(self._models(), self.ladder[0]) > self._budget_ns
+
     def choose(self, batch_size: int) -> int:
         """Return the steps of the next batch, which has ``batch_size`` frames.
 
         Without any measurement the fewest steps are taken.
         """
         with self._lock:
-            return self._choose(batch_size)
-
-    def predicted_ns(self, steps: int) -> int:
-        """Predict the latency with ``steps``, of the batch sizes seen lately; 0 without any."""
-        with self._lock:
-            return _slowest_ns(self._models(), steps)
-
-    @property
-    def over_budget(self) -> bool:
-        """True if even the fewest steps are predicted to miss the budget."""
-        return self.predicted_ns(self._ladder[0]) > self._budget_ns
-
-    def _choose(self, batch_size: int) -> int:
-        self._recent_sizes.append(batch_size)
-        self._frames_since_change += batch_size
-        models = self._models()
-        best = self._most_within(models, self._budget_ns)
-        if self._steps is None:
-            self._change(best)
-        elif best < self._steps:
-            overloaded = _slowest_ns(models, self._steps) > OVERLOAD_SHARE * self._budget_ns
-            if overloaded or self._frames_since_change >= HOLD_FRAMES:
-                self._change(best)
-        else:
-            better = self._most_within(models, STEP_UP_SHARE * self._budget_ns)
-            if better > self._steps and self._frames_since_change >= HOLD_FRAMES:
-                self._change(better)
-        return self._steps if self._steps is not None else self._ladder[0]
+            self._recent_sizes.append(batch_size)
+            self._frames_since_change += batch_size
+            models, budget_ns = self._models(), self._budget_ns
+            steps = self._most_within(models, budget_ns)
+            if self._steps is not None:
+                holds = self._frames_since_change < HOLD_FRAMES
+                if steps >= self._steps:
+                    better = self._most_within(models, STEP_UP_SHARE * budget_ns)
+                    steps = self._steps if holds else max(better, self._steps)
+                elif holds and _slowest_ns(models, self._steps) <= OVERLOAD_SHARE * budget_ns:
+                    steps = self._steps
+            if steps != self._steps:
+                self._steps, self._frames_since_change = steps, 0
+            return steps
 
     def _models(self) -> list[_LatencyModel]:
         """Return a model for each batch size seen lately, measured or from the nearest one."""
@@ -147,15 +122,8 @@ class StepController:
 
     def _most_within(self, models: list[_LatencyModel], limit_ns: float) -> int:
         """Return the most steps predicted to need at most ``limit_ns``; the fewest if none do."""
-        if not models:
-            return self._ladder[0]
-        within = [steps for steps in self._ladder if _slowest_ns(models, steps) <= limit_ns]
-        return within[-1] if within else self._ladder[0]
-
-    def _change(self, steps: int) -> None:
-        if steps != self._steps:
-            self._steps = steps
-            self._frames_since_change = 0
+        within = [steps for steps in self.ladder if _slowest_ns(models, steps) <= limit_ns]
+        return within[-1] if models and within else self.ladder[0]
 
 
 def _slowest_ns(models: list[_LatencyModel], steps: int) -> int:

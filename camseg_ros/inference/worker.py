@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
 from sensor_msgs.msg import CompressedImage, Image
@@ -21,22 +20,6 @@ from camseg_core.system.devices import free_memory, is_device_failure, is_out_of
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.inference.step_controller import BatchTimes
 from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What one batch took, in nanoseconds on the steady clock.
-
-    Attributes:
-        times: Times for the choice of steps.
-        waits_ns: Time of each frame from its entry until it was taken.
-        stages_ns: Times of the whole batch: convert, the segmenter's stages, publish; processing
-            is from when its first frame was taken to its publication.
-    """
-
-    times: BatchTimes
-    waits_ns: tuple[int, ...]
-    stages_ns: dict[str, int]
 
 
 class FrameHandler(Protocol):
@@ -57,8 +40,15 @@ class FrameHandler(Protocol):
     def device_failed(self, reason: str) -> None:
         """Take note that the device is lost; the worker has ended."""
 
-    def measured(self, report: BatchReport) -> None:
-        """Take note of what a batch took, whatever became of its frames."""
+    def measured(self, times: BatchTimes, stages_ns: dict[str, list[int]]) -> None:
+        """Take note of what a batch took, whatever became of its frames.
+
+        Args:
+            times: Times for the choice of steps.
+            stages_ns: Durations by stage: wait, from each frame's entry until it was taken; of the
+                whole batch convert, the segmenter's stages, publish, and processing, from when its
+                first frame was taken to its publication.
+        """
 
 
 class InferenceWorker:
@@ -121,7 +111,7 @@ class InferenceWorker:
         convert_ns = time.monotonic_ns() - taken_ns
         for group in groups.values():
             with self._costs_only([frame for frame, _ in group], pending):
-                self._handler.measured(self._serve_group(group, taken_ns, convert_ns, pending))
+                self._serve_group(group, taken_ns, convert_ns, pending)
 
     @contextmanager
     def _costs_only(
@@ -146,8 +136,8 @@ class InferenceWorker:
         taken_ns: int,
         convert_ns: int,
         pending: dict[str, QueuedFrame],
-    ) -> BatchReport:
-        """Infer and publish one batch; return its times.
+    ) -> None:
+        """Infer and publish one batch, and tell its times.
 
         They count also where frames came too late to go out: that is what has to be learned.
         """
@@ -162,22 +152,18 @@ class InferenceWorker:
             with self._costs_only([frame], pending):
                 self._finish(frame, self._handler.publish(frame, image, result), pending)
         now_ns = time.monotonic_ns()
-        stages_ns = {stage: int(1e9 * spent) for stage, spent in results[0].stage_seconds.items()}
-        entered_ns = min(frame.received_ns for frame, _ in group)
-        steps_ns = stages_ns["denoiser"]
-        return BatchReport(
-            times=BatchTimes(
-                batch_size=len(group),
-                steps=options.steps,
-                fixed_ns=now_ns - entered_ns - steps_ns,
-                steps_ns=steps_ns,
-            ),
-            waits_ns=tuple(taken_ns - frame.received_ns for frame, _ in group),
-            stages_ns={
-                "convert": convert_ns,
+        stages_ns = {name: [int(1e9 * spent)] for name, spent in results[0].stage_seconds.items()}
+        entered_ns = [frame.received_ns for frame, _ in group]
+        (steps_ns,) = stages_ns["denoiser"]
+        times = BatchTimes(len(group), options.steps, now_ns - min(entered_ns) - steps_ns, steps_ns)
+        self._handler.measured(
+            times,
+            {
+                "wait": [taken_ns - time_ns for time_ns in entered_ns],
+                "convert": [convert_ns],
                 **stages_ns,
-                "publish": now_ns - inferred_ns,
-                "processing": now_ns - taken_ns,
+                "publish": [now_ns - inferred_ns],
+                "processing": [now_ns - taken_ns],
             },
         )
 

@@ -25,9 +25,9 @@ from camseg_core.segmenter import Segmenter
 from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.ground.view import FindMounting, GroundView, fixed_mounting
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
-from camseg_ros.inference.step_controller import StepController
+from camseg_ros.inference.step_controller import BatchTimes, StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
-from camseg_ros.inference.worker import BatchReport, InferenceWorker
+from camseg_ros.inference.worker import InferenceWorker
 from camseg_ros.messages.outputs import FrameOutputs
 from camseg_ros.node.camera import Camera
 from camseg_ros.node.diagnostics import MEASURED, Measurements, diagnostic_status, node_values
@@ -262,14 +262,13 @@ class SegmentationPipeline:
         """Remember that the device is lost; the node ends the process."""
         self.failure = f"the device failed: {reason}"
 
-    def measured(self, report: BatchReport) -> None:
+    def measured(self, times: BatchTimes, stages_ns: dict[str, list[int]]) -> None:
         """Learn from a batch."""
-        self._measured.add("wait", *report.waits_ns)
-        for stage, duration_ns in report.stages_ns.items():
-            self._measured.add(stage, duration_ns)
+        for stage, durations_ns in stages_ns.items():
+            self._measured.add(stage, *durations_ns)
         # Not to a controller of other settings, which may have come meanwhile.
         if self._asked is not None:
-            self._asked.record(report.times)
+            self._asked.record(times)
 
     # ---- health --------------------------------------------------------------------------------
 

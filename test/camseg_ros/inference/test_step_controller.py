@@ -50,19 +50,6 @@ def test_the_ladder_has_both_ends_and_grows_by_a_third_or_more() -> None:
     assert step_ladder(1, 1000)[-3:] == (512, 768, 1000)
 
 
-@pytest.mark.parametrize(("least", "most"), [(0, 4), (5, 4)])
-def test_a_ladder_upside_down_is_an_error(least: int, most: int) -> None:
-    with pytest.raises(
-        ValueError, match=f"min_steps is {least} and max_steps {most}; 1 <= min_steps"
-    ):
-        step_ladder(least, most)
-
-
-def test_a_budget_of_nothing_is_an_error() -> None:
-    with pytest.raises(ValueError, match="budget is 0 ns; above 0 is needed"):
-        StepController(0, 1, 4)
-
-
 def test_without_measurements_the_fewest_steps_are_taken() -> None:
     assert StepController(100 * MS, 2, 16).choose(1) == 2
 
@@ -72,7 +59,6 @@ def test_the_warm_up_s_times_decide_the_first_frame() -> None:
     controller.record(measured(1, 1))
     controller.record(measured(1, 16))
     assert controller.choose(1) == 6  # 40 + 6 x 10 ms fills the budget exactly
-    assert controller.predicted_ns(6) == 100 * MS
     assert not controller.over_budget
 
 
@@ -92,12 +78,10 @@ def test_over_budget_with_the_fewest_steps_is_told() -> None:
     controller = StepController(100 * MS, 2, 16)
     assert set(drive(controller, 30, fixed_ms=90.0)) == {2}
     assert controller.over_budget
-    assert controller.predicted_ns(2) == 110 * MS
 
 
-@pytest.mark.parametrize("ask", ["over_budget", "predicted_ns"])
 def test_what_diagnostics_ask_and_what_the_worker_learns_wait_for_each_other(
-    ask: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     controller = StepController(100 * MS, 1, 16)
     controller.record(measured(1, 1))
@@ -113,10 +97,7 @@ def test_what_diagnostics_ask_and_what_the_worker_learns_wait_for_each_other(
         return real(*arguments, **options)
 
     monkeypatch.setattr(step_controller.np, "percentile", percentile)
-    if ask == "over_budget":
-        assert not controller.over_budget
-    else:
-        assert controller.predicted_ns(2) == 60 * MS
+    assert not controller.over_budget
     learner.join()
     assert waited == [True]
 
@@ -132,10 +113,9 @@ def test_the_largest_batch_seen_lately_decides() -> None:
 
 
 def test_a_batch_size_never_measured_is_scaled_from_the_nearest() -> None:
-    controller = StepController(200 * MS, 1, 16)
+    controller = StepController(160 * MS, 1, 16)
     controller.record(measured(1, 1))
-    controller.choose(2)
-    assert controller.predicted_ns(4) == 2 * (40 + 40) * MS
+    assert controller.choose(2) == 4  # 2 x (40 + 4 x 10) ms
 
 
 @settings(max_examples=12, deadline=None)
