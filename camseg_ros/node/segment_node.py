@@ -32,6 +32,7 @@ from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
+from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.node.camera import LATCHED_QOS
 from camseg_ros.node.declaration import NodeParameters
@@ -44,7 +45,6 @@ from camseg_ros.node.settings import (
     LiveSettings,
     camera_names,
     camera_settings,
-    grid_geometry,
     live_settings,
 )
 from camseg_ros.remote.program import run_program
@@ -155,9 +155,10 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
         self._mountings = TransformedMountings(self, values["grid_frame"])
-        self.pipeline.look_at_the_ground(
-            grid_geometry(values), values["grid_frame"], self._mountings
+        geometry = GridGeometry(
+            values["grid_resolution_m"], values["grid_forward_m"], values["grid_sideways_m"]
         )
+        self.pipeline.look_at_the_ground(geometry, values["grid_frame"], self._mountings)
         self.pipeline.warm_up(
             values["warmup_height"],
             values["warmup_width"],
@@ -165,22 +166,18 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             on_hang=self._end_at_once,
         )
         self.pipeline.start()
-        self._announce(self.pipeline)
+        # What the class ids mean: latched topics and read-only parameters.
+        weights_sha256 = segmenter.loaded.weights_sha256 or ""
+        self._labels = self.create_publisher(String, "~/labels", LATCHED_QOS)
+        self._labels.publish(String(data=labels_json(segmenter.label_set, weights_sha256)))
+        self.pipeline.announce()
+        self._declared.inform(segmenter.label_set, weights_sha256)
         if segmenter.loaded.is_random:
             self.get_logger().warning("the weights are RANDOM: the masks mean nothing")
         self.get_logger().info(
             f"configured: {segmenter.loaded.source} on {segmenter.device}, "
             f"loaded and warmed up in {time.monotonic() - started:.1f} s"
         )
-
-    def _announce(self, pipeline: SegmentationPipeline) -> None:
-        """Tell what the class ids mean: latched topics and read-only parameters."""
-        label_set = pipeline.segmenter.label_set
-        weights_sha256 = pipeline.segmenter.loaded.weights_sha256 or ""
-        self._labels = self.create_publisher(String, "~/labels", LATCHED_QOS)
-        self._labels.publish(String(data=labels_json(label_set, weights_sha256)))
-        pipeline.announce()
-        self._declared.inform(label_set, weights_sha256)
 
     def _activate(self) -> None:
         if self.pipeline is None:
@@ -196,19 +193,16 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give the model, the worker and the publishers back."""
+        """Give the model, the worker and the publishers back; the node can be configured again."""
         self._release()
         return TransitionCallbackReturn.SUCCESS
+
+    on_error = on_cleanup
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back and let the process end."""
         self.close()
         self.stop_requested.set()
-        return TransitionCallbackReturn.SUCCESS
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back; the node can be configured again."""
-        self._release()
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
@@ -301,52 +295,26 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 
-    def say_last_words(self) -> None:
-        """Tell why the process ends and bring the cameras into the safe state, without waiting."""
-        self.get_logger().error(f"{self.failure}; this process ends with status {DEVICE_LOST}")
-        if self.pipeline is None:
+    def end_if_lost(self) -> None:
+        """End the process if the device is lost, with the cameras in the safe state.
+
+        An orderly exit would wait for the worker, which may never return.
+        """
+        if self.failure is None:
             return
-        self.pipeline.enter_safe_state()
-        self._publish_diagnostics()
-        cameras = self.pipeline.cameras.values()
-        limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(cameras)))
-        self._diagnostics.wait_for_all_acked(limit)
-        for camera in cameras:
-            camera.wait_until_sent(limit)
+        if self.pipeline is not None:
+            self.pipeline.enter_safe_state()
+            self._publish_diagnostics()
+            cameras = self.pipeline.cameras.values()
+            limit = Duration(seconds=LAST_WORDS_LIMIT_S / (1 + len(cameras)))
+            self._diagnostics.wait_for_all_acked(limit)
+            for camera in cameras:
+                camera.wait_until_sent(limit)
+        self._end_at_once(self.failure)
 
     def _end_at_once(self, reason: str) -> None:
-        """End the process from another thread, while this one hangs."""
+        """End the process, also from another thread while this one hangs."""
         self.get_logger().error(f"{reason}; this process ends with status {DEVICE_LOST}")
-        sys.stderr.flush()
-        os._exit(DEVICE_LOST)
-
-
-def _autostart(node: SegmentNode) -> bool:
-    """Configure and activate; false if the node could not, or is to end."""
-    success = TransitionCallbackReturn.SUCCESS
-    return (
-        node.trigger_configure() == success
-        and not node.stop_requested.is_set()
-        and node.trigger_activate() == success
-    )
-
-
-def _spin(node: SegmentNode) -> None:
-    """Serve until the end."""
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    while not node.stop_requested.is_set():
-        executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
-        _end_if_lost(node)
-    node.close()
-    _end_if_lost(node)
-    executor.shutdown()
-
-
-def _end_if_lost(node: SegmentNode) -> None:
-    """End the process if the device is lost: the worker may never return, nor an orderly exit."""
-    if node.failure is not None:
-        node.say_last_words()
         sys.stderr.flush()
         os._exit(DEVICE_LOST)
 
@@ -359,10 +327,20 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(context: Context, stop: threading.Event) -> int:
     node = SegmentNode(stop, context)
     try:
-        if node.get_parameter("autostart").value and not _autostart(node):
-            _end_if_lost(node)
-            return 0 if stop.is_set() else node.start_failure
-        _spin(node)
+        if node.get_parameter("autostart").value:
+            for trigger in (node.trigger_configure, node.trigger_activate):
+                failed = not stop.is_set() and trigger() != TransitionCallbackReturn.SUCCESS
+                node.end_if_lost()
+                if failed and not stop.is_set():
+                    return node.start_failure
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(node)
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=SPIN_TIMEOUT_S)
+            node.end_if_lost()
+        node.close()
+        node.end_if_lost()
+        executor.shutdown()
     finally:
         node.close()
         node.destroy_node()

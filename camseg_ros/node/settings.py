@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From parameter values to what the parts of the node read."""
+"""The settings that the parts of the node read, made from parameter values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from camseg_core.diffusion.options import Profiles, SamplingOptions, find_profile
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
-from camseg_ros.ground.grid import GridGeometry, occupancy_table
+from camseg_ros.ground.grid import occupancy_table
 from camseg_ros.ground.view import fixed_mounting
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
 from camseg_ros.node.health import Limit, WatchLimits
@@ -73,7 +73,7 @@ def camera_names(values: Values) -> tuple[str, ...]:
     """Return the cameras' names.
 
     Raises:
-        CamsegError: there is none, or one is no name or stands twice.
+        CamsegError: there is no camera, a name has other characters than allowed or stands twice.
     """
     names = tuple(values["cameras"])
     if not names:
@@ -93,7 +93,7 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
     """Read one camera's settings; ``values`` holds ``<camera>.<parameter>``.
 
     Raises:
-        CamsegError: an unknown transport, or a mounting that is none.
+        CamsegError: the transport is unknown, or the mounting breaks a rule.
     """
     transport = values[f"{name}.transport"]
     _require_known(f"{name}.transport", [transport])
@@ -118,42 +118,22 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
     )
 
 
-def grid_geometry(values: Values) -> GridGeometry:
-    """Read what part of the ground the drivable grid shows.
-
-    Raises:
-        CamsegError: there is no cell, or there are too many.
-    """
-    return GridGeometry(
-        values["grid_resolution_m"], values["grid_forward_m"], values["grid_sideways_m"]
-    )
-
-
-def sampling_options(values: Values, profiles: Profiles) -> SamplingOptions:
-    """Build the options of a frame: the chosen profile's, replaced where values are given.
-
-    Args:
-        values: Parameter values by name.
-        profiles: Profiles of the weights.
-
-    Raises:
-        CamsegError: a value out of its range, or an unknown profile.
-    """
-    names = ("steps", "sampler", "samples", "precision")
-    given = {name: values[name] for name in names if values[name]}
-    return replace(find_profile(profiles, values["profile"]), seed=values["seed"], **given)
-
-
 def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None) -> LiveSettings:
     """Read all that may change while the node is active.
 
-    ``label_set`` is the weights'; None while none are loaded, and names of classes are not checked.
+    Args:
+        values: Parameter values by name.
+        profiles: Profiles of the weights, whose options hold where no value is given.
+        label_set: Classes of the weights; None while none are loaded, and names of classes are not
+            checked.
 
     Raises:
         CamsegError: a value breaks its rule, or two of them contradict each other.
     """
-    sampling = sampling_options(values, profiles)
-    budget_ns = _ns(values["latency_budget_ms"], 1e6)
+    given = {
+        name: values[name] for name in ("steps", "sampler", "samples", "precision") if values[name]
+    }
+    profile = find_profile(profiles, values["profile"])
     least = values["min_steps"]
     most = values["max_steps"] or max(least, profiles["accurate"].steps)
     if most < least:
@@ -170,8 +150,8 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
         table = least_confidence_table(label_set, overall, by_class)
         drivable = occupancy_table(label_set, list(filter(None, values["grid_free_classes"])))
     return LiveSettings(
-        sampling=sampling,
-        budget_ns=budget_ns,
+        sampling=replace(profile, seed=values["seed"], **given),
+        budget_ns=round(1e6 * values["latency_budget_ms"]),
         steps_range=(least, most),
         outputs=outputs,
         output=OutputSettings(
@@ -181,27 +161,25 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
             drivable,
             math.ceil(255.0 * values["grid_min_confidence"]),
         ),
-        limits=_watch_limits(values),
+        limits=WatchLimits(
+            _limit(values, "no_input", "s"),
+            _limit(values, "input_age", "s"),
+            _limit(values, "latency", "ms"),
+        ),
         safe_state=values["safe_state"],
         threshold=min(shares),
     )
 
 
-def _watch_limits(values: Values) -> WatchLimits:
-    limits = {}
-    for subject, unit, factor in (
-        ("no_input", "s", 1e9),
-        ("input_age", "s", 1e9),
-        ("latency", "ms", 1e6),
-    ):
-        warn, error = values[f"{subject}_warn_{unit}"], values[f"{subject}_error_{unit}"]
-        if 0.0 < error < warn:
-            raise CamsegError(
-                f"{subject}_warn_{unit} is {warn:g} and {subject}_error_{unit} {error:g}; "
-                "the first one must not be larger"
-            )
-        limits[subject] = Limit(_ns(warn, factor), _ns(error, factor))
-    return WatchLimits(**limits)
+def _limit(values: Values, subject: str, unit: str) -> Limit:
+    warn, error = values[f"{subject}_warn_{unit}"], values[f"{subject}_error_{unit}"]
+    if 0.0 < error < warn:
+        raise CamsegError(
+            f"{subject}_warn_{unit} is {warn:g} and {subject}_error_{unit} {error:g}; "
+            "the first one must not be larger"
+        )
+    factor = {"s": 1e9, "ms": 1e6}[unit]
+    return Limit(round(factor * warn), round(factor * error))
 
 
 def _shares(text: str) -> dict[str, float]:
@@ -220,11 +198,6 @@ def _shares(text: str) -> dict[str, float]:
 
 def _require_known(name: str, given: Sequence[str]) -> None:
     spec = find_parameter(name)
-    known = spec.choices if spec is not None else ()
     for value in given:
-        if value not in known:
-            raise CamsegError(f"{name} has {value!r}; it is one of {', '.join(known)}")
-
-
-def _ns(value: float, factor: float) -> int:
-    return round(value * factor)
+        if spec is not None and value not in spec.choices:
+            raise CamsegError(f"{name} has {value!r}; it is one of {', '.join(spec.choices)}")

@@ -17,9 +17,7 @@ from camseg_ros.node.settings import (
     CameraSettings,
     LiveSettings,
     camera_names,
-    grid_geometry,
     live_settings,
-    sampling_options,
 )
 
 
@@ -27,17 +25,10 @@ def live(**changes: Any) -> LiveSettings:
     return live_settings(values(**changes), V_PROFILES, CITYSCAPES)
 
 
-def test_options_are_the_profiles_where_nothing_is_given() -> None:
-    assert sampling_options(values(), V_PROFILES) == V_PROFILES["balanced"]
-    chosen = sampling_options(values(profile="accurate", seed=4), V_PROFILES)
-    assert chosen == replace(V_PROFILES["accurate"], seed=4)
-
-
-def test_given_values_go_over_the_profile() -> None:
-    given = values(steps=3, sampler="ddpm", samples=2, precision="float32")
-    options = sampling_options(given, V_PROFILES)
-    assert (options.steps, options.sampler, options.samples) == (3, "ddpm", 2)
-    assert options.precision == "float32"
+def test_sampling_follows_the_profile_where_nothing_is_given() -> None:
+    assert live(profile="accurate", seed=4).sampling == replace(V_PROFILES["accurate"], seed=4)
+    given = {"steps": 3, "sampler": "ddpm", "samples": 2, "precision": "float32"}
+    assert live(**given).sampling == replace(V_PROFILES["balanced"], **given)
 
 
 def test_the_defaults_need_no_budget_and_publish_everything_unchanged() -> None:
@@ -155,8 +146,6 @@ def test_a_mounting_is_read_and_checked() -> None:
 
 
 def test_the_grid_is_read() -> None:
-    geometry = grid_geometry(values(grid_forward_m=30.0))
-    assert (geometry.columns, geometry.rows) == (150, 100)
     settings = live(grid_free_classes=["road", "terrain"], grid_min_confidence=0.3)
     table = settings.output.drivable
     assert table is not None
