@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import re
 import shutil
 import signal
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+import camseg_ros
 from camseg_ros.node.dds_environment import use_free_domain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,7 +86,10 @@ def test_the_installation_has_what_ros_looks_for(prefix: Path) -> None:
         "ament_index/resource_index/packages/camseg_ros",
         "camseg_ros/package.xml",
         "camseg_ros/launch/segment.launch.py",
-        "camseg_ros/config/segment.yaml",
+        *(
+            f"camseg_ros/config/{name}"
+            for name in ("segment.yaml", "segment.rviz", "foxglove_layout.json", "fastdds.xml")
+        ),
     ]
     assert [name for name in expected if not (share / name).is_file()] == []
 
@@ -134,16 +140,18 @@ def test_the_installed_node_comes_up_and_ends_on_ctrl_c(
     assert "Traceback" not in log
 
 
-def test_the_package_depends_on_the_ros_packages_that_it_imports() -> None:
-    texts = [path.read_text("utf-8") for path in (ROOT / "camseg_ros").rglob("*.py")]
-    imported = {
-        name for text in texts for name in re.findall(r"^ *(?:from|import) (\w+)", text, re.M)
-    }
-    # The Python module tf2_ros is in a package of another name; ours are in no registry of ROS.
-    packages = {"rclpy": "rclpy", "cv_bridge": "cv_bridge", "tf2_ros": "tf2_ros_py"} | {
-        name: name for name in imported if re.search(r"_(msgs|srvs|interfaces)$", name)
-    }
-    assert set(packages) <= imported
+def test_the_package_depends_on_the_ros_packages_that_it_uses() -> None:
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages(camseg_ros.__path__, "camseg_ros.")
+    ]
+    users = (
+        getattr(value, "__module__", "") for module in modules for value in vars(module).values()
+    )
+    used = {str(name).partition(".")[0] for name in users}
+    messages = {name for name in used if re.search(r"_(msgs|srvs|interfaces)$", name)}
+    assert {"sensor_msgs", "std_srvs"} <= messages
     package = ElementTree.parse(ROOT / "package.xml")
     declared = {str(item.text) for item in package.findall("exec_depend")}
-    assert set(packages.values()) <= declared
+    # tf2_ros and vision_msgs are in no registry, so that they are imported only where they are.
+    assert messages | {"rclpy", "cv_bridge", "tf2_ros_py", "vision_msgs"} <= declared

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
 import shutil
@@ -37,11 +36,6 @@ needs_launch = pytest.mark.skipif(
     importlib.util.find_spec("launch_ros") is None,
     reason="launch_ros is missing: it comes with a ROS 2 installation, the registry has no wheel",
 )
-
-
-def test_the_launch_file_is_python_3_10() -> None:
-    text = LAUNCH_FILE.read_text(encoding="utf-8")
-    compile(ast.parse(text, feature_version=(3, 10)), str(LAUNCH_FILE), "exec")
 
 
 @dataclass

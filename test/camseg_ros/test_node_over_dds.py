@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+import yaml
 from lifecycle_msgs.msg import State
 from node_user import LIMIT_S, NodeUser, node_user
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -42,6 +44,7 @@ from camseg_ros.remote.node_process import NODE_PROGRAM, node_process
 
 PARAMETERS = {"weights": "random:tiny", "steps": 1, "warmup_height": 24, "warmup_width": 40}
 TOPIC = "camera/image_raw"
+CONFIG = Path(__file__).resolve().parents[2] / "config"
 FAULTY_NODE = (str(Path(__file__).with_name("faulty_node.py")),)
 LATCHED = QoSProfile(
     depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -303,6 +306,23 @@ class TestRunningNode:
         expected_cell = -1 if class_id in (10, 255) else 0 if class_id < 10 else 100
         assert cells[19, 10] == expected_cell
         assert (cells[:, :2] == -1).all()  # behind the camera
+
+    def test_the_layouts_show_topics_and_diagnostics_that_the_node_publishes(
+        self, audience: Audience
+    ) -> None:
+        user = audience.user
+        types = dict(user.node.get_publisher_names_and_types_by_node("segment_node", "/"))
+        rviz = yaml.safe_load((CONFIG / "segment.rviz").read_text("utf-8"))
+        topics = [item["Topic"] for item in rviz["Visualization Manager"]["Displays"][:3]]
+        assert {topic["Value"] for topic in topics} <= set(types)
+        # A transient-local subscriber would get nothing from publishers that are not latched.
+        policies = {(item["Durability Policy"], item["Reliability Policy"]) for item in topics}
+        assert policies == {("Volatile", "Reliable")}
+        foxglove = json.loads((CONFIG / "foxglove_layout.json").read_text("utf-8"))
+        shown = set(re.findall(r"/segment_node/[a-z_/]+", json.dumps(foxglove)))
+        assert set() < shown <= set(types)
+        keys = set(re.findall(r'key==\\"(\w+)\\"', json.dumps(foxglove)))
+        assert set() < keys <= set(user.wait(user.values))
 
     def test_a_parameter_set_live_holds_for_the_next_frame(self, audience: Audience) -> None:
         audience.publish(1)
