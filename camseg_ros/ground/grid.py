@@ -17,13 +17,10 @@ Frames and pixels are those of `camseg_ros.ground.camera_model`.
 from __future__ import annotations
 
 import math
-from array import array as byte_array
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-from builtin_interfaces.msg import Time
-from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
@@ -46,7 +43,9 @@ MAX_CELLS = 4_000_000
 
 @dataclass(frozen=True)
 class GridGeometry:
-    """Which part of the ground the grid shows: square cells; a corner is the vehicle's origin.
+    """Which part of the ground the grid shows: square cells from the vehicle's origin forward.
+
+    The parameters of the node have ranges, which keep the lengths finite and the cells above 0.
 
     Attributes:
         resolution_m: Side of a cell, metres.
@@ -54,7 +53,7 @@ class GridGeometry:
         sideways_m: Length to each side, rounded up.
 
     Raises:
-        CamsegError: a length that is negative or not finite, no cell, or more than `MAX_CELLS`.
+        CamsegError: there is no cell, or there are more than `MAX_CELLS`.
     """
 
     resolution_m: float
@@ -63,24 +62,13 @@ class GridGeometry:
 
     def __post_init__(self) -> None:
         """Refuse what is no grid."""
-        for name in ("resolution_m", "forward_m", "sideways_m"):
-            if not 0.0 <= getattr(self, name) < math.inf:
-                raise CamsegError(f"grid {name} {getattr(self, name)}: must be 0 or more, finite")
-        described = (
-            f"grid of {self.forward_m} m ahead and {self.sideways_m} m to each side in cells of "
-            f"{self.resolution_m} m"
-        )
-        if self.resolution_m == 0.0:
-            raise CamsegError(f"{described}: cells must be larger than 0")
-        # Each side alone first: the numbers of cells must be countable.
-        longest_m = max(self.forward_m, self.sideways_m)
-        if longest_m / self.resolution_m > MAX_CELLS or self.rows * self.columns > MAX_CELLS:
+        cells = self.rows * self.columns
+        if not 1 <= cells <= MAX_CELLS:
             raise CamsegError(
-                f"{described}: must have at most {MAX_CELLS} cells; "
-                "give a smaller range or larger cells"
+                f"grid of {self.forward_m} m ahead and {self.sideways_m} m to each side in cells "
+                f"of {self.resolution_m} m: must have 1 to {MAX_CELLS} cells; give another range "
+                "or size of cells"
             )
-        if self.rows * self.columns == 0:
-            raise CamsegError(f"{described}: must have at least one cell")
 
     @property
     def columns(self) -> int:
@@ -151,7 +139,7 @@ class GroundProjection:
         """Return what a frame says of each cell.
 
         Args:
-            class_ids: Mask, uint8 [H, W], 255 = unlabeled.
+            class_ids: Mask of the camera model's size, uint8 [H, W], 255 = unlabeled.
             confidence: Confidence of each pixel, uint8 [H, W], 0..255.
             table: Meaning of each class id, int8 [256], as `occupancy_table` returns it.
             least_confidence: Least confidence 0..255; pixels below it are unknown.
@@ -159,42 +147,6 @@ class GroundProjection:
         Returns:
             `FREE`, `OCCUPIED` or `UNKNOWN`, int8 [rows, columns]; rows by rising y (to the left),
             columns by rising x (forward), as nav_msgs/OccupancyGrid has them.
-
-        Raises:
-            ValueError: an array is not uint8 or not of the camera model's size.
         """
-        size = (self.camera.height, self.camera.width)
-        for name, array in (("class ids", class_ids), ("confidence", confidence)):
-            if array.shape != size or array.dtype != np.uint8:
-                raise ValueError(
-                    f"{name} of {array.dtype} {list(array.shape)}: the projection was made for "
-                    f"uint8 {list(size)}"
-                )
         known = self.in_view & (confidence.reshape(-1)[self._pixel] >= least_confidence)
         return np.where(known, table[class_ids.reshape(-1)[self._pixel]], np.int8(UNKNOWN))
-
-
-def occupancy_grid_message(
-    grid: Int8, geometry: GridGeometry, frame_id: str, stamp: Time
-) -> OccupancyGrid:
-    """Build the message of a grid int8 [rows, columns] in the vehicle frame ``frame_id``.
-
-    Raises:
-        ValueError: the grid is not int8 or not of the geometry's size.
-    """
-    if grid.shape != (geometry.rows, geometry.columns) or grid.dtype != np.int8:
-        raise ValueError(
-            f"grid of {grid.dtype} {list(grid.shape)}: the geometry has "
-            f"int8 {[geometry.rows, geometry.columns]}"
-        )
-    message = OccupancyGrid()
-    message.header.stamp = stamp
-    message.header.frame_id = frame_id
-    message.info.map_load_time = stamp
-    message.info.resolution = geometry.resolution_m
-    message.info.height, message.info.width = grid.shape
-    message.info.origin.position.x, message.info.origin.position.y = geometry.origin_m
-    message.info.origin.orientation.w = 1.0
-    # The one type that the field takes without a slow check.
-    message.data = byte_array("b", grid.tobytes())
-    return message

@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera's drivable grid, frame by frame: mounting and calibration looked up when needed."""
+"""One camera's drivable grid, frame by frame; mounting and calibration are found when needed."""
 
 from __future__ import annotations
 
+from array import array as byte_array
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_ros.ground.camera_model import CameraModel, Mounting
-from camseg_ros.ground.grid import GridGeometry, GroundProjection, occupancy_grid_message
+from camseg_ros.ground.grid import GridGeometry, GroundProjection
 
 FindMounting = Callable[[str], Mounting]
 """Finds a camera's mounting by its frame_id; CamsegError where it is not known (yet)."""
@@ -63,7 +65,16 @@ class GroundView:
             self._warn(f"no drivable grid: {error}")
             return None
         grid = projection.occupancy(class_ids, confidence, table, least_confidence)
-        return occupancy_grid_message(grid, self._geometry, self._frame_id, info.header.stamp)
+        message = OccupancyGrid(header=Header(stamp=info.header.stamp, frame_id=self._frame_id))
+        message.info.map_load_time = info.header.stamp
+        message.info.resolution = self._geometry.resolution_m
+        message.info.height, message.info.width = grid.shape
+        origin = message.info.origin
+        origin.position.x, origin.position.y = self._geometry.origin_m
+        origin.orientation.w = 1.0
+        # The one type that the field takes without a slow check.
+        message.data = byte_array("b", grid.tobytes())
+        return message
 
     def _project(self, info: CameraInfo) -> GroundProjection:
         """Return the projection, made anew only when the calibration is another one."""

@@ -39,6 +39,12 @@ def test_a_grid_of_road_is_free_where_it_is_seen() -> None:
     message = view(warnings).message(ROAD, SURE, info(), TABLE, 128)
     assert message is not None
     assert (message.header.frame_id, message.header.stamp) == ("base_link", HEADER.stamp)
+    told = message.info
+    assert told.map_load_time == HEADER.stamp
+    assert (told.resolution, told.width, told.height) == (0.5, 20, 16)
+    position, turn = told.origin.position, told.origin.orientation
+    assert (position.x, position.y, position.z) == (0.0, -4.0, 0.0)
+    assert (turn.x, turn.y, turn.z, turn.w) == (0.0, 0.0, 0.0, 1.0)
     cells = np.array(message.data, np.int8).reshape(16, 20)
     # The last row, 39 pixels below the horizon, sees the road 3.8 m ahead.
     assert (cells[8, :7] == -1).all()
