@@ -60,7 +60,7 @@ class Mounting:
     yaw_rad: float = 0.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no position above the road."""
+        """Check position and angles."""
         for name, value in vars(self).items():
             if name.endswith("_m") and not math.isfinite(value):
                 raise CamsegError(f"camera mounting {name} {value}: must be finite")
@@ -86,14 +86,9 @@ class Mounting:
         length = float(np.linalg.norm(quaternion))
         if not abs(length - 1.0) < 1e-2:
             raise CamsegError(f"camera transform: quaternion of length {length}; 1 is needed")
-        x, y, z, w = quaternion / length
-        rotation = np.array(
-            [
-                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-            ]
-        )
+        *axis, w = quaternion / length
+        cross = np.cross(axis, np.eye(3)).T  # cross @ v is the cross product of axis and v
+        rotation = np.eye(3) + 2.0 * w * cross + 2.0 * cross @ cross
         body = rotation @ _OPTICAL_AXES.T
         level = math.hypot(body[0, 0], body[1, 0])
         pitch = math.atan2(-body[2, 0], level)
@@ -142,7 +137,7 @@ class CameraModel:
     rectification: tuple[float, ...] = _IDENTITY
 
     def __post_init__(self) -> None:
-        """Refuse what is no camera."""
+        """Check size, intrinsics and rectification."""
         if self.width < 1 or self.height < 1:
             raise CamsegError(f"camera of {self.width} x {self.height}: both must be at least 1")
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
@@ -163,9 +158,8 @@ class CameraModel:
     def from_camera_info(cls, info: Any, *, rectified: bool) -> CameraModel:
         """Read a sensor_msgs/CameraInfo that describes the mask.
 
-        That is what `camseg_ros.messages.outputs.scaled_camera_info` gives for the mask's size
-        (and output camera_info carries): one whose size, roi or binning differ from the mask's is
-        scaled first.
+        The calibration must be for the mask's size, as
+        `camseg_ros.messages.outputs.scaled_camera_info` returns it.
 
         A raw image follows K and D. A rectified one (image_rect) follows P and R, though the
         message is the same; the camera's place is then still its own, and the baseline in P is not
