@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker: takes the frames that wait, converts, infers, hands over. Plain threads, no rclpy."""
+"""The thread that takes the frames that wait, converts, infers and hands over; no rclpy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CompressedImage
 
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import in_one_line
@@ -63,6 +63,7 @@ class InferenceWorker:
         self._handler = handler
         self._most = max_batch_size or None
         self._busy_since_ns: int | None = None
+        self._pending: dict[str, QueuedFrame] = {}  # frames of the batch that are not finished
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -83,59 +84,57 @@ class InferenceWorker:
     def _work(self) -> None:
         while frames := self._queue.take_batch(self._most):
             self._busy_since_ns = time.monotonic_ns()
-            pending = {frame.camera: frame for frame in frames}
+            self._pending = {frame.camera: frame for frame in frames}
             try:
-                self._serve(frames, pending)
+                with self._costs_only(frames):
+                    self._serve(frames)
             except SegmentationCancelled:
                 pass
-            except Exception as error:  # a frame must not end the worker
-                if is_device_failure(error):
-                    self._handler.device_failed(in_one_line(error))
-                    return
-                for frame in list(pending.values()):
-                    self._refuse(frame, in_one_line(error), pending)
+            except Exception as error:  # the device is lost, or it would have cost frames only
+                self._handler.device_failed(in_one_line(error))
+                return
             finally:
-                for frame in list(pending.values()):
-                    self._finish(frame, "dropped", pending)
+                for frame in list(self._pending.values()):
+                    self._finish(frame, "dropped")
                 self._busy_since_ns = None
 
-    def _serve(self, frames: Sequence[QueuedFrame], pending: dict[str, QueuedFrame]) -> None:
-        """Convert frames and infer those of one model input size together."""
-        taken_ns = time.monotonic_ns()
-        groups: dict[tuple[int, int], list[tuple[QueuedFrame, UInt8]]] = {}
-        for frame in frames:
-            with self._costs_only([frame], pending):
-                image = _rgb(frame.message)
-                size = self.segmenter.input_size(image)
-                groups.setdefault(size, []).append((frame, image))
-        convert_ns = time.monotonic_ns() - taken_ns
-        for group in groups.values():
-            with self._costs_only([frame for frame, _ in group], pending):
-                self._serve_group(group, taken_ns, convert_ns, pending)
-
     @contextmanager
-    def _costs_only(
-        self, frames: Sequence[QueuedFrame], pending: dict[str, QueuedFrame]
-    ) -> Iterator[None]:
+    def _costs_only(self, frames: Sequence[QueuedFrame]) -> Iterator[None]:
         """Let an error within cost these frames alone; a lost device or a cancellation goes on."""
         try:
             yield
         except SegmentationCancelled:
             raise
-        except Exception as error:  # of one camera's driver, encoding or size
+        except Exception as error:  # of one camera's driver, encoding or size, or of the program
             if is_device_failure(error):
                 raise
             reason = str(error) if isinstance(error, BadFrameError) else in_one_line(error)
             for frame in frames:
-                if frame.camera in pending:
-                    self._refuse(frame, reason, pending)
+                if frame.camera in self._pending:
+                    self._handler.refused(frame, reason)
+                    self._finish(frame, "refused")
+
+    def _finish(self, frame: QueuedFrame, outcome: Outcome) -> None:
+        del self._pending[frame.camera]
+        self._queue.finish(frame.camera, outcome)
+
+    def _serve(self, frames: Sequence[QueuedFrame]) -> None:
+        """Convert frames and infer those of one model input size together."""
+        taken_ns = time.monotonic_ns()
+        groups: dict[tuple[int, int], list[tuple[QueuedFrame, UInt8]]] = {}
+        for frame in frames:
+            with self._costs_only([frame]):
+                is_compressed = isinstance(frame.message, CompressedImage)
+                to_rgb = rgb_from_compressed if is_compressed else rgb_from_image
+                image = to_rgb(frame.message)
+                groups.setdefault(self.segmenter.input_size(image), []).append((frame, image))
+        convert_ns = time.monotonic_ns() - taken_ns
+        for group in groups.values():
+            with self._costs_only([frame for frame, _ in group]):
+                self._serve_group(group, taken_ns, convert_ns)
 
     def _serve_group(
-        self,
-        group: list[tuple[QueuedFrame, UInt8]],
-        taken_ns: int,
-        convert_ns: int,
-        pending: dict[str, QueuedFrame],
+        self, group: list[tuple[QueuedFrame, UInt8]], taken_ns: int, convert_ns: int
     ) -> None:
         """Infer and publish one batch, and tell its times.
 
@@ -149,8 +148,8 @@ class InferenceWorker:
         results = self._segment(images, options)
         inferred_ns = time.monotonic_ns()
         for (frame, image), result in zip(group, results, strict=True):
-            with self._costs_only([frame], pending):
-                self._finish(frame, self._handler.publish(frame, image, result), pending)
+            with self._costs_only([frame]):
+                self._finish(frame, self._handler.publish(frame, image, result))
         now_ns = time.monotonic_ns()
         stages_ns = {name: [int(1e9 * spent)] for name, spent in results[0].stage_seconds.items()}
         entered_ns = [frame.received_ns for frame, _ in group]
@@ -183,19 +182,3 @@ class InferenceWorker:
     def _is_cancelled(self) -> bool:
         """Return whether to stop: deactivation and Ctrl-C should not wait for a large model."""
         return not self._queue.may_publish
-
-    def _refuse(self, frame: QueuedFrame, reason: str, pending: dict[str, QueuedFrame]) -> None:
-        self._handler.refused(frame, reason)
-        self._finish(frame, "refused", pending)
-
-    def _finish(
-        self, frame: QueuedFrame, outcome: Outcome, pending: dict[str, QueuedFrame]
-    ) -> None:
-        del pending[frame.camera]
-        self._queue.finish(frame.camera, outcome)
-
-
-def _rgb(message: Image | CompressedImage) -> UInt8:
-    """Return a message's image, uint8 [H, W, 3]; BadFrameError where it is none."""
-    is_compressed = isinstance(message, CompressedImage)
-    return rgb_from_compressed(message) if is_compressed else rgb_from_image(message)

@@ -58,8 +58,6 @@ _SMALLEST_BAYER = 3
 IMAGE_ENCODINGS: tuple[str, ...] = tuple(_CONVERSIONS)
 """The encodings `rgb_from_image` accepts."""
 
-_OUTPUT_ENCODINGS = "mono8, rgb8, 8UC<channels> or 32FC2"
-
 
 class BadFrameError(ValueError):
     """A message that cannot be read: one line with what is wrong, the value and the rule."""
@@ -124,35 +122,17 @@ def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
 
 
 def image_message(array: NDArray[Any], encoding: str, header: Header) -> Image:
-    """Build the message of an output image.
+    """Build the message of an output image, with this header.
 
     The array is uint8 [H, W] for the encoding mono8, uint8 [H, W, 3] for rgb8, uint8 [H, W, C] for
     `8UC<C>` (such as 8UC19) and float32 [H, W, 2] for 32FC2, in any memory layout, with H and W at
-    least 1. Stamp and frame_id of the header are copied. The message is little-endian, its rows are
-    not padded, and it shares no memory with the array.
-
-    Raises ValueError if the encoding is none of these, or if shape or dtype do not fit it.
+    least 1. The message is little-endian, its rows are not padded, and it shares no memory with the
+    array.
     """
-    layout = _output_layout(encoding)
-    if layout is None:
-        raise ValueError(f"output encoding {encoding!r}: must be {_OUTPUT_ENCODINGS}")
-    dtype, channels = layout
-    fits = array.ndim >= 2 and array.shape[2:] == channels and array.size > 0
-    if not fits or array.dtype.newbyteorder("<") != dtype:
-        shape = ", ".join(["H", "W", *map(str, channels)])
-        raise ValueError(
-            f"array of {array.dtype.name} {list(array.shape)}: {encoding} needs "
-            f"{dtype.name} [{shape}] with H and W at least 1"
-        )
-    message = Image()
-    message.header.stamp.sec = header.stamp.sec
-    message.header.stamp.nanosec = header.stamp.nanosec
-    message.header.frame_id = header.frame_id
-    message.height, message.width = array.shape[:2]
-    message.encoding = encoding
-    message.is_bigendian = 0
-    message.data = _message_data(np.ascontiguousarray(array, dtype))
-    message.step = len(message.data) // message.height
+    height, width = array.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding=encoding, is_bigendian=0)
+    message.data = _message_data(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
+    message.step = len(message.data) // height
     return message
 
 
@@ -164,23 +144,24 @@ def array_from_image_message(message: Image) -> NDArray[Any]:
 
     Raises BadFrameError if the size, encoding, byte order, step or amount of data breaks a rule.
     """
-    layout = _output_layout(message.encoding)
-    if layout is None:
-        raise BadFrameError(f"output encoding {message.encoding!r}: must be {_OUTPUT_ENCODINGS}")
-    dtype, channels = layout
+    dtype, channels = _output_layout(message.encoding)
     rows = _rows(message, dtype.itemsize * int(np.prod(channels)))
     values = rows.view(dtype.newbyteorder(">" if message.is_bigendian else "<"))
     return values.reshape(message.height, message.width, *channels).astype(dtype.newbyteorder("="))
 
 
-def _output_layout(encoding: str) -> tuple[np.dtype[Any], tuple[int, ...]] | None:
-    """Return the little-endian dtype and the shape after [H, W], None for another encoding."""
+def _output_layout(encoding: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Return the dtype and the shape after [H, W]."""
     if encoding == "32FC2":
-        return np.dtype("<f4"), (2,)
+        return np.dtype(np.float32), (2,)
     if encoding in ("mono8", "rgb8"):
         return np.dtype(np.uint8), () if encoding == "mono8" else (3,)
     match = re.fullmatch(r"8UC([1-9][0-9]{0,8})", encoding)
-    return (np.dtype(np.uint8), (int(match[1]),)) if match else None
+    if match is None:
+        raise BadFrameError(
+            f"output encoding {encoding!r}: must be mono8, rgb8, 8UC<channels> or 32FC2"
+        )
+    return np.dtype(np.uint8), (int(match[1]),)
 
 
 def _rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:

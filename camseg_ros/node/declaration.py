@@ -22,7 +22,12 @@ from camseg_ros.node.settings import camera_names
 
 
 class NodeParameters:
-    """Declares the parameters on a node and reads them."""
+    """Declares the parameters on a node and reads them.
+
+    Attributes:
+        specs: What is known of each declared parameter, by name; rclpy's own, such as
+            use_sim_time, are not among them.
+    """
 
     def __init__(self, node: Node) -> None:
         """Declare all parameters, those of the cameras that ``cameras`` names too.
@@ -31,7 +36,7 @@ class NodeParameters:
             CamsegError: a value from the command line or the params file breaks its rule.
         """
         self._node = node
-        self._specs: dict[str, ParameterSpec] = {}
+        self.specs: dict[str, ParameterSpec] = {}
         for spec in (*PARAMETERS, *INFORMATION):
             self._declare(spec.name, spec)
         self.declare_cameras(camera_names(self.values()))
@@ -45,7 +50,7 @@ class NodeParameters:
         """
         for camera in names:
             for spec in CAMERA_PARAMETERS:
-                if f"{camera}.{spec.name}" not in self._specs:
+                if f"{camera}.{spec.name}" not in self.specs:
                     self._declare(f"{camera}.{spec.name}", spec)
 
     def inform(self, label_set: LabelSet, weights_sha256: str) -> None:
@@ -62,13 +67,15 @@ class NodeParameters:
         )
         self._protect_information(True)
 
-    def spec(self, name: str) -> ParameterSpec | None:
-        """Return what is known of a parameter; None for rclpy's own, such as use_sim_time."""
-        return self._specs.get(name)
-
     def values(self) -> dict[str, Any]:
         """Return all values by name."""
-        return {name: self._value(name) for name in self._specs}
+        return {name: self._value(name) for name in self.specs}
+
+    def _value(self, name: str) -> Any:
+        try:
+            return self._node.get_parameter(name).value
+        except ParameterUninitializedException:  # an empty list in a params file has no type
+            return []
 
     def _protect_information(self, read_only: bool) -> None:
         for spec in INFORMATION:
@@ -79,13 +86,7 @@ class NodeParameters:
             self._node.declare_parameter(name, spec.default, parameter_descriptor(spec))
         except (InvalidParameterValueException, InvalidParameterTypeException) as error:
             raise CamsegError(f"parameter {name}: {error}") from error
-        self._specs[name] = spec
-
-    def _value(self, name: str) -> Any:
-        try:
-            return self._node.get_parameter(name).value
-        except ParameterUninitializedException:  # an empty list in a params file has no type
-            return []
+        self.specs[name] = spec
 
 
 def parameter_descriptor(spec: ParameterSpec) -> ParameterDescriptor:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from statistics import median
 from typing import Any, NamedTuple
@@ -30,8 +29,7 @@ class Level(IntEnum):
     ERROR = 2
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     """A level and the reason for it, in words."""
 
     level: Level
@@ -64,11 +62,7 @@ class Limit(NamedTuple):
         return Condition(level, text.format(value_ns / 1e9))
 
 
-NEVER = Limit()
-
-
-@dataclass(frozen=True)
-class WatchLimits:
+class WatchLimits(NamedTuple):
     """Limits of one camera.
 
     Attributes:
@@ -79,9 +73,9 @@ class WatchLimits:
         latency: Limit of the time from a frame's entry to its masks' publication.
     """
 
-    no_input: Limit = NEVER
-    input_age: Limit = NEVER
-    latency: Limit = NEVER
+    no_input: Limit = Limit()
+    input_age: Limit = Limit()
+    latency: Limit = Limit()
 
 
 class CameraWatch:
@@ -128,34 +122,31 @@ class CameraWatch:
         """Return the camera's condition now."""
         limits = self.limits
         with self._lock:
-            silent_ns = now_ns - self._last_input_ns
-            age_ns, latencies_ns = self._input_age_ns, tuple(self._latencies_ns)
-            has_input = self._has_input
+            since = "no input for" if self._has_input else "no input yet after"
+            silence = limits.no_input.judge(now_ns - self._last_input_ns, f"{since} {{:.1f}} s")
+            # The span of refusals, not the time since the first: a single bad frame is none,
+            # however long the next good one takes.
             first_ns, last_ns = self._refused_ns or (0, 0)
-        since = "no input for" if has_input else "no input yet after"
-        silence = limits.no_input.judge(silent_ns, f"{since} {{:.1f}} s")
-        # The span of refusals, not the time since the first: a single bad frame is none, however
-        # long the next good one takes.
-        refusal = limits.no_input.judge(last_ns - first_ns, "every frame was refused for {:.1f} s")
-        for missing in (silence, refusal):
-            if missing.level == Level.ERROR:
-                return missing  # what was measured on earlier frames says nothing about now
-        stale = limits.input_age.judge(
-            abs(age_ns),
-            "stale input: its stamps are {:.1f} s old"
-            if age_ns >= 0
-            else "input by another clock: its stamps are {:.1f} s in the future",
-        )
-        slow = Condition(Level.OK, "")
-        if latencies_ns:
+            refusal = limits.no_input.judge(
+                last_ns - first_ns, "every frame was refused for {:.1f} s"
+            )
+            for missing in (silence, refusal):
+                if missing.level == Level.ERROR:
+                    return missing  # what was measured on earlier frames says nothing about now
+            stale = limits.input_age.judge(
+                abs(self._input_age_ns),
+                "stale input: its stamps are {:.1f} s old"
+                if self._input_age_ns >= 0
+                else "input by another clock: its stamps are {:.1f} s in the future",
+            )
             slow = limits.latency.judge(
-                int(median(latencies_ns)), "slow processing: {:.2f} s a frame"
+                int(median(self._latencies_ns or [0])), "slow processing: {:.2f} s a frame"
             )
         return worst([silence, refusal, stale, slow], otherwise="frames arrive")
 
 
 class RepeatedWarnings:
-    """Tells a kind of warning once, and again every ten seconds while it repeats."""
+    """Tells each kind of warning once, and again every ten seconds while it repeats."""
 
     def __init__(self, log: Any) -> None:
         """Write the warnings to ``log``, a ROS logger."""
@@ -163,7 +154,7 @@ class RepeatedWarnings:
         self._told_ns: dict[str, int] = {}
 
     def warn(self, what: str, reason: str) -> None:
-        """Warn, unless one of this kind was told lately: numbers differ from frame to frame."""
+        """Warn, unless the same was told lately with the same or other numbers."""
         kind = re.sub(r"\d+", "#", f"{what} {reason}")
         now_ns = time.monotonic_ns()
         if now_ns - self._told_ns.get(kind, -WARNING_PERIOD_NS) >= WARNING_PERIOD_NS:

@@ -250,9 +250,9 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         """Accept live parameters from the next frame on; refuse the others while active."""
         values = self._declared.values()
         for parameter in parameters:
-            spec = self._declared.spec(parameter.name)
+            spec = self._declared.specs.get(parameter.name)
             if spec is None:
-                continue  # use_sim_time and the like are rclpy's own
+                continue
             if self._active and not spec.live:
                 return SetParametersResult(
                     successful=False,

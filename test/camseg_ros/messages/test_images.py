@@ -534,14 +534,11 @@ def test_image_message_holds_these_bytes(
     assert message.data.tolist() == data
 
 
-def test_image_message_shares_nothing_with_array_and_header() -> None:
-    header, array = a_header(), np.full((2, 2), 5, np.uint8)
-    message = image_message(array, "mono8", header)
-    assert message.header == a_header()
-    message.header.stamp.sec = 1
-    message.header.frame_id = "other"
+def test_image_message_has_the_header_and_shares_no_memory_with_the_array() -> None:
+    array = np.full((2, 2), 5, np.uint8)
+    message = image_message(array, "mono8", a_header())
     array[:] = 0
-    assert header == a_header()
+    assert message.header == a_header()
     assert message.data.tolist() == [5, 5, 5, 5]
 
 
@@ -557,41 +554,14 @@ def test_image_message_takes_any_memory_layout() -> None:
     assert message.data.tolist() == [0, 0, 128, 63, 0, 0, 0, 192]
 
 
-@pytest.mark.parametrize(
-    ("encoding", "shape", "dtype", "rule"),
-    [
-        ("mono8", (2, 3, 1), np.uint8, r"uint8 \[2, 3, 1\]: mono8 needs uint8 \[H, W\]"),
-        ("mono8", (6,), np.uint8, r"uint8 \[6\]: mono8 needs"),
-        ("mono8", (2, 3), np.int8, r"int8 \[2, 3\]: mono8 needs uint8"),
-        ("mono8", (2, 3), np.bool_, r"bool \[2, 3\]: mono8 needs uint8"),
-        ("mono8", (0, 3), np.uint8, r"\[0, 3\]: .* with H and W at least 1"),
-        ("rgb8", (2, 3), np.uint8, r"uint8 \[2, 3\]: rgb8 needs uint8 \[H, W, 3\]"),
-        ("rgb8", (2, 3, 4), np.uint8, r"\[2, 3, 4\]: rgb8 needs"),
-        ("8UC19", (2, 3, 20), np.uint8, r"\[2, 3, 20\]: 8UC19 needs uint8 \[H, W, 19\]"),
-        ("8UC19", (2, 3, 19), np.float32, r"float32 \[2, 3, 19\]: 8UC19 needs uint8"),
-        ("32FC2", (1, 19, 2), np.float64, r"float64 \[1, 19, 2\]: 32FC2 needs float32"),
-        ("32FC2", (1, 19), np.float32, r"32FC2 needs float32 \[H, W, 2\]"),
-    ],
-)
-def test_image_message_refuses_an_array_that_does_not_fit(
-    encoding: str, shape: tuple[int, ...], dtype: type, rule: str
-) -> None:
-    with pytest.raises(ValueError, match=rule) as caught:
-        image_message(np.zeros(shape, dtype), encoding, Header())
-    assert not isinstance(caught.value, BadFrameError)
+# --- array_from_image_message ---
 
 
 @pytest.mark.parametrize("encoding", ["", "bgr8", "8UC", "8UC0", "8UC03", "8UC3 ", "32FC1"])
 def test_unknown_output_encoding_is_refused(encoding: str) -> None:
     rule = rf"^output encoding '{encoding}': must be mono8, rgb8, 8UC<channels> or 32FC2$"
-    with pytest.raises(ValueError, match=rule) as caught:
-        image_message(np.zeros((2, 2, 3), np.uint8), encoding, Header())
-    assert not isinstance(caught.value, BadFrameError)
     with pytest.raises(BadFrameError, match=rule):
         array_from_image_message(packed(np.zeros((2, 6), np.uint8), encoding, width=2))
-
-
-# --- array_from_image_message ---
 
 
 @given(sizes, sizes, st.sampled_from(["mono8", "rgb8", "8UC1", "8UC3", "8UC19", "32FC2"]), seeds)
