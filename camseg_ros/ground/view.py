@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from array import array as byte_array
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from nav_msgs.msg import OccupancyGrid
@@ -21,26 +22,25 @@ FindMounting = Callable[[str], Mounting]
 """Finds a camera's mounting by its frame_id; CamsegError where it is not known (yet)."""
 
 
+@dataclass(eq=False)
 class GroundView:
-    """Projects a camera's masks on the ground; what cannot be done is told, and tried again."""
+    """Projects a camera's masks on the ground; what cannot be done is told, and tried again.
 
-    def __init__(
-        self,
-        geometry: GridGeometry,
-        frame_id: str,
-        find_mounting: FindMounting,
-        warn: Callable[[str], object],
-        *,
-        rectified: bool,
-    ) -> None:
-        """Take what does not change; ``frame_id`` is the vehicle's, in which the grid lies."""
-        self._geometry = geometry
-        self._frame_id = frame_id
-        self._find_mounting = find_mounting
-        self._warn = warn
-        self._rectified = rectified
-        self._mounting: Mounting | None = None
-        self._projection: GroundProjection | None = None
+    Attributes:
+        geometry: Which part of the ground the grid shows.
+        frame_id: Frame of the vehicle, in which the grid lies.
+        find_mounting: Function that finds the camera's mounting.
+        warn: Function that is told why there is no grid.
+        rectified: True if the camera's images are rectified.
+    """
+
+    geometry: GridGeometry
+    frame_id: str
+    find_mounting: FindMounting
+    warn: Callable[[str], object]
+    rectified: bool
+    _mounting: Mounting | None = field(default=None, init=False)
+    _projection: GroundProjection | None = field(default=None, init=False)
 
     def message(
         self,
@@ -62,15 +62,15 @@ class GroundView:
         try:
             projection = self._project(info)
         except CamsegError as error:
-            self._warn(f"no drivable grid: {error}")
+            self.warn(f"no drivable grid: {error}")
             return None
         grid = projection.occupancy(class_ids, confidence, table, least_confidence)
-        message = OccupancyGrid(header=Header(stamp=info.header.stamp, frame_id=self._frame_id))
+        message = OccupancyGrid(header=Header(stamp=info.header.stamp, frame_id=self.frame_id))
         message.info.map_load_time = info.header.stamp
-        message.info.resolution = self._geometry.resolution_m
+        message.info.resolution = self.geometry.resolution_m
         message.info.height, message.info.width = grid.shape
         origin = message.info.origin
-        origin.position.x, origin.position.y = self._geometry.origin_m
+        origin.position.x, origin.position.y = self.geometry.origin_m
         origin.orientation.w = 1.0
         # The one type that the field takes without a slow check.
         message.data = byte_array("b", grid.tobytes())
@@ -78,11 +78,11 @@ class GroundView:
 
     def _project(self, info: CameraInfo) -> GroundProjection:
         """Return the projection, made anew only when the calibration is another one."""
-        camera = CameraModel.from_camera_info(info, rectified=self._rectified)
+        camera = CameraModel.from_camera_info(info, rectified=self.rectified)
         if self._mounting is None:
-            self._mounting = self._find_mounting(info.header.frame_id)
+            self._mounting = self.find_mounting(info.header.frame_id)
         if self._projection is None or self._projection.camera != camera:
-            self._projection = GroundProjection(camera, self._mounting, self._geometry)
+            self._projection = GroundProjection(camera, self._mounting, self.geometry)
         return self._projection
 
 

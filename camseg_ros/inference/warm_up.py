@@ -87,7 +87,7 @@ def warm_up(
     Raises:
         SegmentationCancelled: ``cancelled`` was true.
     """
-    slowest_ns, most_evaluations, warm_sizes = 0, 1, set()
+    slowest_ns, warm_sizes = 0, set()
     for batch_size, options in runs:
         batch = [image] * batch_size
         if batch_size not in warm_sizes:
@@ -99,13 +99,12 @@ def warm_up(
             results = segmenter.segment_batch(batch, options, cancelled)
         total_ns = time.monotonic_ns() - started_ns
         slowest_ns = max(slowest_ns, total_ns)
-        most_evaluations = max(most_evaluations, denoiser_evaluations(options))
         steps_ns = int(1e9 * results[0].stage_seconds["denoiser"])
         measured(BatchTimes(batch_size, options.steps, total_ns - steps_ns, steps_ns))
     return replace(
         limit,
         slowest_ns=slowest_ns,
-        evaluations=most_evaluations,
+        evaluations=max(denoiser_evaluations(options) for _, options in runs),
         pixels=image.shape[0] * image.shape[1],
     )
 

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between the cameras' topics and the model: what lives from configure to cleanup.
+"""What lives from configure to cleanup: model, cameras, queue, worker and all measurements.
 
-It owns the model, the cameras' topics, the queue, the worker and all measurements; the node gives
-it a clock and a log, and asks it for its health.
+The node gives it a clock and a log, and asks it for its health.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from camseg_core.images.arrays import UInt8
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
 from camseg_ros.ground.grid import GridGeometry
-from camseg_ros.ground.view import FindMounting, GroundView, fixed_mounting
+from camseg_ros.ground.view import GroundView, fixed_mounting
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.inference.step_controller import BatchTimes, StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
@@ -32,6 +31,7 @@ from camseg_ros.messages.outputs import FrameOutputs
 from camseg_ros.node.camera import Camera
 from camseg_ros.node.diagnostics import MEASURED, Measurements, diagnostic_status, node_values
 from camseg_ros.node.health import Condition, Level, RepeatedWarnings, worst
+from camseg_ros.node.mountings import TransformedMountings
 from camseg_ros.node.settings import CameraSettings, LiveSettings
 
 LOCK_LIMIT_S = 0.2
@@ -68,6 +68,7 @@ class SegmentationPipeline:
         self._batch_limit_ns = self._limit.for_batch_ns(live.sampling, 0)
         self._max_batch_size = max_batch_size
         self._worker = InferenceWorker(segmenter, self.queue, self, max_batch_size)
+        self._mountings: TransformedMountings | None = None
         self._controller: StepController | None = None
         self._asked: StepController | None = None  # for the steps of the batch in progress
         self._publish_lock = threading.Lock()
@@ -108,16 +109,15 @@ class SegmentationPipeline:
         )
         self._batch_limit_ns = self._limit.for_batch_ns(sampling, 0)
 
-    def look_at_the_ground(
-        self, geometry: GridGeometry, frame_id: str, from_tf: FindMounting
-    ) -> None:
-        """Give each camera what its drivable grid needs; ``from_tf`` where no mounting is given."""
+    def look_at_the_ground(self, geometry: GridGeometry, frame_id: str) -> None:
+        """Give each camera what its drivable grid needs; tf is asked where no mounting is given."""
+        self._mountings = TransformedMountings(self._node, frame_id)
         for name, camera in self.cameras.items():
             mounting = camera.settings.mounting
             camera.ground = GroundView(
                 geometry,
                 frame_id,
-                fixed_mounting(mounting) if mounting else from_tf,
+                fixed_mounting(mounting) if mounting else self._mountings,
                 partial(self._warnings.warn, name),
                 rectified=camera.settings.rectified,
             )
@@ -154,6 +154,8 @@ class SegmentationPipeline:
             self.failure = f"inference hangs: it did not end within {limit_s:.1f} s"
         for camera in self.cameras.values():
             camera.close()
+        if self._mountings is not None:
+            self._mountings.close()
 
     def announce(self) -> None:
         """Publish on each camera's latched topic what the class ids mean."""

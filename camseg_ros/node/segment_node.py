@@ -27,9 +27,8 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
-from camseg_core.diffusion.options import V_PROFILES, Profiles
+from camseg_core.diffusion.options import V_PROFILES
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
-from camseg_core.labels import LabelSet
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.ground.grid import GridGeometry
@@ -38,15 +37,9 @@ from camseg_ros.node.camera import LATCHED_QOS
 from camseg_ros.node.declaration import NodeParameters
 from camseg_ros.node.diagnostics import diagnostic_status
 from camseg_ros.node.health import Condition, Level
-from camseg_ros.node.mountings import TransformedMountings
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.node.pipeline import SegmentationPipeline
-from camseg_ros.node.settings import (
-    LiveSettings,
-    camera_names,
-    camera_settings,
-    live_settings,
-)
+from camseg_ros.node.settings import camera_names, camera_settings, live_settings
 from camseg_ros.remote.program import run_program
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -81,12 +74,9 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         self._labels: Any = None
         self._active = False
         self._device = torch.device("cpu")
-        self._mountings: TransformedMountings | None = None
-        self._profiles: Profiles = V_PROFILES  # until weights are loaded
-        self._label_set: LabelSet | None = None
         self._declared = NodeParameters(self)
-        # a bad value is told before anything is loaded
-        self._live_settings(self._declared.values())
+        # A bad value is told before anything is loaded.
+        live_settings(self._declared.values(), V_PROFILES, None)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -142,23 +132,20 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         started = time.monotonic()
         self._device = find_device(values["device"])
         segmenter = Segmenter.load(values["weights"], device=values["device"])
-        self._profiles, self._label_set = segmenter.loaded.profiles, segmenter.label_set
         if self.stop_requested.is_set():
             raise SegmentationCancelled
-        live = self._live_settings(values)
         self.pipeline = SegmentationPipeline(
             self,
             segmenter,
             cameras,
-            live,
+            live_settings(values, segmenter.loaded.profiles, segmenter.label_set),
             max_batch_size=values["max_batch_size"],
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
-        self._mountings = TransformedMountings(self, values["grid_frame"])
         geometry = GridGeometry(
             values["grid_resolution_m"], values["grid_forward_m"], values["grid_sideways_m"]
         )
-        self.pipeline.look_at_the_ground(geometry, values["grid_frame"], self._mountings)
+        self.pipeline.look_at_the_ground(geometry, values["grid_frame"])
         self.pipeline.warm_up(
             values["warmup_height"],
             values["warmup_width"],
@@ -231,20 +218,13 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             self.pipeline.end()
             self._failure = self._failure or self.pipeline.failure
             self.pipeline = None
-        if self._mountings is not None:
-            self._mountings.close()
-            self._mountings = None
         if self._labels is not None:
             self.destroy_publisher(self._labels)
             self._labels = None
-        self._profiles, self._label_set = V_PROFILES, None  # other weights may come next
         if self._failure is None:  # a lost device frees nothing
             free_memory(self._device)  # the model is in reference cycles
 
     # ---- parameters ----------------------------------------------------------------------------
-
-    def _live_settings(self, values: dict[str, Any]) -> LiveSettings:
-        return live_settings(values, self._profiles, self._label_set)
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Accept live parameters from the next frame on; refuse the others while active."""
@@ -260,9 +240,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
                     "clean up and configure it again",
                 )
             values[parameter.name] = parameter.value
+        segmenter = self.pipeline.segmenter if self.pipeline is not None else None
+        profiles = segmenter.loaded.profiles if segmenter is not None else V_PROFILES
         try:
             names = camera_names(values)
-            live = self._live_settings(values)
+            live = live_settings(values, profiles, segmenter and segmenter.label_set)
             # Here and not after it was set, which Humble tells nobody.
             self._declared.declare_cameras(names)
         except CamsegError as error:
