@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from array import array as byte_array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -84,18 +84,3 @@ class GroundView:
         if self._projection is None or self._projection.camera != camera:
             self._projection = GroundProjection(camera, self._mounting, self.geometry)
         return self._projection
-
-
-def fixed_mounting(numbers: Sequence[float]) -> FindMounting:
-    """Return a `FindMounting` of six numbers: x, y, z in metres, roll, pitch, yaw in radians.
-
-    Raises:
-        CamsegError: not six numbers, or they break a rule of a mounting.
-    """
-    if len(numbers) != 6:
-        raise CamsegError(
-            f"mounting has {len(numbers)} numbers; x, y, z in metres and roll, pitch, yaw in "
-            "radians are needed"
-        )
-    mounting = Mounting(*numbers)
-    return lambda frame_id: mounting

@@ -56,10 +56,8 @@ class FrameQueue:
         self._condition = threading.Condition()
         self._counts = {name: FrameCounts() for name in cameras}
         self._waiting: dict[str, QueuedFrame] = {}  # by camera, the longest waiting first
-        self._accepting = False
-        self._ended = False
-        self._generation = 0
-        self._taken_generation = 0
+        self._accepting = self._ended = False
+        self._is_outdated = False  # the batch that was taken last
 
     def open(self) -> None:
         """Accept frames."""
@@ -116,7 +114,7 @@ class FrameQueue:
             batch = [self._waiting.pop(name) for name in list(self._waiting)[:most]]
             for frame in batch:
                 self._counts[frame.camera].in_progress += 1
-            self._taken_generation = self._generation
+            self._is_outdated = False
             return batch
 
     def finish(self, camera: str, outcome: Outcome) -> None:
@@ -130,7 +128,7 @@ class FrameQueue:
     def may_publish(self) -> bool:
         """True if the queue was neither closed nor cleared since the last batch was taken."""
         with self._condition:
-            return self._accepting and self._taken_generation == self._generation
+            return self._accepting and not self._is_outdated
 
     def counts(self) -> dict[str, FrameCounts]:
         """Return the counts of each camera, consistent with each other."""
@@ -145,7 +143,7 @@ class FrameQueue:
         return sum(self.counts().values(), FrameCounts())
 
     def _drop(self) -> None:
-        self._generation += 1
+        self._is_outdated = True
         for name in self._waiting:
             self._counts[name].dropped += 1
         self._waiting.clear()

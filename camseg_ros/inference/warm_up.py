@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The first runs of a model, and what they tell: how long a later batch may take. No rclpy."""
+"""The warm-up of a model, and how long later batches may take by what it measured; no rclpy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,7 @@ LEAST_COLD_LIMIT_NS = 60 * 10**9
 """A device that is used for the first time loads and tunes its kernels."""
 
 
-@dataclass(frozen=True)
-class InferenceLimit:
+class InferenceLimit(NamedTuple):
     """How long a batch may take before inference counts as hanging.
 
     Attributes:
@@ -89,20 +88,16 @@ def warm_up(
     """
     slowest_ns, warm_sizes = 0, set()
     for batch_size, options in runs:
-        batch = [image] * batch_size
-        if batch_size not in warm_sizes:
+        for _ in range(1 if batch_size in warm_sizes else 2):
+            started_ns = time.monotonic_ns()
             with hang_guard(limit.cold_ns, on_hang):
-                segmenter.segment_batch(batch, options, cancelled)
-            warm_sizes.add(batch_size)
-        started_ns = time.monotonic_ns()
-        with hang_guard(limit.cold_ns, on_hang):
-            results = segmenter.segment_batch(batch, options, cancelled)
-        total_ns = time.monotonic_ns() - started_ns
+                results = segmenter.segment_batch([image] * batch_size, options, cancelled)
+            total_ns = time.monotonic_ns() - started_ns
+        warm_sizes.add(batch_size)
         slowest_ns = max(slowest_ns, total_ns)
         steps_ns = int(1e9 * results[0].stage_seconds["denoiser"])
         measured(BatchTimes(batch_size, options.steps, total_ns - steps_ns, steps_ns))
-    return replace(
-        limit,
+    return limit._replace(
         slowest_ns=slowest_ns,
         evaluations=max(denoiser_evaluations(options) for _, options in runs),
         pixels=image.shape[0] * image.shape[1],
@@ -115,15 +110,14 @@ def hang_guard(limit_ns: int, on_hang: Callable[[str], None]) -> Iterator[None]:
 
     A limit of 0 is none.
     """
-    if not limit_ns:
-        yield
-        return
     reason = f"inference hangs in the warm-up: a batch has taken more than {limit_ns / 1e9:.1f} s"
     timer = threading.Timer(limit_ns / 1e9, on_hang, [reason])
     timer.daemon = True
-    timer.start()
+    if limit_ns:
+        timer.start()
     try:
         yield
     finally:
         timer.cancel()
-        timer.join()
+        if limit_ns:
+            timer.join()

@@ -22,7 +22,7 @@ from camseg_core.images.arrays import UInt8
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
 from camseg_ros.ground.grid import GridGeometry
-from camseg_ros.ground.view import GroundView, fixed_mounting
+from camseg_ros.ground.view import GroundView
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.inference.step_controller import BatchTimes, StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
@@ -117,7 +117,7 @@ class SegmentationPipeline:
             camera.ground = GroundView(
                 geometry,
                 frame_id,
-                fixed_mounting(mounting) if mounting else self._mountings,
+                self._mountings if mounting is None else lambda _, given=mounting: given,
                 partial(self._warnings.warn, name),
                 rectified=camera.settings.rectified,
             )

@@ -14,8 +14,8 @@ import numpy as np
 from camseg_core.diffusion.options import Profiles, SamplingOptions, find_profile
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
+from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.ground.grid import occupancy_table
-from camseg_ros.ground.view import fixed_mounting
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
 from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.parameters import find_parameter
@@ -33,7 +33,7 @@ class CameraSettings:
         image_topic, camera_info_topic: Topics as given, or by convention.
         transport: ``raw`` or ``compressed``.
         rectified: True for a rectified image.
-        mounting: Six numbers as the parameter has them; empty where tf is to be asked.
+        mounting: Where the camera is on the vehicle; None where tf is to be asked.
     """
 
     name: str
@@ -41,7 +41,7 @@ class CameraSettings:
     transport: str
     camera_info_topic: str
     rectified: bool = False
-    mounting: tuple[float, ...] = ()
+    mounting: Mounting | None = None
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,15 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
     # As image_transport does: beside the raw image topic.
     raw_topic = image_topic.removesuffix("/compressed")
     beside = posixpath.join(posixpath.dirname(raw_topic), "camera_info")
-    mounting = tuple(values[f"{name}.mounting"])
-    if any(mounting):
+    mounting, numbers = None, values[f"{name}.mounting"]
+    if any(numbers):
+        if len(numbers) != 6:
+            raise CamsegError(
+                f"{name}.mounting has {len(numbers)} numbers; x, y, z in metres and roll, pitch, "
+                "yaw in radians are needed"
+            )
         try:
-            fixed_mounting(mounting)
+            mounting = Mounting(*numbers)
         except CamsegError as error:
             raise CamsegError(f"{name}.mounting: {error}") from error
     return CameraSettings(
@@ -114,7 +119,7 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
         transport=transport,
         camera_info_topic=values[f"{name}.camera_info_topic"] or beside,
         rectified=values[f"{name}.rectified"],
-        mounting=mounting if any(mounting) else (),
+        mounting=mounting,
     )
 
 

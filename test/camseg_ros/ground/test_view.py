@@ -14,12 +14,12 @@ from camseg_core.labels import CITYSCAPES
 from camseg_ros.ground import view as ground_view
 from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.ground.grid import GridGeometry, occupancy_table
-from camseg_ros.ground.view import GroundView, fixed_mounting
+from camseg_ros.ground.view import GroundView
 
 GEOMETRY = GridGeometry(0.5, 10.0, 4.0)
 HEADER = Header(frame_id="lens", stamp=Time(sec=5))
 K = [100.0, 0.0, 49.5, 0.0, 100.0, 20.5, 0.0, 0.0, 1.0]
-MOUNTING = (0.0, 0.0, 1.5, 0.0, 0.0, 0.0)
+MOUNTING = Mounting(0.0, 0.0, 1.5)
 ROAD = np.zeros((60, 100), np.uint8)
 SURE = np.full((60, 100), 255, np.uint8)
 TABLE = occupancy_table(CITYSCAPES)
@@ -30,7 +30,7 @@ def info(**changes: Any) -> CameraInfo:
 
 
 def view(warnings: list[str], **changes: Any) -> GroundView:
-    given = {"find_mounting": fixed_mounting(MOUNTING), "rectified": False} | changes
+    given = {"find_mounting": lambda _: MOUNTING, "rectified": False} | changes
     return GroundView(GEOMETRY, "base_link", warn=warnings.append, **given)
 
 
@@ -81,13 +81,7 @@ def test_what_is_missing_is_told_and_tried_again() -> None:
     seen = view(warnings, find_mounting=find)
     assert seen.message(ROAD, SURE, info(), TABLE, 0) is None
     assert warnings == ["no drivable grid: no transform of lens yet"]
-    mountings.append(Mounting(*MOUNTING))
+    mountings.append(MOUNTING)
     assert seen.message(ROAD, SURE, info(), TABLE, 0) is not None
     assert seen.message(ROAD, SURE, info(k=[0.0] * 9), TABLE, 0) is None
     assert warnings[1].startswith("no drivable grid: camera_info has K of zeros")
-
-
-def test_a_mounting_has_six_numbers() -> None:
-    assert fixed_mounting(MOUNTING)("whatever") == Mounting(*MOUNTING)
-    with pytest.raises(CamsegError, match="mounting has 2 numbers; x, y, z in metres and roll"):
-        fixed_mounting([1.0, 2.0])

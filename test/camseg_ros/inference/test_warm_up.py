@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,9 +42,9 @@ def test_more_work_than_the_warm_up_had_may_take_longer(
 
 
 def test_a_limit_is_ten_seconds_at_least_and_a_given_one_is_kept() -> None:
-    assert replace(WARM, slowest_ns=1).for_batch_ns(SamplingOptions(steps=1000), 10**7) == 10 * S
+    assert WARM._replace(slowest_ns=1).for_batch_ns(SamplingOptions(steps=1000), 10**7) == 10 * S
     assert InferenceLimit().for_batch_ns(FOUR_STEPS, 1) == 10 * S
-    assert replace(WARM, given_ns=S).for_batch_ns(SamplingOptions(steps=1000), 10**7) == S
+    assert WARM._replace(given_ns=S).for_batch_ns(SamplingOptions(steps=1000), 10**7) == S
 
 
 @given(st.integers(1, 1000), st.integers(1, 64), st.integers(1, 10**8))

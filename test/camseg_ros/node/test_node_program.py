@@ -74,7 +74,7 @@ def own_signals() -> Iterator[None]:
         (["-p", "sampler:=euler"], "sampler.*euler"),
         (["-p", "cameras:=[]"], "cameras is empty; at least one name is needed"),
         (["-p", "cameras:=[a, a]"], "camera 'a' stands twice in cameras"),
-        (["-p", "camera.mounting:=[1.0]"], "cannot configure: camera.mounting: mounting has 1 num"),
+        (["-p", "camera.mounting:=[1.0]"], "cannot configure: camera.mounting has 1 numbers"),
         (["-p", "weights:=/nowhere"], "cannot configure: no such weights: /nowhere"),
         (["-p", "device:=tpu"], "cannot configure: unknown device 'tpu'"),
         (["--params-file", "/nowhere.yaml"], "/nowhere.yaml"),

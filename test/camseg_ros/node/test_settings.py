@@ -11,6 +11,7 @@ from node_parts import parameter_values as values
 from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
+from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.settings import (
@@ -136,10 +137,10 @@ def test_an_unknown_transport_is_told() -> None:
 
 
 def test_a_mounting_is_read_and_checked() -> None:
-    assert camera().mounting == ()
+    assert camera().mounting is None
     given = [1.5, 0.0, 1.2, 0.0, 0.1, 0.0]
-    assert camera(mounting=given).mounting == tuple(given)
-    with pytest.raises(CamsegError, match="front.mounting: mounting has 3 numbers; x, y, z in"):
+    assert camera(mounting=given).mounting == Mounting(*given)
+    with pytest.raises(CamsegError, match="front.mounting has 3 numbers; x, y, z in metres"):
         camera(mounting=[1.0, 0.0, 1.0])
     with pytest.raises(CamsegError, match="front.mounting: camera mounting z_m -1.0: must be abo"):
         camera(mounting=[1.0, 0.0, -1.0, 0.0, 0.0, 0.0])
