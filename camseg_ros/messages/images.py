@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages to arrays and back: encodings, row padding, byte order.
+"""Conversion of image messages to arrays and back: encodings, row padding, byte order.
 
-Shape legend: H, W rows and columns of the image, C channels. Camera images become uint8 RGB
-[H, W, 3]. Every message is checked before it is read; one that breaks a rule is refused with
-BadFrameError, whatever the library underneath would have done with it.
+H and W are rows and columns of the image, C its channels. Camera images become uint8 RGB [H, W, 3].
+Every message is checked before it is read; one that breaks a rule is refused with BadFrameError.
 """
 
 from __future__ import annotations
@@ -55,8 +54,8 @@ _BRIDGE_ENCODINGS = frozenset(
 # OpenCV answers with black, not with an error, when a Bayer image is smaller.
 _SMALLEST_BAYER = 3
 
-IMAGE_ENCODINGS: tuple[str, ...] = tuple(_CONVERSIONS)
-"""The encodings `rgb_from_image` accepts."""
+IMAGE_ENCODINGS = tuple(_CONVERSIONS)
+"""The encodings that `rgb_from_image` accepts."""
 
 
 class BadFrameError(ValueError):

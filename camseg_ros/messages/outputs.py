@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a segmented frame to the messages about it, each only when it is asked for. No rclpy.
+"""The messages about a segmented frame, each made only when it is asked for; no rclpy.
 
-Shapes: H, W = the mask's size; C = classes; h, w = token grid.
+H and W are the mask's size, C is the number of classes, h and w are the size of the token grid.
 """
 
 from __future__ import annotations
 
 from array import array as byte_array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_png, overlay_image
 from camseg_core.labels import UNLABELED, LabelSet
@@ -53,27 +52,11 @@ class OutputSettings:
     drivable_least_confidence: int = 0
 
 
-def least_confidence_table(
-    label_set: LabelSet, overall: float, by_class: Mapping[str, float]
-) -> UInt8:
-    """Return the least confidence of each class id, uint8 [256], from shares 0..1.
-
-    Raises:
-        CamsegError: a class is unknown, or a share lies outside of 0..1.
-    """
-    unknown = [name for name in by_class if name not in label_set.names]
-    if unknown:
-        raise CamsegError(
-            f"class_min_confidence names {unknown[0]!r}; the classes are "
-            f"{', '.join(label_set.names)}"
-        )
-    for name, share in {"min_confidence": overall, **by_class}.items():
-        if not 0.0 <= share <= 1.0:
-            raise CamsegError(f"least confidence {share} of {name}; 0 to 1 is needed")
+def least_confidence_table(shares: Sequence[float]) -> UInt8:
+    """Return the least confidence of each class id, uint8 [256], from the classes' shares 0..1."""
     table = np.zeros(256, np.uint8)
-    for class_id, name in enumerate(label_set.names):
-        # Rounded up: a pixel at the limit or above it stays.
-        table[class_id] = np.ceil(round(255.0 * by_class.get(name, overall), 6))
+    # Rounded up: a pixel at the limit or above it stays.
+    table[: len(shares)] = np.ceil(np.round(255.0 * np.array(shares), 6))
     return table
 
 

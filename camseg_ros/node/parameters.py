@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that is said of the node's parameters: names, defaults, ranges, descriptions. Plain data.
+"""The node's parameters: their names, defaults, ranges and descriptions, as plain data.
 
 The node's declaration, the launch arguments, the command line's help and the page about the node
-are made from it; no ROS and no torch is needed to read it. ``python -m camseg_ros.node.parameters``
-prints the tables of docs/node.md.
+are made from it; it needs no ROS and no torch. ``python -m camseg_ros.node.parameters`` prints the
+tables of docs/node.md.
 """
 
 from __future__ import annotations
@@ -220,16 +220,9 @@ INFORMATION: tuple[ParameterSpec, ...] = (
 USE_SIM_TIME = ParameterSpec("use_sim_time", False, "Take the time from /clock.")
 """The parameter that every ROS node has."""
 
-LAUNCH_ARGUMENTS: tuple[ParameterSpec, ...] = tuple(
-    spec
-    for spec in (*PARAMETERS, USE_SIM_TIME)
-    if spec.name
-    in {
-        "weights", "device", "profile", "steps", "sampler", "latency_budget_ms", "autostart",
-        "use_sim_time",
-    }
-)  # fmt: skip
-"""Parameters that are arguments of the launch file, too, and go before the params file there."""
+_ARGUMENTS = ("weights", "device", "profile", "steps", "sampler", "latency_budget_ms", "autostart")
+LAUNCH_ARGUMENTS = (*(spec for spec in PARAMETERS if spec.name in _ARGUMENTS), USE_SIM_TIME)
+"""Parameters that are arguments of the launch file, too, which override the params file."""
 
 SET_HELP = "parameters of the node (docs/node.md), e.g. profile=fast torch_threads=2: " + ", ".join(
     [*(spec.name for spec in PARAMETERS), *(f"<camera>.{spec.name}" for spec in CAMERA_PARAMETERS)]

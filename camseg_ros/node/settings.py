@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from camseg_core.diffusion.options import Profiles, SamplingOptions, find_profile
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
@@ -147,12 +145,16 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
     # A list without entries has no type in a params file: [""] publishes nothing.
     outputs = tuple(filter(None, values["outputs"]))
     _require_known("outputs", outputs)
-    overall, by_class = values["min_confidence"], _shares(values["class_min_confidence"])
-    shares = [overall]
-    table, drivable = np.zeros(256, np.uint8), None
+    shares, drivable = [values["min_confidence"]], None
+    by_class = _shares(values["class_min_confidence"])
     if label_set is not None:
-        shares = [by_class.get(name, overall) for name in label_set.names]
-        table = least_confidence_table(label_set, overall, by_class)
+        for name in by_class:
+            if name not in label_set.names:
+                raise CamsegError(
+                    f"class_min_confidence names {name!r}; the classes are "
+                    f"{', '.join(label_set.names)}"
+                )
+        shares = [by_class.get(name, shares[0]) for name in label_set.names]
         drivable = occupancy_table(label_set, list(filter(None, values["grid_free_classes"])))
     return LiveSettings(
         sampling=replace(profile, seed=values["seed"], **given),
@@ -160,7 +162,7 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
         steps_range=(least, most),
         outputs=outputs,
         output=OutputSettings(
-            table,
+            least_confidence_table(shares),
             values["output_height"],
             values["output_width"],
             drivable,
@@ -193,11 +195,15 @@ def _shares(text: str) -> dict[str, float]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, number = part.partition("=")
         try:
-            shares[name.strip()] = float(number)
+            share = float(number)
         except ValueError:
+            share = math.nan
+        if not 0.0 <= share <= 1.0:
             raise CamsegError(
-                f"class_min_confidence has {part!r}; CLASS=SHARE is needed, e.g. person=0.4"
-            ) from None
+                f"class_min_confidence has {part!r}; CLASS=SHARE is needed with a share of 0 to 1, "
+                "e.g. person=0.4"
+            )
+        shares[name.strip()] = share
     return shares
 
 

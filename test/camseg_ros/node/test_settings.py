@@ -89,6 +89,7 @@ def test_without_weights_names_of_classes_are_not_checked() -> None:
         ({"class_min_confidence": "cat=0.5"}, "class_min_confidence names 'cat'"),
         ({"class_min_confidence": "car"}, "class_min_confidence has 'car'; CLASS=SHARE is needed"),
         ({"class_min_confidence": "car=much"}, "class_min_confidence has 'car=much'"),
+        ({"class_min_confidence": "car=1.5"}, "'car=1.5'; CLASS=SHARE is needed with a share of 0"),
         (
             {"no_input_warn_s": 4.0, "no_input_error_s": 3.0},
             "no_input_warn_s is 4 and no_input_error_s 3; the first one must not be larger",
