@@ -11,7 +11,6 @@ import os
 import sys
 
 import rclpy
-from lifecycle_msgs.msg import State
 from lifecycle_msgs.srv import GetState
 
 NODE = os.environ.get("CAMSEG_NODE", "/segment_node")
@@ -19,32 +18,28 @@ DISCOVERY_LIMIT_S = 5.0
 ANSWER_LIMIT_S = 5.0
 
 
-def state_of(name: str) -> State | None:
-    """Ask the lifecycle node ``name`` for its state; None if it gives no answer in time."""
+def state_of(name: str) -> str:
+    """Ask the lifecycle node ``name`` for its state; empty if it gives no answer in time."""
     node = rclpy.create_node(
         f"camseg_health_{os.getpid()}", start_parameter_services=False, enable_rosout=False
     )
     client = node.create_client(GetState, f"{name}/get_state")
     if not client.wait_for_service(timeout_sec=DISCOVERY_LIMIT_S):
-        return None
+        return ""
     answer = client.call_async(GetState.Request())
     rclpy.spin_until_future_complete(node, answer, timeout_sec=ANSWER_LIMIT_S)
-    return answer.result().current_state if answer.done() else None
+    return str(answer.result().current_state.label) if answer.done() else ""
 
 
 def main() -> int:
-    """Return the exit status."""
+    """Print the state of the node and return the exit status."""
     rclpy.init(args=[])
     state = state_of(NODE)
     rclpy.shutdown()
-    if state is None:
-        print(f"{NODE} does not answer")
-    elif state.id != State.PRIMARY_STATE_ACTIVE:
-        print(f"{NODE} is {state.label}, not active")
-    else:
-        print(f"{NODE} is active")
-        return 0
-    return 1
+    is_active = state == "active"
+    told = f"is {state}" if state else "does not answer"
+    print(f"{NODE} {told}{'' if is_active or not state else ', not active'}")
+    return 0 if is_active else 1
 
 
 if __name__ == "__main__":

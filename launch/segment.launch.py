@@ -21,6 +21,7 @@ from launch_ros.substitutions import FindPackageShare
 from camseg_ros.node.parameters import LAUNCH_ARGUMENTS, NODE_NAME, camera_overrides
 
 PACKAGE = "camseg_ros"
+OTHERWISE = "Not given: as in params_file."
 RESPAWN_DELAY_S = 1.0
 # A lifecycle shutdown, and bad arguments, which another start would not mend.
 ENDS_FOR_GOOD = (0, 2)
@@ -59,25 +60,12 @@ def generate_launch_description() -> LaunchDescription:
     params_file = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "segment.yaml"])
     arguments = {
         "params_file": (params_file, "Parameters of the node."),
-        "cameras": (
-            "",
-            "Names of the cameras, separated by commas; outputs are under ~/<camera>/. "
-            "Empty: as in params_file.",
-        ),
-        "image_topics": (
-            "",
-            "Input topic of each camera, separated by commas. Empty: as in params_file.",
-        ),
+        "cameras": ("", f"Names of the cameras, separated by commas. {OTHERWISE}"),
+        "image_topics": ("", f"Input topic of each camera, separated by commas. {OTHERWISE}"),
         "namespace": ("", "Namespace of the node."),
-        "respawn": (
-            "true",
-            "Start the node again when it ends, but for a shutdown or bad arguments.",
-        ),
-        "log_level": ("info", "debug, info, warn, error or fatal."),
-        **{
-            spec.name: ("", f"{spec.help} Not given: as in params_file.")
-            for spec in LAUNCH_ARGUMENTS
-        },
+        "respawn": ("true", "Start the node again, unless it was shut down or its arguments bad."),
+        "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
+        **{spec.name: ("", f"{spec.help} {OTHERWISE}") for spec in LAUNCH_ARGUMENTS},
     }
     return LaunchDescription(
         [

@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Drivable space: a segmented frame seen from above, as an occupancy grid on the ground. No rclpy.
+"""Drivable space: a segmented frame seen from above, as an occupancy grid on the ground; no rclpy.
 
 Each cell's centre on the ground, the plane z = 0 of the vehicle frame, is projected into the image
 once (inverse perspective mapping, Mallot et al. 1991), and every frame then looks up the class
-there. What follows from the one assumption, a flat ground:
-
-- An upright object hides the ground behind it, and its pixels fall on those cells: they are
-  occupied, although nobody has seen what is there. That is the careful answer.
-- Ground that rises or falls is shown nearer or farther than it is, and so is all ground while the
-  vehicle pitches: at a distance d and a camera height h by about d^2 / h metres per radian.
-- The vehicle's own bonnet is occupied wherever it is in the image.
+there. docs/node.md says what follows from the one assumption, a flat ground.
 
 Frames and pixels are those of `camseg_ros.ground.camera_model`.
 """

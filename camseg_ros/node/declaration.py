@@ -40,7 +40,6 @@ class NodeParameters:
         for spec in (*PARAMETERS, *INFORMATION):
             self._declare(spec.name, spec)
         self.declare_cameras(camera_names(self.values()))
-        self._protect_information(True)
 
     def declare_cameras(self, names: Sequence[str]) -> None:
         """Declare the parameters of cameras that have none yet.
@@ -61,11 +60,11 @@ class NodeParameters:
             "class_colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in label_set.palette],
             "weights_sha256": weights_sha256,
         }
-        self._protect_information(False)
-        self._node.set_parameters(
-            [Parameter(name, value=value) for name, value in information.items()]
-        )
-        self._protect_information(True)
+        for name, value in information.items():
+            descriptor = self._node.describe_parameter(name)
+            descriptor.read_only = False
+            self._node.set_parameters([Parameter(name, value=value)])
+            descriptor.read_only = True
 
     def values(self) -> dict[str, Any]:
         """Return all values by name."""
@@ -77,13 +76,11 @@ class NodeParameters:
         except ParameterUninitializedException:  # an empty list in a params file has no type
             return []
 
-    def _protect_information(self, read_only: bool) -> None:
-        for spec in INFORMATION:
-            self._node.describe_parameter(spec.name).read_only = read_only
-
     def _declare(self, name: str, spec: ParameterSpec) -> None:
+        descriptor = parameter_descriptor(spec)
+        descriptor.read_only = spec in INFORMATION
         try:
-            self._node.declare_parameter(name, spec.default, parameter_descriptor(spec))
+            self._node.declare_parameter(name, spec.default, descriptor)
         except (InvalidParameterValueException, InvalidParameterTypeException) as error:
             raise CamsegError(f"parameter {name}: {error}") from error
         self.specs[name] = spec

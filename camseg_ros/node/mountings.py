@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cameras' mountings on the vehicle, as tf knows them."""
+"""The cameras' mountings on the vehicle, looked up in tf."""
 
 from __future__ import annotations
 
@@ -41,9 +41,8 @@ class TransformedMountings:
         if self._listener is None:
             self._buffer = Buffer()
             self._listener = TransformListener(self._buffer, self._node)
-        newest = Time()
-        try:
-            stamped = self._buffer.lookup_transform(self._vehicle_frame, frame_id, newest)
+        try:  # the newest one
+            stamped = self._buffer.lookup_transform(self._vehicle_frame, frame_id, Time())
         except TransformException as error:
             raise CamsegError(
                 f"the camera's mounting is not given, and tf has none: {error}"
