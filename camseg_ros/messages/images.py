@@ -89,8 +89,10 @@ def rgb_from_image(message: Image) -> NDArray[np.uint8]:
         raise BadFrameError(f"image width {message.width}: must be even for {encoding}")
     channels = () if bytes_per_pixel == 1 else (bytes_per_pixel,)
     pixels = rows.reshape(message.height, message.width, *channels)
-    by_bridge = _BRIDGE is not None and encoding in _BRIDGE_ENCODINGS
-    return _rgb_from_pixels(pixels, encoding, _packed(message, rows) if by_bridge else None)
+    # cv_bridge ignores padding, and swaps bytes of big-endian messages that need no swapping.
+    is_packed = message.step == rows.shape[1] and not message.is_bigendian
+    by_bridge = _BRIDGE is not None and encoding in _BRIDGE_ENCODINGS and is_packed
+    return _rgb_from_pixels(pixels, encoding, message if by_bridge else None)
 
 
 def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
@@ -191,18 +193,6 @@ def _rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
     return np.ascontiguousarray(strided)
 
 
-def _packed(message: Image, rows: NDArray[np.uint8]) -> Image:
-    """Return the message itself if it has no padding, else one with the same rows packed."""
-    # For big-endian messages cv_bridge would swap bytes that need no swapping.
-    is_packed = len(message.data) == rows.size and message.step == rows.shape[1]
-    if is_packed and not message.is_bigendian:
-        return message
-    packed = Image(height=message.height, width=message.width, encoding=message.encoding)
-    packed.step = rows.shape[1]
-    packed.data = _message_data(rows)
-    return packed
-
-
 def _message_data(contiguous: NDArray[Any]) -> byte_array[int]:
     """Return the array's bytes in the one type that message fields take without a slow check."""
     data = byte_array("B")
@@ -213,7 +203,7 @@ def _message_data(contiguous: NDArray[Any]) -> byte_array[int]:
 def _rgb_from_pixels(
     pixels: NDArray[np.uint8], encoding: str, for_bridge: Image | None = None
 ) -> NDArray[np.uint8]:
-    """Convert checked pixels [H, W] or [H, W, C], by cv_bridge if given their packed message."""
+    """Convert checked pixels [H, W] or [H, W, C], by cv_bridge if given their message."""
     height, width = pixels.shape[:2]
     if encoding.startswith("bayer_") and min(height, width) < _SMALLEST_BAYER:
         raise BadFrameError(

@@ -28,18 +28,22 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from camseg_core.diffusion.options import V_PROFILES
-from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
+from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError, in_one_line
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.node.camera import LATCHED_QOS
-from camseg_ros.node.declaration import NodeParameters
 from camseg_ros.node.diagnostics import diagnostic_status
 from camseg_ros.node.health import Condition, Level
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.node.pipeline import SegmentationPipeline
-from camseg_ros.node.settings import camera_names, camera_settings, live_settings
+from camseg_ros.node.settings import (
+    NodeParameters,
+    camera_names,
+    camera_settings,
+    live_settings,
+)
 from camseg_ros.remote.program import run_program
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -113,7 +117,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         except CamsegError as error:
             self.get_logger().error(f"cannot {name}: {error}")
         except Exception as error:  # out of memory, a topic name that DDS refuses
-            reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            reason = in_one_line(error)
             self.get_logger().error(f"cannot {name}: {reason}")
             if is_device_failure(error):
                 self._failure = f"the device failed: {reason}"
