@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from geometry_msgs.msg import Transform
 from rclpy.time import Time
-from std_msgs.msg import Header
+from std_msgs.msg import Header, String
 
 from camseg_ros.node.camera import UnsupportedEventTypeError
 from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
@@ -114,6 +116,39 @@ class FakeLabelInfo:
     header: Header = field(default_factory=Header)
     class_map: list[FakeVisionClass] = field(default_factory=list)
     threshold: float = 0.0
+
+
+def stand_in_for_tf(
+    monkeypatch: pytest.MonkeyPatch, transforms: Mapping[tuple[str, str], Transform] | None = None
+) -> None:
+    """Stand in for tf2_ros, which is in no registry; its listener owns its subscriptions, too.
+
+    ``transforms`` are the newest ones, by target and source frame.
+    """
+
+    class TransformListener:
+        def __init__(self, buffer: Any, node: Any) -> None:
+            self.node = node
+            self.subscriptions = [
+                node.create_subscription(String, topic, print, 100)
+                for topic in ("/tf", "/tf_static")
+            ]
+
+        def unregister(self) -> None:
+            for subscription in self.subscriptions:
+                self.node.destroy_subscription(subscription)
+
+    class Buffer:
+        def lookup_transform(self, target: str, source: str, time: Time) -> Any:
+            if (target, source) not in (transforms or {}) or time.nanoseconds:
+                raise LookupError(f"{source} does not exist")
+            return SimpleNamespace(transform=transforms[target, source])
+
+    tf2_ros = ModuleType("tf2_ros")
+    tf2_ros.__dict__.update(
+        Buffer=Buffer, TransformException=LookupError, TransformListener=TransformListener
+    )
+    monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
 
 
 def stand_in_for_vision_msgs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -264,10 +264,6 @@ def test_result_owns_its_memory_and_the_message_is_left_alone(encoding: str, pad
     np.testing.assert_array_equal(rgb, before)
 
 
-def test_accepted_encodings() -> None:
-    assert set(IMAGE_ENCODINGS) == {"mono8", *COLOUR_ORDER, *BAYER_PATTERNS, *YUV_ORDER}
-
-
 # --- rgb_from_image: what is refused ---
 
 

@@ -9,12 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import torch
 from sensor_msgs.msg import Image
 
+from camseg_core.errors import DEVICE_LOST
+from camseg_core.segmenter import Segmenter
 from camseg_ros.node.segment_node import main
 from camseg_ros.remote.node_client import NodeClient, ros_context
+
+START = ["--ros-args", "-p", "weights:=random:tiny"]
 
 
 def run_node(*parameters: str) -> subprocess.Popen[str]:
@@ -69,6 +75,8 @@ def own_signals() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["-p", "use_sim_time:=5"], "use_sim_time"),
+        (["-p", "outputs:=[depth]"], "outputs has 'depth'; it is one of mask"),
         (["-p", "steps:=-1"], "parameter steps: .*out of range.*value: -1"),
         (["-p", "steps:=many"], "parameter steps: .*type 'STRING', expecting type 'INTEGER'"),
         (["-p", "sampler:=euler"], "sampler.*euler"),
@@ -90,3 +98,28 @@ def test_bad_usage_is_one_line_and_status_2(
     lines = [line for line in errors.splitlines() if line and "[rcl]" not in line]
     assert len(lines) == 1
     assert re.search(told, lines[0])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("step", ["load", "segment_batch"])
+def test_a_signal_while_the_node_starts_ends_it(
+    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: str, own_signals: None
+) -> None:
+    real = getattr(Segmenter, step)
+
+    def told(*arguments: Any, **options: Any) -> Any:
+        signal.raise_signal(number)
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(Segmenter, step, told)
+    assert main(START) == 0
+
+
+def test_short_memory_at_the_start_is_no_bad_configuration(
+    monkeypatch: pytest.MonkeyPatch, own_signals: None
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Segmenter, "segment_batch", fail)
+    assert main(START) == DEVICE_LOST

@@ -4,24 +4,22 @@
 from __future__ import annotations
 
 import gc
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import ModuleType
 from typing import Any
 
 import pytest
 import rclpy
 import torch
 from lifecycle_msgs.srv import GetState
+from node_parts import stand_in_for_tf
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Header, String
+from std_msgs.msg import Header
 
 from camseg_core.diffusion.options import V_PROFILES
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
@@ -29,7 +27,7 @@ from camseg_core.labels import CITYSCAPES
 from camseg_core.segmenter import SamplingOptions, Segmenter
 from camseg_ros.messages.images import IMAGE_ENCODINGS, stamp_ns
 from camseg_ros.node.parameters import INFORMATION, PARAMETERS
-from camseg_ros.node.segment_node import SegmentNode, main
+from camseg_ros.node.segment_node import SegmentNode
 from camseg_ros.remote.node_client import SpinningThread
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
@@ -416,29 +414,7 @@ def test_a_start_that_failed_tells_whether_another_one_may_help(
 def test_listening_to_tf_begins_with_the_first_grid_and_ends_with_cleanup(
     harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """tf2_ros is in no registry; the stand-in owns its subscriptions as the real one does."""
-
-    class TransformListener:
-        def __init__(self, buffer: Any, listener_node: Any) -> None:
-            self.node = listener_node
-            self.subscriptions = [
-                listener_node.create_subscription(String, topic, print, 100)
-                for topic in ("/tf", "/tf_static")
-            ]
-
-        def unregister(self) -> None:
-            for subscription in self.subscriptions:
-                self.node.destroy_subscription(subscription)
-
-    class Buffer:
-        def lookup_transform(self, *_: Any) -> Any:
-            raise LookupError("nothing yet")
-
-    tf2_ros = ModuleType("tf2_ros")
-    tf2_ros.__dict__.update(
-        Buffer=Buffer, TransformException=LookupError, TransformListener=TransformListener
-    )
-    monkeypatch.setitem(sys.modules, "tf2_ros", tf2_ros)
+    stand_in_for_tf(monkeypatch)
     node = harness()
 
     def tf_topics() -> list[str]:
@@ -492,66 +468,3 @@ def test_classes_are_those_of_the_weights_that_are_loaded(harness: Callable[...,
                      if node.node.describe_parameter(spec.name).read_only}  # fmt: skip
         assert read_only == set(found)
         node.trigger("cleanup")
-
-
-# --- the process, as far as it ends in order ---
-
-
-@pytest.fixture
-def signal_handlers() -> Iterator[None]:
-    """Give the signals back, which a program ignores when it is over."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def start(*arguments: str) -> int:
-    return main(["--ros-args", "-p", "weights:=random:tiny", *arguments])
-
-
-@pytest.mark.usefixtures("signal_handlers")
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["-p", "use_sim_time:=5"], "use_sim_time"),
-        (["-p", "steps:=-1"], "parameter steps: "),
-        (["-p", "outputs:=[depth]"], "outputs has 'depth'; it is one of mask"),
-        (["--params-file", "/missing.yaml"], "/missing.yaml"),
-        (["--", "extra"], "unknown argument 'extra'; "),
-    ],
-)
-def test_bad_arguments_are_one_line_and_status_2(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
-) -> None:
-    assert start(*arguments) == BAD_INPUT
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("segment_node: ")
-    assert told in line
-
-
-@pytest.mark.usefixtures("signal_handlers")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", ["load", "segment_batch"])
-def test_a_signal_while_the_node_starts_ends_it(
-    monkeypatch: pytest.MonkeyPatch, number: signal.Signals, step: str
-) -> None:
-    real = getattr(Segmenter, step)
-
-    def told(*arguments: Any, **options: Any) -> Any:
-        signal.raise_signal(number)
-        return real(*arguments, **options)
-
-    monkeypatch.setattr(Segmenter, step, told)
-    assert start() == 0
-
-
-@pytest.mark.usefixtures("signal_handlers")
-def test_short_memory_at_the_start_is_no_bad_configuration(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail(*_: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
-
-    monkeypatch.setattr(Segmenter, "segment_batch", fail)
-    assert start() == DEVICE_LOST
