@@ -324,14 +324,6 @@ class TestRunningNode:
         keys = set(re.findall(r'key==\\"(\w+)\\"', json.dumps(foxglove)))
         assert set() < keys <= set(user.wait(user.values))
 
-    def test_a_parameter_set_live_holds_for_the_next_frame(self, audience: Audience) -> None:
-        audience.publish(1)
-        audience.user.set_parameters(min_confidence=1.0)
-        audience.publish(1)
-        before, after = (array_from_image_message(mask) for mask in audience.masks)
-        assert (before != 255).all()
-        assert (after == 255).all()
-
     def test_a_budget_that_cannot_be_kept_is_told_and_reset_forgets(
         self, audience: Audience
     ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -273,13 +272,6 @@ def test_an_r_of_zeros_is_no_rotation():
     info = camera_info(r=np.zeros(9))
     straight = CameraModel.from_camera_info(camera_info(), rectified=True)
     assert CameraModel.from_camera_info(info, rectified=True) == straight
-
-
-def test_any_object_with_the_fields_is_a_camera_info():
-    info = camera_info()
-    fields = ("width", "height", "k", "d", "r", "p", "distortion_model")
-    duck = SimpleNamespace(**{name: getattr(info, name) for name in fields})
-    assert CameraModel.from_camera_info(duck, rectified=False) == CAMERA
 
 
 @pytest.mark.parametrize(

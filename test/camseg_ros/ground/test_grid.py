@@ -167,16 +167,6 @@ def test_confidence_below_the_least_is_unknown():
     assert 0 < at_right.sum() < projection.in_view.sum()
 
 
-def test_arrays_in_any_memory_layout_are_read():
-    random = np.random.default_rng(0)
-    class_ids = random.integers(0, 19, (480, 640), np.uint8)
-    projection = GroundProjection(CAMERA, LEVEL, GEOMETRY)
-    np.testing.assert_array_equal(
-        projection.occupancy(np.asfortranarray(class_ids), sure()[::-1], TABLE),
-        projection.occupancy(class_ids, sure(), TABLE),
-    )
-
-
 # The synthetic drive
 
 MOUNTED_X_M, MOUNTED_Y_M, MOUNTED_YAW = 1.4, 0.2, 0.05

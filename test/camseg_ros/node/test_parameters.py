@@ -14,7 +14,6 @@ from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.node.parameters import (
     CAMERA_PARAMETERS,
     INFORMATION,
-    LAUNCH_ARGUMENTS,
     PARAMETERS,
     camera_overrides,
     find_parameter,
@@ -65,13 +64,6 @@ def test_every_parameter_and_topic_is_described() -> None:
 def test_a_parameter_is_found_by_the_name_in_a_params_file(name: str, default: Any) -> None:
     spec = find_parameter(name)
     assert (spec.default if spec else None) == default
-
-
-def test_the_launch_file_has_these_arguments() -> None:
-    assert {spec.name for spec in LAUNCH_ARGUMENTS} == {
-        "weights", "device", "profile", "steps", "sampler", "latency_budget_ms", "autostart",
-        "use_sim_time",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from camseg_core.diffusion.options import V_PROFILES
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
 from camseg_core.labels import CITYSCAPES
 from camseg_core.segmenter import SamplingOptions, Segmenter
-from camseg_ros.messages.images import IMAGE_ENCODINGS, stamp_ns
+from camseg_ros.messages.images import stamp_ns
 from camseg_ros.node.parameters import INFORMATION, PARAMETERS
 from camseg_ros.node.segment_node import SegmentNode
 from camseg_ros.remote.node_client import SpinningThread
@@ -150,21 +150,6 @@ class Hold:
             return real(model, images, options, *([cancelled] if self.obeys_cancelled else []))
 
         monkeypatch.setattr(Segmenter, "segment_batch", segment_batch)
-
-
-def test_every_encoding_gives_a_mask_of_the_input_s_size_and_header(
-    harness: Callable[..., Harness],
-) -> None:
-    node = harness()
-    node.start()
-    node.listen("mask")
-    for stamp, encoding in enumerate(IMAGE_ENCODINGS, start=1):
-        node.publish(stamp, encoding)
-        node.wait(lambda stamp=stamp: len(node.outputs["mask"]) == stamp)
-    for stamp, mask in enumerate(node.outputs["mask"], start=1):
-        assert (mask.encoding, mask.height, mask.width, mask.step) == ("mono8", 24, 40, 40)
-        assert (stamp_ns(mask.header), mask.header.frame_id) == (stamp, "lens")
-        assert set(mask.data) <= {*range(19), 255}
 
 
 def test_bad_frames_are_refused_counted_and_survived(harness: Callable[..., Harness]) -> None:
