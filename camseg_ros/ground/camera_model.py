@@ -174,10 +174,6 @@ class CameraModel:
                 fisheye, or a rule of the camera model is broken.
         """
         matrix = np.reshape(np.asarray(info.p if rectified else info.k, np.float64), (3, -1))
-        if not matrix.any():
-            name = "P" if rectified else "K"
-            raise CamsegError(f"camera_info has {name} of zeros: the camera must be calibrated")
-
         fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
         rotation = tuple(map(float, info.r))
         return cls(

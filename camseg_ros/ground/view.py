@@ -29,9 +29,10 @@ class GroundView:
     Attributes:
         geometry: Which part of the ground the grid shows.
         frame_id: Frame of the vehicle, in which the grid lies.
-        find_mounting: Function that finds the camera's mounting.
+        find_mounting: Function that finds the camera's mounting where none is given.
         warn: Function that is told why there is no grid.
         rectified: True if the camera's images are rectified.
+        mounting: Where the camera is on the vehicle; None until it is found.
     """
 
     geometry: GridGeometry
@@ -39,7 +40,7 @@ class GroundView:
     find_mounting: FindMounting
     warn: Callable[[str], object]
     rectified: bool
-    _mounting: Mounting | None = field(default=None, init=False)
+    mounting: Mounting | None = None
     _projection: GroundProjection | None = field(default=None, init=False)
 
     def message(
@@ -79,8 +80,8 @@ class GroundView:
     def _project(self, info: CameraInfo) -> GroundProjection:
         """Return the projection, made anew only when the calibration is another one."""
         camera = CameraModel.from_camera_info(info, rectified=self.rectified)
-        if self._mounting is None:
-            self._mounting = self.find_mounting(info.header.frame_id)
+        if self.mounting is None:
+            self.mounting = self.find_mounting(info.header.frame_id)
         if self._projection is None or self._projection.camera != camera:
-            self._projection = GroundProjection(camera, self._mounting, self.geometry)
+            self._projection = GroundProjection(camera, self.mounting, self.geometry)
         return self._projection

@@ -75,13 +75,10 @@ class Measurements:
 
         The percentiles are called ``STAGE_p50_ms`` and so on, and are empty without frames.
         """
+        outcomes = ("out", "dropped", "refused", "waiting", "in_progress")
         values = {
             "frames_in": str(counts.received),
-            "frames_out": str(counts.out),
-            "frames_dropped": str(counts.dropped),
-            "frames_refused": str(counts.refused),
-            "frames_waiting": str(counts.waiting),
-            "frames_in_progress": str(counts.in_progress),
+            **{f"frames_{name}": str(getattr(counts, name)) for name in outcomes},
             "rate_out_hz": f"{self.rate_hz(now_ns):.1f}",
         }
         with self._lock:

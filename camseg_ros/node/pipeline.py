@@ -80,11 +80,7 @@ class SegmentationPipeline:
     # ---- from configure to cleanup -------------------------------------------------------------
 
     def warm_up(
-        self,
-        height: int,
-        width: int,
-        cancelled: Callable[[], bool],
-        on_hang: Callable[[str], None],
+        self, height: int, width: int, cancelled: Callable[[], bool], on_hang: Callable[[str], None]
     ) -> None:
         """Run every batch size and number of steps that may be used, on an image of this size.
 
@@ -113,13 +109,13 @@ class SegmentationPipeline:
         """Give each camera what its drivable grid needs; tf is asked where no mounting is given."""
         self._mountings = TransformedMountings(self._node, frame_id)
         for name, camera in self.cameras.items():
-            mounting = camera.settings.mounting
             camera.ground = GroundView(
                 geometry,
                 frame_id,
-                self._mountings if mounting is None else lambda _, given=mounting: given,
+                self._mountings,
                 partial(self._warnings.warn, name),
-                rectified=camera.settings.rectified,
+                camera.settings.rectified,
+                camera.settings.mounting,
             )
 
     def start(self) -> None:
@@ -169,10 +165,12 @@ class SegmentationPipeline:
             camera.watch.limits = live.limits
         if live.threshold != before.threshold:
             self.announce()
-        # What was measured holds for the way of sampling it was measured with.
-        costs = [replace(settings.sampling, steps=1, seed=0) for settings in (before, live)]
-        budgets = [(settings.budget_ns, settings.steps_range) for settings in (before, live)]
-        if costs[0] != costs[1] or budgets[0] != budgets[1]:
+        # What was measured holds for the way of sampling and the budget it was measured with.
+        first, second = (
+            (replace(item.sampling, steps=1, seed=0), item.budget_ns, item.steps_range)
+            for item in (before, live)
+        )
+        if first != second:
             self._renew_controller()
 
     def reset(self) -> None:

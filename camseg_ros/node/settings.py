@@ -43,14 +43,13 @@ class NodeParameters:
     Attributes:
         specs: What is known of each declared parameter, by name; rclpy's own, such as
             use_sim_time, are not among them.
+
+    Raises:
+        CamsegError: a value from the command line or the params file breaks its rule.
     """
 
     def __init__(self, node: Node) -> None:
-        """Declare all parameters, those of the cameras that ``cameras`` names too.
-
-        Raises:
-            CamsegError: a value from the command line or the params file breaks its rule.
-        """
+        """Declare all parameters, those of the cameras that ``cameras`` names too."""
         self._node = node
         self.specs: dict[str, ParameterSpec] = {}
         for spec in (*PARAMETERS, *INFORMATION):

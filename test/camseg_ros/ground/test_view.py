@@ -84,4 +84,4 @@ def test_what_is_missing_is_told_and_tried_again() -> None:
     mountings.append(MOUNTING)
     assert seen.message(ROAD, SURE, info(), TABLE, 0) is not None
     assert seen.message(ROAD, SURE, info(k=[0.0] * 9), TABLE, 0) is None
-    assert warnings[1].startswith("no drivable grid: camera_info has K of zeros")
+    assert warnings[1].startswith("no drivable grid: focal lengths 0.0, 0.0: must be above 0")
