@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One camera of the pipeline: its topics, its health, and what was measured of its frames."""
+"""One camera of the pipeline: its topics, its health, its safe state, and its measurements."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
 
 from camseg_core.labels import LabelSet
 from camseg_ros.ground.view import GroundView
@@ -19,10 +20,9 @@ from camseg_ros.inference.frame_queue import FrameCounts, QueuedFrame
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.messages.labels import label_info_message
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
-from camseg_ros.messages.outputs import OUTPUTS
+from camseg_ros.messages.outputs import OUTPUTS, unlabeled_messages
 from camseg_ros.node.diagnostics import Measurements
 from camseg_ros.node.health import CameraWatch, Condition, Level, WatchLimits
-from camseg_ros.node.safe_state import SafeState
 from camseg_ros.node.settings import CameraSettings
 
 try:
@@ -33,6 +33,7 @@ except ImportError:  # Humble
         UnsupportedEventTypeError,
     )
 
+SAFE_PERIOD_NS = 10**9
 NOT_ACTIVE = Condition(Level.OK, "not active")
 # The newest message counts; latched ones wait for late subscribers.
 INPUT_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
@@ -42,6 +43,61 @@ LATCHED_QOS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.TRANSIENT_LOCAL,
 )
+
+
+class SafeState:
+    """Gives all-unlabeled masks of one camera, and says which masks must not come out after them.
+
+    Attributes:
+        masks: Number of masks that it has given.
+        frame_id: Frame of the camera's last mask; empty before the first one.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a mask."""
+        self.masks = 0
+        self.frame_id = ""
+        self._shape: tuple[int, int] | None = None
+        self._last_ns = self._last_stamp_ns = 0
+
+    def remember(self, shape: tuple[int, int], frame_id: str) -> None:
+        """Keep the size (height, width) and the frame of the last mask that was published."""
+        self._shape, self.frame_id = shape, frame_id
+
+    def messages(self, stamp: Time, now_ns: int, *, at_once: bool = False) -> dict[str, Any]:
+        """Return what is published once a second; nothing before the first mask.
+
+        Args:
+            stamp: Time of the node's clock.
+            now_ns: Time of the steady clock.
+            at_once: True if the second since the last messages need not be over.
+        """
+        is_recent = now_ns - self._last_ns < SAFE_PERIOD_NS
+        if self._shape is None or (is_recent and not at_once):
+            return {}
+        header = Header(stamp=stamp, frame_id=self.frame_id)
+        self.masks += 1
+        self._last_ns, self._last_stamp_ns = now_ns, stamp_ns(header)
+        return unlabeled_messages(*self._shape, header)
+
+    def outdates(self, frame: QueuedFrame, now_ns: int, *, is_due: bool) -> bool:
+        """Return whether a planner was, or is about to be, told of a newer time to trust nothing.
+
+        Stamps count only for a second after a safe mask: they may be by another clock.
+
+        Args:
+            frame: Frame whose mask is ready.
+            now_ns: Time of the steady clock.
+            is_due: True if the camera has been silent for so long that a safe mask is due.
+        """
+        if is_due and self._shape is not None:
+            return True
+        if self.masks == 0:
+            return False
+        is_recent = now_ns - self._last_ns < SAFE_PERIOD_NS
+        return frame.received_ns <= self._last_ns or (
+            is_recent and frame.stamp_ns < self._last_stamp_ns
+        )
 
 
 class Camera:

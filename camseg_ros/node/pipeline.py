@@ -233,8 +233,8 @@ class SegmentationPipeline:
             if not self.queue.may_publish:  # deactivated meanwhile: nobody expects it any more
                 return "dropped"
             now_ns = time.monotonic_ns()
-            is_silent = camera.watch.is_silent(now_ns)
-            if camera.safe_state.outdates(frame, live, now_ns, is_silent=is_silent):
+            is_due = live.all_unlabeled and camera.watch.is_silent(now_ns)
+            if camera.safe_state.outdates(frame, now_ns, is_due=is_due):
                 return self._drop(frame, "the safe state is newer than its frame")
             camera.publish(messages)
             camera.safe_state.remember(outputs.shape, frame.message.header.frame_id)
@@ -317,10 +317,10 @@ class SegmentationPipeline:
             self._keep_safe(camera, time.monotonic_ns(), at_once=True)
 
     def _keep_safe(self, camera: Camera, now_ns: int, *, at_once: bool = False) -> None:
-        live = self._live
-        messages = camera.safe_state.messages(live, self._stamp(), now_ns, at_once=at_once)
-        wanted = camera.wanted(live.outputs) if messages else []
-        camera.publish({name: messages[name] for name in wanted if name in messages})
+        if self._live.all_unlabeled:
+            messages = camera.safe_state.messages(self._stamp(), now_ns, at_once=at_once)
+            wanted = camera.wanted(self._live.outputs)
+            camera.publish({name: messages[name] for name in wanted if name in messages})
 
     def statuses(self, node_name: str, active: bool) -> list[DiagnosticStatus]:
         """Return the diagnostics of the node and of each camera."""

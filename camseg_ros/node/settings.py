@@ -26,6 +26,7 @@ from camseg_ros.ground.grid import occupancy_table
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
 from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.parameters import (
+    ALL_UNLABELED,
     CAMERA_PARAMETERS,
     INFORMATION,
     PARAMETERS,
@@ -144,7 +145,7 @@ class LiveSettings:
         outputs: Names of what is published.
         output: How masks are finished.
         limits: Limits of the watchdog.
-        safe_state: What a camera in ERROR gets, as the parameter has it.
+        all_unlabeled: True if a camera in ERROR gets all-unlabeled masks; nothing otherwise.
         threshold: Least confidence of a labeled pixel of any class, 0..1.
     """
 
@@ -154,7 +155,7 @@ class LiveSettings:
     outputs: tuple[str, ...]
     output: OutputSettings
     limits: WatchLimits
-    safe_state: str
+    all_unlabeled: bool
     threshold: float
 
 
@@ -264,7 +265,7 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
             _limit(values, "input_age", "s"),
             _limit(values, "latency", "ms"),
         ),
-        safe_state=values["safe_state"],
+        all_unlabeled=values["safe_state"] == ALL_UNLABELED,
         threshold=min(shares),
     )
 
