@@ -28,10 +28,9 @@ from camseg_ros.inference.step_controller import BatchTimes, StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
 from camseg_ros.inference.worker import InferenceWorker
 from camseg_ros.messages.outputs import FrameOutputs
-from camseg_ros.node.camera import Camera
+from camseg_ros.node.camera import Camera, TransformedMountings
 from camseg_ros.node.diagnostics import MEASURED, Measurements, diagnostic_status, node_values
 from camseg_ros.node.health import Condition, Level, RepeatedWarnings, worst
-from camseg_ros.node.mountings import TransformedMountings
 from camseg_ros.node.settings import CameraSettings, LiveSettings
 
 LOCK_LIMIT_S = 0.2

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
-from node_parts import FakeNode, camera, stand_in_for_vision_msgs
+from geometry_msgs.msg import Quaternion, Transform, Vector3
+from node_parts import FakeNode, camera, stand_in_for_tf, stand_in_for_vision_msgs
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
+from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
+from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.inference.frame_queue import QueuedFrame
 from camseg_ros.messages.images import array_from_image_message
-from camseg_ros.node.camera import Camera, SafeState
+from camseg_ros.node.camera import Camera, SafeState, TransformedMountings
 from camseg_ros.node.health import WatchLimits
 
 LIMITS = WatchLimits()
@@ -141,3 +145,28 @@ def test_a_frame_of_a_silent_camera_waits_for_no_safe_mask() -> None:
     state.remember((3, 5), "lens")
     assert state.outdates(frame, NOW, is_due=True)
     assert not state.outdates(frame, NOW, is_due=False)
+
+
+def test_without_tf_a_mounting_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tf2_ros", None)
+    with pytest.raises(CamsegError, match="mounting is not given and tf2_ros is not installed"):
+        TransformedMountings(None, "base_link")("lens")
+
+
+def test_a_mounting_is_looked_up_in_tf_from_the_first_question_to_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Optical axes of a camera that looks forward and level.
+    turn, place = Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5), Vector3(x=1.0, z=1.4)
+    newest = Transform(translation=place, rotation=turn)
+    stand_in_for_tf(monkeypatch, {("base_link", "lens"): newest})
+    node = FakeNode()
+    look_up = TransformedMountings(node, "base_link")
+    assert not node.subscriptions  # nobody wants a grid yet
+    assert look_up("lens") == Mounting(1.0, 0.0, 1.4)
+    with pytest.raises(CamsegError, match="not given, and tf has none: rear does not exist"):
+        look_up("rear")
+    assert list(node.subscriptions) == ["/tf", "/tf_static"]
+    for _ in range(2):
+        look_up.close()
+        assert not node.subscriptions

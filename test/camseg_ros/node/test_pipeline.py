@@ -172,6 +172,10 @@ def test_a_camera_whose_frames_are_all_refused_is_in_its_safe_state(
     assert publish(made, node) == "out"
     made.check()
     assert made.cameras["front"].condition == Condition(Level.OK, "frames arrive")
+    node.ns += 10 * S
+    made.check()
+    assert publish(made, node) == "out"  # no safe mask is due
+    assert len(masks(node)) == 2
 
 
 class SlowSegmenter:
