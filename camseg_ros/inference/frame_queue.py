@@ -43,10 +43,6 @@ class FrameCounts:
     waiting: int = 0
     in_progress: int = 0
 
-    def __add__(self, other: FrameCounts) -> FrameCounts:
-        """Add the counts of another camera."""
-        return FrameCounts(*map(sum, zip(astuple(self), astuple(other), strict=True)))
-
 
 class FrameQueue:
     """Holds at most one waiting frame per camera; thread-safe; one worker takes from it."""
@@ -140,7 +136,8 @@ class FrameQueue:
 
     def total(self) -> FrameCounts:
         """Return the counts of all cameras together."""
-        return sum(self.counts().values(), FrameCounts())
+        counts = [astuple(counts) for counts in self.counts().values()]
+        return FrameCounts(*map(sum, zip(*counts, strict=True)))
 
     def _drop(self) -> None:
         self._is_outdated = True

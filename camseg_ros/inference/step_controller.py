@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,23 +25,6 @@ OVERLOAD_SHARE = 1.25
 
 _LatencyModel = tuple[float, float]
 """Nanoseconds of one batch size: the fixed part, and one step."""
-
-
-@dataclass(frozen=True)
-class BatchTimes:
-    """What one batch took, on the steady clock.
-
-    Attributes:
-        batch_size: Number of its frames.
-        steps: Number of diffusion steps.
-        fixed_ns: Time from the entry of its first frame to its publication, without the steps.
-        steps_ns: Time of all steps, for all samples together.
-    """
-
-    batch_size: int
-    steps: int
-    fixed_ns: int
-    steps_ns: int
 
 
 def step_ladder(least: int, most: int) -> tuple[int, ...]:
@@ -68,16 +50,20 @@ class StepController:
         self.ladder = step_ladder(least, most)
         self._budget_ns = budget_ns
         self._lock = threading.Lock()
-        self._measured: dict[int, deque[BatchTimes]] = {}
+        self._measured: dict[int, deque[_LatencyModel]] = {}
         self._recent_sizes: deque[int] = deque(maxlen=WINDOW_BATCHES)
         self._steps: int | None = None
         self._frames_since_change = 0
 
-    def record(self, times: BatchTimes) -> None:
-        """Learn from a batch, of the warm-up or of work."""
+    def record(self, batch_size: int, steps: int, fixed_ns: int, steps_ns: int) -> None:
+        """Learn from a batch, of the warm-up or of work.
+
+        ``fixed_ns`` is the time from the entry of its first frame to its publication without the
+        steps, ``steps_ns`` that of all steps, for all samples together.
+        """
         with self._lock:
-            window = self._measured.setdefault(times.batch_size, deque(maxlen=WINDOW_BATCHES))
-            window.append(times)
+            window = self._measured.setdefault(batch_size, deque(maxlen=WINDOW_BATCHES))
+            window.append((fixed_ns, steps_ns / steps))
 
     @property
     def over_budget(self) -> bool:
@@ -115,9 +101,7 @@ class StepController:
     def _model_for(self, batch_size: int) -> _LatencyModel:
         nearest = min(self._measured, key=lambda size: (abs(size - batch_size), -size))
         scale = max(1.0, batch_size / nearest)
-        window = self._measured[nearest]
-        values = [(times.fixed_ns, times.steps_ns / times.steps) for times in window]
-        fixed_ns, step_ns = np.percentile(values, PERCENTILE, axis=0)
+        fixed_ns, step_ns = np.percentile(self._measured[nearest], PERCENTILE, axis=0)
         return scale * float(fixed_ns), scale * float(step_ns)
 
     def _most_within(self, models: list[_LatencyModel], limit_ns: float) -> int:

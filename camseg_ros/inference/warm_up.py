@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.segmenter import Segmenter
-from camseg_ros.inference.step_controller import BatchTimes
 
 LEAST_LIMIT_NS = 10 * 10**9
 WARM_UPS_PER_LIMIT = 10
@@ -66,7 +65,7 @@ def warm_up(
     runs: Sequence[tuple[int, SamplingOptions]],
     limit: InferenceLimit,
     *,
-    measured: Callable[[BatchTimes], None],
+    measured: Callable[[int, int, int, int], None],
     cancelled: Callable[[], bool],
     on_hang: Callable[[str], None],
 ) -> InferenceLimit:
@@ -78,7 +77,7 @@ def warm_up(
         runs: Batch sizes with their options. The first run of each batch size is done twice, for
             the cold one tells nothing.
         limit: Limit with what was given for it.
-        measured: Function that is told what each batch took.
+        measured: Function that is told what each batch took, such as `StepController.record`.
         cancelled: Function that returns true if the process is to end.
         on_hang: Function that is called from another thread if a batch takes longer than
             ``limit.cold_ns``.
@@ -96,7 +95,7 @@ def warm_up(
         warm_sizes.add(batch_size)
         slowest_ns = max(slowest_ns, total_ns)
         steps_ns = int(1e9 * results[0].stage_seconds["denoiser"])
-        measured(BatchTimes(batch_size, options.steps, total_ns - steps_ns, steps_ns))
+        measured(batch_size, options.steps, total_ns - steps_ns, steps_ns)
     return limit._replace(
         slowest_ns=slowest_ns,
         evaluations=max(denoiser_evaluations(options) for _, options in runs),

@@ -18,7 +18,6 @@ from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
-from camseg_ros.inference.step_controller import BatchTimes
 from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image
 
 
@@ -40,11 +39,15 @@ class FrameHandler(Protocol):
     def device_failed(self, reason: str) -> None:
         """Take note that the device is lost; the worker has ended."""
 
-    def measured(self, times: BatchTimes, stages_ns: dict[str, list[int]]) -> None:
+    def measured(
+        self, batch_size: int, steps: int, latency_ns: int, stages_ns: dict[str, list[int]]
+    ) -> None:
         """Take note of what a batch took, whatever became of its frames.
 
         Args:
-            times: Times for the choice of steps.
+            batch_size: Number of its frames.
+            steps: Number of diffusion steps.
+            latency_ns: Time from the entry of its first frame to its publication.
             stages_ns: Durations by stage: wait, from each frame's entry until it was taken; of the
                 whole batch convert, the segmenter's stages, publish, and processing, from when its
                 first frame was taken to its publication.
@@ -153,10 +156,10 @@ class InferenceWorker:
         now_ns = time.monotonic_ns()
         stages_ns = {name: [int(1e9 * spent)] for name, spent in results[0].stage_seconds.items()}
         entered_ns = [frame.received_ns for frame, _ in group]
-        (steps_ns,) = stages_ns["denoiser"]
-        times = BatchTimes(len(group), options.steps, now_ns - min(entered_ns) - steps_ns, steps_ns)
         self._handler.measured(
-            times,
+            len(group),
+            options.steps,
+            now_ns - min(entered_ns),
             {
                 "wait": [taken_ns - time_ns for time_ns in entered_ns],
                 "convert": [convert_ns],

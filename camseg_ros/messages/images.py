@@ -107,8 +107,6 @@ def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
     """
     file_bytes = np.frombuffer(message.data, np.uint8)
     described = f"compressed image of format {message.format!r} and {file_bytes.size} bytes"
-    if file_bytes.size == 0:
-        raise BadFrameError(f"{described}: must hold a complete image")
     # image_transport puts the camera's encoding first: "bgr8; jpeg compressed bgr8".
     encoding = message.format.split(";")[0].strip()
     is_bayer = encoding.startswith("bayer_") and encoding in _CONVERSIONS

@@ -24,7 +24,7 @@ from camseg_core.segmenter import Segmenter
 from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.ground.view import GroundView
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
-from camseg_ros.inference.step_controller import BatchTimes, StepController
+from camseg_ros.inference.step_controller import StepController
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
 from camseg_ros.inference.worker import InferenceWorker
 from camseg_ros.messages.outputs import FrameOutputs
@@ -98,7 +98,7 @@ class SegmentationPipeline:
                 for steps in choices
             ],
             self._limit,
-            measured=controller.record if controller else lambda times: None,
+            measured=controller.record if controller else lambda *_: None,
             cancelled=cancelled,
             on_hang=on_hang,
         )
@@ -261,13 +261,16 @@ class SegmentationPipeline:
         """Remember that the device is lost; the node ends the process."""
         self.failure = f"the device failed: {reason}"
 
-    def measured(self, times: BatchTimes, stages_ns: dict[str, list[int]]) -> None:
+    def measured(
+        self, batch_size: int, steps: int, latency_ns: int, stages_ns: dict[str, list[int]]
+    ) -> None:
         """Learn from a batch."""
         for stage, durations_ns in stages_ns.items():
             self._measured.add(stage, *durations_ns)
         # Not to a controller of other settings, which may have come meanwhile.
         if self._asked is not None:
-            self._asked.record(times)
+            (steps_ns,) = stages_ns["denoiser"]
+            self._asked.record(batch_size, steps, latency_ns - steps_ns, steps_ns)
 
     # ---- health --------------------------------------------------------------------------------
 

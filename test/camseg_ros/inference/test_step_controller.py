@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from camseg_ros.inference import step_controller
 from camseg_ros.inference.step_controller import (
     HOLD_FRAMES,
-    BatchTimes,
     StepController,
     step_ladder,
 )
@@ -23,8 +22,8 @@ MS = 10**6
 
 def measured(
     batch_size: int, steps: int, *, fixed_ms: float = 40.0, step_ms: float = 10.0
-) -> BatchTimes:
-    return BatchTimes(batch_size, steps, int(fixed_ms * MS), int(steps * step_ms * MS))
+) -> tuple[int, int, int, int]:
+    return batch_size, steps, int(fixed_ms * MS), int(steps * step_ms * MS)
 
 
 def drive(
@@ -34,7 +33,7 @@ def drive(
     chosen = []
     for _ in range(frames):
         chosen.append(controller.choose(batch_size))
-        controller.record(measured(batch_size, chosen[-1], **times))
+        controller.record(*measured(batch_size, chosen[-1], **times))
     return chosen
 
 
@@ -56,15 +55,15 @@ def test_without_measurements_the_fewest_steps_are_taken() -> None:
 
 def test_the_warm_up_s_times_decide_the_first_frame() -> None:
     controller = StepController(100 * MS, 1, 16)
-    controller.record(measured(1, 1))
-    controller.record(measured(1, 16))
+    controller.record(*measured(1, 1))
+    controller.record(*measured(1, 16))
     assert controller.choose(1) == 6  # 40 + 6 x 10 ms fills the budget exactly
     assert not controller.over_budget
 
 
 def test_a_heavier_load_is_answered_at_once_and_a_lighter_one_after_a_while() -> None:
     controller = StepController(100 * MS, 1, 16)
-    controller.record(measured(1, 1))
+    controller.record(*measured(1, 1))
     assert set(drive(controller, 200)) == {6}
     loaded = drive(controller, 60, step_ms=30.0, fixed_ms=60.0)
     assert loaded[0] == 6
@@ -84,9 +83,9 @@ def test_what_diagnostics_ask_and_what_the_worker_learns_wait_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     controller = StepController(100 * MS, 1, 16)
-    controller.record(measured(1, 1))
+    controller.record(*measured(1, 1))
     controller.choose(1)
-    learner = threading.Thread(target=controller.record, args=[measured(2, 1)])
+    learner = threading.Thread(target=controller.record, args=measured(2, 1))
     real = np.percentile
     waited: list[bool] = []
 
@@ -105,7 +104,7 @@ def test_what_diagnostics_ask_and_what_the_worker_learns_wait_for_each_other(
 def test_the_largest_batch_seen_lately_decides() -> None:
     controller = StepController(150 * MS, 1, 16)
     for size in (1, 3):
-        controller.record(measured(size, 1, fixed_ms=30.0 * size, step_ms=10.0 * size))
+        controller.record(*measured(size, 1, fixed_ms=30.0 * size, step_ms=10.0 * size))
     assert controller.choose(1) == 12
     assert controller.choose(3) == 2  # 90 + 2 x 30 ms: 12 steps are far out of the budget
     assert controller.choose(1) == 2
@@ -114,7 +113,7 @@ def test_the_largest_batch_seen_lately_decides() -> None:
 
 def test_a_batch_size_never_measured_is_scaled_from_the_nearest() -> None:
     controller = StepController(160 * MS, 1, 16)
-    controller.record(measured(1, 1))
+    controller.record(*measured(1, 1))
     assert controller.choose(2) == 4  # 2 x (40 + 4 x 10) ms
 
 
@@ -136,7 +135,7 @@ def test_under_constant_load_there_is_at_most_one_change_in_a_hundred_frames(
         chosen.append(controller.choose(1))
         factor = float(np.exp(noise * random.standard_normal()))
         times = measured(1, chosen[-1], fixed_ms=fixed_ms * factor, step_ms=step_ms * factor)
-        controller.record(times)
+        controller.record(*times)
     settled = changes(chosen[HOLD_FRAMES:])
     assert all(later - earlier >= HOLD_FRAMES for earlier, later in pairwise(settled))
     assert set(chosen) <= set(controller.ladder)

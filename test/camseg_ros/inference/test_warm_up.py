@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.segmenter import SegmentationCancelled
 from camseg_ros.inference import warm_up as warm_up_module
-from camseg_ros.inference.step_controller import BatchTimes
 from camseg_ros.inference.warm_up import InferenceLimit, hang_guard, warm_up
 
 S = 10**9
@@ -69,13 +68,13 @@ def segmenter(run: Callable[..., None]) -> Any:
 
 def run(
     segmenter: Any, limit: InferenceLimit = WARM, cancelled: Callable[[], bool] = lambda: False
-) -> tuple[InferenceLimit, list[BatchTimes], list[str]]:
-    times: list[BatchTimes] = []
+) -> tuple[InferenceLimit, list[tuple[int, ...]], list[str]]:
+    times: list[tuple[int, ...]] = []
     hangs: list[str] = []
     runs = [(size, SamplingOptions(steps=steps, samples=3)) for size in (1, 2) for steps in (2, 5)]
     found = warm_up(
         segmenter, IMAGE, runs, limit,
-        measured=times.append, cancelled=cancelled, on_hang=hangs.append,
+        measured=lambda *told: times.append(told), cancelled=cancelled, on_hang=hangs.append,
     )  # fmt: skip
     return found, times, hangs
 
@@ -84,7 +83,7 @@ def test_the_first_run_of_a_batch_size_is_done_twice_and_the_second_one_measured
     ran: list[tuple[int, int]] = []
     found, times, hangs = run(segmenter(lambda size, steps, _: ran.append((size, steps))))
     assert ran == [(1, 2), (1, 2), (1, 5), (2, 2), (2, 2), (2, 5)]
-    assert [(item.batch_size, item.steps) for item in times] == [(1, 2), (1, 5), (2, 2), (2, 5)]
+    assert [told[:2] for told in times] == [(1, 2), (1, 5), (2, 2), (2, 5)]
     assert (found.evaluations, found.pixels) == (15, 960)
     assert 0 < found.slowest_ns < S
     assert hangs == []
@@ -126,7 +125,7 @@ def test_a_warm_up_that_hangs_is_told(hanging_batch: int, monkeypatch: pytest.Mo
     with pytest.raises(SegmentationCancelled):
         warm_up(
             segmenter(hang), IMAGE, [(1, FOUR_STEPS)], InferenceLimit(given_ns=1),
-            measured=lambda _: None, cancelled=lambda: False, on_hang=on_hang,
+            measured=lambda *_: None, cancelled=lambda: False, on_hang=on_hang,
         )  # fmt: skip
     assert reasons == ["inference hangs in the warm-up: a batch has taken more than 0.1 s"]
 
