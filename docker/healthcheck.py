@@ -36,10 +36,11 @@ def main() -> int:
     rclpy.init(args=[])
     state = state_of(NODE)
     rclpy.shutdown()
-    is_active = state == "active"
-    told = f"is {state}" if state else "does not answer"
-    print(f"{NODE} {told}{'' if is_active or not state else ', not active'}")
-    return 0 if is_active else 1
+    if state == "active":
+        print(f"{NODE} is active")
+        return 0
+    print(f"{NODE} is {state}, not active" if state else f"{NODE} does not answer")
+    return 1
 
 
 if __name__ == "__main__":

@@ -67,12 +67,8 @@ def generate_launch_description() -> LaunchDescription:
         "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
         **{spec.name: ("", f"{spec.help} {OTHERWISE}") for spec in LAUNCH_ARGUMENTS},
     }
-    return LaunchDescription(
-        [
-            *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
-                for name, (default, description) in arguments.items()
-            ),
-            OpaqueFunction(function=start_node),
-        ]
-    )
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in arguments.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start_node)])

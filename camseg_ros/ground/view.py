@@ -53,12 +53,8 @@ class GroundView:
     ) -> OccupancyGrid | None:
         """Build the grid of a mask; None, and a warning, where camera or mounting is not known.
 
-        Args:
-            class_ids: Mask, uint8 [H, W].
-            confidence: Confidence of each pixel, uint8 [H, W].
-            info: Calibration for this size; its header is the mask's.
-            table: What each class id means for a cell, int8 [256].
-            least_confidence: Least confidence 0..255; pixels below it say nothing.
+        The mask is described by the arguments of `GroundProjection.occupancy`, and by ``info``, the
+        calibration for its size with its header.
         """
         try:
             projection = self._project(info)

@@ -94,15 +94,13 @@ class StepController:
 
     def _models(self) -> list[_LatencyModel]:
         """Return a model for each batch size seen lately, measured or from the nearest one."""
-        if not self._measured:
-            return []
-        return [self._model_for(size) for size in set(self._recent_sizes)]
-
-    def _model_for(self, batch_size: int) -> _LatencyModel:
-        nearest = min(self._measured, key=lambda size: (abs(size - batch_size), -size))
-        scale = max(1.0, batch_size / nearest)
-        fixed_ns, step_ns = np.percentile(self._measured[nearest], PERCENTILE, axis=0)
-        return scale * float(fixed_ns), scale * float(step_ns)
+        models = []
+        for size in set(self._recent_sizes) if self._measured else ():
+            nearest = min(self._measured, key=lambda known, size=size: (abs(known - size), -known))
+            fixed_ns, step_ns = np.percentile(self._measured[nearest], PERCENTILE, axis=0)
+            scale = max(1.0, size / nearest)
+            models.append((scale * float(fixed_ns), scale * float(step_ns)))
+        return models
 
     def _most_within(self, models: list[_LatencyModel], limit_ns: float) -> int:
         """Return the most steps predicted to need at most ``limit_ns``; the fewest if none do."""

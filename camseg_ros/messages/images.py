@@ -129,10 +129,11 @@ def image_message(array: NDArray[Any], encoding: str, header: Header) -> Image:
     array.
     """
     height, width = array.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding=encoding, is_bigendian=0)
-    message.data = _message_data(np.ascontiguousarray(array, array.dtype.newbyteorder("<")))
-    message.step = len(message.data) // height
-    return message
+    little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    data = byte_array("B")  # the one type that the field takes without a slow check
+    data.frombytes(little_endian.reshape(-1).view(np.uint8).data)
+    step = len(data) // height
+    return Image(header=header, height=height, width=width, encoding=encoding, step=step, data=data)
 
 
 def array_from_image_message(message: Image) -> NDArray[Any]:
@@ -189,13 +190,6 @@ def _rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
         (height, row_bytes), np.uint8, buffer=message.data, strides=(step, 1)
     )
     return np.ascontiguousarray(strided)
-
-
-def _message_data(contiguous: NDArray[Any]) -> byte_array[int]:
-    """Return the array's bytes in the one type that message fields take without a slow check."""
-    data = byte_array("B")
-    data.frombytes(contiguous.reshape(-1).view(np.uint8).data)
-    return data
 
 
 def _rgb_from_pixels(

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the class ids mean, as messages: JSON for everybody, LabelInfo where vision_msgs is.
-
-vision_msgs comes with a ROS 2 installation only.
-"""
+"""Messages that tell what the class ids mean: JSON, and LabelInfo where vision_msgs is found."""
 
 from __future__ import annotations
 

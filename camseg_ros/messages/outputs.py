@@ -195,10 +195,9 @@ OUTPUTS: dict[str, OutputSpec] = {
 
 
 def compressed_mask_message(class_ids: UInt8, header: Header) -> CompressedImage:
-    """Build a PNG of class ids uint8 [H, W]."""
-    message = CompressedImage(header=header, format=PNG_FORMAT)
-    message.data = byte_array("B", encode_png(class_ids))
-    return message
+    """Build the message of a PNG of class ids uint8 [H, W]."""
+    data = byte_array("B", encode_png(class_ids))
+    return CompressedImage(header=header, format=PNG_FORMAT, data=data)
 
 
 def unlabeled_messages(height: int, width: int, header: Header) -> dict[str, Any]:

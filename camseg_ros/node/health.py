@@ -56,9 +56,8 @@ class Limit(NamedTuple):
 
     def judge(self, value_ns: int, text: str) -> Condition:
         """Return what a duration means; ``text`` is formatted with it in seconds."""
-        level = Level.WARN if 0 < self.warn_ns < value_ns else Level.OK
-        if self.is_error(value_ns):
-            level = Level.ERROR
+        is_warning = 0 < self.warn_ns < value_ns
+        level = Level.ERROR if self.is_error(value_ns) else Level(is_warning)
         return Condition(level, text.format(value_ns / 1e9))
 
 

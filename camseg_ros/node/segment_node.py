@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
@@ -171,8 +171,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         )
 
     def _activate(self) -> None:
-        if self.pipeline is None:
-            raise CamsegError("the node is not configured; configure it first")
+        assert self.pipeline is not None  # only a configured node is activated
         topics = self.pipeline.open()
         self._active = True
         self.get_logger().info(f"active: listening to {', '.join(topics)}")
@@ -246,9 +245,10 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             values[parameter.name] = parameter.value
         segmenter = self.pipeline.segmenter if self.pipeline is not None else None
         profiles = segmenter.loaded.profiles if segmenter is not None else V_PROFILES
+        label_set = segmenter.label_set if segmenter is not None else None
         try:
             names = camera_names(values)
-            live = live_settings(values, profiles, segmenter and segmenter.label_set)
+            live = live_settings(values, profiles, label_set)
             # Here and not after it was set, which Humble tells nobody.
             self._declared.declare_cameras(names)
         except CamsegError as error:
@@ -272,12 +272,11 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
-        name, pipeline = self.get_fully_qualified_name(), self.pipeline
-        if pipeline is None:
-            condition = Condition(Level.OK, "not configured")
-            statuses: list[DiagnosticStatus] = [diagnostic_status(name, condition, {})]
+        name = self.get_fully_qualified_name()
+        if self.pipeline is not None:
+            statuses = self.pipeline.statuses(name, self._active)
         else:
-            statuses = pipeline.statuses(name, self._active)
+            statuses = [diagnostic_status(name, Condition(Level.OK, "not configured"), {})]
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 

@@ -46,7 +46,8 @@ class NodeParameters:
             use_sim_time, are not among them.
 
     Raises:
-        CamsegError: a value from the command line or the params file breaks its rule.
+        CamsegError: at a declaration, if a value from the command line or the params file breaks
+            its rule.
     """
 
     def __init__(self, node: Node) -> None:
@@ -58,11 +59,7 @@ class NodeParameters:
         self.declare_cameras(camera_names(self.values()))
 
     def declare_cameras(self, names: Sequence[str]) -> None:
-        """Declare the parameters of cameras that have none yet.
-
-        Raises:
-            CamsegError: a value from the command line or the params file breaks its rule.
-        """
+        """Declare the parameters of cameras that have none yet."""
         for camera in names:
             for spec in CAMERA_PARAMETERS:
                 if f"{camera}.{spec.name}" not in self.specs:
