@@ -51,7 +51,7 @@ class Run:
 
 @pytest.fixture(scope="module", autouse=True)
 def own_log_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Set where ROS logs; launch reads it when it is first imported."""
+    """Set the folder of ROS' logs, which launch reads when it is first imported."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("ros_log")))
         yield

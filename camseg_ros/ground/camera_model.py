@@ -24,7 +24,7 @@ Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
 PINHOLE_DISTORTIONS = {"plumb_bob": (4, 5), "rational_polynomial": (8,)}
-"""Distortion models of CameraInfo, and how many coefficients each has; OpenCV's order too."""
+"""Distortion models of CameraInfo and their numbers of coefficients, which OpenCV orders alike."""
 
 NEAREST_M = 0.05
 """Points nearer to the camera's plane count as behind it."""
@@ -123,8 +123,8 @@ class CameraModel:
         rectification: Rotation from the camera's frame to that of a rectified image, row-major.
 
     Raises:
-        CamsegError: a number is not finite, a size is below 1, a focal length is not above 0, or
-            the rectification is not a rotation.
+        CamsegError: a number is not finite, a focal length is not above 0, or the rectification is
+            not a rotation.
     """
 
     width: int
@@ -137,9 +137,7 @@ class CameraModel:
     rectification: tuple[float, ...] = _IDENTITY
 
     def __post_init__(self) -> None:
-        """Check size, intrinsics and rectification."""
-        if self.width < 1 or self.height < 1:
-            raise CamsegError(f"camera of {self.width} x {self.height}: both must be at least 1")
+        """Check intrinsics and rectification."""
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
         if not np.isfinite([*intrinsics, *self.distortion]).all():
             raise CamsegError(
@@ -225,7 +223,7 @@ class CameraModel:
 
 
 def _distortion(info: Any) -> tuple[float, ...]:
-    """Return the coefficients of a CameraInfo's D, none where they are all zero."""
+    """Return the coefficients of a CameraInfo's D; none if they are all zero."""
     coefficients = tuple(map(float, info.d))
     lengths = PINHOLE_DISTORTIONS.get(info.distortion_model, ())
     if not any(coefficients) and (lengths or info.distortion_model in ("", "none")):

@@ -30,7 +30,7 @@ FREE, OCCUPIED, UNKNOWN = 0, 100, -1
 """Values of a cell, as nav_msgs/OccupancyGrid has them."""
 
 NEVER_GROUND = ("sky",)
-"""Where one of these shows instead of the ground, nothing is known of the ground."""
+"""Classes that hide the ground: where one of them shows, nothing is known of it."""
 
 MAX_CELLS = 4_000_000
 
@@ -55,7 +55,7 @@ class GridGeometry:
     sideways_m: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no grid."""
+        """Check the number of cells."""
         cells = self.rows * self.columns
         if not 1 <= cells <= MAX_CELLS:
             raise CamsegError(
@@ -66,12 +66,12 @@ class GridGeometry:
 
     @property
     def columns(self) -> int:
-        """Cells along x, OccupancyGrid's width."""
+        """Number of cells along x, the width of the OccupancyGrid."""
         return self._cells(self.forward_m)
 
     @property
     def rows(self) -> int:
-        """Cells along y, OccupancyGrid's height."""
+        """Number of cells along y, the height of the OccupancyGrid."""
         return 2 * self._cells(self.sideways_m)
 
     @property

@@ -19,7 +19,7 @@ from camseg_ros.ground.camera_model import CameraModel, Mounting
 from camseg_ros.ground.grid import GridGeometry, GroundProjection
 
 FindMounting = Callable[[str], Mounting]
-"""Finds a camera's mounting by its frame_id; CamsegError where it is not known (yet)."""
+"""Function that finds a camera's mounting by its frame_id; raises CamsegError if it is unknown."""
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class GroundView:
         table: NDArray[np.int8],
         least_confidence: int,
     ) -> OccupancyGrid | None:
-        """Build the grid of a mask; None, and a warning, where camera or mounting is not known.
+        """Build the grid of a mask; warn and return None if calibration or mounting is not known.
 
         The mask is described by the arguments of `GroundProjection.occupancy`, and by ``info``, the
         calibration for its size with its header.
@@ -74,7 +74,7 @@ class GroundView:
         return message
 
     def _project(self, info: CameraInfo) -> GroundProjection:
-        """Return the projection, made anew only when the calibration is another one."""
+        """Return the projection; it is made anew only when the calibration has changed."""
         camera = CameraModel.from_camera_info(info, rectified=self.rectified)
         if self.mounting is None:
             self.mounting = self.find_mounting(info.header.frame_id)

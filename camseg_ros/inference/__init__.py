@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frames that wait, the worker that infers them, and how many steps each is given; no rclpy."""
+"""The waiting frames, the worker that infers them, and the choice of their steps; no rclpy."""

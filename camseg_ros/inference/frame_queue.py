@@ -79,7 +79,7 @@ class FrameQueue:
             self._condition.notify_all()
 
     def put(self, frame: QueuedFrame) -> None:
-        """Count a frame in; of it and the one that waits, the one with the newer stamp stays.
+        """Count a frame in; it or the one that waits stays, whichever has the newer stamp.
 
         Raises:
             KeyError: the camera is none of the queue's.
@@ -114,7 +114,7 @@ class FrameQueue:
             return batch
 
     def finish(self, camera: str, outcome: Outcome) -> None:
-        """Count out a frame in progress."""
+        """Count a frame in progress out."""
         with self._condition:
             counts = self._counts[camera]
             counts.in_progress -= 1

@@ -24,7 +24,7 @@ OVERLOAD_SHARE = 1.25
 """Above this share of the budget the load has changed, and fewer steps are taken at once."""
 
 _LatencyModel = tuple[float, float]
-"""Nanoseconds of one batch size: the fixed part, and one step."""
+"""Times of a batch in nanoseconds: the fixed part, and one step."""
 
 
 def step_ladder(least: int, most: int) -> tuple[int, ...]:

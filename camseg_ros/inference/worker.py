@@ -74,7 +74,7 @@ class InferenceWorker:
         self._thread.start()
 
     def join(self, limit_s: float) -> bool:
-        """Wait for the end, which the queue's end brings about; return false if it did not come."""
+        """Wait for the end, which follows the queue's; return false if it did not come in time."""
         if self._thread.ident is not None:  # else it was never started
             self._thread.join(limit_s)
         return not self._thread.is_alive()

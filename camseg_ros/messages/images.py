@@ -59,7 +59,7 @@ IMAGE_ENCODINGS = tuple(_CONVERSIONS)
 
 
 class BadFrameError(ValueError):
-    """A message that cannot be read: one line with what is wrong, the value and the rule."""
+    """A message cannot be read; its one line says what is wrong, the value and the rule."""
 
 
 def stamp_ns(header: Header) -> int:

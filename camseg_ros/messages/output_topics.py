@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The topics of each camera's results: what they are called and what they hold. Plain data."""
+"""The topics of each camera's results: their names and contents, as plain data."""
 
 from __future__ import annotations
 

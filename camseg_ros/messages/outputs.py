@@ -28,7 +28,7 @@ from camseg_ros.ground.view import GroundView
 from camseg_ros.messages.images import image_message
 
 PNG_FORMAT = "mono8; png compressed mono8"
-"""As image_transport's compressed plugin states the format of a mono8 image."""
+"""Format of a mono8 image as image_transport's compressed plugin states it."""
 
 
 @dataclass(frozen=True)

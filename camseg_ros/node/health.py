@@ -45,7 +45,7 @@ def worst(conditions: Iterable[Condition], otherwise: str) -> Condition:
 
 
 class Limit(NamedTuple):
-    """From which duration on, in nanoseconds, something is a warning and an error; 0 is never."""
+    """Durations in nanoseconds beyond which something is a warning or an error; 0 is never."""
 
     warn_ns: int = 0
     error_ns: int = 0
@@ -102,13 +102,13 @@ class CameraWatch:
             self._refused_ns = (first_ns, now_ns)
 
     def left(self, latency_ns: int) -> None:
-        """Note how long a frame took that was segmented, published or too late for it."""
+        """Note how long a segmented frame took, whether it was published or came too late."""
         with self._lock:
             self._refused_ns = None
             self._latencies_ns.append(latency_ns)
 
     def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
-        """Return whether nobody should act on a mask, for it breaks the limit of an error."""
+        """Return whether nobody should act on a mask, because it breaks the limit of an error."""
         limits = self.limits
         return limits.input_age.is_error(abs(age_ns)) or limits.latency.is_error(latency_ns)
 

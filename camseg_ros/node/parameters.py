@@ -32,7 +32,7 @@ LARGEST_LIMIT_S = 3600.0
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """One parameter.
+    """One parameter of the node.
 
     Attributes:
         name: Name in the params file; of a camera's parameter, without ``<camera>.``.
@@ -53,13 +53,13 @@ class ParameterSpec:
 
     @property
     def rule(self) -> str:
-        """What else holds for the value, in words; empty without choices."""
+        """The choices for the value, in words; empty if there are none."""
         word = "Any" if isinstance(self.default, list) else "One"
         return f"{word} of {', '.join(self.choices)}." if self.choices else ""
 
     @property
     def help(self) -> str:
-        """Description and rule together."""
+        """The description and the rule together."""
         return f"{self.description} {self.rule}".rstrip()
 
 

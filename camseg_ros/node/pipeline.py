@@ -128,7 +128,7 @@ class SegmentationPipeline:
         return [camera.listen(self.accept, limits) for camera in self.cameras.values()]
 
     def accept(self, frame: QueuedFrame) -> None:
-        """Queue a frame; nothing slow here, it is the executor's thread."""
+        """Queue a frame; nothing here may be slow, since it is the executor's thread."""
         age_ns = self._clock_ns() - frame.stamp_ns
         self.cameras[frame.camera].watch.entered(frame.received_ns, age_ns)
         self.queue.put(frame)

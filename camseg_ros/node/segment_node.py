@@ -196,7 +196,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
-        """Stop, wait for the frame in progress, tell the final counts. May be called twice."""
+        """Stop, wait for the frame in progress and log the final counts; may be called twice."""
         pipeline = self.pipeline
         if pipeline is None:
             return

@@ -279,7 +279,7 @@ def _limit(values: Values, subject: str, unit: str) -> Limit:
 
 
 def _shares(text: str) -> dict[str, float]:
-    """Read ``CLASS=SHARE, ...``."""
+    """Read the shares of single classes from ``CLASS=SHARE, ...``."""
     shares: dict[str, float] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, number = part.partition("=")

@@ -59,7 +59,7 @@ class NodeUser:
         return self.node.create_publisher(message_type, topic, qos)
 
     def listen(self, message_type: type, topic: str, qos: QoSProfile | int = 10) -> list[Any]:
-        """Collect what comes on ``NODE/topic``; gives the growing list."""
+        """Collect what comes on ``NODE/topic``, and return the growing list."""
         received: list[Any] = []
 
         def on_message(message: Any) -> None:
@@ -71,7 +71,7 @@ class NodeUser:
         return received
 
     def wait(self, done: Callable[[], Any], limit_s: float = LIMIT_S) -> Any:
-        """Wait until ``done`` gives something; looked at after every message."""
+        """Wait until ``done``, called after every message, returns something; return that."""
         with self._changed:
             deadline = time.monotonic() + limit_s
             while not (result := done()):
@@ -81,7 +81,7 @@ class NodeUser:
             return result
 
     def call(self, name: str, request: Any, limit_s: float = LIMIT_S) -> Any:
-        """Call a service of the node; None without an answer in time."""
+        """Call a service of the node, and return its answer; None if none comes in time."""
         client = self._clients[name]
         assert client.wait_for_service(timeout_sec=LIMIT_S)
         done = threading.Event()
@@ -113,7 +113,7 @@ class NodeUser:
             assert self.call("change_state", request).success, name
 
     def status(self, camera: str = "") -> Any:
-        """Return the last status of the node or of a camera, None before the first one."""
+        """Return the last status of the node or of a camera; None before the first one."""
         found = self.statuses.get(camera)
         return found[-1] if found else None
 
@@ -122,7 +122,7 @@ class NodeUser:
         return {entry.key: entry.value for entry in status.values} if status else {}
 
     def wait_for_idle(self) -> dict[str, str]:
-        """Wait for diagnostics, newer than this call, of a node without frames; give its values."""
+        """Wait for new diagnostics of a node without frames, and return its values."""
         seen = len(self.statuses.get("", []))
 
         def is_idle() -> bool:

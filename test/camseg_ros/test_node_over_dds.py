@@ -103,7 +103,7 @@ class Audience:
 
     @contextmanager
     def publishing(self, make: Callable[[int], Image], period_s: float) -> Iterator[Any]:
-        """Publish frames of rising stamps all the time; gives the timer."""
+        """Publish frames of rising stamps all the time; yield the timer."""
         stamps = iter(range(5, 10**9))
         timer = self.user.node.create_timer(
             period_s, lambda: self.camera.publish(make(next(stamps)))
@@ -227,7 +227,7 @@ def test_three_cameras_of_different_rates_sizes_and_encodings() -> None:
 
 
 class TestRunningNode:
-    """What one running node does, one question after the other."""
+    """Questions to one running node, one after the other."""
 
     def test_who_listens_gets_masks_whatever_its_quality_and_labels_however_late(
         self,

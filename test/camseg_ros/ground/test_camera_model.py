@@ -278,7 +278,6 @@ def test_an_r_of_zeros_is_no_rotation():
     ("fields", "rectified", "message"),
     [
         ({"p": np.zeros(12)}, True, "focal lengths 0.0, 0.0: must be above 0; is the camera calib"),
-        ({"width": 0}, False, "camera of 0 x 480: both must be at least 1"),
         ({"k": [0.0] * 8 + [1.0]}, False, "focal lengths 0.0, 0.0: must be above 0"),
         ({"k": [math.nan] * 9}, False, r"camera intrinsics \(nan, .*must be finite"),
         ({"d": [math.inf] * 5}, False, r"distortion \(inf, .*must be finite"),

@@ -175,7 +175,7 @@ MOUNTED_X_M, MOUNTED_Y_M, MOUNTED_YAW = 1.4, 0.2, 0.05
 DRIVE_GEOMETRY = GridGeometry(resolution_m=0.2, forward_m=22.0, sideways_m=12.0)
 WITHIN_M = 20.0
 GROUND_M = 0.25
-"""Points this near to the road's plane are ground: the drive is flat, but for kerbs and footways of
+"""Points this near the road's plane are ground: the drive is flat, except for kerbs and footways of
 0.1 to 0.17 m, which the projection takes for lower and farther than they are."""
 
 
@@ -194,7 +194,7 @@ def drive_projection(frame: SyntheticFrame) -> GroundProjection:
 
 
 def points_by_depth(frame: SyntheticFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Every pixel's point in the vehicle frame [n, 3] and its class [n], by depth alone."""
+    """Return by depth each pixel's point in the vehicle frame [n, 3], and its class [n]."""
     camera = frame.camera
     rows, columns = np.nonzero(np.isfinite(frame.depth_m))
     ahead = frame.depth_m[rows, columns].astype(np.float64)

@@ -94,7 +94,7 @@ def serve(
 
 
 def failing(errors: list[Exception]) -> Any:
-    """A segmenter that raises these one after another, and then works."""
+    """Return a segmenter that raises these errors one after another, and then works."""
     segmenter = Segmenter(random_model("tiny"))
 
     def segment_batch(
@@ -242,7 +242,7 @@ def test_a_lost_device_ends_the_worker() -> None:
 
 @pytest.mark.parametrize("outcome", ["out", "dropped", "refused"])
 def test_every_batch_that_was_inferred_is_learned_from(outcome: Outcome) -> None:
-    """Above all one that came too late: else the node would never take fewer steps."""
+    """Above all, a batch that came too late: otherwise the node would never take fewer steps."""
     handler = Handler()
     handler.outcome = outcome
     _, counts = serve(frame("a"), handler=handler)

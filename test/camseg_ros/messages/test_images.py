@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message and array conversions: exact pixels, every encoding, padding, and what is refused."""
+"""Conversion between messages and arrays: exact pixels, encodings, padding, what is refused."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def packed(
 
 
 def colour_rows(rgb: NDArray[np.uint8], encoding: str) -> NDArray[np.uint8]:
-    """Return RGB [H, W, 3] as rows of bytes in a colour encoding, alpha a value of its own."""
+    """Return RGB [H, W, 3] as rows of bytes in a colour encoding; alpha gets a value of its own."""
     alpha = np.full_like(rgb[..., :1], 77)
     planes = dict(zip("rgba", np.moveaxis(np.concatenate([rgb, alpha], axis=2), 2, 0), strict=True))
     pixels: NDArray[np.uint8] = np.stack([planes[name] for name in COLOUR_ORDER[encoding]], axis=2)
@@ -268,7 +268,7 @@ def test_result_owns_its_memory_and_the_message_is_left_alone(encoding: str, pad
 
 
 def refusal(message: Image) -> str:
-    """Return why a message is refused: one line."""
+    """Return the one line that says why a message is refused."""
     with pytest.raises(BadFrameError) as caught:
         rgb_from_image(message)
     assert isinstance(caught.value, ValueError)

@@ -34,7 +34,7 @@ HEIGHT, WIDTH, STRIDE = 32, 48, 16
 
 
 def segmentation(seed: int = 0) -> Segmentation:
-    """A result with random probabilities, whose class ids and confidence follow from them."""
+    """Return a result with random probabilities, from which its class ids and confidence follow."""
     random = np.random.default_rng(seed)
     probabilities = torch.from_numpy(
         random.dirichlet(np.full(19, 0.1), (HEIGHT, WIDTH)).astype(np.float32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node as a program: signals, bad usage."""
+"""The node as a program: its signals, its arguments and its exit status."""
 
 from __future__ import annotations
 

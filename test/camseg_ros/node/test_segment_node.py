@@ -76,7 +76,7 @@ class Harness:
         self.wait(lambda: self.camera.get_subscription_count() == 1)
 
     def set(self, **values: Any) -> Any:
-        """Set parameters; returns the result."""
+        """Set parameters and return the result."""
         changes = [Parameter(name, value=value) for name, value in values.items()]
         return self.node.set_parameters_atomically(changes)
 
