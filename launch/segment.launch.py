@@ -63,7 +63,7 @@ def generate_launch_description() -> LaunchDescription:
         "cameras": ("", f"Names of the cameras, separated by commas. {OTHERWISE}"),
         "image_topics": ("", f"Input topic of each camera, separated by commas. {OTHERWISE}"),
         "namespace": ("", "Namespace of the node."),
-        "respawn": ("true", "Start the node again, unless it was shut down or its arguments bad."),
+        "respawn": ("true", "Start the node again, unless it was shut down or had bad arguments."),
         "log_level": ("info", "Log level: debug, info, warn, error or fatal."),
         **{spec.name: ("", f"{spec.help} {OTHERWISE}") for spec in LAUNCH_ARGUMENTS},
     }

@@ -23,7 +23,6 @@ from camseg_core.labels import LabelSet
 from camseg_ros.ground.camera_model import CameraModel, Mounting
 
 Int8 = NDArray[np.int8]
-Bool = NDArray[np.bool_]
 Float64 = NDArray[np.float64]
 
 FREE, OCCUPIED, UNKNOWN = 0, 100, -1
@@ -124,7 +123,7 @@ class GroundProjection:
         points = np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1)
         pixels, seen = camera.project(mounting.camera_points(points.reshape(-1, 3)))
         column, row = np.floor(np.where(seen[:, None], pixels, 0.0) + 0.5).astype(np.intp).T
-        self.in_view: Bool = seen.reshape(ground.shape[:2])
+        self.in_view = seen.reshape(ground.shape[:2])
         self._pixel = np.where(seen, row * camera.width + column, 0).reshape(ground.shape[:2])
 
     def occupancy(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -49,6 +50,7 @@ LATCHED_QOS = QoSProfile(
 )
 
 
+@dataclass
 class SafeState:
     """Gives all-unlabeled masks of one camera, and says which masks must not come out after them.
 
@@ -57,12 +59,11 @@ class SafeState:
         frame_id: Frame of the camera's last mask; empty before the first one.
     """
 
-    def __init__(self) -> None:
-        """Begin without a mask."""
-        self.masks = 0
-        self.frame_id = ""
-        self._shape: tuple[int, int] | None = None
-        self._last_ns = self._last_stamp_ns = 0
+    masks: int = 0
+    frame_id: str = ""
+    _shape: tuple[int, int] | None = None
+    _last_ns: int = 0
+    _last_stamp_ns: int = 0
 
     def remember(self, shape: tuple[int, int], frame_id: str) -> None:
         """Keep the size (height, width) and the frame of the last mask that was published."""

@@ -21,7 +21,6 @@ from camseg_ros.inference.frame_queue import FrameCounts
 from camseg_ros.node.health import Condition
 from camseg_ros.node.settings import LiveSettings
 
-HARDWARE_ID = "camseg"
 MEASURED = ("wait", "convert", *STAGES, "publish", "processing")
 """Stages of a frame's way whose durations the diagnostics of the node hold."""
 PERCENTILES = (50, 95, 99)
@@ -119,6 +118,6 @@ def diagnostic_status(
         level=bytes([condition.level]),
         name=name,
         message=condition.text,
-        hardware_id=HARDWARE_ID,
+        hardware_id="camseg",
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )

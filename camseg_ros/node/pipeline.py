@@ -183,10 +183,8 @@ class SegmentationPipeline:
         self._renew_controller()
 
     def _renew_controller(self) -> None:
-        live = self._live
-        self._controller = (
-            StepController(live.budget_ns, *live.steps_range) if live.budget_ns else None
-        )
+        budget_ns, ends = self._live.budget_ns, self._live.steps_range
+        self._controller = StepController(budget_ns, *ends) if budget_ns else None
 
     def _clock_ns(self) -> int:
         """Return the time of the node's clock, which may be a bag's."""
@@ -349,9 +347,8 @@ class SegmentationPipeline:
             conditions.append(Condition(Level.WARN, "weights are random"))
         controller = self._controller
         if controller is not None and controller.over_budget:
-            conditions.append(
-                Condition(Level.WARN, "over the latency budget with the fewest steps")
-            )
+            text = "over the latency budget with the fewest steps"
+            conditions.append(Condition(Level.WARN, text))
         if self.failure is not None:
             conditions.append(Condition(Level.ERROR, self.failure))
         return worst(conditions, otherwise="active" if active else "not active")
