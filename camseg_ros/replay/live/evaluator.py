@@ -15,7 +15,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
-from camseg_core.labels import LabelSet
+from camseg_core.labels import Color, LabelSet
 from camseg_core.system.validation import parse_json
 from camseg_ros.bag.about import AboutDrive, check_classes
 from camseg_ros.bag.camera_topics import about_beside
@@ -35,7 +35,7 @@ class _LabeledClass:
 
     id: int
     name: str
-    color: tuple[int, int, int]
+    color: Color
 
 
 @dataclass(frozen=True)

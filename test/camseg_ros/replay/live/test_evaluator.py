@@ -92,7 +92,7 @@ def test_the_node_s_labels_are_read_back(label_set: LabelSet) -> None:
         ({"classes": []}, "label set 'x' has 0 classes"),
         (
             {"classes": [{"id": 0, "name": "a", "color": [1, 2, 300]}]},
-            r"'x' has colour \(1, 2, 300",
+            r"classes\[0\].color\[2\] is 300: input should be less than or equal to 255",
         ),
     ],
 )
