@@ -15,19 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.calibration_counts import (
     RELIABILITY_BINS,
     TEMPERATURES,
     UNITS_PER_ONE,
     CalibrationCounts,
 )
-from camseg_core.evaluation.metrics.ratios import PlainData, mean_of_defined, ratio
+from camseg_core.evaluation.metrics.ratios import mean_of_defined, ratio
 from camseg_core.images.arrays import Int64
 
 
 @dataclass(frozen=True)
-class Reliability(PlainData):
+class Reliability:
     """A reliability diagram of 15 equal bins over the largest class probability, and its errors.
 
     Attributes:
@@ -50,7 +49,7 @@ class Reliability(PlainData):
 
 
 @dataclass(frozen=True)
-class CalibrationScores(PlainData):
+class CalibrationScores:
     """Calibration as measured, at temperature 1.
 
     Attributes:
@@ -70,7 +69,7 @@ class CalibrationScores(PlainData):
 
 
 @dataclass(frozen=True)
-class TemperatureScores(PlainData):
+class TemperatureScores:
     """Calibration after scaling, measured on every 4th row and column.
 
     Attributes:
@@ -114,13 +113,9 @@ def fit_temperature(counts: CalibrationCounts) -> float:
     A result at either end of the measured range, 0.25 or 8, may lie beyond it.
 
     Args:
-        counts: counts of the held-out part only; report `calibration_at` on the rest.
-
-    Raises:
-        CamsegError: no labeled pixel.
+        counts: counts of labeled pixels of the held-out part only; report `calibration_at` on the
+            rest.
     """
-    if not counts.temperature_count[0].sum():
-        raise CamsegError("a temperature is fitted to labeled pixels, and there are none")
     nll = counts.temperature_nll_units
     best = int(nll.argmin())
     if best in {0, len(TEMPERATURES) - 1}:
@@ -136,16 +131,8 @@ def calibration_at(counts: CalibrationCounts, temperature: float) -> Temperature
     """Score summed counts at the measured temperature nearest to ``temperature`` in log T.
 
     Nothing is interpolated: all scores are exact at the temperature that the result states,
-    which is at most a factor of 2^(1/8), 9 %, away.
-
-    Raises:
-        CamsegError: a temperature outside of the measured range.
+    which is at most a factor of 2^(1/8), 9 %, away from one that `fit_temperature` returned.
     """
-    if not TEMPERATURES[0] <= temperature <= TEMPERATURES[-1]:
-        raise CamsegError(
-            f"temperature {temperature} is outside of what was measured, "
-            f"{TEMPERATURES[0]:g} to {TEMPERATURES[-1]:g}"
-        )
     index = int(np.abs(np.log(np.array(TEMPERATURES) / temperature)).argmin())
     pixel_count = int(counts.temperature_count[index].sum())
     return TemperatureScores(

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED
 
@@ -44,14 +43,7 @@ class FlickerCounts:
 def flicker_counts(
     earlier_truth: UInt8, truth: UInt8, earlier_prediction: UInt8, prediction: UInt8
 ) -> FlickerCounts:
-    """Compare two consecutive frames; class ids uint8 [H, W] each, 255 = unlabeled.
-
-    Raises:
-        CamsegError: sizes differ.
-    """
-    shapes = {a.shape for a in (earlier_truth, truth, earlier_prediction, prediction)}
-    if len(shapes) != 1:
-        raise CamsegError(f"frames of sizes {sorted(shapes)} cannot be compared; one is needed")
+    """Compare two consecutive frames of one size; class ids uint8 [H, W] each, 255 = unlabeled."""
     stable = (earlier_truth == truth) & (truth != UNLABELED)
     flickered = stable & (earlier_prediction != prediction)
     return FlickerCounts(int(stable.sum()), int(flickered.sum()))

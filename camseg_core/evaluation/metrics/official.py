@@ -8,22 +8,15 @@ prediction on a labeled pixel is an error. Shapes: N = images; C = number of cla
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
-from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.ratios import (
-    Float64,
-    PlainData,
-    mean_of_defined,
-    ratio,
-)
+from camseg_core.evaluation.metrics.ratios import Float64, mean_of_defined, ratio
 from camseg_core.images.arrays import Int64
 
 
 @dataclass(frozen=True)
-class OfficialScores(PlainData):
+class OfficialScores:
     """Scores by the official protocol, 0..1; NaN where undefined.
 
     Attributes:
@@ -35,8 +28,6 @@ class OfficialScores(PlainData):
         frequency_weighted_iou: mean of ``iou``, weighted by the class's share of labeled pixels.
         pixel_count: labeled pixels.
     """
-
-    protocol: ClassVar[str] = "official"
 
     iou: tuple[float, ...]
     precision: tuple[float, ...]
@@ -52,11 +43,7 @@ def official_scores(counts: Int64) -> OfficialScores:
 
     Precision and false positives count labeled pixels only: what is predicted where the ground
     truth is unlabeled has no row. Equal to cityscapesScripts' ``evalPixelLevelSemanticLabeling``.
-
-    Raises:
-        CamsegError: counts of another shape.
     """
-    check_confusion_shape(counts)
     correct, truth, predicted = _margins(counts)
     iou = ratio(correct, truth + predicted - correct)  # [C]
     pixel_count = int(truth.sum())
@@ -77,30 +64,11 @@ def mean_iou_per_image(counts: Int64) -> Float64:
 
     A class in neither the image's ground truth nor its prediction leaves its mean; NaN for an image
     without a labeled pixel. The mean over images is not the data set's mean IoU.
-
-    Raises:
-        CamsegError: counts of another shape.
     """
-    if counts.ndim != 3:
-        raise CamsegError(f"counts of shape {counts.shape}; [images, C, C + 1] is needed")
-    check_confusion_shape(counts)
     correct, truth, predicted = _margins(counts)
     iou = ratio(correct, truth + predicted - correct)  # [N, C]
     defined = ~np.isnan(iou)
     return ratio(np.where(defined, iou, 0.0).sum(axis=1), defined.sum(axis=1))
-
-
-def check_confusion_shape(counts: Int64) -> None:
-    """Refuse counts whose last axes are not [C, C + 1].
-
-    Raises:
-        CamsegError: another shape.
-    """
-    if counts.ndim < 2 or counts.shape[-1] != counts.shape[-2] + 1:
-        raise CamsegError(
-            f"confusion counts have shape {counts.shape}; [C, C + 1] is needed, the last column "
-            "for unlabeled predictions"
-        )
 
 
 def _margins(counts: Int64) -> tuple[Int64, Int64, Int64]:

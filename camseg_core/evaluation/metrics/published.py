@@ -8,12 +8,10 @@ because their numbers must not stand in one table. Shapes: H, W = image size; C 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 
-from camseg_core.evaluation.metrics.official import check_confusion_shape
-from camseg_core.evaluation.metrics.ratios import PlainData
 from camseg_core.images.arrays import Int64, UInt8
 from camseg_core.images.fit import Fit
 from camseg_core.labels import UNLABELED, LabelSet
@@ -29,7 +27,7 @@ PRECISION_EPSILON = 1e-10
 
 
 @dataclass(frozen=True)
-class PublishedScores(PlainData):
+class PublishedScores:
     """Scores by the published protocol, 0..1.
 
     Precision is blind to what a model leaves out: predicting void costs nothing here.
@@ -41,8 +39,6 @@ class PublishedScores(PlainData):
         pixel_count: labeled pixels with a predicted class.
     """
 
-    protocol: ClassVar[str] = "published"
-
     precision: tuple[float, ...]
     mean_precision: float
     pixel_count: int
@@ -53,11 +49,7 @@ def published_scores(counts: Int64) -> PublishedScores:
 
     Rows are ground truth, columns prediction, void's row and column are dropped: a void prediction
     disappears instead of being an error.
-
-    Raises:
-        CamsegError: counts of another shape.
     """
-    check_confusion_shape(counts)
     classes = counts[:, :-1]
     precision = np.diagonal(classes) / (classes.sum(axis=0) + PRECISION_EPSILON)
     return PublishedScores(

@@ -13,16 +13,6 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 
 
-class PlainData:
-    """A dataclass of scores that can be written as JSON."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON, the ``protocol`` of the scores first; undefined is None."""
-        protocol = getattr(type(self), "protocol", None)
-        content: dict[str, Any] = _plain(self)
-        return content if protocol is None else {"protocol": protocol, **content}
-
-
 def ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> Float64:
     """Divide two arrays of one shape as float64; NaN where the denominator is 0."""
     result = np.full(np.shape(denominator), np.nan)
@@ -41,11 +31,12 @@ def finite_or_none(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def _plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
+    """Return a dataclass of scores, or a value in one, as JSON can hold it; undefined is None."""
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain_data(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, dict):
-        return {f"{key:g}": _plain(entry) for key, entry in value.items()}
+        return {f"{key:g}": plain_data(entry) for key, entry in value.items()}
     if isinstance(value, tuple):
-        return [_plain(entry) for entry in value]
+        return [plain_data(entry) for entry in value]
     return finite_or_none(value) if isinstance(value, float) else value

@@ -10,13 +10,11 @@ its excess over the best possible ordering.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.ratios import Float64, PlainData, ratio
+from camseg_core.evaluation.metrics.ratios import Float64, ratio
 from camseg_core.images.arrays import Int64
 
 COVERAGES = (0.8, 0.9, 0.95, 1.0)
@@ -24,7 +22,7 @@ COVERAGES = (0.8, 0.9, 0.95, 1.0)
 
 
 @dataclass(frozen=True)
-class RiskCoverage(PlainData):
+class RiskCoverage:
     """The risk-coverage curve; every score is NaN without a labeled pixel.
 
     Attributes:
@@ -51,9 +49,7 @@ class RiskCoverage(PlainData):
     risk_at_coverage: dict[float, float]
 
 
-def risk_coverage(
-    count: Int64, correct: Int64, coverages: Sequence[float] = COVERAGES
-) -> RiskCoverage:
+def risk_coverage(count: Int64, correct: Int64) -> RiskCoverage:
     """Draw the curve of a confidence histogram.
 
     Within a bin the order is unknown; pixels there are accepted as if by chance. Areas are the
@@ -63,19 +59,7 @@ def risk_coverage(
         count: labeled pixels per equal bin over [0, 1], lowest first, e.g.
             ``CalibrationCounts.confidence_count``.
         correct: those of them with the right class.
-        coverages: where to give the risk.
-
-    Raises:
-        CamsegError: histograms that do not fit each other, a coverage outside of 0..1.
     """
-    if count.ndim != 1 or count.shape != correct.shape or not count.size or (correct > count).any():
-        raise CamsegError(
-            f"histograms of shapes {count.shape} and {correct.shape}; both have one axis of one "
-            "length, and no bin has more correct pixels than pixels"
-        )
-    for coverage in coverages:
-        if not 0.0 < coverage <= 1.0:
-            raise CamsegError(f"coverage {coverage} is not above 0 and at most 1")
     # Most confident first; what is accepted once a bin is in, and the errors among it.
     size = count[::-1].astype(np.float64)
     errors = (count - correct)[::-1].astype(np.float64)
@@ -99,7 +83,7 @@ def risk_coverage(
             / (coverage * total)
             if total
             else math.nan
-            for coverage in coverages
+            for coverage in COVERAGES
         },
     )
 

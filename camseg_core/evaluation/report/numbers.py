@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from camseg_core.evaluation.corruptions import CORRUPTIONS
 from camseg_core.evaluation.frames import FrameScore, worst_and_best
 from camseg_core.evaluation.metrics.published import Protocol
-from camseg_core.evaluation.metrics.ratios import finite_or_none, ratio
+from camseg_core.evaluation.metrics.ratios import finite_or_none, plain_data, ratio
 from camseg_core.evaluation.metrics.registry import MAIN_METRIC, METRICS
 from camseg_core.evaluation.records import NO_CORRUPTION
 from camseg_core.evaluation.summary import Scores, Summary
@@ -130,9 +130,9 @@ class PartNumbers:
         confusion: pixels, [C][C + 1].
         confusion_shares: shares of the true class's pixels; a row of None where there are none.
         largest_confusions: most pixels first.
-        reliability: content as `calibration.Reliability.to_dict` gives it.
-        scaled: content as `calibration.TemperatureScores.to_dict`, on the held-out half; or None.
-        risk_coverage: content as `risk_coverage.RiskCoverage.to_dict`.
+        reliability: content as `calibration.Reliability` has it.
+        scaled: content as `calibration.TemperatureScores` has it, on the held-out half; or None.
+        risk_coverage: content as `risk_coverage.RiskCoverage` has it.
         curves: one per corruption, sorted by name.
     """
 
@@ -305,9 +305,9 @@ def _part_numbers(
         confusion=confusion.tolist(),
         confusion_shares=[[finite_or_none(share) for share in row] for row in shares.tolist()],
         largest_confusions=_largest_confusions(confusion, summary.run.classes.names),
-        reliability=scores.measured.reliability.to_dict(),
-        scaled=None if scores.scaled is None else scores.scaled.to_dict(),
-        risk_coverage=scores.measured.risk_coverage.to_dict(),
+        reliability=plain_data(scores.measured.reliability),
+        scaled=plain_data(scores.scaled),
+        risk_coverage=plain_data(scores.measured.risk_coverage),
         curves=_curves([row for row in corrupted_rows if (row.part, row.steps) == (part, steps)]),
     )
 

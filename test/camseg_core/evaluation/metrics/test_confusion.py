@@ -63,14 +63,6 @@ def test_images_add_up_to_their_concatenation(seed: int, images: int) -> None:
     np.testing.assert_array_equal(sum_confusions(each[::-1], 5), whole)
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.int64, np.uint16])
-def test_other_integers_count_the_same(dtype: type[np.integer[Any]]) -> None:
-    truth = np.array([[0, 1, 255]])
-    prediction = np.array([[1, 1, 255]])
-    counts = confusion_counts(truth.astype(dtype), prediction.astype(dtype), 2)
-    assert counts.tolist() == [[0, 1, 0], [0, 1, 0]]
-
-
 @pytest.mark.parametrize("wrong", [19, 100, 254])
 @pytest.mark.parametrize("what", ["ground truth", "prediction"])
 def test_an_id_outside_of_the_label_set_is_named_with_its_count(what: str, wrong: int) -> None:
@@ -82,46 +74,21 @@ def test_an_id_outside_of_the_label_set_is_named_with_its_count(what: str, wrong
         confusion_counts(ids["ground truth"], ids["prediction"], 19)
 
 
-@pytest.mark.parametrize("wrong", [-1, 256, 263])
-def test_an_id_that_is_no_byte_is_not_cut_to_one(wrong: int) -> None:
-    ids = np.array([[0, wrong, wrong, 300]])
-    with pytest.raises(
-        CamsegError, match=rf"ground truth has id {wrong} on 2 pixels; class ids are 0\.\."
-    ):
-        confusion_counts(ids, np.zeros_like(ids), 19)
-
-
-def test_ids_are_whole_numbers() -> None:
-    ids = np.zeros((2, 2), np.uint8)
-    with pytest.raises(CamsegError, match="prediction is float32; class ids are whole numbers"):
-        confusion_counts(ids, ids.astype(np.float32), 19)
-    with pytest.raises(CamsegError, match="ground truth is bool; class ids are whole numbers"):
-        confusion_counts(ids.astype(bool), ids, 19)
-
-
-@pytest.mark.parametrize("shapes", [((2, 3), (3, 2)), ((6,), (6,)), ((1, 2, 3), (1, 2, 3))])
-def test_sizes_must_agree(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    truth, prediction = (np.zeros(shape, np.uint8) for shape in shapes)
+def test_sizes_must_agree() -> None:
+    truth, prediction = np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8)
     with pytest.raises(CamsegError, match="resize the prediction to the ground truth"):
         confusion_counts(truth, prediction, 19)
 
 
-@pytest.mark.parametrize("num_classes", [0, -1, 256])
-def test_class_ids_fit_into_a_byte(num_classes: int) -> None:
-    ids = np.zeros((2, 2), np.uint8)
-    with pytest.raises(CamsegError, match=f"^{num_classes} classes; 1 to 255 fit"):
-        confusion_counts(ids, ids, num_classes)
+def test_counts_of_another_label_set_are_not_added() -> None:
+    with pytest.raises(CamsegError, match=r"shape \(3, 4\) cannot be added to those of 2 classes"):
+        sum_confusions([np.zeros((3, 4), np.int64)], 2)
 
 
 def test_an_image_without_pixels_counts_nothing() -> None:
     empty = np.zeros((0, 5), np.uint8)
     assert not confusion_counts(empty, empty, 3).any()
     assert sum_confusions([], 3).tolist() == [[0, 0, 0, 0]] * 3
-
-
-def test_counts_of_another_label_set_are_not_added() -> None:
-    with pytest.raises(CamsegError, match=r"shape \(3, 4\) cannot be added to those of 2 classes"):
-        sum_confusions([np.zeros((3, 4), np.int64)], 2)
 
 
 def test_counts_survive_json() -> None:

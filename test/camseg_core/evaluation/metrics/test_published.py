@@ -3,20 +3,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import fields
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.confusion import confusion_counts
-from camseg_core.evaluation.metrics.official import OfficialScores, official_scores
+from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.evaluation.metrics.published import (
-    PROTOCOLS,
-    PublishedScores,
     nearest_color_ids,
     published_scores,
     squash_for_published,
@@ -49,28 +43,6 @@ def test_scores_by_hand() -> None:
     # Class 2 is never predicted and counts 0; the official mean would leave no such class out.
     assert scores.mean_precision == pytest.approx((6 / 7 + 0.5 + 0.0) / 3, abs=1e-10)
     assert scores.pixel_count == 15
-
-
-def test_the_protocols_cannot_be_put_in_one_table_by_mistake() -> None:
-    assert (OfficialScores.protocol, PublishedScores.protocol) == PROTOCOLS
-    assert not issubclass(PublishedScores, OfficialScores)
-    scores = {"mean_iou", "pixel_accuracy", "frequency_weighted_iou", "iou"}
-    assert not scores & {field.name for field in fields(PublishedScores)}
-    assert "mean_precision" not in {field.name for field in fields(OfficialScores)}
-    counts = np.array([[3, 1, 0], [0, 2, 2]])
-    content = json.loads(json.dumps(published_scores(counts).to_dict()))
-    assert content == {
-        "protocol": "published",
-        "precision": [3 / (3 + 1e-10), 2 / (3 + 1e-10)],
-        "mean_precision": pytest.approx((1 + 2 / 3) / 2),
-        "pixel_count": 6,
-    }
-    assert official_scores(counts).to_dict()["protocol"] == "official"
-
-
-def test_counts_of_another_shape_are_refused() -> None:
-    with pytest.raises(CamsegError, match=r"\[C, C \+ 1\] is needed"):
-        published_scores(np.zeros((3, 3), np.int64))
 
 
 def test_a_blended_border_becomes_a_third_class() -> None:

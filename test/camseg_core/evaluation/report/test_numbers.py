@@ -17,6 +17,7 @@ from camseg_core.evaluation.metrics.calibration import calibration_scores
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.evaluation.metrics.published import published_scores
+from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.records import ImageRecord, iterate_records, record_files
 from camseg_core.evaluation.report.numbers import Row, RunNumbers, run_numbers
 from camseg_core.evaluation.report.sampling import numbers_to_json, sampling_tables
@@ -88,10 +89,8 @@ def test_each_row_is_scored_from_its_own_images(
             assert row.score == official_scores(confusion).mean_iou
         else:
             assert row.score == published_scores(confusion).mean_precision
-        calibration = calibration_scores(counts)
-        assert row.metrics["calibration_error"] == calibration.reliability.to_dict().get(
-            "expected_calibration_error"
-        )
+        error = calibration_scores(counts).reliability.expected_calibration_error
+        assert row.metrics["calibration_error"] == finite_or_none(error)
         seconds = [sum(record.stage_seconds.values()) for record in found]
         assert row.milliseconds_per_image == pytest.approx(1000 * np.mean(seconds))
         assert row.median_milliseconds_per_image == pytest.approx(1000 * np.median(seconds))
