@@ -22,7 +22,7 @@ import torch
 from camseg_core.data.sample import Dataset, Sample, UnusableSampleError
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
-from camseg_core.evaluation.frames import FrameKeeper, FrameScore
+from camseg_core.evaluation.frames import FrameKeeper
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
 from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.flicker import FlickerTracker
@@ -84,7 +84,9 @@ class Plan:
 
     def indices(self, shard: Shard) -> list[int]:
         """Choose a shard's share of the images, or of ``max_images`` at equal distances."""
-        chosen = spread(range(len(self.dataset)), self.max_images)
+        count = len(self.dataset)
+        most = min(count, self.max_images or count)
+        chosen = [number * count // most for number in range(most)]
         if not self.whole_sequences:
             return chosen[shard.index :: shard.count]
         samples = self.dataset.samples
@@ -146,14 +148,6 @@ class Shard:
             raise CamsegError(f"shard {self.index} of {self.count}; shards count from 0")
 
 
-def spread(indices: Sequence[int], most: int | None) -> list[int]:
-    """Take all of ``indices``, or ``most`` of them at equal distances."""
-    count = len(indices)
-    if most is None or most >= count:
-        return list(indices)
-    return [indices[number * count // most] for number in range(most)]
-
-
 def evaluate(
     candidates: Sequence[Candidate],
     plan: Plan,
@@ -185,7 +179,12 @@ def evaluate(
     mine = plan.indices(shard)
     with ExitStack() as stack:
         ways = [
-            _Way(candidate, plan, folder, stack.enter_context(_writer(folder, shard)))
+            _Way(
+                candidate,
+                plan,
+                folder,
+                stack.enter_context(RecordWriter(folder, shard.index, shard.count)),
+            )
             for candidate, folder in zip(candidates, folders, strict=True)
         ]
         work = {index: [(way, way.left(index)) for way in ways] for index in mine}
@@ -225,8 +224,8 @@ class _Way:
         for path in record_files(folder) if plan.resumes else ():
             for record in iterate_records([path]):
                 done.add(record.key)
-                if path == writer.path and _is_ranked(record):
-                    own.append(_frame_score(record))
+                if path == writer.path and record.frame_score is not None:
+                    own.append(record.frame_score)
         self._done = done
         self._keeper = FrameKeeper(folder, candidate.segmenter.label_set, own)
         self._flicker = FlickerTracker()
@@ -254,8 +253,8 @@ class _Way:
         result = segmenter.segment(sample.image, self._candidate.options(key.steps))
         record = image_record(key, sample, result, record_times=self._plan.record_times)
         record = self._with_flicker(record, sample, result)
-        if _is_ranked(record):
-            self._keeper.offer(_frame_score(record), sample, result.class_ids, result.confidence)
+        if record.frame_score is not None:
+            self._keeper.offer(record.frame_score, sample, result.class_ids, result.confidence)
         self._writer.write(record)
         self._keeper.prune()
         return sample, result, record
@@ -277,10 +276,6 @@ class _Way:
             stable=flicker.stable,
             flickered=flicker.flickered,
         )
-
-
-def _writer(folder: Path, shard: Shard) -> RecordWriter:
-    return RecordWriter(folder, shard.index, shard.count)
 
 
 def check_label_sets(segmenter: Segmenter, dataset: Dataset) -> None:
@@ -371,15 +366,6 @@ def image_record(
         camera=metadata.camera,
         stamp_ns=metadata.stamp_ns,
     )
-
-
-def _is_ranked(record: ImageRecord) -> bool:
-    """Return whether a record may be among the worst and best frames."""
-    return record.corruption == NO_CORRUPTION and record.counts is not None
-
-
-def _frame_score(record: ImageRecord) -> FrameScore:
-    return FrameScore(record.mean_iou, record.sample, record.steps)
 
 
 def _readable(name: str) -> str:

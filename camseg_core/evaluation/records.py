@@ -18,7 +18,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,20 +28,21 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from camseg_core.errors import CamsegError
+from camseg_core.evaluation.frames import FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
 from camseg_core.evaluation.metrics.confusion import confusion_from_json
 from camseg_core.evaluation.metrics.flicker import FlickerCounts
 from camseg_core.evaluation.metrics.official import mean_iou_per_image
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.labels import LabelSet
-from camseg_core.system.files import write_bytes
+from camseg_core.system.files import read_bytes, write_bytes
 from camseg_core.system.validation import parse_json
 
 RUN_FILE = "run.json"
 NO_CORRUPTION = "none"
 
-PLAUSIBLE = 1e9
-"""No level, number of steps or time in seconds is as large as this."""
+_PLAUSIBLE: Any = Field(gt=-1e9, lt=1e9)
+"""No level, number of steps or time in seconds is as large, nor is it not-a-number."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,8 @@ class ImageRecord:
 
     sample: str
     corruption: str
-    level: float
-    steps: int
+    level: Annotated[float, _PLAUSIBLE]
+    steps: Annotated[int, _PLAUSIBLE]
     part: str
     condition: str
     sequence: str
@@ -138,7 +139,7 @@ class ImageRecord:
     width: int
     counts: list[list[int]] | None
     calibration: dict[str, Any] | None
-    stage_seconds: dict[str, float] = field(compare=False)
+    stage_seconds: dict[str, Annotated[float, _PLAUSIBLE]] = field(compare=False)
     camera: str = ""
     stamp_ns: int | None = None
     mean_confidence: float | None = None
@@ -153,10 +154,6 @@ class ImageRecord:
             raise CamsegError("counts and calibration are given together, or neither is")
         if self.calibration_counts is not None:
             confusion_from_json(self.counts, self.calibration_counts.num_classes)
-        for name, value in (("level", self.level), ("steps", self.steps)):
-            _check_plausible(name, value)
-        for stage, value in self.stage_seconds.items():
-            _check_plausible(f"stage_seconds of {stage}", value)
 
     @property
     def key(self) -> Key:
@@ -185,13 +182,12 @@ class ImageRecord:
             return math.nan
         return float(mean_iou_per_image(self.confusion[None])[0])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON, without what has its default."""
-        return {
-            entry.name: getattr(self, entry.name)
-            for entry in fields(self)
-            if entry.default is MISSING or getattr(self, entry.name) != entry.default
-        }
+    @property
+    def frame_score(self) -> FrameScore | None:
+        """How the image ranks among the worst and best; None if corrupted or not scored."""
+        if self.corruption != NO_CORRUPTION or self.counts is None:
+            return None
+        return FrameScore(self.mean_iou, self.sample, self.steps)
 
 
 @dataclass(frozen=True)
@@ -217,13 +213,9 @@ class Session:
     kind: Literal["session"] = "session"
 
 
-_LINE: Any = Annotated[ImageRecord | Session, Field(discriminator="kind")]
+Line = ImageRecord | Session
 
-
-def _check_plausible(name: str, value: float) -> None:
-    """Refuse what only a damaged file holds, not-a-number included."""
-    if not abs(value) < PLAUSIBLE:
-        raise CamsegError(f"{name} is {value!r:.40}, which is no plausible number")
+_LINE: Any = Annotated[Line, Field(discriminator="kind")]
 
 
 class RecordWriter:
@@ -252,8 +244,7 @@ class RecordWriter:
                 f"{self.path} is being written by another evaluation; wait for it, or give "
                 "another --out"
             ) from error
-        whole = _whole_length(self.path.read_bytes())
-        self._file.truncate(whole)
+        self._file.truncate(self.path.read_bytes().rfind(b"\n") + 1)
 
     def __enter__(self) -> RecordWriter:
         """Return the writer."""
@@ -264,21 +255,28 @@ class RecordWriter:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def write(self, content: ImageRecord | Session) -> None:
+    def write(self, line: Line) -> None:
         """Append one line and hand it to the operating system.
 
         Raises:
             CamsegError: the disk is full.
         """
-        if isinstance(content, ImageRecord):
-            line = {"kind": content.kind, **content.to_dict()}
-        else:
-            line = {"kind": content.kind, **asdict(content)}
         try:
-            self._file.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
+            text = json.dumps(line_content(line), separators=(",", ":"))
+            self._file.write(text.encode() + b"\n")
             self._file.flush()
         except OSError as error:
             raise CamsegError(f"cannot write {self.path}: {error.strerror or error}") from error
+
+
+def line_content(line: Line) -> dict[str, Any]:
+    """Return a line as plain data for JSON: its kind first, and without what has its default."""
+    written = {
+        entry.name: getattr(line, entry.name)
+        for entry in fields(line)
+        if getattr(line, entry.name) != entry.default
+    }
+    return {"kind": line.kind, **written}
 
 
 def open_run(out: Path, run: Run) -> Path:
@@ -321,14 +319,10 @@ def read_run(folder: Path) -> Run:
         CamsegError: absent, unreadable, or of another format.
     """
     path = folder / RUN_FILE
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse_json(Run, text, str(path))
+    return parse_json(Run, read_bytes(path), str(path))
 
 
-def read_lines(paths: Iterable[Path]) -> Iterator[ImageRecord | Session]:
+def read_lines(paths: Iterable[Path]) -> Iterator[Line]:
     """Return what some shards' files of one run hold, one line at a time, each `Key` once.
 
     A key occurs twice where a run was resumed with another number of shards; the results are the
@@ -342,11 +336,11 @@ def read_lines(paths: Iterable[Path]) -> Iterator[ImageRecord | Session]:
     for path in paths:
         for number, line in enumerate(_whole_lines(path), start=1):
             where = f"{path}, line {number}"
-            content: ImageRecord | Session = parse_json(_LINE, line, where)
+            content: Line = parse_json(_LINE, line, where)
             if not isinstance(content, ImageRecord):
                 yield content
                 continue
-            digest = _digest({**content.to_dict(), "stage_seconds": None})
+            digest = _digest(line_content(content) | {"stage_seconds": None})
             if content.key not in seen:
                 seen[content.key] = digest
                 yield content
@@ -373,11 +367,6 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             yield from (line for line in file if line.endswith(b"\n"))
     except OSError as error:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def _whole_length(content: bytes) -> int:
-    """Return the length of the whole lines at the start of ``content``."""
-    return content.rfind(b"\n") + 1
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,8 @@ class Scores:
     """The scores of some groups together.
 
     Attributes:
+        part, condition, corruption, level, steps: what the groups have in common; a condition of
+            None for all.
         images: number of images with ground truth.
         seconds_per_image: mean wall time of all stages.
         median_seconds_per_image: median of the same.
@@ -106,6 +109,11 @@ class Scores:
         flicker: the flicker between consecutive frames.
     """
 
+    part: str
+    condition: str | None
+    corruption: str
+    level: float
+    steps: int
     images: int
     seconds_per_image: float
     median_seconds_per_image: float
@@ -200,6 +208,11 @@ class Summary:
         if fitted.temperature_count[0].any() and judged.temperature_count[0].any():
             temperature = fit_temperature(fitted)
         return Scores(
+            part=part,
+            condition=condition,
+            corruption=corruption,
+            level=level,
+            steps=steps,
             images=everything.images,
             seconds_per_image=sum(everything.image_seconds) / everything.images,
             median_seconds_per_image=median(everything.image_seconds),
@@ -209,6 +222,17 @@ class Summary:
             temperature=temperature,
             flicker=everything.flicker,
         )
+
+    def rows(self, part: str, steps: int) -> Iterator[Scores]:
+        """Score all conditions of a part, each of several conditions, and each corruption."""
+        conditions = self.conditions(part)
+        choices: list[dict[str, Any]] = [{}]
+        choices += [{"condition": name} for name in conditions if len(conditions) > 1]
+        choices += [{"corruption": name, "level": level} for name, level in self.corruptions()]
+        for choice in choices:
+            scores = self.scores(part=part, steps=steps, **choice)
+            if scores is not None:
+                yield scores
 
     @cached_property
     def _fit_sequences(self) -> set[tuple[str, str, str]]:
@@ -244,7 +268,7 @@ def summarize(folder: Path, watch: Callable[[ImageRecord], None] | None = None) 
         watch: function that is handed each record, for what else is to be known of the images.
 
     Raises:
-        CamsegError: no record, or one that is unreadable or of another number of classes.
+        CamsegError: a record is unreadable, or of another number of classes.
     """
     run = read_run(folder)
     num_classes = run.classes.num_classes
@@ -283,10 +307,8 @@ def summarize(folder: Path, watch: Callable[[ImageRecord], None] | None = None) 
                 flicker=line.flicker,
             )
         )
-        if line.corruption == NO_CORRUPTION:
-            frame_scores.append(FrameScore(line.mean_iou, line.sample, line.steps))
-    if not sums and not without_ground_truth:
-        raise CamsegError(f"{folder} holds no record yet; `camseg evaluate` was stopped too early")
+        if line.frame_score is not None:
+            frame_scores.append(line.frame_score)
     return Summary(folder, run, sessions, sums, sorted(frame_scores), without_ground_truth)
 
 
@@ -308,24 +330,14 @@ def headline_lines(summary: Summary) -> Iterator[str]:
     yield " ".join([f"{'part':<10} {'steps':>5} {'what':<24} {'images':>6}", *columns])
     for part in summary.parts():
         for steps in summary.steps():
-            for what, scores in _scored_rows(summary, part, steps):
-                if scores is not None:
-                    yield _row(part, steps, what, scores)
+            yield from map(_row, summary.rows(part, steps))
 
 
-def _scored_rows(summary: Summary, part: str, steps: int) -> Iterator[tuple[str, Scores | None]]:
-    """Return the name and the scores of each row of one part and number of steps."""
-    yield "all", summary.scores(part=part, steps=steps)
-    conditions = summary.conditions(part)
-    for condition in conditions if len(conditions) > 1 else ():
-        yield condition, summary.scores(part=part, steps=steps, condition=condition)
-    for corruption, level in summary.corruptions():
-        scores = summary.scores(part=part, steps=steps, corruption=corruption, level=level)
-        yield f"{corruption}:{level:g}", scores
-
-
-def _row(part: str, steps: int, what: str, scores: Scores) -> str:
-    cells = [f"{part or '-':<10} {steps:>5} {what:<24} {scores.images:>6}"]
+def _row(scores: Scores) -> str:
+    what = scores.condition or "all"
+    if scores.corruption != NO_CORRUPTION:
+        what = f"{scores.corruption}:{scores.level:g}"
+    cells = [f"{scores.part or '-':<10} {scores.steps:>5} {what:<24} {scores.images:>6}"]
     for name, metric in metrics_of(scores.protocol).items():
         if metric.is_brief:
             value = scores.metrics[name]

@@ -9,9 +9,9 @@ Shapes: C = classes. A row of confusion is a true class, its last column unlabel
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +25,7 @@ from camseg_core.evaluation.metrics.ratios import finite_or_none, plain_data, ra
 from camseg_core.evaluation.metrics.registry import MAIN_METRIC, METRICS
 from camseg_core.evaluation.records import NO_CORRUPTION
 from camseg_core.evaluation.summary import Scores, Summary
+from camseg_core.labels import LabelSet
 
 LISTED_CONFUSIONS = 10
 """How many of the largest confusions are listed."""
@@ -198,7 +199,9 @@ def run_numbers(summary: Summary) -> RunNumbers:
     """Compute what the report shows of one run, which has an image with ground truth."""
     run, sessions = summary.run, summary.sessions
     steps = summary.steps()
-    corrupted_rows = tuple(_corrupted_rows(summary))
+    places = itertools.product(summary.parts(), steps)
+    scored = {(part, count): list(summary.rows(part, count)) for part, count in places}
+    rows = [row for (part, _), group in scored.items() for row in _rows(summary, part, group)]
     ranked = (score for score in summary.frame_scores if score.steps == steps[-1])
     worst, best = worst_and_best(ranked)
     started = sorted(session.started_at for session in sessions)
@@ -228,87 +231,59 @@ def run_numbers(summary: Summary) -> RunNumbers:
         started=_unique([started[0], started[-1]]) if started else (),
         images=len({score.sample for score in summary.frame_scores}),
         steps=tuple(steps),
-        rows=tuple(_clean_rows(summary)),
-        corrupted_rows=corrupted_rows,
+        rows=tuple(row for row in rows if row.corruption == NO_CORRUPTION),
+        corrupted_rows=tuple(row for row in rows if row.corruption != NO_CORRUPTION),
         parts=tuple(
-            _part_numbers(summary, part, scores, corrupted_rows)
-            for part in summary.parts()
-            if (scores := summary.scores(part=part, steps=steps[-1])) is not None
+            _part_numbers(summary, group, rows)
+            for (_, count), group in scored.items()
+            if count == steps[-1] and group and group[0].corruption == NO_CORRUPTION
         ),
         worst=tuple(worst),
         best=tuple(best),
     )
 
 
-def _clean_rows(summary: Summary) -> Iterator[Row]:
-    """Make the rows without corruption; a single condition's row stands for its part."""
-    for part in summary.parts():
-        conditions = summary.conditions(part)
-        groups = [None, *conditions] if len(conditions) > 1 else conditions
-        for steps in summary.steps():
-            for condition in groups:
-                scores = summary.scores(part=part, steps=steps, condition=condition)
-                if scores is not None:
-                    yield _row(scores, part, steps, condition)
+def _rows(summary: Summary, part: str, group: Sequence[Scores]) -> Iterator[Row]:
+    """Make the rows of what `Summary.rows` returned; a single condition is named in its row."""
+    conditions = summary.conditions(part)
+    for scores in group:
+        main, scaled = scores.main, scores.scaled
+        is_clean = scores.corruption == NO_CORRUPTION
+        clean = group[0].main if group[0].corruption == NO_CORRUPTION else None
+        yield Row(
+            part=part,
+            steps=scores.steps,
+            condition=conditions[0] if is_clean and len(conditions) == 1 else scores.condition,
+            corruption=scores.corruption,
+            level=scores.level,
+            images=scores.images,
+            score=main,
+            relative_to_clean=None if is_clean or main is None or not clean else main / clean,
+            metrics=scores.metrics,
+            temperature=scores.temperature,
+            scaled_temperature=scaled.temperature if scaled else None,
+            scaled_calibration_error=(
+                finite_or_none(scaled.reliability.expected_calibration_error) if scaled else None
+            ),
+            milliseconds_per_image=1000.0 * scores.seconds_per_image,
+            median_milliseconds_per_image=1000.0 * scores.median_seconds_per_image,
+        )
 
 
-def _corrupted_rows(summary: Summary) -> Iterator[Row]:
-    for part in summary.parts():
-        for steps in summary.steps():
-            clean = summary.scores(part=part, steps=steps)
-            for corruption, level in summary.corruptions():
-                scores = summary.scores(part=part, steps=steps, corruption=corruption, level=level)
-                if scores is not None:
-                    yield _row(scores, part, steps, None, corruption, level, clean)
-
-
-def _row(
-    scores: Scores,
-    part: str,
-    steps: int,
-    condition: str | None,
-    corruption: str = NO_CORRUPTION,
-    level: float = 0.0,
-    clean: Scores | None = None,
-) -> Row:
-    scaled = scores.scaled
-    main, clean_main = scores.main, clean and clean.main
-    return Row(
-        part=part,
-        steps=steps,
-        condition=condition,
-        corruption=corruption,
-        level=level,
-        images=scores.images,
-        score=main,
-        relative_to_clean=main / clean_main if main is not None and clean_main else None,
-        metrics=scores.metrics,
-        temperature=scores.temperature,
-        scaled_temperature=scaled.temperature if scaled else None,
-        scaled_calibration_error=(
-            finite_or_none(scaled.reliability.expected_calibration_error) if scaled else None
-        ),
-        milliseconds_per_image=1000.0 * scores.seconds_per_image,
-        median_milliseconds_per_image=1000.0 * scores.median_seconds_per_image,
-    )
-
-
-def _part_numbers(
-    summary: Summary, part: str, scores: Scores, corrupted_rows: Sequence[Row]
-) -> PartNumbers:
-    steps = summary.steps()[-1]
-    confusion = scores.measured.confusion
-    shares = _shares(confusion)
+def _part_numbers(summary: Summary, group: Sequence[Scores], rows: Sequence[Row]) -> PartNumbers:
+    """Tell more of a part; the first of ``group`` is of all its images without corruption."""
+    scores = group[0]
+    confusion, place = scores.measured.confusion, (scores.part, scores.steps)
     return PartNumbers(
-        part=part,
-        classes=_classes(summary, part, steps, scores),
+        part=scores.part,
+        classes=tuple(_classes(summary.run.classes, group)),
         confusion=confusion.tolist(),
-        confusion_shares=[[finite_or_none(share) for share in row] for row in shares.tolist()],
+        confusion_shares=[list(map(finite_or_none, row)) for row in _shares(confusion).tolist()],
         largest_confusions=_largest_confusions(confusion, summary.run.classes.names),
         reliability=plain_data(scores.measured.reliability),
         scaled=plain_data(scores.scaled),
         risk_coverage=plain_data(scores.measured.risk_coverage),
-        curves=_curves([row for row in corrupted_rows if (row.part, row.steps) == (part, steps)]),
+        curves=_curves([row for row in rows if (row.part, row.steps) == place]),
     )
 
 
@@ -317,40 +292,32 @@ def _shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     return ratio(confusion, np.broadcast_to(confusion.sum(axis=1, keepdims=True), confusion.shape))
 
 
-def _classes(summary: Summary, part: str, steps: int, scores: Scores) -> tuple[ClassRow, ...]:
-    label_set, measured = summary.run.classes, scores.measured
-    pixels = measured.confusion.sum(axis=1)  # [C]
-    total = int(pixels.sum())
-    conditions = summary.conditions(part)
+def _classes(label_set: LabelSet, group: Sequence[Scores]) -> Iterator[ClassRow]:
+    measured = group[0].measured
+    pixels = measured.confusion.sum(axis=1).tolist()  # [C]
+    is_official = group[0].protocol == "official"
+
+    def by_class(scores: Scores) -> tuple[float, ...]:
+        return scores.measured.official.iou if is_official else scores.measured.published.precision
+
     by_condition = {
-        condition: _class_scores(found)
-        for condition in (conditions if len(conditions) > 1 else [])
-        if (found := summary.scores(part=part, steps=steps, condition=condition)) is not None
+        scores.condition: by_class(scores) for scores in group if scores.condition is not None
     }
-    official = measured.official if scores.protocol == "official" else None
-    precision = official.precision if official else measured.published.precision
-    errors = measured.calibration.class_calibration_error
-    return tuple(
-        ClassRow(
+    precision = (measured.official if is_official else measured.published).precision
+    for index, name in enumerate(label_set.names):
+        yield ClassRow(
             name=name,
             color=label_set.palette[index],
-            pixels=int(pixels[index]),
-            share_of_pixels=int(pixels[index]) / total if total else None,
-            iou=finite_or_none(official.iou[index]) if official else None,
+            pixels=pixels[index],
+            share_of_pixels=pixels[index] / sum(pixels) if any(pixels) else None,
+            iou=finite_or_none(measured.official.iou[index]) if is_official else None,
             precision=finite_or_none(precision[index]),
-            recall=finite_or_none(official.recall[index]) if official else None,
-            calibration_error=finite_or_none(errors[index]),
+            recall=finite_or_none(measured.official.recall[index]) if is_official else None,
+            calibration_error=finite_or_none(measured.calibration.class_calibration_error[index]),
             score_by_condition={
                 condition: finite_or_none(found[index]) for condition, found in by_condition.items()
             },
         )
-        for index, name in enumerate(label_set.names)
-    )
-
-
-def _class_scores(scores: Scores) -> tuple[float, ...]:
-    measured = scores.measured
-    return measured.official.iou if scores.protocol == "official" else measured.published.precision
 
 
 def _largest_confusions(
@@ -372,7 +339,9 @@ def _largest_confusions(
 def _curves(rows: Sequence[Row]) -> tuple[Curve, ...]:
     """Make the curves of one part's rows, which are sorted by corruption and level."""
     curves = []
-    for name, grouped in groupby(rows, key=attrgetter("corruption")):
+    for name, grouped in itertools.groupby(rows, key=attrgetter("corruption")):
+        if name == NO_CORRUPTION:
+            continue
         levels = tuple(grouped)
         known = CORRUPTIONS.get(name)
         relative = [row.relative_to_clean for row in levels if row.relative_to_clean is not None]

@@ -15,7 +15,7 @@ from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
 from camseg_core.evaluation.metrics.calibration_counts import TEMPERATURES
 from camseg_core.evaluation.metrics.published import PROTOCOLS
 from camseg_core.evaluation.metrics.registry import metrics_of
-from camseg_core.evaluation.records import find_runs, iterate_records, record_files
+from camseg_core.evaluation.records import find_runs
 from camseg_core.evaluation.report.numbers import (
     UNLABELED_NAME,
     PartNumbers,
@@ -24,7 +24,7 @@ from camseg_core.evaluation.report.numbers import (
 )
 from camseg_core.evaluation.report.page import data_uri, page_environment
 from camseg_core.evaluation.report.sampling import numbers_to_json, sampling_tables
-from camseg_core.evaluation.summary import summarize
+from camseg_core.evaluation.summary import Summary, summarize
 from camseg_core.images.drawing import encode_png
 from camseg_core.images.reading import read_image
 from camseg_core.system.files import write_bytes
@@ -48,8 +48,8 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
         ``out``.
 
     Raises:
-        CamsegError: no run, none with a record, a damaged one, a file that cannot be written, or
-            a library of the report is not installed.
+        CamsegError: no run, none with a scored image, a damaged one, a file that cannot be written,
+            or a library of the report is not installed.
     """
     if out.is_dir() or out.name == FIGURES_FILE:
         raise CamsegError(
@@ -58,11 +58,15 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
     environment = page_environment(__package__, TEMPLATE)
     from camseg_core.evaluation.report import plots
 
-    folders = find_runs(folder)
+    summaries = [summarize(path) for path in find_runs(folder)]
     # The last run of a stopped suite may be just begun, and a bag may have no ground truth.
-    begun = [path for path in folders if _is_scored(path)]
-    empty = [path.name for path in folders if path not in begun]
-    views = [_view(path, f"run-{n}") for n, path in enumerate(begun or folders, start=1)]
+    scored = [summary for summary in summaries if summary.sums]
+    if not scored:
+        raise CamsegError(
+            f"{folder} holds no scored image: `camseg evaluate` was stopped too early, or the "
+            "images have no ground truth"
+        )
+    views = [_view(summary, f"run-{n}") for n, summary in enumerate(scored, start=1)]
     if len(views) > 1:
         views = [view | {"title": f"{n}. {view['title']}"} for n, view in enumerate(views, start=1)]
     runs = [view["numbers"] for view in views]
@@ -84,7 +88,7 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
             }
             for n, table in enumerate(tables)
         ],
-        empty=empty,
+        empty=[summary.folder.name for summary in summaries if not summary.sums],
         metrics_of=metrics_of,
         unlabeled=UNLABELED_NAME,
         largest_shown_matrix=LARGEST_SHOWN_MATRIX,
@@ -94,18 +98,10 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
     return out
 
 
-def _is_scored(folder: Path) -> bool:
-    """Return whether a run has an image with ground truth."""
-    return any(record.counts is not None for record in iterate_records(record_files(folder)))
-
-
-def _view(folder: Path, anchor: str) -> dict[str, Any]:
+def _view(summary: Summary, anchor: str) -> dict[str, Any]:
     """Return what the page shows of one run: ``anchor`` is where it stands in the page."""
-    summary = summarize(folder)
-    if not summary.sums:
-        raise CamsegError(f"{folder} holds no image with ground truth; there is nothing to report")
     run = run_numbers(summary)
-    worst, best = _frame_views(folder, run.worst), _frame_views(folder, run.best)
+    worst, best = _frame_views(summary.folder, run.worst), _frame_views(summary.folder, run.best)
     missing = sum(list(view["pictures"].values()).count(None) for view in (*worst, *best))
     label_set = summary.run.classes
     colors = [*zip(label_set.names, label_set.palette, strict=True)]
@@ -117,7 +113,7 @@ def _view(folder: Path, anchor: str) -> dict[str, Any]:
         "parts": [_part_view(run, part, f"{anchor}-part-{n}") for n, part in enumerate(run.parts)],
         "worst": worst,
         "best": best,
-        "notes": report_notes(run, missing),
+        "notes": [*_scores(run), *_unfinished(run), *_left_out(run, missing)],
     }
 
 
@@ -168,16 +164,6 @@ def _picture(path: Path, kind: str) -> dict[str, Any] | None:
     return {"uri": data_uri("jpeg", content.getvalue()), "width": width, "height": height}
 
 
-def report_notes(run: RunNumbers, missing_pictures: int) -> list[str]:
-    """Return one sentence or two for each thing to know.
-
-    Args:
-        run: the numbers.
-        missing_pictures: pictures of frames that could not be shown.
-    """
-    return [*_scores(run), *_unfinished(run), *_left_out(run, missing_pictures)]
-
-
 def _scores(run: RunNumbers) -> Iterator[str]:
     if run.is_random:
         yield "The weights are random: nothing was trained, and the scores mean nothing."
@@ -205,15 +191,15 @@ def _unfinished(run: RunNumbers) -> Iterator[str]:
     steps = sorted({r.steps for r in run.rows if r.images < whole[r.part, r.condition]})
     if steps:
         yield (
-            f"Unfinished: not all images are scored with {_joined(map(str, steps))} steps; "
+            f"Unfinished: not all images are scored with {', '.join(map(str, steps))} steps; "
             "`camseg evaluate` with the same options goes on."
         )
     shown = {part.part for part in run.parts}
     hidden = sorted({row.part or "clean" for row in run.rows if row.part not in shown})
     if hidden:
         yield (
-            f"Unfinished: no {_joined(hidden)} image is scored with {run.steps[-1]} steps yet, so "
-            "that details are left out."
+            f"Unfinished: no {', '.join(hidden)} image is scored with {run.steps[-1]} steps yet, "
+            "so that details are left out."
         )
     elif not run.parts:
         yield "Unfinished: no clean image is scored yet, so that details are left out."
@@ -225,7 +211,7 @@ def _unfinished(run: RunNumbers) -> Iterator[str]:
     )
     if names:
         yield (
-            f"Unfinished: {_joined(names)} and the clean images do not cover the same images, "
+            f"Unfinished: {', '.join(names)} and the clean images do not cover the same images, "
             "so that scores relative to clean compare different ones."
         )
 
@@ -241,14 +227,10 @@ def _left_out(run: RunNumbers, missing_pictures: int) -> Iterator[str]:
     for part in run.parts:
         absent = [entry.name for entry in part.classes if entry.pixels == 0]
         if absent:
-            where = f" of {part.part}" if part.part else ""
-            yield f"Classes without a labeled pixel in the ground truth{where}: {_joined(absent)}."
+            where = f"in the ground truth of {part.part}" if part.part else "in the ground truth"
+            yield f"Classes without a labeled pixel {where}: {', '.join(absent)}."
     if not run.worst and not run.best:
         yield "Worst and best frames are left out: no image has a labeled pixel."
     if missing_pictures:
         noun = "picture" if missing_pictures == 1 else "pictures"
         yield f"{missing_pictures} {noun} of frames are left out: removed, or not readable."
-
-
-def _joined(names: Iterable[str]) -> str:
-    return ", ".join(names)

@@ -191,11 +191,6 @@ def test_the_published_protocol_has_its_own_scores(tmp_path: Path) -> None:
     assert "mean_iou" not in scores.metrics
 
 
-def test_a_run_without_records_is_said(tmp_path: Path) -> None:
-    with pytest.raises(CamsegError, match="holds no record yet; `camseg evaluate` was stopped"):
-        summarize(written(tmp_path, []))
-
-
 def test_records_of_another_number_of_classes_are_refused(tmp_path: Path) -> None:
     run = made_run(label_set=made_run().label_set | {"names": ["a"], "palette": [[9, 9, 9]]})
     with pytest.raises(CamsegError, match=r"frame_0\.png is scored with 3 classes, the run has 1"):

@@ -420,7 +420,7 @@ def test_a_run_without_ground_truth_is_left_out(tmp_path: Path, runs: Path, lone
     session, line = records.read_text().splitlines()
     blind = json.dumps(json.loads(line) | {"counts": None, "calibration": None})
     records.write_text("\n".join([session, blind, ""]))
-    with pytest.raises(CamsegError, match="holds no image with ground truth; there is nothing"):
+    with pytest.raises(CamsegError, match="holds no scored image: .* have no ground truth"):
         write_report(lone, tmp_path / "report.html")
     shutil.copytree(next(runs.glob("acdc-*")), lone.parent / "acdc")
     text = " ".join(Page(write_report(lone.parent, tmp_path / "report.html")).text.split())
@@ -447,7 +447,7 @@ def test_details_wait_for_the_largest_number_of_steps(tmp_path: Path, lone: Path
     ("content", "message"),
     [
         ("rubbish", "line 1: Invalid JSON"),
-        ("", "holds no record yet; `camseg evaluate` was stopped"),
+        ("", "holds no scored image: `camseg evaluate` was stopped too early, or the"),
     ],
 )
 def test_rubbish_is_one_line_and_status_2(
