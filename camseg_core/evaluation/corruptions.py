@@ -12,7 +12,6 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -48,12 +47,12 @@ class Kind:
     whole: bool = False
     identity: float | None = None
 
-    def rule(self) -> str:
-        """Return in words which levels are valid."""
+    def refusal(self, name: str, level: str) -> CamsegError:
+        """Return the error for a level that is not valid."""
         kind = "a whole number" if self.whole else "a number"
-        return (
-            f"its level is {self.meaning}, {kind} from {self.least:g} to {self.most:g} "
-            f"(a sweep takes {_listed(self.levels)})"
+        return CamsegError(
+            f"corruption {name} at level {level}: its level is {self.meaning}, {kind} from "
+            f"{self.least:g} to {self.most:g} (a sweep takes {_listed(self.levels)})"
         )
 
 
@@ -74,14 +73,12 @@ class Corruption:
 
     def __post_init__(self) -> None:
         """Refuse what `corrupt` cannot do."""
-        if self.name not in CORRUPTIONS:
-            raise CamsegError(f"no corruption {self.name!r}; known are {', '.join(CORRUPTIONS)}")
-        valid = CORRUPTIONS[self.name]
+        valid = _kind(self.name)
         # NaN is within no range.
         if not valid.least <= self.level <= valid.most or (
             valid.whole and self.level != int(self.level)
         ):
-            raise CamsegError(f"corruption {self.name} at level {self.level:g}: {valid.rule()}")
+            raise valid.refusal(self.name, f"{self.level:g}")
         # 10 and 10.0, 0.0 and -0.0 are one level, with one text and one generator.
         object.__setattr__(self, "level", float(self.level) + 0.0)
 
@@ -154,31 +151,28 @@ def corruption_generator(
 
 def _read_item(item: str) -> Iterator[Corruption]:
     name, colon, level = item.partition(":")
-    if item == "all":
-        names = tuple(PUBLISHED_CORRUPTIONS)
-    elif item == "weather":
-        names = tuple(WEATHER_FILTERS)
-    elif name in CORRUPTIONS:
-        names = (name,)
-    else:
-        known = "; ".join(
-            f"{known} ({_listed(kind.levels)})" for known, kind in CORRUPTIONS.items()
-        )
-        raise CamsegError(
-            f"no corruption {item!r}; give none alone, or a comma list of all, weather, NAME and "
-            f"NAME:LEVEL with {known}"
-        )
     if colon:
+        kind = _kind(name)
         try:
             number = float(level)
         except ValueError:
-            rule = CORRUPTIONS[name].rule()
-            raise CamsegError(f"corruption {name} at level {level!r}: {rule}") from None
+            raise kind.refusal(name, repr(level)) from None
         yield Corruption(name, number)
         return
-    for name in names:
-        for known_level in CORRUPTIONS[name].levels:
-            yield Corruption(name, known_level)
+    groups = {"all": PUBLISHED_CORRUPTIONS, "weather": WEATHER_FILTERS}
+    for known in groups.get(name, (name,)):
+        for known_level in _kind(known).levels:
+            yield Corruption(known, known_level)
+
+
+def _kind(name: str) -> Kind:
+    if name in CORRUPTIONS:
+        return CORRUPTIONS[name]
+    known = "; ".join(f"{known} ({_listed(kind.levels)})" for known, kind in CORRUPTIONS.items())
+    raise CamsegError(
+        f"no corruption {name!r}; give none alone, or a comma list of all, weather, NAME and "
+        f"NAME:LEVEL with {known}"
+    )
 
 
 def _listed(levels: tuple[float, ...]) -> str:
@@ -226,47 +220,42 @@ def _hue(image: UInt8, turn: float, _: np.random.Generator) -> UInt8:
     return np.array(Image.fromarray(hsv, "HSV").convert("RGB"))
 
 
-PUBLISHED_CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "gaussian_noise": Kind(
-            _gaussian_noise, (5, 10, 20, 30, 50, 100), 0, 255, "standard deviation in grey levels",
-            identity=0,
-        ),
-        "gaussian_blur": Kind(
-            _gaussian_blur, (1, 5, 11, 25, 50), 0, 100, "standard deviation in pixels", identity=0
-        ),
-        "motion_blur": Kind(
-            _motion_blur, (3, 9, 15, 21, 35, 51, 75, 105, 151, 221), 1, 1001, "length in pixels",
-            whole=True, identity=1,
-        ),
-        "salt_and_pepper": Kind(
-            _salt_and_pepper, (1, 2, 5, 10, 25, 50, 60, 70, 80), 0, 100,
-            "share of the pixels in percent", identity=0,
-        ),
-        "brightness": Kind(
-            _enhance(ImageEnhance.Brightness), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
-        ),
-        "contrast": Kind(
-            _enhance(ImageEnhance.Contrast), (0.5, 0.75, 1.25, 1.5), 0, 10, "factor", identity=1
-        ),
-        "saturation": Kind(
-            _enhance(ImageEnhance.Color), (0, 0.5, 1.5, 2), 0, 10, "factor", identity=1
-        ),
-        "hue": Kind(
-            _hue, (-0.2, -0.1, 0.1, 0.2), -0.5, 0.5, "turn as a share of the full circle",
-            identity=0,
-        ),
-    }
-)  # fmt: skip
+_FACTORS = (0.5, 0.75, 1.25, 1.5)
+
+PUBLISHED_CORRUPTIONS: Mapping[str, Kind] = {
+    "gaussian_noise": Kind(
+        _gaussian_noise, (5, 10, 20, 30, 50, 100), 0, 255, "standard deviation in grey levels",
+        identity=0,
+    ),
+    "gaussian_blur": Kind(
+        _gaussian_blur, (1, 5, 11, 25, 50), 0, 100, "standard deviation in pixels", identity=0
+    ),
+    "motion_blur": Kind(
+        _motion_blur, (3, 9, 15, 21, 35, 51, 75, 105, 151, 221), 1, 1001, "length in pixels",
+        whole=True, identity=1,
+    ),
+    "salt_and_pepper": Kind(
+        _salt_and_pepper, (1, 2, 5, 10, 25, 50, 60, 70, 80), 0, 100,
+        "share of the pixels in percent", identity=0,
+    ),
+    "brightness": Kind(
+        _enhance(ImageEnhance.Brightness), _FACTORS, 0, 10, "factor", identity=1
+    ),
+    "contrast": Kind(_enhance(ImageEnhance.Contrast), _FACTORS, 0, 10, "factor", identity=1),
+    "saturation": Kind(
+        _enhance(ImageEnhance.Color), (0, 0.5, 1.5, 2), 0, 10, "factor", identity=1
+    ),
+    "hue": Kind(
+        _hue, (-0.2, -0.1, 0.1, 0.2), -0.5, 0.5, "turn as a share of the full circle", identity=0
+    ),
+}  # fmt: skip
 """The eight published corruptions by name, with their published levels."""
 
-CORRUPTIONS: Mapping[str, Kind] = MappingProxyType(
-    {
-        **PUBLISHED_CORRUPTIONS,
-        **{
-            name: Kind(add, SEVERITIES, SEVERITIES[0], SEVERITIES[-1], "severity", whole=True)
-            for name, add in WEATHER_FILTERS.items()
-        },
-    }
-)
+CORRUPTIONS: Mapping[str, Kind] = {
+    **PUBLISHED_CORRUPTIONS,
+    **{
+        name: Kind(add, SEVERITIES, SEVERITIES[0], SEVERITIES[-1], "severity", whole=True)
+        for name, add in WEATHER_FILTERS.items()
+    },
+}
 """Every corruption by name."""

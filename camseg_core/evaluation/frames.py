@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,14 +69,10 @@ class FrameKeeper:
         """Go on in a run's ``folder`` after the scores that this shard recorded ``earlier``."""
         self._folder = folder
         self._label_set = label_set
-        self._kept: set[FrameScore] = set()
-        by_steps: dict[int, list[FrameScore]] = {}
+        self._kept: defaultdict[int, set[FrameScore]] = defaultdict(set)
         for score in earlier:
-            by_steps.setdefault(score.steps, []).append(score)
-        for scores in by_steps.values():
-            worst, best = worst_and_best(scores)
-            self._kept.update(worst, best)
-            self._remove(set(scores) - self._kept)  # what a kill left
+            self._kept[score.steps].add(score)
+        self.prune()  # what a kill left
 
     def offer(self, score: FrameScore, sample: Sample, class_ids: UInt8, confidence: UInt8) -> None:
         """Write the pictures if the frame is among the worst or best so far.
@@ -92,10 +89,10 @@ class FrameKeeper:
         Raises:
             CamsegError: a file cannot be written.
         """
-        rivals = {kept for kept in self._kept if kept.steps == score.steps} | {score}
-        if not any(score in chosen for chosen in worst_and_best(rivals)):
+        kept = self._kept[score.steps]
+        if not any(score in chosen for chosen in worst_and_best(kept | {score})):
             return
-        self._kept.add(score)
+        kept.add(score)
         color, size = self._label_set.color_image, _fitted_size(sample.image)
         contents = {
             "image": encode_jpeg(_resize(sample.image, size, cv2.INTER_AREA)),
@@ -108,16 +105,12 @@ class FrameKeeper:
 
     def prune(self) -> None:
         """Remove the pictures of frames that are no longer among the worst or best."""
-        for steps in {kept.steps for kept in self._kept}:
-            scores = {kept for kept in self._kept if kept.steps == steps}
+        for scores in self._kept.values():
             worst, best = worst_and_best(scores)
-            self._remove(scores - {*worst, *best})
-            self._kept -= scores - {*worst, *best}
-
-    def _remove(self, scores: set[FrameScore]) -> None:
-        for score in scores:
-            for kind in PICTURES:
-                picture_path(self._folder, score, kind).unlink(missing_ok=True)
+            for score in scores - {*worst, *best}:
+                scores.remove(score)
+                for kind in PICTURES:
+                    picture_path(self._folder, score, kind).unlink(missing_ok=True)
 
 
 def _fitted_size(image: UInt8) -> tuple[int, int]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import cv2
@@ -35,7 +34,6 @@ image's size, so that a severity means the same for small and large images."""
 
 AIRLIGHT = 225
 """Grey level of thick fog and of a snowy sky."""
-
 
 FOG = ((0.25, 0.10), (0.40, 0.13), (0.55, 0.15), (0.68, 0.16), (0.80, 0.16))
 """For each severity of fog: mean share of the light that comes from the fog instead of the scene,
@@ -112,9 +110,11 @@ def add_snow(image: UInt8, severity: int, generator: np.random.Generator) -> UIn
     return snowy
 
 
-WEATHER_FILTERS: Mapping[str, Callable[[UInt8, int, np.random.Generator], UInt8]] = (
-    MappingProxyType({"fog": add_fog, "rain": add_rain, "snow": add_snow})
-)
+WEATHER_FILTERS: Mapping[str, Callable[[UInt8, int, np.random.Generator], UInt8]] = {
+    "fog": add_fog,
+    "rain": add_rain,
+    "snow": add_snow,
+}
 """Filters by the name of the weather: (image, severity, generator) -> image."""
 
 

@@ -95,16 +95,7 @@ class CalibrationCounts:
         return cls(num_classes, **arrays)
 
     def __add__(self, other: CalibrationCounts) -> CalibrationCounts:
-        """Add the counts of other images.
-
-        Raises:
-            CamsegError: another number of classes.
-        """
-        if self.num_classes != other.num_classes:
-            raise CamsegError(
-                f"calibration counts of {self.num_classes} and of {other.num_classes} classes "
-                "cannot be added; score one label set at a time"
-            )
+        """Add the counts of other images with the same classes."""
         arrays = {
             name: getattr(self, name) + getattr(other, name) for name in _shapes(self.num_classes)
         }
@@ -157,20 +148,17 @@ def unpack_counts(packed: object, shape: Sequence[int], what: str) -> Int64:
     """
     if not isinstance(packed, list) or not all(type(value) is int for value in packed):
         raise CamsegError(f"{what} is no list of whole numbers; the line is damaged")
-    size = math.prod(shape)
-    stated = sum(-value if value < 0 else 1 for value in packed)
-    if stated != size or 0 in packed:
-        raise CamsegError(
-            f"{what} holds {stated} counts, {size} are needed; it was written with another "
-            "number of classes or bins, or is damaged"
-        )
-    values: list[int] = []
-    for value in packed:
-        values.extend([0] * -value if value < 0 else [value])
     try:
-        return np.array(values, np.int64).reshape(shape)
+        values = np.array(packed, np.int64)
     except OverflowError as error:
-        raise CamsegError(f"{what} holds {max(values)}, which is above 2^63 - 1") from error
+        raise CamsegError(f"{what} holds {max(packed)}, which is above 2^63 - 1") from error
+    lengths = np.where(values < 0, -values, 1)
+    if lengths.sum() != math.prod(shape) or not values.all():
+        raise CamsegError(
+            f"{what} holds {lengths.sum()} counts, {math.prod(shape)} are needed; it was written "
+            "with another number of classes or bins, or is damaged"
+        )
+    return np.maximum(values, 0).repeat(lengths).reshape(shape)
 
 
 def measure_calibration(
@@ -299,25 +287,19 @@ def _temperature_curve(
     logits -= logits.max(axis=0)
     of_top = logits[:-1].max(axis=0)  # [N]
     of_truth = logits[classes, np.arange(classes.size)]  # [N]
-    curve = {
-        name: np.zeros(shape, np.int64)
-        for name, shape in _shapes(len(planes)).items()
-        if name.startswith("temperature_")
-    }
+    rows = []
     scaled = np.empty_like(logits)
-    for index, temperature in enumerate(TEMPERATURES):
+    for temperature in TEMPERATURES:
         inverse = np.float32(1.0 / temperature)
         np.exp(np.multiply(logits, inverse, out=scaled), out=scaled)
         normalizer = scaled.sum(axis=0)  # [N]
         nll = np.log(normalizer) - of_truth * inverse
         np.clip(nll, 0.0, -math.log(LEAST_PROBABILITY), out=nll)
         confidence = np.exp(of_top * inverse) / normalizer
-        count, correct_count, units = _histogram(confidence, correct, RELIABILITY_BINS)
-        curve["temperature_nll_units"][index] = _units(nll.sum(dtype=np.float64))
-        curve["temperature_count"][index] = count
-        curve["temperature_correct"][index] = correct_count
-        curve["temperature_confidence_units"][index] = units
-    return curve
+        units = _units(nll.sum(dtype=np.float64))
+        rows.append((units, *_histogram(confidence, correct, RELIABILITY_BINS)))
+    names = [name for name in _shapes(len(planes)) if name.startswith("temperature_")]
+    return dict(zip(names, map(np.array, zip(*rows, strict=True)), strict=True))
 
 
 def _units(values: Any) -> Int64:

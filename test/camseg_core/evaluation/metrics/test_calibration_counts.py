@@ -206,11 +206,6 @@ def test_a_line_stays_short() -> None:
     assert len(json.dumps(CalibrationCounts.zero(19).to_dict())) < 500
 
 
-def test_other_label_sets_are_not_added() -> None:
-    with pytest.raises(CamsegError, match="of 3 and of 19 classes cannot be added"):
-        CalibrationCounts.zero(3) + CalibrationCounts.zero(19)
-
-
 @pytest.mark.parametrize(
     ("value", "message"),
     [
