@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from made_records import made_record, made_run, made_session
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset, Sample, SampleMetadata
 from camseg_core.evaluation.corruptions import Corruption
-from camseg_core.evaluation.frames import FrameKeeper, FrameScore
+from camseg_core.evaluation.frames import FrameKeeper
 from camseg_core.evaluation.metrics.calibration_counts import measure_calibration
 from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.published import Protocol
-from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, Session, open_run
+from camseg_core.evaluation.records import ImageRecord, RecordWriter, open_run
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED, LabelSet
 
@@ -64,7 +66,7 @@ def drawn(drawn_root: Path) -> Dataset:
 
 @dataclass(frozen=True)
 class SimulatedImage:
-    """An image, its truth, and where it comes from."""
+    """An image, its ground truth, and where it comes from."""
 
     name: str
     image: UInt8
@@ -121,52 +123,35 @@ def simulate(
     weights: str = "weights.safetensors",
     sampling: dict[str, object] | None = None,
 ) -> Path:
-    """Write a run: predictions are the truth with soft borders, noise and too much confidence."""
-    run = Run(
+    """Write a run: predictions are the ground truth with soft borders, noise and too much
+    confidence.
+    """
+    run = made_run(
         dataset=dataset,
-        split="val",
-        images_sha256="0" * 64,
         protocol=protocol,
         label_set=label_set.to_dict(),
         weights_sha256=None if is_random else "0123456789abcdef" * 4,
         is_random=is_random,
         model={"name": "demo"},
         sampling=sampling or {"sampler": "ddpm", "temperature": 1.0, "seed": 0, "rounds": 1},
-        corruption_seed=0,
     )
     folder = open_run(out, run)
+    tasks = [("none", 0.0, 0.0)]
+    tasks += [(c.name, c.level, abs(c.level) / (20 + abs(c.level))) for c in corruptions]
     with RecordWriter(folder, 0, 1) as writer:
-        writer.write(
-            Session(
-                weights=weights,
-                machine="Some Processor, 2 cores, 8 GiB",
-                device="cpu",
-                threads=1,
-                libraries={"torch": "2.0"},
-                started_at="2026-01-02T03:04:05+00:00",
-            )
-        )
+        writer.write(made_session(weights=weights))
         keeper = FrameKeeper(folder, label_set, [])
-        for place, sample in enumerate(images):
-            for name, level, severity in [
-                ("none", 0.0, 0.0),
-                *((c.name, c.level, abs(c.level) / (20 + abs(c.level))) for c in corruptions),
-            ]:
-                for count in steps:
-                    noise = 0.5 + 0.8 / count + 2.0 * severity + 0.6 * (sample.condition != "clear")
-                    rng = np.random.default_rng([place, count, int(100 * severity)])
-                    record, pictures = _simulate_image(sample, label_set, noise, rng)
-                    record = replace(
-                        record,
-                        corruption=name,
-                        level=level,
-                        steps=count,
-                        stage_seconds={"image": 0.02, "steps": 0.005 * count},
-                    )
-                    if name == "none":
-                        score = FrameScore(record.mean_iou, sample.name, count)
-                        keeper.offer(score, *pictures)
-                    writer.write(record)
+        for (place, sample), (name, level, severity), count in product(
+            enumerate(images), tasks, steps
+        ):
+            noise = 0.5 + 0.8 / count + 2.0 * severity + 0.6 * (sample.condition != "clear")
+            rng = np.random.default_rng([place, count, int(100 * severity)])
+            record, pictures = _simulate_image(sample, label_set, noise, rng)
+            times = {"image": 0.02, "steps": 0.005 * count}
+            record = replace(record, corruption=name, level=level, steps=count, stage_seconds=times)
+            if record.frame_score is not None:
+                keeper.offer(record.frame_score, *pictures)
+            writer.write(record)
         keeper.prune()
     return folder
 
@@ -187,20 +172,15 @@ def _simulate_image(
     probabilities /= probabilities.sum(axis=0)
     prediction = probabilities.argmax(axis=0).astype(np.uint8)
     prediction[:2] = UNLABELED
-    record = ImageRecord(
+    record = made_record(
         sample=sample.name,
-        corruption="none",
-        level=0.0,
-        steps=1,
         part=sample.part,
         condition=sample.condition,
         sequence=sample.sequence,
-        frame_index=0,
         height=height,
         width=width,
         counts=confusion_counts(sample.truth, prediction, num_classes).tolist(),
         calibration=measure_calibration(probabilities, sample.truth, prediction).to_dict(),
-        stage_seconds={},
     )
     confidence = (255 * probabilities.max(axis=0)).astype(np.uint8)
     metadata = SampleMetadata(sample.name, "drawn", "val")

@@ -103,19 +103,6 @@ def test_snow_draws_flakes_under_a_veil(severity: int) -> None:
 
 
 @pytest.mark.parametrize("name", WEATHER_FILTERS)
-def test_a_higher_severity_is_farther_from_the_clean_image(name: str) -> None:
-    rows, columns = np.indices((96, 128))
-    image = np.dstack([60 + rows, 30 + columns, 150 - rows]).astype(np.uint8)
-    image[48:, 10:40] = (180, 40, 30)
-    distances = [
-        np.abs(corrupt(image, name, severity, generator()).astype(float) - image).mean()
-        for severity in SEVERITIES
-    ]
-    assert distances[0] > 2
-    assert (np.diff(distances) > 0).all(), distances
-
-
-@pytest.mark.parametrize("name", WEATHER_FILTERS)
 @pytest.mark.parametrize("severity", [1, 3, 5])
 def test_a_severity_means_the_same_for_small_and_large_images(name: str, severity: int) -> None:
     means = [

@@ -161,6 +161,6 @@ def test_ways_to_sample_compete_with_all_images_and_within_the_budget(numbers: R
 def test_numbers_are_json(numbers: RunNumbers) -> None:
     content = json.loads(numbers_to_json([numbers], sampling_tables([numbers])))
     (run,) = content["runs"]
-    assert run["machines"] == ["Some Processor, 2 cores, 8 GiB; cpu, 1 thread"]
+    assert run["machines"] == ["a processor, 2 cores, 24 GiB; cpu, 1 thread"]
     assert run["rows"][0]["metrics"] == numbers.rows[0].metrics
     assert len(content["sampling"]) == (2 if len(numbers.steps) > 1 else 0)
