@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from camseg_core.evaluation.metrics.flicker import FlickerCounts, flicker_counts
 
@@ -26,16 +24,3 @@ def test_counts_add_and_nothing_has_no_share() -> None:
     assert FlickerCounts().share is None
     assert FlickerCounts(3, 1) + FlickerCounts(5, 0) == FlickerCounts(8, 1)
     assert (FlickerCounts(3, 1) + FlickerCounts(5, 0)).share == 1 / 8
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
-def test_against_the_definition_pixel_by_pixel(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    a, b, p, q = (rng.choice(np.array([0, 1, 2, 255], np.uint8), (5, 7)) for _ in range(4))
-    stable = flickered = 0
-    for place in np.ndindex(5, 7):
-        if a[place] == b[place] != 255:
-            stable += 1
-            flickered += int(p[place] != q[place])
-    assert flicker_counts(a, b, p, q) == FlickerCounts(stable, flickered)

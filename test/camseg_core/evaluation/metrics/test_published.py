@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.official import official_scores
@@ -67,20 +66,6 @@ def test_most_pairs_of_classes_blend_to_a_third() -> None:
         thirds += class_ids[0, 0] not in pair
     assert len(pairs) == 171
     assert thirds == 131  # docs/metrics.md says so
-
-
-def test_squashing_ignores_the_aspect_and_blends_along_the_border_only() -> None:
-    mask = np.full((6, 12), CLASS["building"], np.uint8)
-    mask[:, 5:] = CLASS["pole"]
-    image = np.zeros((6, 12, 3), np.uint8)
-    squashed, class_ids = squash_for_published(image, mask, CITYSCAPES, side=4)
-    assert squashed.shape == (4, 4, 3)
-    colors = np.asarray(
-        Image.fromarray(CITYSCAPES.color_image(mask)).resize((4, 4), Image.Resampling.BILINEAR)
-    )
-    np.testing.assert_array_equal(class_ids, nearest_color_ids(colors, CITYSCAPES))
-    assert class_ids[:, 0].tolist() == [CLASS["building"]] * 4
-    assert class_ids[:, 3].tolist() == [CLASS["pole"]] * 4
 
 
 def test_a_mask_of_one_class_stays_and_unlabeled_is_void() -> None:
