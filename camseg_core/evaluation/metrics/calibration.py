@@ -58,14 +58,12 @@ class CalibrationScores:
             pixels; NaN for a class that the ground truth lacks.
         classwise_calibration_error: mean over the classes of the ground truth.
         negative_log_likelihood: mean over labeled pixels, nats.
-        pixel_count: labeled pixels.
     """
 
     reliability: Reliability
     class_calibration_error: tuple[float, ...]
     classwise_calibration_error: float
     negative_log_likelihood: float
-    pixel_count: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,6 @@ def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
     """Score summed counts; every score is NaN where there is no labeled pixel."""
     per_reliability_bin = (RELIABILITY_BINS, -1)
     gaps = np.abs(counts.class_hits - counts.class_probability_units / UNITS_PER_ONE)  # [C, 15]
-    pixel_count = counts.pixel_count
     per_class = ratio(gaps.sum(axis=1), counts.class_count.sum(axis=1))  # [C]
     per_class[counts.class_hits.sum(axis=1) == 0] = np.nan
     return CalibrationScores(
@@ -100,8 +97,7 @@ def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
         ),
         class_calibration_error=tuple(per_class.tolist()),
         classwise_calibration_error=mean_of_defined(per_class),
-        negative_log_likelihood=_mean_of_units(int(counts.nll_units[0]), pixel_count),
-        pixel_count=pixel_count,
+        negative_log_likelihood=_mean_of_units(int(counts.nll_units[0]), counts.pixel_count),
     )
 
 

@@ -26,7 +26,6 @@ class OfficialScores:
         mean_iou: mean of the defined ``iou``.
         pixel_accuracy: share of labeled pixels with the right class.
         frequency_weighted_iou: mean of ``iou``, weighted by the class's share of labeled pixels.
-        pixel_count: labeled pixels.
     """
 
     iou: tuple[float, ...]
@@ -35,7 +34,6 @@ class OfficialScores:
     mean_iou: float
     pixel_accuracy: float
     frequency_weighted_iou: float
-    pixel_count: int
 
 
 def official_scores(counts: Int64) -> OfficialScores:
@@ -55,7 +53,6 @@ def official_scores(counts: Int64) -> OfficialScores:
         mean_iou=mean_of_defined(iou),
         pixel_accuracy=float(correct.sum() / pixel_count) if pixel_count else np.nan,
         frequency_weighted_iou=weighted / pixel_count if pixel_count else np.nan,
-        pixel_count=pixel_count,
     )
 
 

@@ -36,12 +36,10 @@ class PublishedScores:
         precision: per class, TP / (TP + FP + 1e-10) over labeled pixels.
         mean_precision: plain mean over all C classes, never predicted ones count 0. The paper's
             "average precision".
-        pixel_count: labeled pixels with a predicted class.
     """
 
     precision: tuple[float, ...]
     mean_precision: float
-    pixel_count: int
 
 
 def published_scores(counts: Int64) -> PublishedScores:
@@ -55,7 +53,6 @@ def published_scores(counts: Int64) -> PublishedScores:
     return PublishedScores(
         precision=tuple(precision.tolist()),
         mean_precision=float(precision.mean()),
-        pixel_count=int(classes.sum()),
     )
 
 

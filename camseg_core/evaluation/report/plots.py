@@ -16,6 +16,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from typing import Literal, get_args
 from xml.etree import ElementTree
 
@@ -30,18 +31,20 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 from camseg_core.evaluation.report.numbers import UNLABELED_NAME, Curve, PartNumbers, Row
 from camseg_core.evaluation.report.sampling import SamplingTable
 
-INK, PAPER, GRID = "#1f2932", "#fefefd", "#c9ced3"
-BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
-
-CSS_VARIABLES = {
-    INK: "var(--ink)",
-    PAPER: "var(--paper)",
-    GRID: "var(--grid)",
-    BLUE: "var(--blue)",
-    VERMILION: "var(--vermilion)",
-    GREEN: "var(--green)",
-    ORANGE: "var(--orange)",
+COLORS = {
+    "ink": "#1f2932",
+    "grid": "#c9ced3",
+    "blue": "#0072b2",
+    "vermilion": "#d55e00",
+    "green": "#009e73",
+    "orange": "#e69f00",
 }
+"""Name of the page's variable -> the colour that stands for it in matplotlib."""
+
+INK, GRID, BLUE, VERMILION, GREEN, ORANGE = COLORS.values()
+VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()}
+
+DASHED = (0, (4, 3))
 
 SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", ":"), (ORANGE, "D", "-."))
 """Colour, marker and line, told apart in black and white too."""
@@ -58,14 +61,9 @@ STYLE = {
     "axes.facecolor": "none",
     "axes.grid": True,
     "axes.labelcolor": INK,
-    "axes.labelsize": 10,
-    "axes.linewidth": 0.8,
     "axes.spines.right": False,
     "axes.spines.top": False,
-    "axes.titlesize": 10,
     "figure.facecolor": "none",
-    "font.family": "sans-serif",
-    "font.size": 10,
     "grid.color": GRID,
     "grid.linewidth": 0.6,
     "legend.fontsize": 9,
@@ -87,7 +85,6 @@ AXES: tuple[Axis, ...] = get_args(Axis)
 
 SVG = "{http://www.w3.org/2000/svg}"
 XLINK = "{http://www.w3.org/1999/xlink}"
-
 
 MOST_POINTS = 600
 """More would not be told apart at this width, and make the page large."""
@@ -155,20 +152,17 @@ def confusion_matrix(part: PartNumbers, *, name: str) -> str:
 
 def robustness(curve: Curve, score_name: str, *, name: str) -> str:
     """Draw one corruption: the score relative to clean against the level."""
-    drawn = [
-        (row.level, row.relative_to_clean)
-        for row in curve.rows
-        if row.relative_to_clean is not None
-    ]
+    relative = [(row.level, row.relative_to_clean) for row in curve.rows]
+    drawn = [(level, share) for level, share in relative if share is not None]
     with _drawn_figure(2.7, name) as (figure, svg):
         axes = figure.add_subplot()
-        axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.axhline(1.0, color=INK, linewidth=0.8, linestyle=DASHED)
         if curve.identity is not None:
             drawn = sorted({*drawn, (curve.identity, 1.0)})
             axes.plot([curve.identity], [1.0], "o", color=BLUE, fillstyle="none", markersize=9)
         axes.plot(*_columns_of(drawn), color=BLUE, marker="o")
         _percent_axis(axes, "y", f"{score_name} / clean")
-        axes.set_ylim(0.0, max([1.05, *(1.05 * relative for _, relative in drawn)]))
+        axes.set_ylim(0.0, 1.05 * max([1.0, *(share for _, share in drawn)]))
         axes.set_xlabel(curve.meaning or "level")
         axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     return svg[0]
@@ -185,9 +179,10 @@ def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
             curves.setdefault((choice.weights, choice.settings), []).append(choice.row)
     with _drawn_figure(2.9 + 0.36 * len(curves), name) as (figure, svg):
         axes = figure.add_subplot()
-        for number, ((weights, settings), rows) in enumerate(curves.items()):
-            color, marker, line = SERIES[number % len(SERIES)]
-            points = [(_place_on(axis, row), row.score or 0.0) for row in rows]
+        for ((weights, settings), rows), look in zip(curves.items(), cycle(SERIES)):
+            color, marker, line = look
+            x = "steps" if axis == "steps" else "median_milliseconds_per_image"
+            points = [(getattr(row, x), row.score or 0.0) for row in rows]
             words = [_shown_name(word, MOST_LEGEND_LETTERS) for word in (weights, settings) if word]
             label = "\n".join(words)
             axes.plot(*_columns_of(points), color=color, marker=marker, linestyle=line, label=label)
@@ -204,7 +199,7 @@ def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
             axes.set_xlabel("diffusion steps")
         else:
             if table.budget_ms is not None:
-                axes.axvline(table.budget_ms, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+                axes.axvline(table.budget_ms, color=INK, linewidth=0.8, linestyle=DASHED)
             axes.margins(y=0.16)
             axes.set_xlim(left=0.0)
             axes.set_xlabel("ms per image (numbers: steps)")
@@ -212,10 +207,6 @@ def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
         if len(curves) > 1:
             figure.legend(loc="outside upper left")
     return svg[0]
-
-
-def _place_on(axis: Axis, row: Row) -> float:
-    return row.steps if axis == "steps" else row.median_milliseconds_per_image
 
 
 def reliability(part: PartNumbers, *, name: str) -> str:
@@ -226,15 +217,12 @@ def reliability(part: PartNumbers, *, name: str) -> str:
     accuracy = [value or 0.0 for value in part.reliability["bin_accuracy"]]
     with _drawn_figure(4.4, name) as (figure, svg):
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        upper.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=(0, (4, 3)), label="ideal")
+        upper.plot([0, 1], [0, 1], color=INK, linewidth=0.9, linestyle=DASHED, label="ideal")
         upper.bar(centers, accuracy, width, color=BLUE, label="as predicted")
         if part.scaled is not None:
             scaled = part.scaled["reliability"]
-            points = [
-                point
-                for point in zip(scaled["bin_confidence"], scaled["bin_accuracy"], strict=True)
-                if None not in point
-            ]
+            bins = zip(scaled["bin_confidence"], scaled["bin_accuracy"], strict=True)
+            points = [point for point in bins if None not in point]
             label = f"at temperature {part.scaled['temperature']:.3g}"
             upper.plot(*_columns_of(points), color=VERMILION, marker="s", label=label)
         _percent_axis(upper, "y", "accuracy")
@@ -253,11 +241,7 @@ def reliability(part: PartNumbers, *, name: str) -> str:
 def risk_coverage(part: PartNumbers, *, name: str) -> str:
     """Draw the share of errors among the most confident pixels, against how many are accepted."""
     curve = part.risk_coverage
-    points = sorted(
-        (coverage, risk)
-        for coverage, risk in zip(curve["coverage"], curve["risk"], strict=True)
-        if coverage is not None and risk is not None
-    )
+    points = sorted(p for p in zip(curve["coverage"], curve["risk"], strict=True) if None not in p)
     with _drawn_figure(4.4, name) as (figure, svg):
         axes = figure.add_subplot()
         axes.plot(*_columns_of(points), color=BLUE, label="by confidence")
@@ -292,9 +276,7 @@ def timeline(
     """
     with _drawn_figure(2.2, name) as (figure, svg):
         axes = figure.subplots()
-        for (label, points), (color, marker, line) in zip(
-            series.items(), (SERIES * len(series))[: len(series)], strict=True
-        ):
+        for (label, points), (color, marker, line) in zip(series.items(), cycle(SERIES)):
             shown = points[:: max(1, -(-len(points) // MOST_POINTS))]
             axes.plot(
                 *_columns_of(shown),
@@ -315,7 +297,7 @@ def timeline(
 
 def _columns_of(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
     """Return all x, and all y."""
-    return [point[0] for point in points], [point[1] for point in points]
+    return [x for x, _ in points], [y for _, y in points]
 
 
 def _percent_axis(axes: Axes, which: str, label: str) -> None:
@@ -344,9 +326,8 @@ def _drawn_figure(height_inches: float, name: str) -> Iterator[tuple[Figure, lis
     """
     svg: list[str] = []
     with matplotlib.style.context(["default", STYLE], after_reset=True), warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", UserWarning
-        )  # a letter that its font lacks: browsers' do not
+        # A letter that its font lacks, and browsers' have.
+        warnings.simplefilter("ignore", UserWarning)
         figure = Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
         FigureCanvasSVG(figure)
         yield figure, svg
@@ -370,7 +351,8 @@ def _to_element(content: bytes, name: str) -> str:
             element.set("id", f"{name}-{identity}")
         for key, value in element.attrib.items():
             if key == "style":
-                element.set(key, _with_variables(value).replace("url(#", f"url(#{name}-"))
+                style = re.sub(r"#\w{6}", lambda found: VARIABLES.get(found[0], found[0]), value)
+                element.set(key, style.replace("url(#", f"url(#{name}-"))
             elif key == XLINK + "href" and value.startswith("#"):
                 element.set(key, f"#{name}-{value[1:]}")
             elif value.startswith("url(#"):
@@ -382,9 +364,3 @@ def _to_element(content: bytes, name: str) -> str:
         root.attrib.pop(key, None)
     root.set("aria-hidden", "true")
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=False)
-
-
-def _with_variables(style: str) -> str:
-    for color, variable in CSS_VARIABLES.items():
-        style = style.replace(color, variable)
-    return style

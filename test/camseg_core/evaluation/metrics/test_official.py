@@ -100,21 +100,11 @@ def test_scores_equal_cityscapes_scripts_on_the_same_files(
     expected = cityscapes_scripts.evaluateImgLists(predictions, truths, cityscapes_scripts.args)
     assert capsys.readouterr().out == ""
 
-    each = [
-        confusion_counts(
-            *(
-                CITYSCAPES.remap(cv2.imread(path, cv2.IMREAD_UNCHANGED))
-                for path in (truth_path, prediction_path)
-            ),
-            19,
-        )
-        for truth_path, prediction_path in zip(truths, predictions, strict=True)
-    ]
+    each = [confusion_counts(*map(CITYSCAPES.remap, pair), 19) for pair in pairs]
     scores = official_scores(sum_confusions(each, 19))
     iou = [expected["classScores"][name] for name in CITYSCAPES.names]
     np.testing.assert_allclose(scores.iou, iou, rtol=0, atol=1e-12)
     np.testing.assert_allclose(scores.mean_iou, expected["averageScoreClasses"], rtol=0, atol=1e-12)
-    assert scores.pixel_count == sum(int(np.isin(truth, EVALUATED).sum()) for truth, _ in pairs)
     if case == "absent":  # the case is what it says: zeros that stay, and classes that leave
         assert 0.0 in scores.iou
         assert math.isnan(scores.iou[CITYSCAPES.names.index("train")])
@@ -139,7 +129,6 @@ def test_scores_by_hand() -> None:
     assert scores.mean_iou == pytest.approx((6 / 11 + 4 / 12 + 0.0) / 3)
     assert scores.pixel_accuracy == pytest.approx(10 / 20)
     assert scores.frequency_weighted_iou == pytest.approx((10 * 6 / 11 + 5 * 4 / 12 + 5 * 0.0) / 20)
-    assert scores.pixel_count == 20
 
 
 def random_counts(seed: int, num_classes: int = 5) -> Ids:
