@@ -165,22 +165,15 @@ def evaluate(
     mine = plan.indices(shard)
     with ExitStack() as stack:
         ways = [
-            _Way(
-                candidate,
-                plan,
-                folder,
-                stack.enter_context(RecordWriter(folder, shard.index, shard.count)),
-            )
-            for candidate, folder in zip(candidates, folders, strict=True)
+            _Way(one, plan, stack.enter_context(RecordWriter(folder, shard.index, shard.count)))
+            for one, folder in zip(candidates, folders, strict=True)
         ]
         work = {index: [(way, way.left(index)) for way in ways] for index in mine}
         left = sum(len(keys) for tasks in work.values() for _, keys in tasks)
         total = sum(len(plan.keys(index, one.steps)) for index in mine for one in candidates)
         name = "evaluate" if shard.count == 1 else f"evaluate, shard 1 of {shard.count}"
-        hidden = shard.index > 0 and not plan.title
-        with progress_bar(
-            total, "image", plan.title or name, done=total - left, hidden=hidden
-        ) as bar:
+        name, hidden = plan.title or name, shard.index > 0 and not plan.title
+        with progress_bar(total, "image", name, done=total - left, hidden=hidden) as bar:
             for index, tasks in work.items():
                 if not any(keys for _, keys in tasks):
                     continue
@@ -202,10 +195,9 @@ def evaluate(
 class _Way:
     """One candidate at work on its run."""
 
-    def __init__(
-        self, candidate: Candidate, plan: Plan, folder: Path, writer: RecordWriter
-    ) -> None:
+    def __init__(self, candidate: Candidate, plan: Plan, writer: RecordWriter) -> None:
         self._candidate, self._plan, self._writer = candidate, plan, writer
+        folder = writer.path.parent
         done, own = set(), []
         for path in record_files(folder) if plan.resumes else ():
             for record in iterate_records([path]):

@@ -38,17 +38,13 @@ class Row:
     """The scores of one set of images, a row of a table.
 
     Attributes:
-        part, corruption, level, steps: what was scored.
-        condition: condition of the images; None for all conditions of the part.
-        images: number of images.
+        part, condition, corruption, level, steps, images, metrics, temperature: as in its
+            `summary.Scores`; the condition is named where the part has no other.
         score: the protocol's one number.
         relative_to_clean: ``score`` divided by that of the same images without corruption.
-        metrics: every metric of the protocol by name, see `registry.METRICS`.
-        temperature: temperature fitted on one half of the sequences; None where none is left out.
-        scaled_calibration_error: calibration error on the other half, at the measured
-            ``scaled_temperature`` that is nearest to the fitted one.
-        milliseconds_per_image: mean wall time of all stages.
-        median_milliseconds_per_image: median of the same.
+        scaled_calibration_error: calibration error at the measured ``scaled_temperature`` that is
+            nearest to the fitted one, on the images that it was not fitted on.
+        milliseconds_per_image, median_milliseconds_per_image: mean and median wall time.
     """
 
     part: str
@@ -128,12 +124,11 @@ class PartNumbers:
     Attributes:
         part: its name, or empty.
         classes: one row per class.
-        confusion: pixels, [C][C + 1].
-        confusion_shares: shares of the true class's pixels; a row of None where there are none.
+        confusion, confusion_shares: pixels, [C][C + 1], and shares of the true class's pixels; a
+            row of None where there are none.
         largest_confusions: most pixels first.
-        reliability: content as `calibration.Reliability` has it.
-        scaled: content as `calibration.TemperatureScores` has it, on the held-out half; or None.
-        risk_coverage: content as `risk_coverage.RiskCoverage` has it.
+        reliability, scaled, risk_coverage: content of `calibration.Reliability`, of
+            `calibration.TemperatureScores` or None, and of `risk_coverage.RiskCoverage`.
         curves: one per corruption, sorted by name.
     """
 
@@ -154,14 +149,10 @@ class RunNumbers:
 
     Attributes:
         name: name of its folder.
-        dataset, split, protocol, label_set, corruption_seed, sampling: as in its `records.Run`.
+        dataset, split, protocol, label_set, model, weights_sha256, is_random, sampling,
+            corruption_seed: as in its `records.Run`; of label set and model the names.
         score_name: name of the protocol's one number.
-        model: name of the model's configuration.
-        weights: names of the files that were loaded.
-        weights_sha256: None where nothing was trained.
-        is_random: true if nothing was trained.
-        machines: the machines that worked on it, in words.
-        libraries: name and version.
+        weights, machines, libraries: what its processes loaded and ran on, each once, in words.
         started: first and last date of a process, ISO 8601; empty if that is not recorded.
         images: number of images.
         steps: numbers of diffusion steps, rising.
@@ -327,13 +318,13 @@ def _largest_confusions(
     np.fill_diagonal(wrong, 0)
     columns = [*names, UNLABELED_NAME]
     shares = _shares(confusion)
-    found = []
-    for index in np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS].tolist():
-        truth, prediction = divmod(index, len(columns))
-        if wrong[truth, prediction]:
-            pixels, share = int(wrong[truth, prediction]), float(shares[truth, prediction])
-            found.append(Confusion(names[truth], columns[prediction], pixels, share))
-    return tuple(found)
+    largest = np.argsort(-wrong, axis=None, kind="stable")[:LISTED_CONFUSIONS]
+    places = zip(*np.unravel_index(largest, wrong.shape), strict=True)
+    return tuple(
+        Confusion(names[row], columns[column], int(wrong[row, column]), float(shares[row, column]))
+        for row, column in places
+        if wrong[row, column]
+    )
 
 
 def _curves(rows: Sequence[Row]) -> tuple[Curve, ...]:

@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,9 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
 def _view(summary: Summary, anchor: str) -> dict[str, Any]:
     """Return what the page shows of one run: ``anchor`` is where it stands in the page."""
     run = run_numbers(summary)
-    worst, best = _frame_views(summary.folder, run.worst), _frame_views(summary.folder, run.best)
+    worst, best = (
+        [_frame_view(summary.folder, score) for score in scores] for scores in (run.worst, run.best)
+    )
     missing = sum(list(view["pictures"].values()).count(None) for view in (*worst, *best))
     label_set = summary.run.classes
     colors = [*zip(label_set.names, label_set.palette, strict=True)]
@@ -135,16 +138,9 @@ def _part_view(run: RunNumbers, part: PartNumbers, name: str) -> dict[str, Any]:
     }
 
 
-def _frame_views(folder: Path, frames: Iterable[FrameScore]) -> list[dict[str, Any]]:
-    return [
-        {
-            "score": score,
-            "pictures": {
-                kind: _picture(picture_path(folder, score, kind), kind) for kind in PICTURES
-            },
-        }
-        for score in frames
-    ]
+def _frame_view(folder: Path, score: FrameScore) -> dict[str, Any]:
+    paths = {kind: picture_path(folder, score, kind) for kind in PICTURES}
+    return {"score": score, "pictures": {kind: _picture(paths[kind], kind) for kind in PICTURES}}
 
 
 def _picture(path: Path, kind: str) -> dict[str, Any] | None:
@@ -157,9 +153,7 @@ def _picture(path: Path, kind: str) -> dict[str, Any] | None:
     if kind in {"truth", "prediction"}:
         return {"uri": data_uri("png", encode_png(image)), "width": width, "height": height}
     content = io.BytesIO()
-    picture = Image.fromarray(image)
-    if kind == "confidence":
-        picture = picture.convert("L")
+    picture = Image.fromarray(image).convert("L" if kind == "confidence" else "RGB")
     picture.save(content, "JPEG", quality=JPEG_QUALITY)
     return {"uri": data_uri("jpeg", content.getvalue()), "width": width, "height": height}
 
@@ -185,9 +179,9 @@ def _scores(run: RunNumbers) -> Iterator[str]:
 
 def _unfinished(run: RunNumbers) -> Iterator[str]:
     """Name rows that do not cover the same images."""
-    whole = {(row.part, row.condition): 0 for row in run.rows}
+    whole: Counter[tuple[str, str | None]] = Counter()
     for row in run.rows:
-        whole[row.part, row.condition] = max(whole[row.part, row.condition], row.images)
+        whole |= Counter({(row.part, row.condition): row.images})
     steps = sorted({r.steps for r in run.rows if r.images < whole[r.part, r.condition]})
     if steps:
         yield (

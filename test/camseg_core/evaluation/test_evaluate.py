@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -78,30 +79,22 @@ def test_records_are_what_a_plain_loop_computes(
     for index in (0, 2, 4):  # 7 images, 3 of them at equal distances
         sample = drawn.read(index)
         name = sample.metadata.name
-        noisy = corrupt(
-            sample.image, "gaussian_noise", 30, corruption_generator(0, name, "gaussian_noise", 30)
-        )
-        for corruption, level, image in (
-            ("none", 0.0, sample.image),
-            ("gaussian_noise", 30.0, noisy),
-        ):
-            for steps in (2, 3):
-                result = parity_segmenter.segment(image, SamplingOptions(steps=steps))
-                record = records[Key(name, corruption, level, steps)]
-                assert record.counts == plain_counts(sample.ground_truth, result.class_ids)
-                expected = measure_calibration(
-                    result.class_probabilities, sample.ground_truth, result.class_ids
-                )
-                assert record.calibration == expected.to_dict()
-                assert (record.height, record.width) == (32, 48)
-                assert record.sequence == sample.metadata.sequence
-                assert record.frame_index == index
-                assert sum(record.stage_seconds.values()) > 0.0
-    clean, noised = (
-        records[Key(drawn.samples[0].name, *what, 3)]
-        for what in (("none", 0.0), ("gaussian_noise", 30.0))
-    )
-    assert clean.counts != noised.counts
+        noise = ("gaussian_noise", 30.0)
+        noisy = corrupt(sample.image, *noise, corruption_generator(0, name, *noise))
+        tasks = [(("none", 0.0), sample.image), (noise, noisy)]
+        for (corruption, image), steps in product(tasks, (2, 3)):
+            result = parity_segmenter.segment(image, SamplingOptions(steps=steps))
+            record = records[Key(name, *corruption, steps)]
+            assert record.counts == plain_counts(sample.ground_truth, result.class_ids)
+            expected = measure_calibration(
+                result.class_probabilities, sample.ground_truth, result.class_ids
+            )
+            assert record.calibration == expected.to_dict()
+            assert (record.height, record.width) == (32, 48)
+            assert record.sequence == sample.metadata.sequence
+            assert record.frame_index == index
+            assert sum(record.stage_seconds.values()) > 0.0
+        assert len({str(records[Key(name, *what, 3)].counts) for what, _ in tasks}) == 2
 
 
 def test_a_new_folder_s_earlier_records_are_read_only_to_go_on(
@@ -132,7 +125,6 @@ def test_the_published_protocol_squashes_image_and_colours_and_samples_the_laten
     assert (record.height, record.width) == (64, 64)
     assert record.counts == plain_counts(truth, result.class_ids)
     assert read_run(folder).protocol == "published"
-    assert "published" in folder.name
 
 
 def test_other_settings_data_or_weights_are_another_run(
@@ -195,11 +187,6 @@ def test_shards_together_are_one_evaluation(
         f"records-0{index}-of-03.jsonl" for index in range(3)
     ]
     assert records_of(shared) == records_of(whole)
-    one, two = summarize(whole), summarize(shared)
-    assert one.frame_scores == two.frame_scores
-    for group, sums in one.sums.items():
-        np.testing.assert_array_equal(sums.confusion, two.sums[group].confusion)
-        assert sums.calibration.to_dict() == two.sums[group].calibration.to_dict()
 
 
 def test_shards_can_share_whole_sequences(drawn: FileDataset) -> None:
@@ -312,7 +299,7 @@ def test_a_stream_of_frames_is_measured_with_its_flicker_and_without_times(
         [way],
         plan,
         tmp_path / "one",
-        on_result=lambda _, result, __: results.append(result.class_ids),
+        on_result=lambda _, found, __: results.append(found.class_ids),
     )
     records = list(records_of(folder).values())
     assert [record.frame_index for record in records] == [0, 1, 2, 4, 5, 6]
@@ -359,16 +346,11 @@ def test_ids_that_mean_other_classes_and_no_images_are_refused(
 
 
 def command(root: Path, parity: Path, out: Path) -> list[str]:
-    options = {
-        "--weights": parity, "--dataset": "folder", "--root": root, "--out": out,
-        "--label-set": "cityscapes-train-ids", "--steps": "1,2", "--corruption": "hue:0.1",
-    }  # fmt: skip
     return [
-        "-m",
-        "camseg_core.cli",
-        "evaluate",
-        *(str(x) for pair in options.items() for x in pair),
-    ]
+        "-m", "camseg_core.cli", "evaluate", "--dataset", "folder", "--steps", "1,2",
+        "--label-set", "cityscapes-train-ids", "--corruption", "hue:0.1",
+        f"--weights={parity}", f"--root={root}", f"--out={out}",
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -63,9 +63,8 @@ def test_a_run_is_named_by_all_that_decides_its_results(tmp_path: Path) -> None:
         )
     }  # fmt: skip
     assert len(names) == 8
-    assert made_run(split="lists/vallist_fog.txt").folder_name.startswith(
-        "made-vallist_fog-official-"
-    )
+    name = made_run(dataset="../../evil", split="lists/val list.txt").folder_name
+    assert name.startswith(".._.._evil-val_list-official-")
     assert open_run(tmp_path, made_run()) == open_run(tmp_path, made_run())
 
 
@@ -126,7 +125,6 @@ def damaged(**changes: Any) -> str:
     ("line", "message"),
     [
         ("rubbish", "Invalid JSON"),
-        ("[1, 2]", "object"),
         ('{"kind": "image", "steps": 4}', r"image\.sample is missing \(and 11 more\)"),
         (damaged(counts=[[1]]), "confusion counts are not 3 rows of 4 whole numbers from 0"),
         (damaged(counts=[[1, 2, 3, -4]] * 3), "confusion counts are not 3 rows of 4 whole"),
@@ -136,7 +134,6 @@ def damaged(**changes: Any) -> str:
         (damaged(calibration=7), r"image\.calibration is 7: input should be an object"),
         (damaged(sample=5), r"image\.sample is 5: input should be a valid string"),
         (damaged(level="high"), r'image\.level is "high": input should be a valid number'),
-        (damaged(stage_seconds=[1]), r"image\.stage_seconds is \[1\]: input should be an object"),
         (damaged(stages=4), r"image\.stages is not known"),
         (damaged(kind="picture"), "kind"),
         (
@@ -168,7 +165,7 @@ def test_runs_are_found_in_a_folder_or_are_one(tmp_path: Path) -> None:
         find_runs(tmp_path / "absent")
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b'{"dataset": "made"}', b"\xff", b"7"])
+@pytest.mark.parametrize("content", [b"{", b'{"dataset": "made"}', b"\xff"])
 def test_a_damaged_run_file_is_named(tmp_path: Path, content: bytes) -> None:
     folder = open_run(tmp_path, made_run())
     (folder / "run.json").write_bytes(content)
@@ -182,9 +179,3 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         open_run(tmp_path / "file", made_run())
     with pytest.raises(CamsegError, match="cannot write"):
         RecordWriter(tmp_path / "absent", 0, 1)
-
-
-def test_a_data_set_s_name_never_leads_out_of_the_folder() -> None:
-    name = made_run(dataset="../../evil", split="a b").folder_name
-    assert name.startswith(".._.._evil-a_b-official-")
-    assert "/" not in name
