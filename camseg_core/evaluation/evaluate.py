@@ -64,7 +64,6 @@ class Plan:
             the same bytes.
         resumes: whether results that the run's folder holds already are read, and not computed
             again; false for a new folder, whose other shards' records need no reading.
-        whole_sequences: whether shards share whole sequences, so that consecutive frames meet.
         title: name on the progress bar, which every shard then shows; empty for one bar of all.
     """
 
@@ -74,7 +73,6 @@ class Plan:
     max_images: int | None = None
     record_times: bool = True
     resumes: bool = True
-    whole_sequences: bool = False
     title: str = ""
 
     def __post_init__(self) -> None:
@@ -86,13 +84,7 @@ class Plan:
         """Choose a shard's share of the images, or of ``max_images`` at equal distances."""
         count = len(self.dataset)
         most = min(count, self.max_images or count)
-        chosen = [number * count // most for number in range(most)]
-        if not self.whole_sequences:
-            return chosen[shard.index :: shard.count]
-        samples = self.dataset.samples
-        sequences = list(dict.fromkeys(samples[index].sequence for index in chosen))
-        mine = set(sequences[shard.index :: shard.count])
-        return [index for index in chosen if samples[index].sequence in mine]
+        return [number * count // most for number in range(shard.index, most, shard.count)]
 
     def keys(self, index: int, steps: Sequence[int]) -> list[Key]:
         """Return the keys of an image's records, in the order of work."""

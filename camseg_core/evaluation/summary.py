@@ -7,6 +7,7 @@ number of shards matters.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,7 +32,6 @@ from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.metrics.registry import MAIN_METRIC, Measured, measure, metrics_of
 from camseg_core.evaluation.records import (
     NO_CORRUPTION,
-    ImageRecord,
     Run,
     Session,
     read_lines,
@@ -168,13 +168,8 @@ class Summary:
 
     def corruptions(self) -> list[tuple[str, float]]:
         """List corruption and level of the groups, without ``none``, sorted."""
-        return sorted(
-            {
-                (group.corruption, group.level)
-                for group in self.sums
-                if group.corruption != NO_CORRUPTION
-            }
-        )
+        found = {(group.corruption, group.level) for group in self.sums}
+        return sorted(found - {(NO_CORRUPTION, 0.0)})
 
     def scores(
         self,
@@ -240,14 +235,10 @@ class Summary:
 
         Half of the sequences of each part and condition, so that both halves look alike.
         """
-        sequences: dict[tuple[str, str], set[str]] = {}
+        sequences: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         for group in self.sums:
-            sequences.setdefault((group.part, group.condition), set()).add(group.sequence)
-        return {
-            (part, condition, name)
-            for (part, condition), names in sequences.items()
-            for name in split_for_fit(names)
-        }
+            sequences[group.part, group.condition].add(group.sequence)
+        return {(*key, name) for key, names in sequences.items() for name in split_for_fit(names)}
 
     def _fits(self, group: Group) -> bool:
         return (group.part, group.condition, group.sequence) in self._fit_sequences
@@ -260,12 +251,8 @@ class Summary:
         return total
 
 
-def summarize(folder: Path, watch: Callable[[ImageRecord], None] | None = None) -> Summary:
+def summarize(folder: Path) -> Summary:
     """Read a run's folder.
-
-    Args:
-        folder: the run's folder.
-        watch: function that is handed each record, for what else is to be known of the images.
 
     Raises:
         CamsegError: a record is unreadable, or of another number of classes.
@@ -280,8 +267,6 @@ def summarize(folder: Path, watch: Callable[[ImageRecord], None] | None = None) 
         if isinstance(line, Session):
             sessions.append(line)
             continue
-        if watch is not None:
-            watch(line)
         if line.confusion is None or line.calibration_counts is None:
             without_ground_truth += 1
             continue

@@ -85,15 +85,13 @@ class TemperatureScores:
 
 def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
     """Score summed counts; every score is NaN where there is no labeled pixel."""
-    per_reliability_bin = (RELIABILITY_BINS, -1)
+    bins = (counts.confidence_count, counts.confidence_correct, counts.confidence_units)
     gaps = np.abs(counts.class_hits - counts.class_probability_units / UNITS_PER_ONE)  # [C, 15]
     per_class = ratio(gaps.sum(axis=1), counts.class_count.sum(axis=1))  # [C]
     per_class[counts.class_hits.sum(axis=1) == 0] = np.nan
     return CalibrationScores(
         reliability=reliability_of(
-            counts.confidence_count.reshape(per_reliability_bin).sum(axis=1),
-            counts.confidence_correct.reshape(per_reliability_bin).sum(axis=1),
-            counts.confidence_units.reshape(per_reliability_bin).sum(axis=1),
+            *(each.reshape(RELIABILITY_BINS, -1).sum(axis=1) for each in bins)
         ),
         class_calibration_error=tuple(per_class.tolist()),
         classwise_calibration_error=mean_of_defined(per_class),

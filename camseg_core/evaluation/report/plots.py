@@ -10,7 +10,6 @@ tell apart.
 from __future__ import annotations
 
 import io
-import math
 import re
 import unicodedata
 import warnings
@@ -128,9 +127,7 @@ def class_bars(part: PartNumbers, protocol: str, *, name: str) -> str:
 def confusion_matrix(part: PartNumbers, *, name: str) -> str:
     """Draw where the pixels of each true class went, as shares of its pixels."""
     names = [_shown_name(entry.name) for entry in part.classes]
-    shares = np.array(
-        [[math.nan if share is None else share for share in row] for row in part.confusion_shares]
-    )
+    shares = np.array(part.confusion_shares, np.float64)  # not-a-number for None
     font_size = min(9.0, 230.0 / len(names))
     with _drawn_figure(WIDTH_INCHES + 0.2, name) as (figure, svg):
         axes = figure.add_subplot()

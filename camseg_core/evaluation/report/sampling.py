@@ -60,19 +60,13 @@ def sampling_tables(
         for row in whole.values():
             key = (run.dataset, run.split, run.protocol, row.part)
             found.setdefault(key, []).append((run, row))
-    return tuple(
-        _sampling_table(*key, tried, budget_ms) for key, tried in found.items() if tried[1:]
-    )
+    return tuple(_sampling_table(tried, budget_ms) for tried in found.values() if tried[1:])
 
 
 def _sampling_table(
-    dataset: str,
-    split: str,
-    protocol: Protocol,
-    part: str,
-    tried: Sequence[tuple[RunNumbers, Row]],
-    budget_ms: float | None,
+    tried: Sequence[tuple[RunNumbers, Row]], budget_ms: float | None
 ) -> SamplingTable:
+    first, row = tried[0]
     options = {name: None for run, _ in tried for name in run.sampling}
     differing = [name for name in options if len({str(r.sampling.get(name)) for r, _ in tried}) > 1]
     choices = tuple(
@@ -85,28 +79,27 @@ def _sampling_table(
         )
         for run, row in tried
     )
-    images = max(choice.row.images for choice in choices)
-    complete = [index for index, choice in enumerate(choices) if choice.row.images == images]
-
-    def time_of(index: int) -> float:
-        return choices[index].row.median_milliseconds_per_image
-
+    images = max(row.images for _, row in tried)
+    times = {
+        index: row.median_milliseconds_per_image
+        for index, (_, row) in enumerate(tried)
+        if row.images == images
+    }
     in_time = [
-        (score, -time_of(index), -index)
-        for index in complete
-        if (score := choices[index].row.score) is not None
-        and (budget_ms is None or time_of(index) <= budget_ms)
+        (score, -time, -index)
+        for index, time in times.items()
+        if (score := tried[index][1].score) is not None and (budget_ms is None or time <= budget_ms)
     ]
     return SamplingTable(
-        dataset=dataset,
-        split=split,
-        protocol=protocol,
-        part=part,
-        score_name=tried[0][0].score_name,
+        dataset=first.dataset,
+        split=first.split,
+        protocol=first.protocol,
+        part=row.part,
+        score_name=first.score_name,
         budget_ms=budget_ms,
         choices=choices,
         best=-max(in_time)[-1] if in_time else None,
-        fastest=min(complete, key=time_of),
+        fastest=min(times, key=times.__getitem__),
     )
 
 

@@ -189,12 +189,6 @@ def test_shards_together_are_one_evaluation(
     assert records_of(shared) == records_of(whole)
 
 
-def test_shards_can_share_whole_sequences(drawn: FileDataset) -> None:
-    plan = Plan(drawn, whole_sequences=True)
-    shares = [plan.indices(Shard(index, 2)) for index in range(2)]
-    assert shares == [[0, 2, 3, 5, 6], [1, 4]]  # sequences one and three, and two
-
-
 def test_a_run_goes_on_with_another_number_of_shards(
     tmp_path: Path, drawn: FileDataset, parity_segmenter: Segmenter
 ) -> None:
@@ -292,7 +286,7 @@ class Stream:
 def test_a_stream_of_frames_is_measured_with_its_flicker_and_without_times(
     tmp_path: Path, drawn: FileDataset, parity_segmenter: Segmenter
 ) -> None:
-    plan = Plan(Stream(drawn), record_times=False, whole_sequences=True)
+    plan = Plan(Stream(drawn), record_times=False)
     results: list[UInt8] = []
     way = Candidate(parity_segmenter, (1,))
     (folder,) = evaluate(
