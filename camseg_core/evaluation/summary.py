@@ -64,14 +64,12 @@ class Sums:
     Attributes:
         confusion: confusion counts, int64 [C, C + 1].
         calibration: the calibration counts.
-        images: number of images with ground truth.
         image_seconds: wall time of all stages, one value an image.
         flicker: the flicker between consecutive frames.
     """
 
     confusion: NDArray[np.int64]
     calibration: CalibrationCounts
-    images: int = 0
     image_seconds: list[float] = field(default_factory=list)
     flicker: FlickerCounts = field(default_factory=FlickerCounts)
 
@@ -86,7 +84,6 @@ class Sums:
         """Add other sums to these."""
         self.confusion = self.confusion + other.confusion
         self.calibration = self.calibration + other.calibration
-        self.images += other.images
         self.image_seconds += other.image_seconds
         self.flicker += other.flicker
 
@@ -99,13 +96,11 @@ class Scores:
         part, condition, corruption, level, steps: what the groups have in common; a condition of
             None for all.
         images: number of images with ground truth.
-        seconds_per_image: mean wall time of all stages.
-        median_seconds_per_image: median of the same.
+        seconds_per_image, median_seconds_per_image: wall time of all stages, mean and median.
         measured: the sums and what follows from them.
         protocol: the run's.
-        scaled: calibration after temperature scaling, on the images the temperature was not
-            fitted on; None where nothing can be held out.
-        temperature: the fitted temperature; None likewise.
+        scaled: calibration after temperature scaling, on the images that ``temperature`` was not
+            fitted on; both are None where nothing can be held out.
         flicker: the flicker between consecutive frames.
     """
 
@@ -195,7 +190,8 @@ class Summary:
             )
 
         everything = self._sum(wanted)
-        if everything.images == 0:
+        images = len(everything.image_seconds)
+        if not images:
             return None
         fitted = self._sum(lambda group: wanted(group) and self._fits(group)).calibration
         judged = self._sum(lambda group: wanted(group) and not self._fits(group)).calibration
@@ -208,8 +204,8 @@ class Summary:
             corruption=corruption,
             level=level,
             steps=steps,
-            images=everything.images,
-            seconds_per_image=sum(everything.image_seconds) / everything.images,
+            images=images,
+            seconds_per_image=sum(everything.image_seconds) / images,
             median_seconds_per_image=median(everything.image_seconds),
             measured=Measured(everything.confusion, everything.calibration),
             protocol=self.run.protocol,
@@ -287,7 +283,6 @@ def summarize(folder: Path) -> Summary:
             Sums(
                 line.confusion,
                 line.calibration_counts,
-                images=1,
                 image_seconds=[sum(line.stage_seconds.values())],
                 flicker=line.flicker,
             )

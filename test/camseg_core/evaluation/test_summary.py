@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,6 @@ from camseg_core.evaluation.metrics.calibration import (
 )
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
 from camseg_core.evaluation.metrics.official import official_scores
-from camseg_core.evaluation.metrics.published import published_scores
 from camseg_core.evaluation.metrics.ratios import plain_data
 from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
 from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, open_run
@@ -163,26 +161,6 @@ def test_parts_conditions_corruptions_and_steps_are_kept_apart(tmp_path: Path) -
     assert {score.sample for score in summary.frame_scores} == {
         f"frame_{seed}.png" for seed in (0, 1, 2, 5)
     }
-
-
-def test_the_order_of_lines_changes_nothing(tmp_path: Path) -> None:
-    records = [made_record(seed) for seed in range(20)]
-    one = summarize(written(tmp_path / "one", records))
-    random.Random(0).shuffle(records)
-    two = summarize(written(tmp_path / "two", records))
-    first, second = (scored(summary, part="", steps=4) for summary in (one, two))
-    assert first.metrics == second.metrics
-    assert plain_data(first.scaled) == plain_data(second.scaled)
-    assert one.frame_scores == two.frame_scores
-
-
-def test_the_published_protocol_has_its_own_scores(tmp_path: Path) -> None:
-    run = made_run(protocol="published")
-    records = [made_record(seed) for seed in range(3)]
-    scores = scored(summarize(written(tmp_path, records, run)), part="", steps=4)
-    expected = published_scores(sum(record.confusion for record in records))
-    assert scores.main == scores.metrics["mean_precision"] == expected.mean_precision
-    assert "mean_iou" not in scores.metrics
 
 
 def test_records_of_another_number_of_classes_are_refused(tmp_path: Path) -> None:

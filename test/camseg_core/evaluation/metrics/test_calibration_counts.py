@@ -134,18 +134,6 @@ def test_log_likelihood_is_clamped(share: float) -> None:
     assert counts.temperature_nll_units[-1] < counts.temperature_nll_units[ONE]
 
 
-def test_an_unlabeled_prediction_is_wrong_but_keeps_its_confidence() -> None:
-    probabilities, truth, prediction = drawn(5)
-    truth[:], prediction[:] = probabilities.argmax(axis=0), probabilities.argmax(axis=0)
-    right = measure_calibration(probabilities, truth, prediction)
-    wrong = measure_calibration(probabilities, truth, np.full_like(prediction, 255))
-    np.testing.assert_array_equal(right.confidence_count, right.confidence_correct)
-    assert not wrong.confidence_correct.any()
-    assert not wrong.temperature_correct.any()
-    for name in ("confidence_count", "confidence_units", "class_hits", "nll_units"):
-        np.testing.assert_array_equal(getattr(wrong, name), getattr(right, name))
-
-
 def test_unlabeled_truth_counts_nothing() -> None:
     probabilities, truth, prediction = drawn(6)
     counts = measure_calibration(probabilities, np.full_like(truth, 255), prediction)

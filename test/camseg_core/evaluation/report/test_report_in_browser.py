@@ -213,10 +213,6 @@ def test_nothing_is_cut_on_paper(browser: Any, page: Path) -> None:
              !table.checkVisibility({contentVisibilityAuto: true})).length"""
     )
     assert hidden == 0  # what is folded is printed
-
-
-def test_it_prints(browser: Any, page: Path) -> None:
-    show(browser, page, DESKTOP)
     result = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})
     content = base64.b64decode(result["data"])
     assert content.startswith(b"%PDF-")
