@@ -71,11 +71,9 @@ class FlickerTracker:
             The share of pixels that changed their class, None if the frames are not consecutive or
             differ in size, and the flicker, zero if one of them has no ground truth.
         """
-        earlier = self._earlier.get(stream)
-        self._earlier[stream] = stamp_ns, ground_truth, prediction
-        if earlier is None:
-            return None, FlickerCounts()
-        earlier_ns, earlier_truth, earlier_prediction = earlier
+        this = (stamp_ns, ground_truth, prediction)
+        earlier_ns, earlier_truth, earlier_prediction = self._earlier.get(stream, this)
+        self._earlier[stream] = this
         is_next = 0 < stamp_ns - earlier_ns <= NEXT_FRAME_NS
         if not is_next or earlier_prediction.shape != prediction.shape:
             return None, FlickerCounts()

@@ -45,6 +45,11 @@ VARIABLES = {color: f"var(--{name})" for name, color in COLORS.items()}
 
 DASHED = (0, (4, 3))
 
+RAMP = mpl.colors.LinearSegmentedColormap.from_list(
+    "shares", ["#f4f7fa", "#a9cde6", BLUE, "#00304f"]
+).with_extremes(bad="#b9b9b9")
+"""The heat map's colours: from nothing to blue; grey where there is no share."""
+
 SERIES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (GREEN, "^", ":"), (ORANGE, "D", "-."))
 """Colour, marker and line, told apart in black and white too."""
 
@@ -128,16 +133,15 @@ def confusion_matrix(part: PartNumbers, *, name: str) -> str:
     """Draw where the pixels of each true class went, as shares of its pixels."""
     names = [_shown_name(entry.name) for entry in part.classes]
     shares = np.array(part.confusion_shares, np.float64)  # not-a-number for None
-    font_size = min(9.0, 230.0 / len(names))
     with _drawn_figure(WIDTH_INCHES + 0.2, name) as (figure, svg):
         axes = figure.add_subplot()
         # "none" embeds one pixel a cell: small, and sharp at every size.
         image = axes.imshow(
-            shares, cmap=_ramp(), vmin=0.0, vmax=1.0, interpolation="none", aspect="auto"
+            shares, cmap=RAMP, vmin=0.0, vmax=1.0, interpolation="none", aspect="auto"
         )
         axes.set_xticks(range(len(names) + 1), [*names, UNLABELED_NAME], rotation=90)
         axes.set_yticks(range(len(names)), names)
-        axes.tick_params(length=0, labelsize=font_size)
+        axes.tick_params(length=0, labelsize=min(9.0, 230.0 / len(names)))
         axes.grid(visible=False)
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class")
@@ -180,7 +184,7 @@ def score_against(table: SamplingTable, axis: Axis, *, name: str) -> str:
             color, marker, line = look
             x = "steps" if axis == "steps" else "median_milliseconds_per_image"
             points = [(getattr(row, x), row.score or 0.0) for row in rows]
-            words = [_shown_name(word, MOST_LEGEND_LETTERS) for word in (weights, settings) if word]
+            words = (_shown_name(word, MOST_LEGEND_LETTERS) for word in (weights, settings) if word)
             label = "\n".join(words)
             axes.plot(*_columns_of(points), color=color, marker=marker, linestyle=line, label=label)
             for row, point in zip(rows, points, strict=True) if axis == "time" else ():
@@ -256,17 +260,7 @@ def risk_coverage(part: PartNumbers, *, name: str) -> str:
     return svg[0]
 
 
-def _ramp() -> mpl.colors.Colormap:
-    """Return the heat map's colours: from nothing to blue; grey where there is no share."""
-    ramp = mpl.colors.LinearSegmentedColormap.from_list(
-        "shares", ["#f4f7fa", "#a9cde6", BLUE, "#00304f"]
-    )
-    return ramp.with_extremes(bad="#b9b9b9")
-
-
-def timeline(
-    series: Mapping[str, Sequence[tuple[float, float]]], name: str, y_label: str = ""
-) -> str:
+def timeline(series: Mapping[str, Sequence[tuple[float, float]]], name: str) -> str:
     """Draw shares 0..1 against seconds, one line per name, as an SVG element called ``name``.
 
     A long drive is thinned to every n-th frame.
@@ -284,7 +278,7 @@ def timeline(
                 linewidth=1.2,
                 label=_shown_name(label),
             )
-        _percent_axis(axes, "y", y_label)
+        _percent_axis(axes, "y", "")
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("seconds")
         if series:
