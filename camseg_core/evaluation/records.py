@@ -51,11 +51,11 @@ class Run:
 
     Attributes:
         dataset, split: what was read.
-        images_sha256: of the names of all images and the content of the first, which tells data
-            sets of one name apart.
+        images_sha256: hash of the names of all images and the content of the first, which tells
+            data sets of one name apart.
         protocol: how it is prepared and scored.
-        label_set: the classes, as `LabelSet.to_dict` gives them.
-        weights_sha256: of the weights; None where nothing was trained.
+        label_set: the classes, as `LabelSet.to_dict` returns them.
+        weights_sha256: hash of the weights; None where nothing was trained.
         is_random: true if nothing was trained.
         model: the model's configuration.
         sampling: sampler, temperature, seed and what else decides a result, but for the steps.
@@ -116,7 +116,7 @@ class ImageRecord:
         part, condition, sequence, frame_index: facts from the sample's metadata.
         height, width: size of the ground truth that was compared with, or of the image, in pixels.
         counts: confusion counts [C][C + 1], see `confusion`; None without ground truth.
-        calibration: counts as `CalibrationCounts.to_dict` gives them; None without ground truth.
+        calibration: counts as `CalibrationCounts.to_dict` returns them; None without ground truth.
         stage_seconds: wall time per stage, which differs from run to run; empty where an
             evaluation records no times.
         camera, stamp_ns: facts from the sample's metadata.

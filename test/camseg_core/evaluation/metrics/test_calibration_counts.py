@@ -31,7 +31,7 @@ ONE = TEMPERATURES.index(1.0)
 def drawn(
     seed: int, num_classes: int = 4, size: tuple[int, int] = (9, 13), void: bool = True
 ) -> tuple[Array, Array, Array]:
-    """Probabilities, truth and prediction of an image, a tenth of truth and prediction void."""
+    """Probabilities, ground truth and prediction of an image; a tenth of both masks is void."""
     rng = np.random.default_rng(seed)
     logits = 3 * rng.normal(size=(num_classes + void, *size))
     shares = np.exp(logits)

@@ -45,12 +45,12 @@ def blocky(rng: np.random.Generator, ids: Ids, shape: tuple[int, int] = (64, 96)
 
 
 def altered(rng: np.random.Generator, truth: Ids, ids: Ids, share: float) -> Ids:
-    """A prediction: the truth with another mask in some places."""
+    """A prediction: the ground truth with another mask in some places."""
     return np.where(rng.random(truth.shape) < share, blocky(rng, ids, truth.shape), truth)
 
 
 def drawn_pairs(name: str, rng: np.random.Generator) -> list[tuple[Ids, Ids]]:
-    """Label ids (0..33) of truth and prediction, three images a case."""
+    """Label ids (0..33) of ground truth and prediction, three images a case."""
     void, everywhere = np.array([0]), (40, 50)
 
     def draw() -> tuple[Ids, Ids]:

@@ -39,7 +39,7 @@ def folder(
     simulate_run: Callable[..., Path],
     simulated_images: Callable[..., list[Any]],
 ) -> Path:
-    """A run of two parts, the first with two conditions, and one class that the truth lacks."""
+    """A run of two parts, the first with two conditions, and one class that the ground truth lacks."""
     protocol, steps = request.param
     images = [
         *simulated_images(7, 5, ("fog", "night"), "adverse"),
@@ -80,6 +80,7 @@ def test_each_row_is_scored_from_its_own_images(
         *(("reference", "clear", steps) for steps in numbers.steps),
     ]
     assert len(numbers.corrupted_rows) == 2 * len(numbers.steps) * len(CORRUPTIONS)
+    assert {row.condition for row in numbers.corrupted_rows} == {None}
     for row in (*numbers.rows, *numbers.corrupted_rows):
         found = images_of(row)
         confusion = sum(record.confusion for record in found)
