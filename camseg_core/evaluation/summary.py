@@ -271,22 +271,11 @@ def summarize(folder: Path) -> Summary:
                 f"{folder}: {line.sample} is scored with {len(line.confusion)} classes, the run "
                 f"has {num_classes}"
             )
-        group = Group(
-            line.part,
-            line.condition,
-            line.sequence or line.sample,
-            line.corruption,
-            line.level,
-            line.steps,
-        )
-        sums.setdefault(group, Sums.zero(num_classes)).add(
-            Sums(
-                line.confusion,
-                line.calibration_counts,
-                image_seconds=[sum(line.stage_seconds.values())],
-                flicker=line.flicker,
-            )
-        )
+        where = (line.part, line.condition, line.sequence or line.sample)
+        group = Group(*where, line.corruption, line.level, line.steps)
+        seconds = sum(line.stage_seconds.values())
+        one = Sums(line.confusion, line.calibration_counts, [seconds], line.flicker)
+        sums.setdefault(group, Sums.zero(num_classes)).add(one)
         if line.frame_score is not None:
             frame_scores.append(line.frame_score)
     return Summary(folder, run, sessions, sums, sorted(frame_scores), without_ground_truth)

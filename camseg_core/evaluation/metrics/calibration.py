@@ -95,7 +95,7 @@ def calibration_scores(counts: CalibrationCounts) -> CalibrationScores:
         ),
         class_calibration_error=tuple(per_class.tolist()),
         classwise_calibration_error=mean_of_defined(per_class),
-        negative_log_likelihood=_mean_of_units(int(counts.nll_units[0]), counts.pixel_count),
+        negative_log_likelihood=_mean(counts.nll_units[0], counts.pixel_count),
     )
 
 
@@ -136,9 +136,7 @@ def calibration_at(counts: CalibrationCounts, temperature: float) -> Temperature
             counts.temperature_correct[index],
             counts.temperature_confidence_units[index],
         ),
-        negative_log_likelihood=_mean_of_units(
-            int(counts.temperature_nll_units[index]), pixel_count
-        ),
+        negative_log_likelihood=_mean(counts.temperature_nll_units[index], pixel_count),
         pixel_count=pixel_count,
     )
 
@@ -176,7 +174,7 @@ def reliability_of(count: Int64, correct: Int64, confidence_units: Int64) -> Rel
         bin_accuracy=tuple(accuracy.tolist()),
         bin_confidence=tuple(confidence.tolist()),
         accuracy=int(correct.sum()) / pixel_count if pixel_count else math.nan,
-        mean_confidence=_mean_of_units(int(confidence_units.sum()), pixel_count),
+        mean_confidence=_mean(confidence_units.sum(), pixel_count),
         expected_calibration_error=(
             float(np.abs(correct - confidence_sum).sum()) / pixel_count if pixel_count else math.nan
         ),
@@ -184,5 +182,5 @@ def reliability_of(count: Int64, correct: Int64, confidence_units: Int64) -> Rel
     )
 
 
-def _mean_of_units(units: int, pixel_count: int) -> float:
-    return units / UNITS_PER_ONE / pixel_count if pixel_count else math.nan
+def _mean(units: np.int64, pixel_count: int) -> float:
+    return int(units) / UNITS_PER_ONE / pixel_count if pixel_count else math.nan

@@ -39,7 +39,7 @@ def folder(
     simulate_run: Callable[..., Path],
     simulated_images: Callable[..., list[Any]],
 ) -> Path:
-    """A run of two parts, the first with two conditions, and one class that the ground truth lacks."""
+    """A run of two parts, the first with two conditions; one class is in no ground truth."""
     protocol, steps = request.param
     images = [
         *simulated_images(7, 5, ("fog", "night"), "adverse"),
