@@ -9,7 +9,7 @@ the same bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,22 +54,22 @@ def look_at_bags(
     """
     if most_frames is not None and most_frames < 1:
         raise CamsegError(f"--max-frames is {most_frames}; at least 1 is needed")
-    found: dict[str, BagDataset] = {}
+    bags: list[BagDataset] = []
     for path in paths:
-        dataset = BagDataset(
+        bag = BagDataset(
             path,
             label_set,
             image_topics=image_topics,
             truth_topics=truth_topics,
             most_frames=most_frames,
         )
-        if dataset.bag_name in found:
-            raise CamsegError(
-                f"{found[dataset.bag_name].root} and {path} have one name, so that their results "
-                "would; rename one of them"
-            )
-        found[dataset.bag_name] = dataset
-    bags = list(found.values())
+        for other in bags:
+            if other.bag_name == bag.bag_name:
+                raise CamsegError(
+                    f"{other.root} and {path} have one name, so that their results would; rename "
+                    "one of them"
+                )
+        bags.append(bag)
     for one in bags:
         together = [bag for bag in bags if (bag.name, bag.split) == (one.name, one.split)]
         one.identities = [bag.identity for bag in together]
@@ -81,9 +81,9 @@ def replay_offline(
     bags: Sequence[BagDataset],
     sampling: SamplingOptions,
     out: Path,
-    shard: Shard | None = None,
+    shard: Shard,
     *,
-    write_bags: bool = False,
+    write_bags: bool,
 ) -> None:
     """Replay a shard's bags, and write records and one result file for each below ``out``.
 
@@ -92,13 +92,12 @@ def replay_offline(
         bags: all bags, as `look_at_bags` returns them.
         sampling: how to sample.
         out: folder for results, see `prepare_folder`.
-        shard: this process's share of the bags; all of them if not given.
+        shard: this process's share of the bags.
         write_bags: whether masks and confidence of each bag are written into a bag.
 
     Raises:
         CamsegError: a bag is not readable, or a result cannot be written.
     """
-    shard = shard or Shard()
     for index in range(shard.index, len(bags), shard.count):
         with bags[index] as bag:
             one = Shard(index, len(bags))
@@ -118,12 +117,8 @@ def _replay(
     snapshots = Snapshots(out, bag.bag_name, bag.expected, label_set)
     frames: list[FrameResult] = []
     places = {metadata.name: index for index, metadata in enumerate(bag.samples)}
-    with ExitStack() as stack:
-        masks = None
-        if write_bag:
-            path = out / BAGS_FOLDER / bag.bag_name
-            sha256 = segmenter.loaded.weights_sha256 or ""
-            masks = stack.enter_context(OutputBag(path, label_set, sha256))
+    path, sha256 = out / BAGS_FOLDER / bag.bag_name, segmenter.loaded.weights_sha256 or ""
+    with OutputBag(path, label_set, sha256) if write_bag else nullcontext() as masks:
 
         def on_result(sample: Sample, result: Segmentation, record: ImageRecord) -> None:
             snapshots.offer(len(frames), sample.image, result.class_ids, result.confidence)
@@ -139,12 +134,9 @@ def _replay(
             shard,
             on_result,
         )
-    DriveResult.of_bag(
-        bag.bag_name,
-        bag.about,
-        bag.counts,
-        frames,
+    about = bag.about
+    DriveResult(
+        bag.bag_name, about.dataset, about.split, about.part, about.condition, about.sequence,
         run=folder.name if any(counts.with_truth for counts in bag.counts.values()) else "",
-        loss=bag.loss,
-        pictures=snapshots.names,
-    ).write(out)
+        loss=bag.loss, counts=bag.counts, frames=frames, pictures=snapshots.names,
+    ).write(out)  # fmt: skip

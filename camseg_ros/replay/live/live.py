@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.metrics.registry import measure
 from camseg_core.images.arrays import UInt8
 from camseg_core.system.devices import describe_machine
@@ -32,6 +31,7 @@ from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.live.evaluator import Evaluator, output_bag
 from camseg_ros.replay.live.scores import OUTPUTS_HEARD
+from camseg_ros.replay.results.accuracy import class_iou
 from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
 from camseg_ros.replay.results.gates import Gate, check_class_gates
@@ -153,7 +153,6 @@ def live_result(client: NodeClient, evaluator: Evaluator, rate: float | None = N
     for name, scores in evaluator.scores.items():
         traffic, counts = evaluator.traffic[name], frame_counts(client.camera_values[name])
         measured = scores.measured()
-        iou = zip(scores.label_set.names, measured.official.iou, strict=True)
         cameras[name] = LiveCamera(
             played=traffic.played,
             counts={key: counts.get(key, 0) for key in ("in", "out", "dropped", "refused")},
@@ -162,7 +161,7 @@ def live_result(client: NodeClient, evaluator: Evaluator, rate: float | None = N
             scored=scores.counts.with_truth,
             latency_ms=traffic.latency_ms(),
             accuracy=measure(measured),
-            class_iou={label: finite_or_none(value) for label, value in iou},
+            class_iou=class_iou(measured, scores.label_set),
         )
         problems += [f"{name}: {text}" for text in traffic.problems(counts)]
     return LiveResult(
@@ -209,8 +208,11 @@ def drive_result(
         for scores in evaluator.scores.values()
         for frame in sorted(scores.frames, key=lambda frame: frame.stamp_ns)
     ]
-    counts = {camera: scores.counts for camera, scores in evaluator.scores.items()}
-    return DriveResult.of_bag(name, about, counts, frames, loss=loss, pictures=pictures)
+    return DriveResult(
+        name, about.dataset, about.split, about.part, about.condition, about.sequence,
+        run="", loss=loss, frames=frames, pictures=list(pictures),
+        counts={camera: scores.counts for camera, scores in evaluator.scores.items()},
+    )  # fmt: skip
 
 
 def _images(bag: Bag, camera: CameraTopics) -> Iterator[tuple[int, UInt8]]:

@@ -3,26 +3,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from camseg_core.evaluation.metrics.ratios import finite_or_none
-from camseg_core.evaluation.metrics.registry import metrics_of
-from camseg_core.evaluation.summary import Scores, Summary, summarize
+from camseg_core.evaluation.metrics.registry import Measured, metrics_of
+from camseg_core.evaluation.summary import Summary, summarize
+from camseg_core.labels import LabelSet
 from camseg_ros.replay.results.drives import DriveResult
 
 METRIC_COLUMNS = {
-    name: (metric.label, metric.meaning)
+    name: (metric.label, "%", metric.meaning)
     for name, metric in metrics_of("official").items()
     if metric.is_brief
 }
-"""Metrics that stand in the tables: name -> heading and meaning."""
+"""Metrics that stand in the tables: name -> heading, unit and meaning."""
 
 COLUMNS = METRIC_COLUMNS | {
     "flicker": (
         "flicker",
+        "%",
         "Share of pixels whose predicted class changes from one frame to the next though the true "
         "class does not.",
     )
@@ -38,7 +40,7 @@ class AccuracyRow:
         condition: condition of the frames; None for all.
         sequence: bag of the frames; None for all.
         frames: number of frames with ground truth.
-        metrics: every metric by name, and the flicker; None where undefined.
+        metrics: every metric by name, and the flicker; None where undefined; empty without frames.
     """
 
     condition: str | None
@@ -83,16 +85,9 @@ class DatasetAccuracy:
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
         shared = {"dataset": self.dataset, "part": self.part}
-        rows = [
-            {
-                **shared,
-                "condition": row.condition,
-                "sequence": row.sequence,
-                "frames": row.frames,
-                **row.metrics,
-            }
-            for row in self.rows
-        ]
+        rows = [{**shared, **asdict(row), **row.metrics} for row in self.rows]
+        for row in rows:
+            del row["metrics"]
         return {**shared, "rows": rows, "class_iou": self.class_iou}
 
 
@@ -115,30 +110,27 @@ def score_drives(out: Path, drives: Sequence[DriveResult]) -> list[DatasetAccura
 
 def _score(summary: Summary, part: str, bags: Sequence[str]) -> DatasetAccuracy:
     (steps,) = summary.steps()
-    choices: list[Mapping[str, str]] = [{}]
     conditions = summary.conditions(part)
-    if len(conditions) > 1:
-        choices += [{"condition": condition} for condition in conditions]
-    if len(bags) > 1:
-        choices += [{"sequence": bag} for bag in bags]
-    rows = [_row(choice, summary.scores(steps=steps, part=part, **choice)) for choice in choices]
-    whole = summary.scores(steps=steps, part=part)
-    iou = whole.measured.official.iou if whole else ()
-    names = summary.run.classes.names
-    return DatasetAccuracy(
-        dataset=f"{summary.run.dataset} {summary.run.split}",
-        part=part,
-        rows=tuple(rows),
-        class_iou={name: finite_or_none(value) for name, value in zip(names, iou, strict=True)},
-    )
+    choices: list[tuple[str | None, str | None]] = [(None, None)]
+    choices += [(condition, None) for condition in conditions if len(conditions) > 1]
+    choices += [(None, bag) for bag in bags if len(bags) > 1]
+    rows, iou = [], dict[str, float | None]()
+    for condition, sequence in choices:
+        scores = summary.scores(steps=steps, part=part, condition=condition, sequence=sequence)
+        if scores is None:  # no frame of the bag could be scored
+            rows.append(AccuracyRow(condition, sequence, 0, {}))
+            continue
+        metrics = {**scores.metrics, "flicker": scores.flicker.share}
+        rows.append(AccuracyRow(condition, sequence, scores.images, metrics))
+        iou = iou or class_iou(scores.measured, summary.run.classes)
+    dataset = f"{summary.run.dataset} {summary.run.split}"
+    return DatasetAccuracy(dataset, part, tuple(rows), iou)
 
 
-def _row(choice: Mapping[str, str], scores: Scores | None) -> AccuracyRow:
-    condition, sequence = choice.get("condition"), choice.get("sequence")
-    if scores is None:  # no frame of the bag could be scored
-        return AccuracyRow(condition, sequence, 0, {})
-    metrics = {**scores.metrics, "flicker": scores.flicker.share}
-    return AccuracyRow(condition, sequence, scores.images, metrics)
+def class_iou(measured: Measured, label_set: LabelSet) -> dict[str, float | None]:
+    """Return the IoU of each class by name; None for a class that does not occur."""
+    iou = map(finite_or_none, measured.official.iou)
+    return dict(zip(label_set.names, iou, strict=True))
 
 
 def accuracy_lines(
@@ -149,15 +141,12 @@ def accuracy_lines(
     yield f"{len(drives)} bags, {frames} frames"
     if not accuracies:
         return
-    headings = [heading for heading, _ in COLUMNS.values()]
-    yield " ".join([f"{'frames of':<28} {'frames':>6}", *(f"{text:>7}" for text in headings)])
+    headings = {name: f"{heading:>7}" for name, (heading, _, _) in COLUMNS.items()}
+    yield " ".join([f"{'frames of':<28} {'frames':>6}", *headings.values()])
     for accuracy in accuracies:
         for row in accuracy.rows:
-            cells = [
-                f"{shown(row.metrics.get(name)):>{max(7, len(heading))}}"
-                for name, (heading, _) in COLUMNS.items()
-            ]
             name = row.sequence or row.condition or accuracy.subject
+            cells = [f"{shown(row.metrics.get(n)):>{len(text)}}" for n, text in headings.items()]
             yield " ".join([f"{name:<28} {row.frames:>6}", *cells])
 
 

@@ -120,19 +120,18 @@ def live_lines(live: LiveResult) -> Iterator[str]:
         counts = camera.counts
         played = f"played {camera.played}, " if camera.played else ""
         lost = f" ({camera.lost_in_dds} lost in DDS before it)" if camera.lost_in_dds else ""
-        refused = f"{counts['refused']}{lost}"
-        times = ", ".join(
-            f"{key} {value:.0f} ms" for key, value in live.latency_ms(camera_name).items()
-        )
+        latency_ms = live.latency_ms(camera_name).items()
+        times = ", ".join(f"{key} {value:.0f} ms" for key, value in latency_ms)
         yield (
             f"{camera_name}: {played}in {counts['in']} = out {counts['out']} + dropped "
-            f"{counts['dropped']} + refused {refused}; latency {times or 'not measured'}"
+            f"{counts['dropped']} + refused {counts['refused']}{lost}; latency "
+            f"{times or 'not measured'}"
         )
         if camera.scored:
-            is_all = camera.scored == camera.frames
-            of = f"{camera.scored}" if is_all else f"{camera.scored} of the {camera.frames}"
+            of_all = "" if camera.scored == camera.frames else f" of the {camera.frames}"
             cells = [
                 f"{heading} {shown(camera.accuracy.get(name))}"
-                for name, (heading, _) in METRIC_COLUMNS.items()
+                for name, (heading, _, _) in METRIC_COLUMNS.items()
             ]
-            yield f"{camera_name}: on {of} frames that came out: {', '.join(cells)}"
+            scored = f"{camera.scored}{of_all} frames that came out"
+            yield f"{camera_name}: on {scored}: {', '.join(cells)}"

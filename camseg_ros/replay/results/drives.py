@@ -4,17 +4,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.flicker import FlickerCounts
 from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.records import ImageRecord
-from camseg_core.system.files import write_bytes
+from camseg_core.system.files import read_bytes, write_bytes
 from camseg_core.system.validation import parse_json
-from camseg_ros.bag.about import AboutDrive
 from camseg_ros.bag.dataset import CameraCounts
 
 DRIVES_FOLDER = "drives"
@@ -80,24 +77,8 @@ class DriveResult:
     run: str
     loss: str
     counts: dict[str, CameraCounts]
-    frames: list[FrameResult] = field(default_factory=list)
+    frames: list[FrameResult]
     pictures: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of_bag(
-        cls,
-        name: str,
-        about: AboutDrive,
-        counts: Mapping[str, CameraCounts],
-        frames: Sequence[FrameResult],
-        *,
-        run: str = "",
-        loss: str = "",
-        pictures: Sequence[str] = (),
-    ) -> DriveResult:
-        """Return the result of a bag, with what it says about itself."""
-        said = (about.dataset, about.split, about.part, about.condition, about.sequence)
-        return cls(name, *said, run, loss, dict(counts), list(frames), list(pictures))
 
     @property
     def flicker(self) -> FlickerCounts:
@@ -128,12 +109,5 @@ def read_drives(out: Path) -> list[DriveResult]:
     Raises:
         CamsegError: a file is damaged.
     """
-    return [_read(path) for path in sorted((out / DRIVES_FOLDER).glob("*.json"))]
-
-
-def _read(path: Path) -> DriveResult:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse_json(DriveResult, content, str(path))
+    paths = sorted((out / DRIVES_FOLDER).glob("*.json"))
+    return [parse_json(DriveResult, read_bytes(path), str(path)) for path in paths]

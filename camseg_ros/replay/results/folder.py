@@ -23,15 +23,13 @@ from camseg_core.evaluation.records import RUN_FILE
 from camseg_ros.replay.results.drives import DRIVES_FOLDER
 
 PAGE_FILE, RESULT_FILE, JUNIT_FILE = "replay.html", "replay.json", "junit.xml"
-REPORT_FILES = ("report.html", "figures.json")
-"""What `camseg report OUT` writes."""
-
 BAGS_FOLDER, PICTURES_FOLDER = "bags", "pictures"
 FOLDERS = (DRIVES_FOLDER, PICTURES_FOLDER, BAGS_FOLDER)
 MARKER = ".camseg_replay"
 """File of a folder that a replay made: no other folder is emptied."""
 
-FILES = (MARKER, PAGE_FILE, RESULT_FILE, JUNIT_FILE, *REPORT_FILES)
+FILES = (MARKER, PAGE_FILE, RESULT_FILE, JUNIT_FILE, "report.html", "figures.json")
+"""Files of a replay, and what `camseg report OUT` writes beside them."""
 
 
 def check_folder(out: Path) -> None:
@@ -44,7 +42,7 @@ def check_folder(out: Path) -> None:
         _entries(out)
         nearest = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         if not os.access(nearest, os.W_OK):
-            raise CamsegError(f"cannot write {out}: {os.strerror(errno.EACCES)}")
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
 

@@ -10,7 +10,6 @@ latency_p99_ms: {max: 150}
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,11 +35,6 @@ OF_REPLAYS = {
 
 LARGEST = 1e9
 """The largest bound."""
-
-EXAMPLE = "mean_iou: {min: 0.6}"
-
-NOTHING_SCORED: Mapping[str, Mapping[str, float | None]] = {"bags without truth": {}}
-"""Figures of a replay that scored nothing: no gate holds."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +91,10 @@ class GateOutcome:
     def line(self) -> str:
         """The outcome in one line."""
         found = "was not measured" if self.value is None else f"is {self.value:.6g}"
-        verdict = "passed" if self.passed else "FAILED"
-        asked = f"{self.gate.rule} is asked for"
-        return f"gate {self.gate.figure} {verdict}: {self.subject}: it {found}, {asked}"
+        return (
+            f"gate {self.gate.figure} {'passed' if self.passed else 'FAILED'}: {self.subject}: "
+            f"it {found}, {self.gate.rule} is asked for"
+        )
 
 
 def read_gates(path: Path) -> list[Gate]:
@@ -110,25 +105,25 @@ def read_gates(path: Path) -> list[Gate]:
     """
     content = read_yaml(path)
     if not isinstance(content, dict) or not content:
-        raise CamsegError(f"{path} has no gates; e.g. {EXAMPLE} is needed")
+        raise CamsegError(f"{path} has no gates; e.g. mean_iou: {{min: 0.6}} is needed")
     known = known_figures()
     flat: dict[str, Any] = {}
     for name, bounds in content.items():
         if name not in known:
             raise CamsegError(f"{path}: unknown gate {name!r}; known are {', '.join(known)}")
-        if name == CLASS_IOU and isinstance(bounds, dict) and bounds:
-            flat |= {f"{CLASS_IOU}.{label}": bound for label, bound in bounds.items()}
-        elif name == CLASS_IOU:
-            raise CamsegError(f"{path}: {name} names no class; e.g. person: {{min: 0.3}} is needed")
-        else:
+        if name != CLASS_IOU:
             flat[name] = bounds
+        elif isinstance(bounds, dict) and bounds:
+            flat |= {f"{CLASS_IOU}.{label}": bound for label, bound in bounds.items()}
+        else:
+            raise CamsegError(f"{path}: {name} names no class; e.g. person: {{min: 0.3}} is needed")
     gates = parse(dict[str, Bounds], flat, str(path))
     for name, bounds in gates.items():
         if known[name.partition(".")[0]] and max(bounds.min or 0, bounds.max or 0) > 1:
             raise CamsegError(
                 f"{path}: gate {name} has a bound above 1; it is a share, from 0 to 1"
             )
-    return list(itertools.starmap(Gate, gates.items()))
+    return [Gate(name, bounds) for name, bounds in gates.items()]
 
 
 def known_figures() -> dict[str, bool]:
@@ -155,10 +150,10 @@ def check_class_gates(gates: Sequence[Gate], label_set: LabelSet) -> None:
 def check_gates(
     gates: Sequence[Gate], figures: Mapping[str, Mapping[str, float | None]]
 ) -> list[GateOutcome]:
-    """Compare gates with the figures of each subject; without any subject, all gates fail."""
+    """Compare gates with the figures of each subject; without any subject, every gate fails."""
     return [
         GateOutcome(gate, subject, values.get(gate.figure))
-        for subject, values in (figures or NOTHING_SCORED).items()
+        for subject, values in (figures or {"bags without truth": {}}).items()
         for gate in gates
     ]
 

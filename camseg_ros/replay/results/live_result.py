@@ -36,13 +36,12 @@ class LiveCamera:
     @property
     def drop_rate(self) -> float | None:
         """Share of the frames entering the node that were dropped; None without frames."""
-        entered = self.counts.get("in", 0)
-        return self.counts.get("dropped", 0) / entered if entered else None
+        return self.counts["dropped"] / self.counts["in"] if self.counts["in"] else None
 
     @property
     def lost_in_dds(self) -> int:
         """Number of frames that were played and never entered the node."""
-        return max(0, self.played - self.counts.get("in", 0)) if self.played else 0
+        return max(0, self.played - self.counts["in"])
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from camseg_core.evaluation.frames import KEPT_FRAMES, FrameScore, picture_path
-from camseg_core.evaluation.report.page import data_uri, page_environment
+from camseg_core.evaluation.frames import KEPT_FRAMES, PICTURES, FrameScore, picture_path
+from camseg_core.evaluation.report.page import data_uri, number, page_environment, percent
 from camseg_core.labels import LabelSet
 from camseg_core.system.files import write_bytes
+from camseg_ros.node.health import PERCENTILES
 from camseg_ros.replay.results.accuracy import COLUMNS, METRIC_COLUMNS, DatasetAccuracy
 from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.folder import PAGE_FILE, PICTURES_FOLDER
@@ -19,6 +20,10 @@ from camseg_ros.replay.results.gates import GateOutcome
 from camseg_ros.replay.results.live_result import LiveResult
 
 TEMPLATE = "page.html.j2"
+SERIES = {
+    "mean IoU": "mean_iou", "mean confidence": "mean_confidence", "changed pixels": "changed",
+}  # fmt: skip
+"""Lines of a drive's plot: name -> attribute of `FrameResult`."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +63,22 @@ def write_report(
         CamsegError: a library of the report is not installed, or the page cannot be written.
     """
     environment = page_environment(__package__, TEMPLATE)
-    label_set = facts.label_set
+    environment.filters |= {
+        "heads": lambda names, unit="": [(name, unit, "") for name in names],
+        "shares": lambda metrics, names: [percent(metrics.get(name)) for name in names],
+        "times": lambda values: [number(values.get(f"p{p}"), 1) for p in PERCENTILES],
+    }
     page = environment.get_template(TEMPLATE).render(
         facts=facts,
         drives=[_drive_view(out, drive, index) for index, drive in enumerate(drives)],
         accuracies=accuracies,
         columns=COLUMNS,
         live_columns=METRIC_COLUMNS,
-        classes=list(zip(label_set.names, label_set.palette, strict=True)),
+        classes=zip(facts.label_set.names, facts.label_set.palette, strict=True),
         worst=list(_worst_frames(out, drives, facts.steps)),
         outcomes=outcomes,
         live=live,
+        cameras=live.cameras if live else {},
         notes=list(replay_notes(drives)),
     )
     path = out / PAGE_FILE
@@ -89,12 +99,10 @@ def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
             ("truth_repeated", "truth images have the stamp of an earlier one and are left out"),
             ("truth_without_image", "truth images belong to no image"),
         ):
-            number = drive.total(count)
-            if number:
-                yield f"{drive.name}: {number} {text}."
-        for reason in dict.fromkeys(
-            reason for counts in drive.counts.values() for reason in counts.problems
-        ):
+            if number_of := drive.total(count):
+                yield f"{drive.name}: {number_of} {text}."
+        problems = [reason for counts in drive.counts.values() for reason in counts.problems]
+        for reason in dict.fromkeys(problems):
             yield f"{drive.name}: {reason}."
         if not drive.total("with_truth"):
             yield f"{drive.name} has no ground truth: nothing of it is scored."
@@ -107,29 +115,20 @@ def _drive_view(out: Path, drive: DriveResult, index: int) -> dict[str, Any]:
     timelines = []
     for place, camera in enumerate(drive.counts):
         frames = [frame for frame in drive.frames if frame.camera == camera]
-        if not frames:
-            continue
-        start_ns = min(frame.stamp_ns for frame in frames)
-        seconds = [(frame.stamp_ns - start_ns) / 1e9 for frame in frames]
+        start_ns = min((frame.stamp_ns for frame in frames), default=0)
         series = {
-            "mean IoU": [
-                (time, frame.mean_iou)
-                for time, frame in zip(seconds, frames, strict=True)
-                if frame.mean_iou is not None
-            ],
-            "mean confidence": [
-                (time, frame.mean_confidence) for time, frame in zip(seconds, frames, strict=True)
-            ],
-            "changed pixels": [
-                (time, frame.changed)
-                for time, frame in zip(seconds, frames, strict=True)
-                if frame.changed is not None
-            ],
+            name: [
+                ((frame.stamp_ns - start_ns) / 1e9, share)
+                for frame in frames
+                if (share := getattr(frame, attribute)) is not None
+            ]
+            for name, attribute in SERIES.items()
         }
         shown = {name: points for name, points in series.items() if points}
-        timelines.append((camera, timeline(shown, f"drive-{index}-{place}")))
-    pictures = tuple(_uri(out / PICTURES_FOLDER / name) for name in drive.pictures)
-    return {"result": drive, "timelines": timelines, "pictures": list(filter(None, pictures))}
+        if shown:
+            timelines.append((camera, timeline(shown, f"drive-{index}-{place}")))
+    pictures = [_uri(out / PICTURES_FOLDER / name) for name in drive.pictures]
+    return {"result": drive, "timelines": timelines, "pictures": [*filter(None, pictures)]}
 
 
 def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Iterator[dict[str, Any]]:
@@ -141,12 +140,9 @@ def _worst_frames(out: Path, drives: Sequence[DriveResult], steps: int) -> Itera
         if frame.mean_iou is not None and drive.run
     )
     for score, name, run in scored[:KEPT_FRAMES]:
-        kinds = ("image", "truth", "prediction", "confidence")
-        paths = {
-            kind: picture_path(out / run, FrameScore(score, name, steps), kind) for kind in kinds
-        }
-        pictures = tuple((kind, _uri(path)) for kind, path in paths.items())
-        yield {"score": score, "name": name, "pictures": [p for p in pictures if p[1]]}
+        found = FrameScore(score, name, steps)
+        uris = {kind: _uri(picture_path(out / run, found, kind)) for kind in PICTURES}
+        yield {"score": found, "pictures": {kind: uri for kind, uri in uris.items() if uri}}
 
 
 def _uri(path: Path) -> str:
