@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
@@ -136,35 +136,28 @@ def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> dict[str, 
         **{f"{name}.image_topic": topic for name, topic in topics.items()},
     }
     newest_frame = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    every_mask = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
     with (
         ros_context() as context,
         node_process(parameters) as process,
         progress_bar(count * len(names), "frame", "play") as bar,
-        _usage(process.pid) as usage,
+        closing(NodeClient(context, "camseg_player", names)) as client,
     ):
-        client = NodeClient(context, "camseg_player", names)
         played = {topic: PlayedTopic(Image, newest_frame, name) for name, topic in topics.items()}
         player = Player(client.node, played, has_clock=False)
-        for name in names:
+        for name, traffic in player.traffic.items():
             client.node.create_subscription(
-                Image,
-                f"{NODE_NAME}/{name}/mask",
-                partial(_on_mask, player.traffic[name]),
-                QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE),
+                Image, f"{NODE_NAME}/{name}/mask", partial(_on_mask, traffic), every_mask
             )
         client.start()
-        try:
-            client.wait_until_active(process, player.is_heard)
-            client.wait_until_matched(["mask"])
-            usage.start()
+        client.wait_until_active(process, player.is_heard)
+        client.wait_until_matched(["mask"])
+        with _usage_of(process.pid) as usage:  # what the node does at its end is not its work
             start_ns = time.time_ns()
             messages = _messages(frames, count, start_ns, benchmark.rate_hz, [*topics.values()])
             player.play(messages, start_ns, progress=bar.update)
-            usage.stop()  # what the node does at its end is not its work
-            client.wait_for_last_masks(player.traffic)
-            exit_status = client.end_node(process)
-        finally:
-            client.close()
+        client.wait_for_last_masks(player.traffic)
+        exit_status = client.end_node(process)
     problems = [] if exit_status == 0 else [f"the node exited with status {exit_status}"]
     cameras: dict[str, Any] = {}
     for name, traffic in player.traffic.items():
@@ -182,7 +175,7 @@ def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> dict[str, 
         "node_ms": node_percentiles_ms(client.node_values),
         "steps": int(client.node_values["steps"]),
         "weights_sha256": client.node_values["weights_sha256"],
-        "process": usage.figures(),
+        "process": usage,
         "problems": problems,
     }
 
@@ -204,43 +197,28 @@ def _messages(
             yield TimedMessage(topic, time_ns, message)
 
 
-class _Usage:
-    """CPU time and resident memory of a process, sampled in a thread from `start` to `stop`."""
+@contextmanager
+def _usage_of(process_id: int) -> Iterator[dict[str, float]]:
+    """Sample CPU time and resident memory of a process in a thread; return figures at the end."""
+    samples: list[tuple[float, float]] = []  # CPU percent since the last one, MiB
+    over = threading.Event()
 
-    def __init__(self, process_id: int) -> None:
-        self._samples: list[tuple[float, float]] = []  # CPU percent since the last one, MiB
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._sample, args=(process_id,))
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._over.set()
-        if self._thread.ident is not None:
-            self._thread.join()
-
-    def figures(self) -> dict[str, float]:
-        if not self._samples:
-            return dict.fromkeys(FIGURES, float("nan"))
-        percent, memory = (list(column) for column in zip(*self._samples, strict=True))
-        values = (float(np.mean(percent)), memory[0], memory[-1], max(memory))
-        return dict(zip(FIGURES, values, strict=True))
-
-    def _sample(self, process_id: int) -> None:
-        try:
+    def sample() -> None:
+        with suppress(psutil.NoSuchProcess):
             process = psutil.Process(process_id)
             process.cpu_percent()
-            while not self._over.wait(SAMPLE_PERIOD_S):
-                self._samples.append((process.cpu_percent(), process.memory_info().rss / MIB))
-        except psutil.NoSuchProcess:  # it has ended, as it should in the end
-            return
+            while not over.wait(SAMPLE_PERIOD_S):
+                samples.append((process.cpu_percent(), process.memory_info().rss / MIB))
 
-
-@contextmanager
-def _usage(process_id: int) -> Iterator[_Usage]:
-    usage = _Usage(process_id)
+    figures = dict.fromkeys(FIGURES, float("nan"))
+    thread = threading.Thread(target=sample)
+    thread.start()
     try:
-        yield usage
+        yield figures
     finally:
-        usage.stop()
+        over.set()
+        thread.join()
+    if samples:
+        percent, memory = zip(*samples, strict=True)
+        values = (float(np.mean(percent)), memory[0], memory[-1], max(memory))
+        figures |= dict(zip(FIGURES, values, strict=True))

@@ -49,8 +49,7 @@ class NodeClient:
 
     Attributes:
         node: the ROS node, for publishers and subscriptions; their callbacks run in the thread.
-        changed: condition to hold and notify in callbacks that change what `wait` waits for.
-        camera_values: the last diagnostics of each of the node's cameras.
+        camera_values: the last diagnostics of each of the node's cameras that are watched.
         node_values: the last diagnostics of the node itself.
     """
 
@@ -67,11 +66,10 @@ class NodeClient:
         Args:
             context: the context of ROS.
             name: name of the ROS node.
-            cameras: the cameras whose diagnostics are kept; see also `watch`.
+            cameras: the cameras whose diagnostics are kept.
             use_global_arguments: whether the process's ROS arguments count for this node.
         """
         self.node = Node(name, context=context, use_global_arguments=use_global_arguments)
-        self.changed = threading.Condition()
         self.camera_values: dict[str, dict[str, str]] = {camera: {} for camera in cameras}
         self.node_values: dict[str, str] = {}
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -87,10 +85,6 @@ class NodeClient:
         """Begin to serve callbacks."""
         self._thread.start()
 
-    def watch(self, cameras: Sequence[str]) -> None:
-        """Keep the diagnostics of these cameras; before `start`."""
-        self.camera_values = {camera: {} for camera in cameras}
-
     def close(self) -> None:
         """End the thread and the ROS node; closing twice does no harm."""
         if self._is_closed:
@@ -99,26 +93,16 @@ class NodeClient:
         self._thread.stop()
         self.node.destroy_node()
 
-    def wait(self, done: Callable[[], bool], limit_s: float, what: str) -> None:
-        """Wait for a condition that a callback brings about.
+    def wait(self, done: Callable[[], bool], limit_s: float, what: str = "") -> bool:
+        """Wait for a condition, and return whether it came.
 
         Raises:
-            CamsegError: it did not come within ``limit_s``.
-        """
-        with self.changed:
-            if not self.changed.wait_for(done, limit_s):
-                raise CamsegError(f"waited {limit_s:.0f} s for {what} in vain")
-
-    def poll(self, done: Callable[[], bool], limit_s: float, what: str | None) -> bool:
-        """Wait for a condition that nobody notifies of, and return whether it came.
-
-        Raises:
-            CamsegError: it did not come within ``limit_s``, unless ``what`` is None.
+            CamsegError: it did not come within ``limit_s``, and ``what`` says what was waited for.
         """
         deadline = time.monotonic() + limit_s
         while not done():
             if time.monotonic() > deadline:
-                if what is not None:
+                if what:
                     raise CamsegError(f"waited {limit_s:.0f} s for {what} in vain")
                 return False
             time.sleep(POLL_PERIOD_S)
@@ -132,18 +116,16 @@ class NodeClient:
         Raises:
             CamsegError: the node ended, or took too long.
         """
-        deadline = time.monotonic() + START_LIMIT_S
-        while True:
+
+        def is_active() -> bool:
             if process.poll() is not None:
                 raise CamsegError(f"segment_node ended with status {process.returncode}")
-            if time.monotonic() > deadline:
-                raise CamsegError(f"segment_node was not active within {START_LIMIT_S:.0f} s")
-            if not self._get_state.wait_for_service(timeout_sec=0.5):
-                continue
+            if not self._get_state.service_is_ready():
+                return False
             state = self._call(self._get_state, GetState.Request(), CALL_LIMIT_S)
-            is_active = state is not None and state.current_state.id == State.PRIMARY_STATE_ACTIVE
-            if is_active and is_heard():
-                return
+            return state is not None and state.current_state.id == State.PRIMARY_STATE_ACTIVE
+
+        self.wait(lambda: is_active() and is_heard(), START_LIMIT_S, "segment_node to be active")
 
     def wait_until_matched(self, outputs: Sequence[str]) -> None:
         """Wait until the node reports subscribers of these outputs of all its cameras.
@@ -167,9 +149,8 @@ class NodeClient:
         Raises:
             CamsegError: they did not come in time.
         """
-        with self.changed:
-            self.node_values = {}
-            self.wait(self._node_is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
+        self.node_values = {}
+        self.wait(self._node_is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
 
     def wait_for_last_masks(self, traffic: Mapping[str, CameraTraffic]) -> None:
         """Wait until the node has nothing left to do, and a little for its last masks.
@@ -187,7 +168,7 @@ class NodeClient:
                 for name, values in self.camera_values.items()
             )
 
-        self.poll(everything_came, ARRIVAL_LIMIT_S, None)
+        self.wait(everything_came, ARRIVAL_LIMIT_S)
 
     def end_node(self, process: subprocess.Popen[bytes]) -> int:
         """Deactivate the node, read its last diagnostics, shut it down, and return its exit status.
@@ -195,14 +176,15 @@ class NodeClient:
         Raises:
             CamsegError: it refused, or did not end.
         """
-        response = self._call(
-            self._change_state, _change_request(Transition.TRANSITION_DEACTIVATE), DRAIN_LIMIT_S
-        )
+        deactivate = Transition(id=Transition.TRANSITION_DEACTIVATE)
+        request = ChangeState.Request(transition=deactivate)
+        response = self._call(self._change_state, request, DRAIN_LIMIT_S)
         if response is None or not response.success:
             raise CamsegError("segment_node refused to be deactivated")
         self.wait_until_idle()
         # Not waited for: the process may be gone before its answer leaves.
-        self._change_state.call_async(_change_request(Transition.TRANSITION_INACTIVE_SHUTDOWN))
+        shutdown = Transition(id=Transition.TRANSITION_INACTIVE_SHUTDOWN)
+        self._change_state.call_async(ChangeState.Request(transition=shutdown))
         try:
             return process.wait(timeout=END_LIMIT_S)
         except subprocess.TimeoutExpired as error:
@@ -213,29 +195,19 @@ class NodeClient:
         return bool(values) and values["frames_waiting"] == values["frames_in_progress"] == "0"
 
     def _call(self, client: Any, request: Any, limit_s: float) -> Any:
-        done = threading.Event()
         future = client.call_async(request)
-        future.add_done_callback(lambda _: done.set())
-        return future.result() if done.wait(limit_s) else None
+        return future.result() if self.wait(future.done, limit_s) else None
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        with self.changed:
-            for status in message.status:
-                values = {entry.key: entry.value for entry in status.values}
-                node, _, camera = status.name.partition(": ")
-                if not node.endswith(NODE_NAME):
-                    continue
-                if camera in self.camera_values:
-                    self.camera_values[camera] = values
-                elif not camera:
-                    self.node_values = values
-            self.changed.notify_all()
-
-
-def _change_request(transition: int) -> ChangeState.Request:
-    request = ChangeState.Request()
-    request.transition.id = transition
-    return request
+        found = {}
+        for status in message.status:
+            node, _, camera = status.name.partition(": ")
+            if node.endswith(NODE_NAME):
+                found[camera] = {entry.key: entry.value for entry in status.values}
+        for camera in self.camera_values.keys() & found.keys():
+            self.camera_values[camera] = found[camera]
+        # Last: who waits for these finds those of the cameras, too.
+        self.node_values = found.get("", self.node_values)
 
 
 class SpinningThread:

@@ -52,6 +52,8 @@ class Player:
     Attributes:
         topics: what can be played, by name.
         traffic: the frames of each camera.
+        running: event that is cleared to stop the played time, and set to let it go on.
+        stopped: event that is set after `stop`.
     """
 
     def __init__(
@@ -70,48 +72,27 @@ class Player:
         self.traffic = {one.camera: CameraTraffic() for one in topics.values() if one.camera}
         self.topics = topics
         self._publishers = {}
-        for name, topic in topics.items():
-            try:
-                publisher = node.create_publisher(topic.message_type, name, topic.quality)
-            except InvalidTopicNameException as error:
-                raise CamsegError(
-                    f"topic {name!r} cannot be played: parts of letters, digits and underscores "
-                    "that begin with no digit are needed in ROS 2; an offline replay takes any name"
-                ) from error
-            self._publishers[name] = publisher
+        try:
+            for name, one in topics.items():
+                self._publishers[name] = node.create_publisher(one.message_type, name, one.quality)
+        except InvalidTopicNameException as error:
+            raise CamsegError(
+                f"topic {name!r} cannot be played: parts of letters, digits and underscores that "
+                "begin with no digit are needed in ROS 2; an offline replay takes any name"
+            ) from error
         self._clock = node.create_publisher(Clock, "/clock", 1) if has_clock else None
-        self._stop = threading.Event()
-        self._running = threading.Event()
-        self._running.set()
+        self.stopped, self.running = threading.Event(), threading.Event()
+        self.running.set()
 
-    def is_heard(self, topics: Iterable[str] | None = None) -> bool:
-        """Return whether topics, or all cameras' images if none are named, have a listener."""
-        if topics is None:
-            topics = [name for name, topic in self.topics.items() if topic.camera]
-        return all(self._publishers[name].get_subscription_count() > 0 for name in topics)
-
-    def pause(self) -> None:
-        """Stop time; `resume` goes on."""
-        self._running.clear()
-
-    def resume(self) -> None:
-        """Let time go on."""
-        self._running.set()
+    def is_heard(self, others: Iterable[str] = ()) -> bool:
+        """Return whether all cameras' images, and ``others`` of the topics, have a listener."""
+        images = [name for name, topic in self.topics.items() if topic.camera]
+        return all(self._publishers[n].get_subscription_count() > 0 for n in (*images, *others))
 
     def stop(self) -> None:
         """End `play` soon, from any thread."""
-        self._stop.set()
-        self._running.set()
-
-    @property
-    def is_stopped(self) -> bool:
-        """True after `stop`."""
-        return self._stop.is_set()
-
-    @property
-    def is_paused(self) -> bool:
-        """True between `pause` and `resume`."""
-        return not self._running.is_set()
+        self.stopped.set()
+        self.running.set()
 
     def wait_until_sent(self, limit: Duration) -> None:
         """Wait until reliable subscribers have what was published, at most ``limit`` each."""
@@ -139,8 +120,9 @@ class Player:
         clock.start()
         try:
             for timed in messages:
-                is_due = timed.time_ns < start_ns or self._wait_until(timeline, timed.time_ns)
-                if self._stop.is_set() or not is_due:
+                if timed.time_ns >= start_ns:
+                    self._wait_until(timeline, timed.time_ns)
+                if self.stopped.is_set():
                     return
                 camera = self.topics[timed.topic].camera
                 if camera:
@@ -152,26 +134,21 @@ class Player:
             ended.set()
             clock.join()
 
-    def _wait_until(self, timeline: _Timeline, time_ns: int) -> bool:
-        """Wait until the played time is ``time_ns``; return false if stopped meanwhile."""
-        while not self._stop.is_set():
-            if self.is_paused:
-                timeline.stand(time.monotonic_ns())
-                self._running.wait()
-                timeline.go_on(time.monotonic_ns())
-                continue
-            delay_s = timeline.delay_s(time_ns, time.monotonic_ns())
+    def _wait_until(self, timeline: _Timeline, time_ns: int) -> None:
+        """Wait until the played time is ``time_ns``, or until stopped."""
+        while not self.stopped.is_set():
+            if not self.running.is_set():
+                timeline.stand_until(self.running)
+            delay_s = timeline.delay_s(time_ns)
             if delay_s <= 0:
-                return True
-            self._stop.wait(min(delay_s, CLOCK_PERIOD_S))  # short, to hear a pause
-        return False
+                return
+            self.stopped.wait(min(delay_s, CLOCK_PERIOD_S))  # short, to hear a pause
 
     def _publish_clock(self, timeline: _Timeline, ended: threading.Event) -> None:
         message = Clock()
         while self._clock is not None and not ended.is_set():
-            if not self.is_paused:
-                now_ns = timeline.now_ns(time.monotonic_ns())
-                message.clock.sec, message.clock.nanosec = divmod(now_ns, 10**9)
+            if self.running.is_set():
+                message.clock.sec, message.clock.nanosec = divmod(timeline.now_ns(), 10**9)
                 self._clock.publish(message)
             ended.wait(CLOCK_PERIOD_S)
 
@@ -184,22 +161,18 @@ class _Timeline:
         self._start_ns = time.monotonic_ns()
         self._stands_since_ns: int | None = None
 
-    def now_ns(self, steady_ns: int) -> int:
+    def now_ns(self) -> int:
         """Return the played time, nanoseconds."""
-        since_ns = self._stands_since_ns
-        steady_ns = steady_ns if since_ns is None else since_ns
+        steady_ns = self._stands_since_ns or time.monotonic_ns()
         return self._first_ns + int((steady_ns - self._start_ns) * self._rate)
 
-    def delay_s(self, time_ns: int, steady_ns: int) -> float:
+    def delay_s(self, time_ns: int) -> float:
         """Return how long it is until a played time, in seconds of the steady clock."""
-        return (time_ns - self.now_ns(steady_ns)) / self._rate / 1e9
+        return (time_ns - self.now_ns()) / self._rate / 1e9
 
-    def stand(self, steady_ns: int) -> None:
-        """Stop the played time."""
-        self._stands_since_ns = steady_ns
-
-    def go_on(self, steady_ns: int) -> None:
-        """Let it run on from where it stands."""
-        if self._stands_since_ns is not None:
-            self._start_ns += steady_ns - self._stands_since_ns
+    def stand_until(self, running: threading.Event) -> None:
+        """Stop the played time until it is to run on."""
+        self._stands_since_ns = time.monotonic_ns()
+        running.wait()
+        self._start_ns += time.monotonic_ns() - self._stands_since_ns
         self._stands_since_ns = None

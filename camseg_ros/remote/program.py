@@ -19,11 +19,9 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from camseg_core.errors import BAD_INPUT, CamsegError
+from camseg_core.system.validation import parse
 from camseg_ros.node.dds_environment import use_large_images
 
-Defaults = dict[str, Any]
-
-TYPE_NAMES = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 USER_ERRORS = (CamsegError, InvalidParameterTypeException, InvalidParameterValueException)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -74,7 +72,7 @@ def run_program(
             signal.signal(number, signal.SIG_IGN)
 
 
-def declared(node: Node, defaults: Defaults) -> Defaults:
+def declared(node: Node, defaults: dict[str, Any]) -> dict[str, Any]:
     """Declare parameters by their defaults, and return their values, of the defaults' types.
 
     A whole number is accepted for a number with decimals.
@@ -83,20 +81,10 @@ def declared(node: Node, defaults: Defaults) -> Defaults:
         CamsegError: a value is of another type.
     """
     free = ParameterDescriptor(dynamic_typing=True)
-    return {
-        name: _of_type(name, node.declare_parameter(name, default, free).value, default)
-        for name, default in defaults.items()
-    }
-
-
-def _of_type(name: str, value: Any, default: Any) -> Any:
-    if isinstance(default, list) and value is None:  # to rclpy, [] has no type
-        return []
-    if type(default) is float and type(value) is int:
-        return float(value)
-    if type(value) is not type(default) or (
-        isinstance(default, list) and not all(isinstance(entry, str) for entry in value)
-    ):
-        kind = "a list of texts" if isinstance(default, list) else TYPE_NAMES[type(default)]
-        raise CamsegError(f"parameter {name} is {value!r}; {kind} is needed")
-    return value
+    values = {}
+    for name, default in defaults.items():
+        kind: Any = list[str] if isinstance(default, list) else type(default)
+        value = node.declare_parameter(name, default, free).value
+        given = {name: [] if value is None else value}  # to rclpy, an empty list has no type
+        values |= parse(dict[str, kind], given, "parameters")
+    return values

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,11 @@ class PlaySettings:
 
 
 class BagPlayer(Player):
-    """A `Player` of the cameras of a bag, on the bag's topics."""
+    """A `Player` of the cameras of a bag, on the bag's topics.
+
+    Attributes:
+        truth_topics: topics of the cameras' ground truth.
+    """
 
     def __init__(self, node: Node, cameras: Sequence[CameraTopics]) -> None:
         """Create the publishers on ``node``.
@@ -59,7 +64,7 @@ class BagPlayer(Player):
         Raises:
             CamsegError: a topic's name is not possible in ROS 2, as it may be in bags of others.
         """
-        self._truth = [camera.truth for camera in cameras if camera.truth]
+        self.truth_topics = [camera.truth for camera in cameras if camera.truth]
         topics: dict[str, PlayedTopic] = {}
         for camera in cameras:
             image_type = CompressedImage if camera.is_compressed else Image
@@ -72,10 +77,6 @@ class BagPlayer(Player):
                 if name is not None:
                     topics[name] = PlayedTopic(message_type, quality)
         super().__init__(node, topics)
-
-    def truth_is_heard(self) -> bool:
-        """Return whether every camera's ground truth has a listener; so where there is none."""
-        return self.is_heard(self._truth)
 
     def play_bag(
         self, bag: Bag, settings: PlaySettings, progress: Callable[[], object] = lambda: None
@@ -99,10 +100,10 @@ class BagPlayer(Player):
                 f"the start offset is {settings.start_offset_s} s, but {bag.path} is "
                 f"{length_s:.3f} s long"
             )
-        played = 0
-        while not self.is_stopped and (settings.loops == 0 or played < settings.loops):
+        for _ in range(settings.loops) if settings.loops else itertools.count():
             self.play(self._messages(bag, first_ns), first_ns, settings.rate, progress)
-            played += 1
+            if self.stopped.is_set():
+                return
 
     def _messages(self, bag: Bag, first_ns: int) -> Iterator[TimedMessage]:
         """Return what is to be published; before ``first_ns`` only what is latched."""
@@ -123,7 +124,7 @@ class BagPlayer(Player):
         """Return a message to publish, ground truth always raw; None if it cannot be read."""
         try:
             decoded = message.decode()
-            if message.topic in self._truth and isinstance(decoded, CompressedImage):
+            if message.topic in self.truth_topics and isinstance(decoded, CompressedImage):
                 return image_message(read_truth(message)[1], "mono8", decoded.header)
         except (UnreadableMessageError, BadFrameError):
             return None

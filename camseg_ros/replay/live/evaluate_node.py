@@ -13,16 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rclpy.context import Context
-from rclpy.qos import ReliabilityPolicy
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import KITTI_CAMERA, TRUTH
 from camseg_ros.remote.node_client import NodeClient
 from camseg_ros.remote.program import declared, run_program
-from camseg_ros.replay.live.evaluator import Evaluator, output_bag
+from camseg_ros.replay.live.evaluator import Evaluator
 from camseg_ros.replay.live.live import drive_result, live_facts, live_result
 from camseg_ros.replay.results.conclude import conclude
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
@@ -52,10 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(context: Context, stop: threading.Event) -> int:
-    client = NodeClient(context, PROGRAM, use_global_arguments=True)
-    try:
+    with closing(NodeClient(context, PROGRAM, use_global_arguments=True)) as client:
         values = declared(client.node, DEFAULTS)
-        cameras, truth = list(values["cameras"]), list(values["truth_topics"])
+        cameras, truth = values["cameras"], values["truth_topics"]
         if not cameras or len(cameras) != len(truth):
             raise CamsegError(
                 f"cameras has {len(cameras)} entries and truth_topics {len(truth)}; one truth "
@@ -66,14 +65,9 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
         gates = read_gates(Path(values["gates"])) if values["gates"] else []
         out = Path(values["out"])
         check_folder(out)
-        client.watch(cameras)
-        topics = dict(zip(cameras, (topic or None for topic in truth), strict=True))
-        reliability = (
-            ReliabilityPolicy.BEST_EFFORT
-            if values["best_effort_truth"]
-            else ReliabilityPolicy.RELIABLE
-        )
-        evaluator = Evaluator(client.node, topics, truth_reliability=reliability)
+        client.camera_values = {camera: {} for camera in cameras}
+        topics = {name: topic or None for name, topic in zip(cameras, truth, strict=True)}
+        evaluator = Evaluator(client.node, topics, is_best_effort=values["best_effort_truth"])
         client.start()
         log = client.node.get_logger()
         log.info(f"waiting for the node; the report goes to {out}")
@@ -82,15 +76,11 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
                 raise CamsegError("stopped before the node was heard: nothing was scored")
         check_class_gates(gates, evaluator.label_set)
         prepare_folder(out)  # only now, as an earlier replay's results go
-        with output_bag(out / BAGS_FOLDER / values["name"], evaluator) as masks:
-            evaluator.record(masks)
+        with evaluator.recording(out / BAGS_FOLDER / values["name"]):
             log.info(f"listening to {', '.join(cameras)}")
-            _listen(evaluator, float(values["idle_limit_s"]), stop)
+            _listen(evaluator, values["idle_limit_s"], stop)
             about = evaluator.check_truth()
             client.close()  # nothing is written into a bag that is closed
-        evaluator.finish()
-    finally:
-        client.close()
     live = live_result(client, evaluator)
     drive_result(values["name"], evaluator, about).write(out)
     started = "as the node was started"

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from camseg_ros.bag.ground_truth import TruthStore, class_ids_of
 from camseg_ros.messages.images import BadFrameError, array_from_image_message, stamp_ns
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.traffic import CameraTraffic
-from camseg_ros.replay.live.scores import LiveScores
+from camseg_ros.replay.live.scores import OUTPUTS_HEARD, LiveScores
 from camseg_ros.replay.results.kept_frames import OutputBag
 
 DEPTH = 100
@@ -47,15 +49,6 @@ class NodeLabels:
     unlabeled: int
     classes: list[_LabeledClass]
 
-    @classmethod
-    def from_json(cls, text: str) -> NodeLabels:
-        """Read what `labels_json` wrote.
-
-        Raises:
-            CamsegError: something is missing or breaks a rule.
-        """
-        return parse_json(cls, text, "the node's labels")
-
     def classes_by_id(self) -> LabelSet:
         """Return the label set.
 
@@ -69,8 +62,7 @@ class NodeLabels:
         palette = tuple(one.color for one in classes)
         # The labels do not tell the colour of unlabeled pixels; it must be no class's.
         void_color = next((gray,) * 3 for gray in range(256) if (gray,) * 3 not in palette)
-        names = tuple(one.name for one in classes)
-        return LabelSet(self.label_set, names, palette, void_color, {})
+        return LabelSet(self.label_set, tuple(one.name for one in classes), palette, void_color, {})
 
 
 class Evaluator:
@@ -90,7 +82,8 @@ class Evaluator:
         node: Node,
         truth: Mapping[str, str | TruthStore | None],
         traffic: Mapping[str, CameraTraffic] | None = None,
-        truth_reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
+        *,
+        is_best_effort: bool = False,
     ) -> None:
         """Subscribe to the outputs of cameras, and to their ground truth.
 
@@ -98,7 +91,7 @@ class Evaluator:
             node: node that makes the subscriptions.
             truth: topic of each camera's ground truth, or all of it; None without.
             traffic: what a player of this process sends; None where another one plays.
-            truth_reliability: reliability of subscriptions to ground truth.
+            is_best_effort: true for a player that offers ground truth as best effort only.
         """
         self.label_set: LabelSet | None = None
         self.weights_sha256 = ""
@@ -111,25 +104,31 @@ class Evaluator:
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
         quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
-        of_truth = QoSProfile(depth=DEPTH, reliability=truth_reliability)
-        for name in truth:
-            for output in ("mask", "confidence"):
-                topic = f"/{NODE_NAME}/{name}/{output}"
-                node.create_subscription(
-                    Image, topic, partial(self._take, self._on_output, name, output), quality
-                )
+        for name, output in itertools.product(truth, OUTPUTS_HEARD):
+            take = partial(self._take, partial(self._on_output, name, output))
+            node.create_subscription(Image, f"/{NODE_NAME}/{name}/{output}", take, quality)
+        if is_best_effort:
+            quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
         for name, topic in self._truth_topics.items():
-            node.create_subscription(
-                Image, topic, partial(self._take, self._on_truth, name, ""), of_truth
-            )
-            node.create_subscription(
-                String, about_beside(topic), partial(self._on_about, topic), latched
-            )
+            take = partial(self._take, partial(self._on_truth, name))
+            node.create_subscription(Image, topic, take, quality)
+            about = partial(self._on_about, topic)
+            node.create_subscription(String, about_beside(topic), about, latched)
 
-    def record(self, bag: OutputBag) -> None:
-        """Write each stamp's first mask and confidence into a bag that is open."""
-        for scores in self.scores.values():
-            scores.bag = bag
+    @contextmanager
+    def recording(self, path: Path) -> Iterator[None]:
+        """Write each stamp's first mask and confidence into a bag, and `finish` at the end.
+
+        Raises:
+            CamsegError: the node's labels are not known yet.
+        """
+        if self.label_set is None:
+            raise CamsegError("the node's labels are not known yet")
+        with OutputBag(path, self.label_set, self.weights_sha256) as bag:
+            for scores in self.scores.values():
+                scores.bag = bag
+            yield
+        self.finish()
 
     def finish(self) -> None:
         """Score what came without its other half; nothing comes any more."""
@@ -159,7 +158,7 @@ class Evaluator:
     def _on_labels(self, message: String) -> None:
         if self.label_set is not None:  # the node was configured once more
             return
-        labels = NodeLabels.from_json(message.data)
+        labels = parse_json(NodeLabels, message.data, "the node's labels")
         label_set = labels.classes_by_id()
         self.weights_sha256 = labels.weights_sha256
         self.scores = {
@@ -176,42 +175,23 @@ class Evaluator:
             take()
         self._early.clear()
 
-    def _take(
-        self,
-        work: Callable[[str, str, Image, int], None],
-        name: str,
-        output: str,
-        message: Image,
-    ) -> None:
-        """Keep what comes before the labels."""
+    def _take(self, work: Callable[[Image, int], None], message: Image) -> None:
+        """Do work on a message and its time of arrival, once the labels have come."""
         arrived_ns = time.monotonic_ns()
         if self.label_set is None:
-            self._early.append(partial(work, name, output, message, arrived_ns))
+            self._early.append(partial(work, message, arrived_ns))
         else:
-            work(name, output, message, arrived_ns)
+            work(message, arrived_ns)
 
     def _on_output(self, name: str, output: str, message: Image, arrived_ns: int) -> None:
-        stamp = stamp_ns(message.header)
-        picture = array_from_image_message(message)
         if output == "mask":
-            self.traffic[name].on_mask(stamp, arrived_ns)
-        self.scores[name].on_output(output, message.header, picture)
+            self.traffic[name].on_mask(stamp_ns(message.header), arrived_ns)
+        self.scores[name].on_output(output, message.header, array_from_image_message(message))
 
-    def _on_truth(self, name: str, _: str, message: Image, __: int) -> None:
+    def _on_truth(self, name: str, message: Image, _: int) -> None:
         scores = self.scores[name]
         try:
             scores.on_truth(stamp_ns(message.header), class_ids_of(message))
         except BadFrameError as error:
             scores.counts.truth_refused += 1
             scores.counts.problem(str(error))
-
-
-def output_bag(path: Path, evaluator: Evaluator) -> OutputBag:
-    """Return a bag for what an evaluator hears.
-
-    Raises:
-        CamsegError: the node's labels are not known yet.
-    """
-    if evaluator.label_set is None:
-        raise CamsegError("the node's labels are not known yet")
-    return OutputBag(path, evaluator.label_set, evaluator.weights_sha256)

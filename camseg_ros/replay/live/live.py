@@ -8,7 +8,7 @@ to the arrival of its mask here, on the steady clock.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from camseg_ros.remote.node_client import DISCOVERY_LIMIT_S, NodeClient, ros_con
 from camseg_ros.remote.node_process import NodeParameters, node_process
 from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
-from camseg_ros.replay.live.evaluator import Evaluator, output_bag
+from camseg_ros.replay.live.evaluator import Evaluator
 from camseg_ros.replay.live.scores import OUTPUTS_HEARD
 from camseg_ros.replay.results.accuracy import class_iou
 from camseg_ros.replay.results.drives import DriveResult
@@ -80,14 +80,14 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> tuple[ReplayFacts,
         truth = {camera.name: read_stored_truth(bag, camera, stack) for camera in cameras}
         parameters = {**bag_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())
-        client = NodeClient(context, "camseg_replay", [camera.name for camera in cameras])
-        stack.callback(client.close)
+        names = [camera.name for camera in cameras]
+        client = stack.enter_context(closing(NodeClient(context, "camseg_replay", names)))
         player = BagPlayer(client.node, [replace(camera, truth=None) for camera in cameras])
         evaluator = Evaluator(client.node, truth, player.traffic)
         process = stack.enter_context(node_process(parameters))
         client.start()
         client.wait_until_active(process, player.is_heard)
-        client.poll(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")
+        client.wait(lambda: evaluator.label_set is not None, DISCOVERY_LIMIT_S, "the node's labels")
         label_set = evaluator.label_set
         assert label_set is not None
         for about in abouts:
@@ -95,14 +95,12 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> tuple[ReplayFacts,
         check_class_gates(plan.gates, label_set)
         prepare_folder(out)  # only now, as an earlier replay's results go
         client.wait_until_matched(OUTPUTS_HEARD)
-        with output_bag(out / BAGS_FOLDER / bag.name, evaluator) as masks:
-            evaluator.record(masks)
+        with evaluator.recording(out / BAGS_FOLDER / bag.name):
             count = sum(bag.topics[camera.image].count for camera in cameras)
             with progress_bar(count * plan.play.loops or None, "frame", "play") as bar:
                 player.play_bag(bag, plan.play, bar.update)
             client.wait_for_last_masks(player.traffic)
             exit_status = client.end_node(process)
-        evaluator.finish()
         for camera in cameras:
             evaluator.scores[camera.name].counts.images = bag.topics[camera.image].count
         loss = loss_line(bag, cameras, plan.image_topics)

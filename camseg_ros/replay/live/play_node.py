@@ -53,21 +53,17 @@ def _play(context: Context, stop: threading.Event) -> int:
         values = declared(client.node, DEFAULTS)
         if not values["bag"]:
             raise CamsegError("no bag; -p bag:=FOLDER is needed")
-        settings = PlaySettings(
-            rate=values["rate"],
-            loops=values["loops"],
-            start_offset_s=values["start_offset_s"],
-        )
+        settings = PlaySettings(values["rate"], values["loops"], values["start_offset_s"])
         topics = [topic for topic in values["image_topics"] if topic]
         log = client.node.get_logger()
         with open_bag(Path(values["bag"])) as bag:
             cameras = cameras_of(bag, topics)
             player = BagPlayer(client.node, cameras)
             if values["start_paused"]:
-                player.pause()
+                player.running.clear()
 
             def on_pause(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-                (player.pause if request.data else player.resume)()
+                (player.running.clear if request.data else player.running.set)()
                 response.success, response.message = True, "paused" if request.data else "playing"
                 return response
 
@@ -76,9 +72,7 @@ def _play(context: Context, stop: threading.Event) -> int:
             watcher = threading.Thread(target=lambda: (stop.wait(), player.stop()), daemon=True)
             watcher.start()
             log.info(f"waiting for a listener of {bag.path}")
-            while not (
-                player.is_heard() and (player.truth_is_heard() or not values["wait_for_truth"])
-            ):
+            while not player.is_heard(player.truth_topics if values["wait_for_truth"] else ()):
                 if stop.wait(PERIOD_S):
                     return 0
             log.info(f"playing {bag.path}")

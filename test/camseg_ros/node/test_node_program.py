@@ -42,7 +42,7 @@ def test_a_signal_in_the_middle_of_a_stream_leaves_exact_counts(number: signal.S
         message = Image(height=60, width=97, step=291, encoding="bgr8", data=bytes(60 * 291))
         client.start()
         try:
-            client.poll(lambda: publisher.get_subscription_count() > 0, 60, "the node")
+            client.wait(lambda: publisher.get_subscription_count() > 0, 60, "the node")
             deadline = time.monotonic() + 60
             for sent in range(1_000_000):
                 publisher.publish(message)

@@ -13,10 +13,8 @@ import cv2
 import made_bags as bags
 import numpy as np
 import pytest
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import CameraTopics, find_cameras
@@ -38,32 +36,17 @@ class Listener:
         self.clock_ns: list[int] = []
         self.clock_at: list[int] = []
         self.truth: list[Image] = []
-        self.about: list[str] = []
         node = client.node
         node.create_subscription(Image, bags.CAMERA.image, self.on_image, 50)
-        node.create_subscription(Image, str(bags.CAMERA.truth), self.on_truth, 50)
+        node.create_subscription(Image, str(bags.CAMERA.truth), self.truth.append, 50)
         node.create_subscription(Clock, "/clock", self.on_clock, 50)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(String, str(bags.CAMERA.about), self.on_about, latched)
 
     def on_image(self, message: Image) -> None:
-        with self.client.changed:
-            self.stamps.append(stamp_ns(message.header))
-            self.clock_at.append(self.clock_ns[-1] if self.clock_ns else 0)
-            self.client.changed.notify_all()
-
-    def on_truth(self, message: Image) -> None:
-        with self.client.changed:
-            self.truth.append(message)
-            self.client.changed.notify_all()
+        self.clock_at.append(self.clock_ns[-1] if self.clock_ns else 0)
+        self.stamps.append(stamp_ns(message.header))
 
     def on_clock(self, message: Clock) -> None:
-        with self.client.changed:
-            self.clock_ns.append(message.clock.sec * 10**9 + message.clock.nanosec)
-            self.client.changed.notify_all()
-
-    def on_about(self, message: String) -> None:
-        self.about.append(message.data)
+        self.clock_ns.append(message.clock.sec * 10**9 + message.clock.nanosec)
 
     def wait_for(self, count: int) -> None:
         self.client.wait(lambda: len(self.stamps) >= count, LIMIT_S, f"{count} images")
@@ -81,7 +64,7 @@ def played(
         listener = Listener(client)
         player = BagPlayer(client.node, find_cameras(bag.topics))
         client.start()
-        client.poll(player.is_heard, LIMIT_S, "the listener")
+        client.wait(player.is_heard, LIMIT_S, "the listener")
         yield player, bag, listener
         player.stop()
         client.close()
@@ -139,18 +122,18 @@ def test_an_image_of_a_stamp_that_was_played_is_left_out_as_offline(
 
 def test_pause_stops_time_and_resume_goes_on(played: tuple[BagPlayer, Bag, Listener]) -> None:
     player, bag, listener = played
-    player.pause()
+    player.running.clear()
     thread = threading.Thread(target=player.play_bag, args=(bag, PlaySettings(rate=RATE)))
     thread.start()
-    assert not listener.client.poll(lambda: bool(listener.stamps), 0.3, None)
-    player.resume()
+    assert not listener.client.wait(lambda: bool(listener.stamps), 0.3)
+    player.running.set()
     listener.wait_for(2)
-    player.pause()
+    player.running.clear()
     seen = len(listener.clock_ns)
     before = len(listener.stamps)
-    assert not listener.client.poll(lambda: len(listener.clock_ns) > seen + 3, 0.5, None)
+    assert not listener.client.wait(lambda: len(listener.clock_ns) > seen + 3, 0.5)
     assert len(listener.stamps) <= before + 1
-    player.resume()
+    player.running.set()
     listener.wait_for(5)
     thread.join()
     assert listener.stamps == stamps(0, 1, 2, 3, 4)

@@ -18,13 +18,14 @@ from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.confusion import confusion_counts
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
+from camseg_core.system.validation import parse
 from camseg_ros.bag.about import AboutDrive
 from camseg_ros.bag.ground_truth import TruthStore
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.messages.images import array_from_image_message, image_message
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.remote.traffic import CameraTraffic
-from camseg_ros.replay.live.evaluator import Evaluator, NodeLabels, output_bag
+from camseg_ros.replay.live.evaluator import Evaluator, NodeLabels
 from camseg_ros.replay.live.scores import MOST_PENDING
 
 MASK, CONFIDENCE = "/segment_node/left/mask", "/segment_node/left/confidence"
@@ -61,7 +62,7 @@ def evaluator_of(node: StubNode, truth: str | None = TRUTH, **given: Any) -> Eva
 
 
 def label_set_of(content: dict[str, Any]) -> LabelSet:
-    return NodeLabels.from_json(json.dumps(content)).classes_by_id()
+    return parse(NodeLabels, content, "the node's labels").classes_by_id()
 
 
 def listening(truth: str | None = TRUTH) -> tuple[StubNode, Evaluator]:
@@ -104,14 +105,13 @@ def test_labels_that_are_none(content: dict[str, object], rule: str) -> None:
 
 def test_it_listens_to_the_node_and_to_the_truth() -> None:
     node = StubNode()
-    best_effort = ReliabilityPolicy.BEST_EFFORT
-    evaluator_of(node, truth_reliability=best_effort)
+    evaluator_of(node, is_best_effort=True)
     assert sorted(node.callbacks) == [ABOUT, TRUTH, "/segment_node/labels", CONFIDENCE, MASK]
     assert node.qualities[ABOUT].durability == DurabilityPolicy.TRANSIENT_LOCAL
     latched = node.qualities["/segment_node/labels"]
     assert latched.durability == DurabilityPolicy.TRANSIENT_LOCAL
     assert node.qualities[MASK].reliability == ReliabilityPolicy.RELIABLE
-    assert node.qualities[TRUTH].reliability == best_effort
+    assert node.qualities[TRUTH].reliability == ReliabilityPolicy.BEST_EFFORT
     without = StubNode()
     evaluator_of(without, None)
     assert sorted(without.callbacks) == ["/segment_node/labels", CONFIDENCE, MASK]
@@ -154,8 +154,7 @@ def test_latency_is_measured_where_the_player_is_known() -> None:
 
 def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
     node, evaluator = listening(None)
-    with output_bag(tmp_path / "bag", evaluator) as masks:
-        evaluator.record(masks)
+    with evaluator.recording(tmp_path / "bag"):
         for topic in (MASK, MASK, CONFIDENCE, MASK, CONFIDENCE, CONFIDENCE):
             node.hear(topic, 1, stamp_ns=7)
     with open_bag(tmp_path / "bag") as bag:
@@ -210,8 +209,7 @@ def test_truth_that_is_no_class_ids_is_refused() -> None:
 
 def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> None:
     node, evaluator = listening(None)
-    with output_bag(tmp_path / "bag", evaluator) as masks:
-        evaluator.record(masks)
+    with evaluator.recording(tmp_path / "bag"):
         node.hear(MASK, 9, stamp_ns=3)  # its confidence never comes
         node.hear(MASK, 1, stamp_ns=4)
         node.hear(CONFIDENCE, 12, stamp_ns=5)
@@ -230,8 +228,7 @@ def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> Non
 
 def test_pictures_without_their_other_half_do_not_pile_up(tmp_path: Path) -> None:
     node, evaluator = listening(None)
-    with output_bag(tmp_path / "bag", evaluator) as masks:
-        evaluator.record(masks)
+    with evaluator.recording(tmp_path / "bag"):
         for stamp_ns in range(2 * MOST_PENDING):
             node.hear(MASK, 1, stamp_ns)
         for stamp_ns in reversed(range(2 * MOST_PENDING)):
@@ -285,7 +282,7 @@ def test_truth_that_is_known_is_not_listened_to() -> None:
 
 def test_a_bag_needs_the_labels(tmp_path: Path) -> None:
     with pytest.raises(CamsegError, match="^the node's labels are not known yet$"):
-        output_bag(tmp_path / "bag", evaluator_of(StubNode()))
+        evaluator_of(StubNode()).recording(tmp_path / "bag").__enter__()
 
 
 def test_ids_with_a_gap_are_refused_and_black_may_be_a_class() -> None:
