@@ -10,6 +10,7 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -84,27 +85,31 @@ def write_strip(pictures: Sequence[Path], out: Path, *, is_random: bool) -> Path
     return out
 
 
-def run_demo(*, drive: Drive, weights: str, steps: int, rate: float, out: Path) -> int:
+def run_demo(given: argparse.Namespace) -> int:
     """Make the bag, replay it live, write page and pictures, and return the exit status.
 
     Raises:
         CamsegError: the drive cannot be read, the node does not start, nothing can be written.
     """
-    play = PlaySettings(rate=rate)
-    replay_out = out / REPLAY_FOLDER
-    if (out / BAG_FOLDER).exists() and not (replay_out / MARKER).is_file():
-        raise CamsegError(f"{out / BAG_FOLDER} is not of an earlier demo; give another --out")
+    if given.frames < 1:
+        raise CamsegError(f"--frames is {given.frames}; at least 1 is needed")
+    drive, play = demo_drive(given.clip, given.frames), PlaySettings(given.rate)
+    bags, replay_out = given.out / BAG_FOLDER, given.out / REPLAY_FOLDER
+    if bags.exists() and not (replay_out / MARKER).is_file():
+        raise CamsegError(f"{bags} is not of an earlier demo; give another --out")
     prepare_folder(replay_out)
-    shutil.rmtree(out / BAG_FOLDER, ignore_errors=True)
-    bag = write_drive(drive, out / BAG_FOLDER / drive.name, BagForm())
+    shutil.rmtree(bags, ignore_errors=True)
+    bag = write_drive(drive, bags / drive.name, BagForm())
     print(f"bag: {bag}")
-    if weights.startswith(RANDOM):
+    is_random = given.weights.startswith(RANDOM)
+    if is_random:
         print("the weights are RANDOM: the masks mean nothing")
-    chosen = {"steps": steps} if steps else {"profile": DEFAULT_PROFILE}
-    facts, live = replay_live_bag(bag, LivePlan({"weights": weights, **chosen}, play), replay_out)
+    chosen = {"steps": given.steps} if given.steps else {"profile": DEFAULT_PROFILE}
+    plan = LivePlan({"weights": given.weights, **chosen}, play)
+    facts, live = replay_live_bag(bag, plan, replay_out)
     status = conclude(replay_out, facts, live=live)
     pictures = sorted((replay_out / PICTURES_FOLDER).iterdir())
-    print(write_strip(pictures, out / STRIP, is_random=weights.startswith(RANDOM)))
+    print(write_strip(pictures, given.out / STRIP, is_random=is_random))
     return FAILED_CHECK if status else 0
 
 
@@ -122,19 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     use_free_domain()
     use_large_images()
-
-    def work() -> int:
-        if parsed.frames < 1:
-            raise CamsegError(f"--frames is {parsed.frames}; at least 1 is needed")
-        return run_demo(
-            drive=demo_drive(parsed.clip, parsed.frames),
-            weights=parsed.weights,
-            steps=parsed.steps,
-            rate=parsed.rate,
-            out=parsed.out,
-        )
-
-    return exit_status("camseg-demo", work)
+    return exit_status("camseg-demo", partial(run_demo, parsed))
 
 
 if __name__ == "__main__":

@@ -33,13 +33,16 @@ ARGUMENTS = {
     "rate": ("1.0", "Speed of playing; 2 is twice as fast as recorded."),
     "loops": ("1", "How often to play the bag; 0: until Ctrl-C."),
     "start_offset_s": ("0.0", "Seconds of the bag to leave out at its beginning."),
-    "start_paused": (
-        "false",
-        "Wait for a call of the service /play_node/pause with data: false.",
-    ),
+    "start_paused": ("false", "Wait for a call of /play_node/pause with data: false."),
     "gates": ("", "YAML file of thresholds for the evaluator's exit status."),
     "idle_limit_s": ("10.0", "Seconds after the last mask at which the evaluator ends."),
 }
+
+
+def program(name: str, **parameters: object) -> Node:
+    return Node(
+        package=PACKAGE, executable=name, name=name, parameters=[parameters], output="screen"
+    )
 
 
 def start(context: LaunchContext) -> list[object]:
@@ -56,36 +59,22 @@ def start(context: LaunchContext) -> list[object]:
         parameters=[{**of_bag, **{spec.name: given[spec.name] for spec in OF_THE_NODE}}],
         output="screen",
     )
-    player = Node(
-        package=PACKAGE,
-        executable="play_node",
-        name="play_node",
-        parameters=[
-            {
-                "bag": given["bag"],
-                "rate": float(given["rate"]),
-                "loops": int(given["loops"]),
-                "start_offset_s": float(given["start_offset_s"]),
-                "start_paused": given["start_paused"].lower() in ("true", "1"),
-                "wait_for_truth": True,
-            }
-        ],
-        output="screen",
+    player = program(
+        "play_node",
+        bag=given["bag"],
+        rate=float(given["rate"]),
+        loops=int(given["loops"]),
+        start_offset_s=float(given["start_offset_s"]),
+        start_paused=given["start_paused"].lower() in ("true", "1"),
+        wait_for_truth=True,
     )
-    evaluator = Node(
-        package=PACKAGE,
-        executable="evaluate_node",
-        name="evaluate_node",
-        parameters=[
-            {
-                "cameras": [camera.name for camera in cameras],
-                "truth_topics": [camera.truth or "" for camera in cameras],
-                "out": given["out"],
-                "gates": given["gates"],
-                "idle_limit_s": float(given["idle_limit_s"]),
-            }
-        ],
-        output="screen",
+    evaluator = program(
+        "evaluate_node",
+        cameras=[camera.name for camera in cameras],
+        truth_topics=[camera.truth or "" for camera in cameras],
+        out=given["out"],
+        gates=given["gates"],
+        idle_limit_s=float(given["idle_limit_s"]),
     )
     over = OnProcessExit(
         target_action=evaluator, on_exit=[Shutdown(reason="the evaluator has its report")]

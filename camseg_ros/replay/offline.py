@@ -24,7 +24,7 @@ from camseg_core.segmenter import Segmenter
 from camseg_ros.bag.dataset import BagDataset
 from camseg_ros.replay.results.drives import DriveResult, FrameResult
 from camseg_ros.replay.results.folder import BAGS_FOLDER
-from camseg_ros.replay.results.kept_frames import OutputBag, Snapshots
+from camseg_ros.replay.results.kept_frames import OutputBag, spread, strip, write_picture
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,16 @@ def _replay(
     write_bag: bool,
 ) -> None:
     label_set = segmenter.label_set
-    snapshots = Snapshots(out, bag.bag_name, bag.expected, label_set)
+    kept, pictures = spread(max(1, bag.expected)), list[str]()
     frames: list[FrameResult] = []
     places = {metadata.name: index for index, metadata in enumerate(bag.samples)}
     path, sha256 = out / BAGS_FOLDER / bag.bag_name, segmenter.loaded.weights_sha256 or ""
     with OutputBag(path, label_set, sha256) if write_bag else nullcontext() as masks:
 
         def on_result(sample: Sample, result: Segmentation, record: ImageRecord) -> None:
-            snapshots.offer(len(frames), sample.image, result.class_ids, result.confidence)
+            if len(frames) in kept:
+                picture = strip(sample.image, result.class_ids, result.confidence, label_set)
+                pictures.append(write_picture(out, bag.bag_name, len(frames), picture))
             if masks is not None:
                 header = bag.header(places[sample.metadata.name])
                 masks.write_frame(record.camera, header, result.class_ids, result.confidence)
@@ -138,5 +140,5 @@ def _replay(
     DriveResult(
         bag.bag_name, about.dataset, about.split, about.part, about.condition, about.sequence,
         run=folder.name if any(counts.with_truth for counts in bag.counts.values()) else "",
-        loss=bag.loss, counts=bag.counts, frames=frames, pictures=snapshots.names,
+        loss=bag.loss, counts=bag.counts, frames=frames, pictures=pictures,
     ).write(out)  # fmt: skip

@@ -23,7 +23,7 @@ from camseg_ros.bag.camera_topics import KITTI_CAMERA, TRUTH
 from camseg_ros.remote.node_client import NodeClient
 from camseg_ros.remote.program import declared, run_program
 from camseg_ros.replay.live.evaluator import Evaluator
-from camseg_ros.replay.live.live import drive_result, live_facts, live_result
+from camseg_ros.replay.live.live import live_results
 from camseg_ros.replay.results.conclude import conclude
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
 from camseg_ros.replay.results.gates import check_class_gates, read_gates
@@ -81,10 +81,9 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
             _listen(evaluator, values["idle_limit_s"], stop)
             about = evaluator.check_truth()
             client.close()  # nothing is written into a bag that is closed
-    live = live_result(client, evaluator)
-    drive_result(values["name"], evaluator, about).write(out)
-    started = "as the node was started"
-    return conclude(out, live_facts(evaluator, live, started, started), gates, live)
+    how = dict.fromkeys(("weights", "sampling"), "as the node was started")
+    facts, live = live_results(out, values["name"], client, evaluator, about, **how)
+    return conclude(out, facts, gates, live)
 
 
 def _listen(evaluator: Evaluator, idle_limit_s: float, stop: threading.Event) -> None:

@@ -7,7 +7,7 @@ to the arrival of its mask here, on the steady clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from camseg_ros.bag.dataset import read_rgb
 from camseg_ros.bag.ground_truth import read_stored_truth
 from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.bag.serialization import UnreadableMessageError
-from camseg_ros.messages.images import BadFrameError, array_from_image_message, stamp_ns
+from camseg_ros.messages.images import BadFrameError, array_from_image_message
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import DISCOVERY_LIMIT_S, NodeClient, ros_context
 from camseg_ros.remote.node_process import NodeParameters, node_process
@@ -35,7 +35,7 @@ from camseg_ros.replay.results.accuracy import class_iou
 from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
 from camseg_ros.replay.results.gates import Gate, check_class_gates
-from camseg_ros.replay.results.kept_frames import Snapshots, spread
+from camseg_ros.replay.results.kept_frames import spread, strip, write_picture
 from camseg_ros.replay.results.live_result import LiveCamera, LiveResult
 from camseg_ros.replay.results.page import ReplayFacts
 
@@ -105,14 +105,17 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> tuple[ReplayFacts,
             evaluator.scores[camera.name].counts.images = bag.topics[camera.image].count
         loss = loss_line(bag, cameras, plan.image_topics)
         pictures = _take_snapshots(bag, cameras[0], out, evaluator)
-    live = live_result(client, evaluator, plan.play.rate)
+    given = dict(plan.parameters)
+    weights = str(given.pop("weights"))
+    facts, live = live_results(
+        out, bag.name, client, evaluator, abouts[0],
+        weights=weights if weights.startswith(RANDOM) else Path(weights).name,
+        sampling=", ".join(f"{name} {value}" for name, value in sorted(given.items())),
+        rate=plan.play.rate, loss=loss, pictures=pictures,
+    )  # fmt: skip
     if exit_status != 0:
         live.problems.append(f"the node exited with status {exit_status}")
-    drive_result(bag.name, evaluator, abouts[0], loss, pictures).write(out)
-    sampling = ", ".join(
-        f"{name} {value}" for name, value in sorted(plan.parameters.items()) if name != "weights"
-    )
-    return live_facts(evaluator, live, str(plan.parameters["weights"]), sampling), live
+    return facts, live
 
 
 def bag_parameters(bag: Bag, cameras: Sequence[CameraTopics]) -> NodeParameters:
@@ -139,19 +142,38 @@ def bag_parameters(bag: Bag, cameras: Sequence[CameraTopics]) -> NodeParameters:
     return parameters
 
 
-def live_result(client: NodeClient, evaluator: Evaluator, rate: float | None = None) -> LiveResult:
-    """Put together what was measured.
+def live_results(
+    out: Path,
+    name: str,
+    client: NodeClient,
+    evaluator: Evaluator,
+    about: AboutDrive,
+    *,
+    weights: str,
+    sampling: str,
+    rate: float | None = None,
+    loss: str = "",
+    pictures: Sequence[str] = (),
+) -> tuple[ReplayFacts, LiveResult]:
+    """Write the result of a bag that was heard; return what `conclude` needs.
 
     Args:
+        out: folder of the replay.
+        name: name of the bag.
         client: the client, with the node's last diagnostics.
         evaluator: the evaluator, after its last message.
+        about: what the bag says about itself.
+        weights: the weights, in words.
+        sampling: parameters of the node, in words.
         rate: speed of playing; None where others play.
+        loss: what of the bag is damaged.
+        pictures: file names of the pictures of some frames.
     """
     cameras, problems = {}, []
-    for name, scores in evaluator.scores.items():
-        traffic, counts = evaluator.traffic[name], frame_counts(client.camera_values[name])
+    for camera, scores in evaluator.scores.items():
+        traffic, counts = evaluator.traffic[camera], frame_counts(client.camera_values[camera])
         measured = scores.measured()
-        cameras[name] = LiveCamera(
+        cameras[camera] = LiveCamera(
             played=traffic.played,
             counts={key: counts.get(key, 0) for key in ("in", "out", "dropped", "refused")},
             masks=len(traffic.masks),
@@ -161,8 +183,18 @@ def live_result(client: NodeClient, evaluator: Evaluator, rate: float | None = N
             accuracy=measure(measured),
             class_iou=class_iou(measured, scores.label_set),
         )
-        problems += [f"{name}: {text}" for text in traffic.problems(counts)]
-    return LiveResult(
+        problems += [f"{camera}: {text}" for text in traffic.problems(counts)]
+    DriveResult(
+        name, about.dataset, about.split, about.part, about.condition, about.sequence,
+        run="", loss=loss, pictures=list(pictures),
+        counts={camera: scores.counts for camera, scores in evaluator.scores.items()},
+        frames=[
+            frame
+            for scores in evaluator.scores.values()
+            for frame in sorted(scores.frames, key=lambda frame: frame.stamp_ns)
+        ],
+    ).write(out)  # fmt: skip
+    live = LiveResult(
         cameras=cameras,
         node_ms=node_percentiles_ms(client.node_values),
         steps=int(client.node_values.get("steps", 0)),
@@ -170,47 +202,17 @@ def live_result(client: NodeClient, evaluator: Evaluator, rate: float | None = N
         machine=describe_machine(),
         problems=problems,
     )
-
-
-def live_facts(evaluator: Evaluator, live: LiveResult, weights: str, sampling: str) -> ReplayFacts:
-    """Return what a bag was replayed with, once the node's labels are known.
-
-    Args:
-        evaluator: the evaluator.
-        live: what was measured.
-        weights: the weights as they were named.
-        sampling: parameters of the node, in words.
-    """
     assert evaluator.label_set is not None
-    return ReplayFacts(
+    facts = ReplayFacts(
         mode="live",
-        weights=weights if weights.startswith(RANDOM) else Path(weights).name,
+        weights=weights,
         weights_sha256=evaluator.weights_sha256 or None,
         is_random=not evaluator.weights_sha256,
         label_set=evaluator.label_set,
         sampling=sampling,
         steps=live.steps,
     )
-
-
-def drive_result(
-    name: str,
-    evaluator: Evaluator,
-    about: AboutDrive,
-    loss: str = "",
-    pictures: Sequence[str] = (),
-) -> DriveResult:
-    """Return the result of a bag that was heard, camera by camera in the order of stamps."""
-    frames = [
-        frame
-        for scores in evaluator.scores.values()
-        for frame in sorted(scores.frames, key=lambda frame: frame.stamp_ns)
-    ]
-    return DriveResult(
-        name, about.dataset, about.split, about.part, about.condition, about.sequence,
-        run="", loss=loss, frames=frames, pictures=list(pictures),
-        counts={camera: scores.counts for camera, scores in evaluator.scores.items()},
-    )  # fmt: skip
+    return facts, live
 
 
 def _images(bag: Bag, camera: CameraTopics) -> Iterator[tuple[int, UInt8]]:
@@ -228,20 +230,16 @@ def _take_snapshots(bag: Bag, camera: CameraTopics, out: Path, evaluator: Evalua
     wanted = {stamps[place]: index for index, place in enumerate(spread(len(stamps)))}
     with open_bag(out / BAGS_FOLDER / bag.name) as recorded:
         masks, confidence = (
-            _outputs(recorded, f"/{NODE_NAME}/{camera.name}/{output}", wanted)
+            {
+                message.log_ns: array_from_image_message(message.decode())
+                for message in recorded.messages([f"/{NODE_NAME}/{camera.name}/{output}"])
+                if message.log_ns in wanted
+            }
             for output in OUTPUTS_HEARD
         )
-    snapshots = Snapshots(out, bag.name, len(wanted), evaluator.label_set)
+    names = []
     for stamp, image in _images(bag, camera):
         if stamp in masks and stamp in confidence:
-            snapshots.offer(wanted[stamp], image, masks.pop(stamp), confidence[stamp])
-    return sorted(snapshots.names)
-
-
-def _outputs(recorded: Bag, topic: str, wanted: Mapping[int, int]) -> dict[int, UInt8]:
-    decoded = (message.decode() for message in recorded.messages([topic]))
-    return {
-        stamp_ns(one.header): array_from_image_message(one)
-        for one in decoded
-        if stamp_ns(one.header) in wanted
-    }
+            picture = strip(image, masks.pop(stamp), confidence[stamp], evaluator.label_set)
+            names.append(write_picture(out, bag.name, wanted[stamp], picture))
+    return sorted(names)

@@ -80,12 +80,8 @@ def write_summary(
         CamsegError: the file cannot be written.
     """
     content: dict[str, Any] = {
-        "mode": facts.mode,
-        "weights": facts.weights,
-        "weights_sha256": facts.weights_sha256,
-        "is_random": facts.is_random,
+        **{name: value for name, value in vars(facts).items() if name != "steps"},
         "label_set": facts.label_set.name,
-        "sampling": facts.sampling,
         "accuracy": [accuracy.to_dict() for accuracy in accuracies],
         "live": live.to_dict() if live else None,
         "drives": [

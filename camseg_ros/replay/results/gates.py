@@ -60,13 +60,6 @@ class Gate:
     figure: str
     bounds: Bounds
 
-    def holds(self, value: float | None) -> bool:
-        """Return whether a value is within the bounds; one that was not measured is not."""
-        least, most = self.bounds.min, self.bounds.max
-        if value is None or math.isnan(value):
-            return False
-        return (least is None or value >= least) and (most is None or value <= most)
-
     @property
     def rule(self) -> str:
         """The bounds in words."""
@@ -84,8 +77,11 @@ class GateOutcome:
 
     @property
     def passed(self) -> bool:
-        """True if the gate holds."""
-        return self.gate.holds(self.value)
+        """True if the value is within the bounds; one that was not measured is not."""
+        least, most = self.gate.bounds.min, self.gate.bounds.max
+        if self.value is None or math.isnan(self.value):
+            return False
+        return (least is None or self.value >= least) and (most is None or self.value <= most)
 
     @property
     def line(self) -> str:

@@ -50,46 +50,15 @@ class OutputBag(BagWriter):
             self.write(f"/{NODE_NAME}/{camera}/{topic}", message, time_ns)
 
 
-class Snapshots:
-    """Pictures of `SNAPSHOTS` frames of a drive, spread evenly.
+def write_picture(out: Path, drive: str, index: int, picture: UInt8) -> str:
+    """Write the picture of a drive's frame, RGB uint8 [H, W, 3], and return its file's name.
 
-    Attributes:
-        names: file names of the pictures so far.
+    Raises:
+        CamsegError: the picture cannot be written.
     """
-
-    def __init__(self, out: Path, name: str, expected: int, label_set: LabelSet) -> None:
-        """Prepare to write pictures.
-
-        Args:
-            out: folder of the replay.
-            name: name of the drive, which begins the names of the files.
-            expected: number of frames that will be offered.
-            label_set: the classes of the masks.
-        """
-        self.names: list[str] = []
-        self._out, self._name, self._label_set = out, name, label_set
-        self._kept = set(spread(max(1, expected)))
-
-    def offer(self, index: int, image: UInt8, class_ids: UInt8, confidence: UInt8) -> None:
-        """Write the picture of a frame, if it is one of those to keep.
-
-        Args:
-            index: number of the frame, from 0.
-            image: RGB uint8 [H, W, 3].
-            class_ids: uint8 [H, W].
-            confidence: uint8 [H, W].
-
-        Raises:
-            CamsegError: the picture cannot be written.
-        """
-        if index not in self._kept:
-            return
-        name = f"{self._name}_{index:06d}.jpg"
-        write_bytes(
-            self._out / PICTURES_FOLDER / name,
-            encode_jpeg(strip(image, class_ids, confidence, self._label_set)),
-        )
-        self.names.append(name)
+    name = f"{drive}_{index:06d}.jpg"
+    write_bytes(out / PICTURES_FOLDER / name, encode_jpeg(picture))
+    return name
 
 
 def spread(count: int) -> list[int]:

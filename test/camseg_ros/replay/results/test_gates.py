@@ -9,6 +9,7 @@ from camseg_core.labels import CITYSCAPES
 from camseg_ros.replay.results.gates import (
     Bounds,
     Gate,
+    GateOutcome,
     check_class_gates,
     check_gates,
     read_gates,
@@ -20,7 +21,7 @@ mean_iou: {min: 0.6}
 class_iou:
   person: {min: 0.3}
   traffic light: {min: 0.1, max: 0.9}
-calibration_error: {max: 0.05}
+latency_p99_ms: {max: 150}
 """
 
 
@@ -35,24 +36,24 @@ def test_reading(tmp_path: Path) -> None:
         Gate("mean_iou", Bounds(0.6, None)),
         Gate("class_iou.person", Bounds(0.3, None)),
         Gate("class_iou.traffic light", Bounds(0.1, 0.9)),
-        Gate("calibration_error", Bounds(None, 0.05)),
+        Gate("latency_p99_ms", Bounds(None, 150)),  # no share, and so it may be above 1
     ]
 
 
 @pytest.mark.parametrize(
-    ("gate", "value", "holds"),
+    ("bounds", "value", "passed"),
     [
-        (Gate("mean_iou", Bounds(0.6, None)), 0.6, True),
-        (Gate("mean_iou", Bounds(0.6, None)), 0.5999, False),
-        (Gate("drop_rate", Bounds(None, 0.1)), 0.1, True),
-        (Gate("drop_rate", Bounds(None, 0.1)), 0.11, False),
-        (Gate("x", Bounds(0.1, 0.9)), 0.95, False),
-        (Gate("x", Bounds(0.0, None)), None, False),
-        (Gate("x", Bounds(None, 1.0)), float("nan"), False),
+        (Bounds(0.6, None), 0.6, True),
+        (Bounds(0.6, None), 0.5999, False),
+        (Bounds(None, 0.1), 0.1, True),
+        (Bounds(None, 0.1), 0.11, False),
+        (Bounds(0.1, 0.9), 0.95, False),
+        (Bounds(0.0, None), None, False),
+        (Bounds(None, 1.0), float("nan"), False),
     ],
 )
-def test_bounds_are_part_of_what_holds(gate: Gate, value: float | None, holds: bool) -> None:
-    assert gate.holds(value) is holds
+def test_bounds_are_part_of_what_holds(bounds: Bounds, value: float | None, passed: bool) -> None:
+    assert GateOutcome(Gate("x", bounds), "", value).passed is passed
 
 
 def test_outcomes_and_junit(tmp_path: Path) -> None:
@@ -88,16 +89,7 @@ def test_outcomes_and_junit(tmp_path: Path) -> None:
         ("", r"has no gates; e\.g\. mean_iou: \{min: 0\.6\} is needed"),
         ("- a", "has no gates"),
         ("a: [", r"gates\.yaml, line 1: not YAML: "),
-        (
-            "mean_iou: {min: 0.1}\nmean_iou: {min: 0.9}",
-            "line 2: not YAML: key 'mean_iou' stands tw",
-        ),
-        ("mean_iou: {min: 2020-13-45}", "not YAML: month must be in 1..12"),
-        ("mean_iou: " + 5000 * "[", "not YAML: "),
-        (
-            "mean_iou: {min: 1" + 400 * "0" + "}",
-            "mean_iou: min, max or both, numbers from 0, are needed",
-        ),
+        ("mean_iou: {min: 1" + 400 * "0" + "}", "mean_iou: min, max or both, numbers from 0, are"),
         ("mean_iou: {min: 67.5}", "gate mean_iou has a bound above 1; it is a share, from 0 to 1"),
         ("class_iou: {car: {min: 30}}", r"gate class_iou\.car has a bound above 1"),
         ("latency_p99_ms: {max: -1}", "min, max or both, numbers from 0"),
@@ -117,18 +109,9 @@ def test_what_is_no_gate(tmp_path: Path, text: str, rule: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_without_anything_scored_every_gate_fails(tmp_path: Path) -> None:
+def test_without_anything_scored_every_gate_fails() -> None:
     (outcome,) = check_gates([Gate("mean_iou", Bounds(0.6, None))], {})
-    assert not outcome.passed
-    assert outcome.line == (
-        "gate mean_iou FAILED: bags without truth: it was not measured, at least 0.6 is asked for"
-    )
-
-
-def test_times_may_be_above_one(tmp_path: Path) -> None:
-    assert read_gates(written(tmp_path, "latency_p99_ms: {max: 150}")) == [
-        Gate("latency_p99_ms", Bounds(None, 150))
-    ]
+    assert (outcome.passed, outcome.subject) == (False, "bags without truth")
 
 
 def test_absent_file_and_unknown_class(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from camseg_core.labels import CAMVID, CITYSCAPES
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.messages.images import array_from_image_message, stamp_ns
 from camseg_ros.replay.results.kept_frames import (
-    SNAPSHOTS,
     TILE_WIDTH_PIXELS,
     OutputBag,
-    Snapshots,
+    spread,
     strip,
+    write_picture,
 )
 
 MASK, CONFIDENCE = "/segment_node/left/mask", "/segment_node/left/confidence"
@@ -79,9 +79,8 @@ GRAY = np.full((20, 40), 30, np.uint8)
 
 
 @pytest.mark.parametrize(
-    ("expected", "kept"),
+    ("count", "kept"),
     [
-        (0, [0]),
         (1, [0]),
         (2, [0, 1]),
         (4, [0, 1, 2, 3]),
@@ -90,26 +89,17 @@ GRAY = np.full((20, 40), 30, np.uint8)
         (1000, [0, 333, 666, 999]),
     ],
 )
-def test_frames_are_spread_evenly(tmp_path: Path, expected: int, kept: list[int]) -> None:
-    snapshots = Snapshots(tmp_path, "0002", expected, CITYSCAPES)
-    small = np.zeros((1, 2), np.uint8)
-    for index in range(max(1, expected)):
-        snapshots.offer(index, np.zeros((1, 2, 3), np.uint8), small, small)
-    assert len(kept) <= SNAPSHOTS
-    assert snapshots.names == [f"0002_{index:06d}.jpg" for index in kept]
-    files = sorted(path.name for path in (tmp_path / "pictures").iterdir())
-    assert files == snapshots.names
+def test_frames_are_spread_evenly(count: int, kept: list[int]) -> None:
+    assert spread(count) == kept
 
 
 def test_a_picture_is_rgb_on_the_disk_too(tmp_path: Path) -> None:
-    snapshots = Snapshots(tmp_path, "x", 1, CITYSCAPES)
     red = np.zeros((20, 40, 3), np.uint8)
     red[..., 0] = 200
-    snapshots.offer(0, red, IDS, GRAY)
-    picture = cv2.imread(str(tmp_path / "pictures" / "x_000000.jpg"))
-    assert picture.shape == (TILE_WIDTH_PIXELS // 2, 3 * TILE_WIDTH_PIXELS, 3)
-    blue_green_red = picture[100, 200].astype(int)
-    assert np.abs(blue_green_red - [0, 0, 200]).max() < 6
+    assert write_picture(tmp_path, "x", 7, red) == "x_000007.jpg"
+    picture = cv2.imread(str(tmp_path / "pictures" / "x_000007.jpg"))
+    assert picture.shape == (20, 40, 3)
+    assert np.abs(picture[10, 20].astype(int) - [0, 0, 200]).max() < 6
 
 
 def test_image_overlay_and_confidence_stand_beside_each_other() -> None:
@@ -125,10 +115,8 @@ def test_image_overlay_and_confidence_stand_beside_each_other() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (70_000, 2), (2, 70_000)])
-def test_images_of_extreme_shapes_can_be_written(tmp_path: Path, size: tuple[int, int]) -> None:
-    snapshots = Snapshots(tmp_path, "x", 1, CITYSCAPES)
+def test_pictures_of_extreme_shapes_can_be_written(size: tuple[int, int]) -> None:
     ids = np.zeros(size, np.uint8)
-    snapshots.offer(0, np.zeros((*size, 3), np.uint8), ids, ids)
-    height, width, _ = cv2.imread(str(tmp_path / "pictures" / "x_000000.jpg")).shape
+    height, width, _ = strip(np.zeros((*size, 3), np.uint8), ids, ids, CITYSCAPES).shape
     assert 1 <= height <= 1000
     assert width <= 3 * TILE_WIDTH_PIXELS
