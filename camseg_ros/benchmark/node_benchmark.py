@@ -26,8 +26,7 @@ from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.progress import progress_bar
 from camseg_ros.messages.images import image_message, stamp_ns
 from camseg_ros.node.parameters import NODE_NAME
-from camseg_ros.remote.node_client import NodeClient, ros_context
-from camseg_ros.remote.node_process import NodeParameters, node_process
+from camseg_ros.remote.node_client import NodeClient, NodeParameters, node_process, ros_context
 from camseg_ros.remote.player import PlayedTopic, Player, TimedMessage
 from camseg_ros.remote.traffic import CameraTraffic, frame_counts, node_percentiles_ms
 

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A client of the node in another process: its lifecycle and diagnostics, and waiting for it."""
+"""The real node in its own process, as users start it, and a client that talks to it."""
 
 from __future__ import annotations
 
+import json
+import signal
 import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -21,8 +26,8 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
 from camseg_core.errors import CamsegError
-from camseg_ros.node.parameters import NODE_NAME
-from camseg_ros.remote.node_process import END_LIMIT_S
+from camseg_core.system.processes import termination_unwinds
+from camseg_ros.node.parameters import NODE_NAME, find_parameter
 from camseg_ros.remote.traffic import CameraTraffic, frame_counts
 
 START_LIMIT_S = 300.0
@@ -30,7 +35,11 @@ DISCOVERY_LIMIT_S = 60.0
 DRAIN_LIMIT_S = 120.0
 ARRIVAL_LIMIT_S = 10.0
 CALL_LIMIT_S = 2.0
+END_LIMIT_S = 120.0
 POLL_PERIOD_S = 0.02
+NODE_PROGRAM = ("-m", "camseg_ros.node.segment_node")
+
+NodeParameters = Mapping[str, bool | int | float | str | list[str]]
 
 
 @contextmanager
@@ -42,6 +51,43 @@ def ros_context() -> Iterator[Context]:
         yield context
     finally:
         rclpy.shutdown(context=context)
+
+
+@contextmanager
+def node_process(
+    parameters: NodeParameters, program: Sequence[str] = NODE_PROGRAM
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``segment_node`` with a params file, and interrupt it at the end if it still runs.
+
+    Meanwhile SIGTERM ends this process by `SystemExit`, so that the node is not left behind.
+
+    Args:
+        parameters: parameters of the node, ``<camera>.<name>`` for those of a camera.
+        program: arguments of Python that start the node.
+
+    Raises:
+        CamsegError: the node has no parameter of that name.
+    """
+    unknown = [name for name in parameters if find_parameter(name) is None]
+    if unknown:
+        raise CamsegError(f"segment_node has no parameter {', '.join(sorted(unknown))}")
+    with tempfile.TemporaryDirectory(prefix="camseg_") as folder:
+        params_file = Path(folder) / "params.yaml"
+        lines = [f"    {name}: {json.dumps(value)}" for name, value in parameters.items()]
+        params_file.write_text("\n".join(["/**:", "  ros__parameters:", *lines, ""]))
+        arguments = ["--ros-args"] + (["--params-file", str(params_file)] if lines else [])
+        process = subprocess.Popen([sys.executable, *program, *arguments])
+        try:
+            with termination_unwinds():
+                yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(timeout=END_LIMIT_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
 
 
 class NodeClient:

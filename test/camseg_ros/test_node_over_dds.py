@@ -40,7 +40,7 @@ from camseg_ros.messages.images import (
 )
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.messages.outputs import OUTPUTS
-from camseg_ros.remote.node_process import NODE_PROGRAM, node_process
+from camseg_ros.remote.node_client import NODE_PROGRAM, node_process
 
 PARAMETERS = {"weights": "random:tiny", "steps": 1, "warmup_height": 24, "warmup_width": 40}
 TOPIC = "camera/image_raw"

@@ -25,8 +25,13 @@ from camseg_ros.bag.reader import Bag, open_bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.messages.images import BadFrameError, array_from_image_message
 from camseg_ros.node.parameters import NODE_NAME
-from camseg_ros.remote.node_client import DISCOVERY_LIMIT_S, NodeClient, ros_context
-from camseg_ros.remote.node_process import NodeParameters, node_process
+from camseg_ros.remote.node_client import (
+    DISCOVERY_LIMIT_S,
+    NodeClient,
+    NodeParameters,
+    node_process,
+    ros_context,
+)
 from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.live.evaluator import Evaluator

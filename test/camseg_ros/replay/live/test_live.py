@@ -25,8 +25,7 @@ from camseg_ros.bag.reader import open_bag
 from camseg_ros.bag.writer import BagWriter
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.node.dds_environment import use_free_domain
-from camseg_ros.remote.node_client import NodeClient, ros_context
-from camseg_ros.remote.node_process import node_process
+from camseg_ros.remote.node_client import NodeClient, node_process, ros_context
 from camseg_ros.replay.live import evaluate_node, play_node
 from camseg_ros.replay.live.live import bag_parameters
 from camseg_ros.replay.results.folder import prepare_folder
