@@ -34,8 +34,7 @@ from camseg_ros.remote.node_client import (
 )
 from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
-from camseg_ros.replay.live.evaluator import Evaluator
-from camseg_ros.replay.live.scores import OUTPUTS_HEARD
+from camseg_ros.replay.live.evaluator import OUTPUTS_HEARD, Evaluator
 from camseg_ros.replay.results.accuracy import class_iou
 from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.metrics.confusion import confusion_counts
+from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import official_scores
+from camseg_core.evaluation.metrics.registry import measure
 from camseg_core.labels import CAMVID, CITYSCAPES, LabelSet
 from camseg_core.system.validation import parse
 from camseg_ros.bag.about import AboutDrive
@@ -25,8 +28,7 @@ from camseg_ros.bag.reader import open_bag
 from camseg_ros.messages.images import array_from_image_message, image_message
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.remote.traffic import CameraTraffic
-from camseg_ros.replay.live.evaluator import Evaluator, NodeLabels
-from camseg_ros.replay.live.scores import MOST_PENDING
+from camseg_ros.replay.live.evaluator import MOST_PENDING, Evaluator, LiveScores, NodeLabels
 
 MASK, CONFIDENCE = "/segment_node/left/mask", "/segment_node/left/confidence"
 TRUTH, ABOUT = "/left/semantic_gt/image", "/left/semantic_gt/about"
@@ -123,6 +125,7 @@ def test_what_comes_before_the_labels_is_kept_with_its_time() -> None:
     traffic = evaluator.traffic["left"]
     node.hear(MASK, 1)
     node.hear(TRUTH, 2)
+    evaluator.finish()  # before the labels there is nothing
     assert (evaluator.label_set, evaluator.scores, traffic.last_ns) == (None, {}, 0)
     node.hear_labels()
     assert evaluator.label_set is not None
@@ -152,17 +155,6 @@ def test_latency_is_measured_where_the_player_is_known() -> None:
     assert traffic.last_ns - traffic.sent_ns[7] >= traffic.latency_ns[7] > 0
 
 
-def test_a_frame_that_comes_again_is_recorded_once(tmp_path: Path) -> None:
-    node, evaluator = listening(None)
-    with evaluator.recording(tmp_path / "bag"):
-        for topic in (MASK, MASK, CONFIDENCE, MASK, CONFIDENCE, CONFIDENCE):
-            node.hear(topic, 1, stamp_ns=7)
-    with open_bag(tmp_path / "bag") as bag:
-        assert {name: topic.count for name, topic in bag.topics.items()} == {
-            "/segment_node/labels": 1, MASK: 1, CONFIDENCE: 1,
-        }  # fmt: skip
-
-
 def test_labels_that_come_again_change_nothing() -> None:
     node, evaluator = listening()
     scores = evaluator.scores["left"]
@@ -170,17 +162,6 @@ def test_labels_that_come_again_change_nothing() -> None:
     assert evaluator.label_set is not None
     assert evaluator.label_set.name == "cityscapes"
     assert evaluator.scores["left"] is scores
-
-
-def test_frames_without_truth_are_scored_at_the_end() -> None:
-    node = StubNode()
-    evaluator = evaluator_of(node)
-    evaluator.finish()  # before the labels there is nothing
-    node.hear_labels()
-    node.hear(MASK, 1)
-    assert evaluator.scores["left"].frames == []
-    evaluator.finish()
-    assert [frame.mean_iou for frame in evaluator.scores["left"].frames] == [None]
 
 
 def test_a_mask_waits_for_truth_that_comes_over_dds() -> None:
@@ -215,28 +196,18 @@ def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> Non
         node.hear(CONFIDENCE, 12, stamp_ns=5)
         node.hear(MASK, 2, stamp_ns=5)
         node.hear(CONFIDENCE, 11, stamp_ns=4)
+        node.hear(MASK, 1, stamp_ns=4)  # it is played once more
+        node.hear(CONFIDENCE, 12, stamp_ns=4)
     found = {}
     with open_bag(tmp_path / "bag") as bag:
         for topic in (MASK, CONFIDENCE):
+            assert bag.topics[topic].count == 2
             for message in bag.messages([topic]):
                 found[topic, message.log_ns] = array_from_image_message(message.decode())
     expected = {(MASK, 4): 1, (MASK, 5): 2, (CONFIDENCE, 4): 11, (CONFIDENCE, 5): 12}
     assert found.keys() == expected.keys()
     for key, seed in expected.items():
         assert np.array_equal(found[key], picture(seed))
-
-
-def test_pictures_without_their_other_half_do_not_pile_up(tmp_path: Path) -> None:
-    node, evaluator = listening(None)
-    with evaluator.recording(tmp_path / "bag"):
-        for stamp_ns in range(2 * MOST_PENDING):
-            node.hear(MASK, 1, stamp_ns)
-        for stamp_ns in reversed(range(2 * MOST_PENDING)):
-            node.hear(CONFIDENCE, 2, stamp_ns)
-    with open_bag(tmp_path / "bag") as bag:
-        stamps = [message.log_ns for message in bag.messages([MASK])]
-    # The oldest were let go when too many waited.
-    assert sorted(stamps) == [*range(MOST_PENDING, 2 * MOST_PENDING)]
 
 
 def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told() -> None:
@@ -261,9 +232,8 @@ def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told()
 def test_truth_that_is_known_is_not_listened_to() -> None:
     node = StubNode()
     store = TruthStore()
-    for stamp in range(300):  # long before the masks
-        store.add(stamp, picture(1000 + stamp))
-    store.add(299, picture(7))  # the first one counts
+    for stamp, seed in ((298, 3), (299, 4), (299, 7)):  # the first one counts
+        store.add(stamp, picture(seed))
     evaluator = Evaluator(node, {"left": store})  # type: ignore[arg-type]
     assert TRUTH not in node.callbacks
     node.hear_labels()
@@ -272,11 +242,11 @@ def test_truth_that_is_known_is_not_listened_to() -> None:
         node.hear(CONFIDENCE, 2, stamp_ns=stamp)
     evaluator.finish()
     found = evaluator.scores["left"]
-    expected = official_scores(confusion_counts(picture(1299), picture(1), 19))
+    expected = official_scores(confusion_counts(picture(4), picture(1), 19))
     assert found.measured().official.mean_iou == pytest.approx(expected.mean_iou)
     assert [frame.mean_iou is None for frame in found.frames] == [False, True]
-    assert (found.counts.truth, found.counts.truth_repeated) == (300, 1)
-    assert store.get(0) is not None  # it is the caller's
+    assert (found.counts.truth, found.counts.truth_repeated) == (2, 1)
+    assert store.get(298) is not None  # it is the caller's
     store.close()
 
 
@@ -292,3 +262,95 @@ def test_ids_with_a_gap_are_refused_and_black_may_be_a_class() -> None:
         label_set_of(content)
     black = LabelSet("mine", ("a", "b"), ((0, 0, 0), (1, 2, 3)), (255, 255, 255), {})
     assert label_set_of(json.loads(labels_json(black, ""))).palette == black.palette
+
+
+def scores(*, has_truth: bool = True) -> LiveScores:
+    return LiveScores("left", CITYSCAPES, TruthStore() if has_truth else None, has_truth)
+
+
+def hear(found: LiveScores, output: str, stamp: int, content: np.ndarray) -> None:
+    found.on_output(output, bags.header(stamp), content)
+
+
+def test_parts_come_in_any_order_and_each_stamp_counts_once() -> None:
+    found = scores()
+    parts = [
+        (take, stamp, picture(seed + stamp, most))
+        for stamp in range(20)
+        for take, seed, most in (
+            (partial(hear, found, "mask"), 0, 19),
+            (partial(hear, found, "confidence"), 100, 256),
+            (found.on_truth, 200, 19),
+        )
+    ]
+    random.Random(1).shuffle(parts)
+    for take, stamp, content in parts:
+        take(stamp, content)
+    for stamp in (3, 4):  # a loop plays them again
+        hear(found, "mask", stamp, picture(999))
+        hear(found, "confidence", stamp, picture(999))
+        found.on_truth(stamp, picture(998))
+    found.finish()
+    counts = [confusion_counts(picture(200 + s), picture(s), 19) for s in range(20)]
+    expected = official_scores(sum_confusions(counts, 19))
+    accuracy = measure(found.measured())
+    assert found.counts.with_truth == 20
+    assert accuracy["mean_iou"] == pytest.approx(expected.mean_iou)
+    assert accuracy["pixel_accuracy"] == pytest.approx(expected.pixel_accuracy)
+    assert accuracy["classwise_calibration_error"] is None  # no probabilities are published
+    assert sorted(frame.stamp_ns for frame in found.frames) == [*range(20)]
+    by_stamp = {frame.stamp_ns: frame for frame in found.frames}
+    assert by_stamp[7].mean_confidence == pytest.approx(picture(107, 256).mean() / 255)
+
+
+def test_calibration_error_by_hand() -> None:
+    found = scores()
+    truth = np.zeros((1, 10), np.uint8)
+    truth[0, 9] = 255  # unlabeled
+    mask = np.array([[0, 0, 0, 0, 1, 1, 0, 0, 1, 0]], np.uint8)
+    confidence = np.array([[255] * 5 + [51] * 4 + [255]], np.uint8)  # 1.0 and 0.2
+    found.on_truth(1, truth)
+    hear(found, "mask", 1, mask)
+    hear(found, "confidence", 1, confidence)
+    # Five pixels at 1.0 with accuracy 4/5, four at 0.2 with accuracy 2/4.
+    expected = (5 * abs(0.8 - 1.0) + 4 * abs(0.5 - 0.2)) / 9
+    assert measure(found.measured())["calibration_error"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_frames_without_truth_are_told_apart() -> None:
+    found = scores()
+    hear(found, "mask", 1, picture(1))
+    hear(found, "confidence", 1, picture(2))
+    found.on_truth(2, picture(3))  # its frame was dropped
+    assert found.frames == []
+    found.finish()
+    assert [(frame.stamp_ns, frame.mean_iou) for frame in found.frames] == [(1, None)]
+    accuracy = measure(found.measured())
+    assert found.counts.with_truth == 0
+    assert (accuracy["mean_iou"], accuracy["calibration_error"]) == (None, None)
+    without = scores(has_truth=False)
+    hear(without, "confidence", 5, picture(2))
+    hear(without, "mask", 5, picture(1))
+    assert [frame.stamp_ns for frame in without.frames] == [5]
+
+
+def test_masks_without_truth_do_not_pile_up() -> None:
+    found = scores()
+    for stamp in range(2 * MOST_PENDING):
+        hear(found, "mask", stamp, picture(1))
+        hear(found, "confidence", stamp, picture(2))
+    # The oldest are let go when too many wait.
+    assert [frame.stamp_ns for frame in found.frames] == [*range(MOST_PENDING)]
+
+
+def test_truth_that_does_not_fit_is_refused() -> None:
+    found = scores()
+    for stamp, truth in ((1, picture(1)[:3]), (2, np.full((6, 8), 77, np.uint8))):
+        found.on_truth(stamp, truth)
+        hear(found, "mask", stamp, picture(1))
+        hear(found, "confidence", stamp, picture(2))
+    assert found.counts.truth_refused == 2
+    assert found.counts.problems[0].startswith("1 ns: ground truth has shape (3, 8) and ")
+    assert "id 77" in found.counts.problems[1]
+    assert found.counts.with_truth == 0
+    assert len(found.frames) == 2

@@ -9,7 +9,7 @@ from made_replay import ACCURACY, CLASS_IOU, FACTS, LIVE, METRICS, made_drive
 from camseg_core.errors import BAD_INPUT, FAILED_CHECK
 from camseg_ros.replay.results.conclude import conclude, live_lines, write_summary
 from camseg_ros.replay.results.drives import DriveResult
-from camseg_ros.replay.results.gates import Bounds, Gate, GateOutcome
+from camseg_ros.replay.results.gates import Bounds, Gate, GateOutcome, known_figures
 from camseg_ros.replay.results.live_result import LiveResult
 
 DRIVE = made_drive(with_truth=5, truth=5)
@@ -136,3 +136,37 @@ def test_the_figures_of_a_live_replay(tmp_path: Path) -> None:
     accuracy = camera["accuracy"]
     assert (accuracy["frames"], accuracy["mean_iou"]) == (60, 0.5432)
     assert accuracy["class_iou"] == {"road": 0.9}
+
+
+def test_drops_are_of_what_entered_the_node_and_losses_of_what_was_played() -> None:
+    assert (CAMERA.drop_rate, CAMERA.lost_in_dds) == (27 / 90, 10)
+    assert replace(CAMERA, counts={**CAMERA.counts, "in": 0}).drop_rate is None
+    assert replace(CAMERA, played=80).lost_in_dds == 0  # others played, too
+
+
+def test_figures_for_gates() -> None:
+    figures = LIVE.figures()
+    assert figures == {
+        "left": {
+            "mean_iou": 0.5432,
+            "pixel_accuracy": 0.9,
+            "calibration_error": 0.02,
+            "drop_rate": 0.3,
+            "latency_p50_ms": 61.5,
+            "latency_p95_ms": 71.5,
+            "latency_p99_ms": 81.5,
+            "age_p99_ms": 70.5,
+            "class_iou.road": 0.9,
+        }
+    }
+    assert {name.partition(".")[0] for name in figures["left"]} <= set(known_figures())
+
+
+def test_where_another_player_plays_latency_is_the_node_s() -> None:
+    camera = replace(CAMERA, latency_ms={})
+    live = replace(LIVE, cameras={"a": camera, "b": CAMERA}, node_ms={"latency": {"p95": 44.0}})
+    figures = live.figures()
+    assert figures["a"]["latency_p95_ms"] == 44.0
+    assert "latency_p99_ms" not in figures["a"]
+    assert figures["a"]["age_p99_ms"] is None
+    assert figures["b"]["latency_p95_ms"] == 71.5

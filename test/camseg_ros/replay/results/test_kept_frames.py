@@ -6,7 +6,6 @@ import cv2
 import made_bags as bags
 import numpy as np
 import pytest
-import yaml
 
 from camseg_core.images.drawing import overlay_image
 from camseg_core.labels import CAMVID, CITYSCAPES
@@ -56,21 +55,9 @@ def test_masks_and_confidence_have_the_node_s_topics(tmp_path: Path) -> None:
 def test_late_subscribers_get_the_labels(tmp_path: Path) -> None:
     with OutputBag(tmp_path / "bag", CAMVID, "") as masks:
         masks.write_frame("left", bags.header(1), picture(1), picture(2))
-    content = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())
-    topics = content["rosbag2_bagfile_information"]["topics_with_message_count"]
-    latched = [
-        topic["topic_metadata"]["name"]
-        for topic in topics
-        if "durability: 1" in topic["topic_metadata"]["offered_qos_profiles"]  # transient local
-    ]
-    assert latched == ["/segment_node/labels"]
-
-
-def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), OutputBag(tmp_path / "bag", CAMVID, "") as masks:
-        masks.write_frame("left", bags.header(1), picture(1), picture(2))
-        raise KeyError
-    assert list(tmp_path.iterdir()) == []
+    content = (tmp_path / "bag" / "metadata.yaml").read_text()
+    _, offers = content.split("/segment_node/labels\n")
+    assert content.count("durability: 1") == offers.count("durability: 1") == 1  # transient local
 
 
 IMAGE = np.full((20, 40, 3), 200, np.uint8)
