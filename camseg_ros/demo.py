@@ -37,6 +37,7 @@ SYNTHETIC_SEED = 9200
 """Seed of a drive that the bundled weights were neither trained nor scored on, see
 benchmarks/train_demo.sh."""
 
+RANDOM_MARK = "RANDOM WEIGHTS, NOT A RESULT"
 BAG_FOLDER, REPLAY_FOLDER, STRIP = "bag", "replay", "strip.jpg"
 
 
@@ -58,17 +59,10 @@ def stamp_random(picture: UInt8) -> UInt8:
     """Write across a picture that nothing was trained, so that nobody takes it for a result."""
     marked = picture.copy()
     scale = picture.shape[1] / 700
-    for color, thickness in (((0, 0, 0), 6), ((255, 255, 0), 2)):
-        cv2.putText(
-            marked,
-            "RANDOM WEIGHTS, NOT A RESULT",
-            (int(20 * scale), int(40 * scale)),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            scale,
-            color,
-            max(1, round(thickness * scale)),
-            cv2.LINE_AA,
-        )
+    place, font = (int(20 * scale), int(40 * scale)), cv2.FONT_HERSHEY_SIMPLEX
+    for color, width in (((0, 0, 0), 6), ((255, 255, 0), 2)):
+        thickness = max(1, round(width * scale))
+        cv2.putText(marked, RANDOM_MARK, place, font, scale, color, thickness, cv2.LINE_AA)
     return marked
 
 

@@ -53,12 +53,10 @@ class CameraTraffic:
 
     def latency_ms(self) -> dict[str, float]:
         """Return percentiles of the latency by name, in milliseconds; empty without any."""
-        latencies_ms = [latency_ns / 1e6 for latency_ns in self.latency_ns.values()]
-        return {
-            f"p{percent}": float(np.percentile(latencies_ms, percent))
-            for percent in PERCENTILES
-            if latencies_ms
-        }
+        if not self.latency_ns:
+            return {}
+        found_ns = np.percentile([*self.latency_ns.values()], PERCENTILES)
+        return {f"p{p}": float(value) / 1e6 for p, value in zip(PERCENTILES, found_ns, strict=True)}
 
     def rate_hz(self) -> float:
         """Return masks per second, by the stamps of the first and the last one."""
@@ -81,8 +79,7 @@ class CameraTraffic:
             if any(count > self.sent[stamp] > 0 for stamp, count in Counter(self.masks).items()):
                 problems.append("a frame's mask came back more often than the frame was played")
         if not counts:
-            problems.append("the node sent no diagnostics")
-            return problems
+            return [*problems, "the node sent no diagnostics"]
         accounted = counts["out"] + counts["dropped"] + counts["refused"]
         if self.sent and counts["in"] != accounted:  # else it may still be at work
             problems.append(f"in is not out + dropped + refused: {dict(counts)}")

@@ -59,23 +59,18 @@ class BagPlayer(Player):
     """
 
     def __init__(self, node: Node, cameras: Sequence[CameraTopics]) -> None:
-        """Create the publishers on ``node``.
-
-        Raises:
-            CamsegError: a topic's name is not possible in ROS 2, as it may be in bags of others.
-        """
+        """Create the publishers on ``node``, see `Player`."""
         self.truth_topics = [camera.truth for camera in cameras if camera.truth]
-        topics: dict[str, PlayedTopic] = {}
+        topics: dict[Any, PlayedTopic] = {}
         for camera in cameras:
             image_type = CompressedImage if camera.is_compressed else Image
-            topics[camera.image] = PlayedTopic(image_type, SENSOR, camera.name)
-            for name, message_type, quality in (
-                (camera.camera_info, CameraInfo, SENSOR),
-                (camera.truth, Image, TRUTH),
-                (camera.about, String, LATCHED),
-            ):
-                if name is not None:
-                    topics[name] = PlayedTopic(message_type, quality)
+            topics |= {
+                camera.image: PlayedTopic(image_type, SENSOR, camera.name),
+                camera.camera_info: PlayedTopic(CameraInfo, SENSOR),
+                camera.truth: PlayedTopic(Image, TRUTH),
+                camera.about: PlayedTopic(String, LATCHED),
+            }
+        topics.pop(None, None)  # stands for what the bag lacks
         super().__init__(node, topics)
 
     def play_bag(

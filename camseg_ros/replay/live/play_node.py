@@ -12,6 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from rclpy.context import Context
@@ -48,8 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _play(context: Context, stop: threading.Event) -> int:
-    client = NodeClient(context, PROGRAM, use_global_arguments=True)
-    try:
+    with closing(NodeClient(context, PROGRAM, use_global_arguments=True)) as client:
         values = declared(client.node, DEFAULTS)
         if not values["bag"]:
             raise CamsegError("no bag; -p bag:=FOLDER is needed")
@@ -80,8 +80,6 @@ def _play(context: Context, stop: threading.Event) -> int:
             player.wait_until_sent(Duration(seconds=5.0))
             if bag.loss is not None:
                 raise CamsegError(f"{bag.path} is {loss_line(bag, cameras, topics)}")
-    finally:
-        client.close()
     return 0
 
 
