@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from camseg_core.labels import CITYSCAPES
 from camseg_ros.bag.dataset import CameraCounts
-from camseg_ros.replay.results.accuracy import AccuracyRow, DatasetAccuracy
+from camseg_ros.replay.results.accuracy import DatasetAccuracy
 from camseg_ros.replay.results.drives import DriveResult, FrameResult
 from camseg_ros.replay.results.live_result import LiveCamera, LiveResult
 from camseg_ros.replay.results.page import ReplayFacts
@@ -14,7 +14,10 @@ FACTS = ReplayFacts("offline", "demo.safetensors", "ab" * 32, False, CITYSCAPES,
 METRICS = {
     "mean_iou": 0.4321, "pixel_accuracy": 0.8765, "calibration_error": 0.0123, "flicker": 0.0456,
 }  # fmt: skip
-ROW = AccuracyRow(None, None, 7, METRICS)
+ROW = {
+    "dataset": "kitti-step val", "part": "", "condition": None, "sequence": None, "frames": 7,
+    **METRICS,
+}  # fmt: skip
 CLASS_IOU = dict.fromkeys(CITYSCAPES.names) | {"person": 0.3141}
 ACCURACY = DatasetAccuracy("kitti-step val", "", (ROW,), CLASS_IOU)
 LIVE = LiveResult(

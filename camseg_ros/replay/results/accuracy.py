@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,36 +33,22 @@ COLUMNS = METRIC_COLUMNS | {
 
 
 @dataclass(frozen=True)
-class AccuracyRow:
-    """Scores of some frames.
-
-    Attributes:
-        condition: condition of the frames; None for all.
-        sequence: bag of the frames; None for all.
-        frames: number of frames with ground truth.
-        metrics: every metric by name, and the flicker; None where undefined; empty without frames.
-    """
-
-    condition: str | None
-    sequence: str | None
-    frames: int
-    metrics: dict[str, float | None]
-
-
-@dataclass(frozen=True)
 class DatasetAccuracy:
     """Scores of one part of a data set's bags.
 
     Attributes:
         dataset: name and split.
         part: portion that is scored apart, or empty.
-        rows: all frames first, then by condition and by bag, where there are several.
+        rows: all frames first, then by condition and by bag, where there are several; each with
+            ``dataset``, ``part``, ``condition`` and ``sequence`` (the bag), the latter two None for
+            all, the number of ``frames`` with ground truth, every metric by name, and the
+            ``flicker``; a metric is None where it is undefined, and absent without frames.
         class_iou: IoU by class name; None for a class in neither ground truth nor prediction.
     """
 
     dataset: str
     part: str
-    rows: tuple[AccuracyRow, ...]
+    rows: tuple[dict[str, Any], ...]
     class_iou: dict[str, float | None]
 
     @property
@@ -70,25 +56,12 @@ class DatasetAccuracy:
         """What is scored, in words."""
         return f"{self.dataset} {self.part}".strip()
 
-    @property
-    def whole(self) -> AccuracyRow:
-        """The row of all frames."""
-        return self.rows[0]
-
     def figures(self) -> dict[str, float | None]:
         """Return the figures that gates know."""
         return {
-            **self.whole.metrics,
+            **self.rows[0],
             **{f"class_iou.{label}": iou for label, iou in self.class_iou.items()},
         }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        shared = {"dataset": self.dataset, "part": self.part}
-        rows = [{**shared, **asdict(row), **row.metrics} for row in self.rows]
-        for row in rows:
-            del row["metrics"]
-        return {**shared, "rows": rows, "class_iou": self.class_iou}
 
 
 def score_drives(out: Path, drives: Sequence[DriveResult]) -> list[DatasetAccuracy]:
@@ -114,16 +87,15 @@ def _score(summary: Summary, part: str, bags: Sequence[str]) -> DatasetAccuracy:
     choices: list[tuple[str | None, str | None]] = [(None, None)]
     choices += [(condition, None) for condition in conditions if len(conditions) > 1]
     choices += [(None, bag) for bag in bags if len(bags) > 1]
-    rows, iou = [], dict[str, float | None]()
+    dataset = f"{summary.run.dataset} {summary.run.split}"
+    rows, iou = list[dict[str, Any]](), dict[str, float | None]()
     for condition, sequence in choices:
         scores = summary.scores(steps=steps, part=part, condition=condition, sequence=sequence)
-        if scores is None:  # no frame of the bag could be scored
-            rows.append(AccuracyRow(condition, sequence, 0, {}))
-            continue
-        metrics = {**scores.metrics, "flicker": scores.flicker.share}
-        rows.append(AccuracyRow(condition, sequence, scores.images, metrics))
-        iou = iou or class_iou(scores.measured, summary.run.classes)
-    dataset = f"{summary.run.dataset} {summary.run.split}"
+        row = {"dataset": dataset, "part": part, "condition": condition, "sequence": sequence}
+        rows.append({**row, "frames": scores.images if scores else 0})
+        if scores:  # else no frame of the bag could be scored
+            rows[-1] |= {**scores.metrics, "flicker": scores.flicker.share}
+            iou = iou or class_iou(scores.measured, summary.run.classes)
     return DatasetAccuracy(dataset, part, tuple(rows), iou)
 
 
@@ -145,9 +117,9 @@ def accuracy_lines(
     yield " ".join([f"{'frames of':<28} {'frames':>6}", *headings.values()])
     for accuracy in accuracies:
         for row in accuracy.rows:
-            name = row.sequence or row.condition or accuracy.subject
-            cells = [f"{shown(row.metrics.get(n)):>{len(text)}}" for n, text in headings.items()]
-            yield " ".join([f"{name:<28} {row.frames:>6}", *cells])
+            name = row["sequence"] or row["condition"] or accuracy.subject
+            cells = [f"{shown(row.get(n)):>{len(text)}}" for n, text in headings.items()]
+            yield " ".join([f"{name:<28} {row['frames']:>6}", *cells])
 
 
 def shown(share: float | None) -> str:

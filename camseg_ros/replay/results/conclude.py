@@ -82,7 +82,7 @@ def write_summary(
     content: dict[str, Any] = {
         **{name: value for name, value in vars(facts).items() if name != "steps"},
         "label_set": facts.label_set.name,
-        "accuracy": [accuracy.to_dict() for accuracy in accuracies],
+        "accuracy": [asdict(accuracy) for accuracy in accuracies],
         "live": live.to_dict() if live else None,
         "drives": [
             {

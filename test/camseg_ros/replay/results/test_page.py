@@ -17,7 +17,7 @@ from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.gates import Bounds, Gate, GateOutcome
 from camseg_ros.replay.results.page import ReplayFacts, replay_notes, write_report
 
-ACCURACY = replace(made_replay.ACCURACY, rows=(ROW, replace(ROW, sequence="0002", metrics={})))
+ACCURACY = replace(made_replay.ACCURACY, rows=(ROW, {"sequence": "0002", "frames": 0}))
 
 
 def page(tmp_path: Path, *drives: DriveResult, facts: ReplayFacts = FACTS, **given: object) -> str:
@@ -79,7 +79,7 @@ def test_every_text_of_a_live_page_is_escaped(tmp_path: Path) -> None:
     frames = [replace(frame, camera=odd) for frame in found.frames]
     said = {"dataset": odd, "split": odd, "condition": odd, "run": odd, "loss": odd}
     counts = {odd: CameraCounts(refused=1, problems=[odd])}
-    row = replace(ROW, condition=odd)
+    row = {**ROW, "condition": odd}
     accuracy = replace(ACCURACY, dataset=odd, part=odd, rows=(row,))
     found = replace(found, **said, frames=frames, counts=counts)  # type: ignore[arg-type]
     facts = replace(FACTS, mode=odd, weights=odd, sampling=odd, is_random=True)
