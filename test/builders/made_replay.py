@@ -27,17 +27,18 @@ LIVE = LiveResult(
             {"in": 90, "out": 60, "dropped": 27, "refused": 3},
             60,
             60,
-            60,
             {"p50": 61.5, "p95": 71.5, "p99": 81.5},
-            {"mean_iou": 0.5432, "pixel_accuracy": 0.9, "calibration_error": 0.02},
-            {"road": 0.9},
+            {
+                "mean_iou": 0.5432, "pixel_accuracy": 0.9, "calibration_error": 0.02,
+                "frames": 60, "class_iou": {"road": 0.9},
+            },
         )
     },
     node_ms={"age": {"p50": 50.5, "p95": 60.5, "p99": 70.5}},
     steps=4,
     rate=2.0,
     machine="a machine",
-)
+)  # fmt: skip
 
 
 def made_drive(name: str = "0002", **counts: int) -> DriveResult:

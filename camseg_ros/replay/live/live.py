@@ -182,10 +182,12 @@ def live_results(
             counts={key: counts.get(key, 0) for key in ("in", "out", "dropped", "refused")},
             masks=len(traffic.masks),
             frames=len(scores.frames),
-            scored=scores.counts.with_truth,
             latency_ms=traffic.latency_ms(),
-            accuracy=measure(measured),
-            class_iou=class_iou(measured, scores.label_set),
+            accuracy={
+                **measure(measured),
+                "frames": scores.counts.with_truth,
+                "class_iou": class_iou(measured, scores.label_set),
+            },
         )
         problems += [f"{camera}: {text}" for text in traffic.problems(counts)]
     DriveResult(

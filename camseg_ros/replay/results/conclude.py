@@ -83,7 +83,7 @@ def write_summary(
         **{name: value for name, value in vars(facts).items() if name != "steps"},
         "label_set": facts.label_set.name,
         "accuracy": [asdict(accuracy) for accuracy in accuracies],
-        "live": live.to_dict() if live else None,
+        "live": asdict(live) if live else None,
         "drives": [
             {
                 "name": drive.name,
@@ -123,11 +123,11 @@ def live_lines(live: LiveResult) -> Iterator[str]:
             f"{counts['dropped']} + refused {counts['refused']}{lost}; latency "
             f"{times or 'not measured'}"
         )
-        if camera.scored:
-            of_all = "" if camera.scored == camera.frames else f" of the {camera.frames}"
+        scored = camera.accuracy["frames"]
+        if scored:
+            of_all = "" if scored == camera.frames else f" of the {camera.frames}"
             cells = [
                 f"{heading} {shown(camera.accuracy.get(name))}"
                 for name, (heading, _, _) in METRIC_COLUMNS.items()
             ]
-            scored = f"{camera.scored}{of_all} frames that came out"
-            yield f"{camera_name}: on {scored}: {', '.join(cells)}"
+            yield f"{camera_name}: on {scored}{of_all} frames that came out: {', '.join(cells)}"

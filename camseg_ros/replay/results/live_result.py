@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -17,21 +17,18 @@ class LiveCamera:
         counts: the node's own counts of frames in, out, dropped and refused.
         masks: number of masks that arrived here.
         frames: number of different frames among them.
-        scored: number of frames among them that have ground truth.
         latency_ms: percentiles by name of the time from publishing a frame to the arrival of its
             mask; empty where another player plays.
-        accuracy: every metric of the frames that came out, by name; None where undefined.
-        class_iou: IoU of the same frames by class.
+        accuracy: every metric of the frames that came out, by name, None where undefined; the
+            number of ``frames`` among them that have ground truth; ``class_iou`` by class.
     """
 
     played: int
     counts: dict[str, int]
     masks: int
     frames: int
-    scored: int
     latency_ms: dict[str, float]
-    accuracy: dict[str, float | None]
-    class_iou: dict[str, float | None]
+    accuracy: dict[str, Any]
 
     @property
     def drop_rate(self) -> float | None:
@@ -68,14 +65,6 @@ class LiveResult:
         """Return a camera's latency as measured here, or else as the node measured it."""
         return self.cameras[camera].latency_ms or self.node_ms.get("latency", {})
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
-        content = asdict(self)
-        for camera in content["cameras"].values():
-            scored, class_iou = camera.pop("scored"), camera.pop("class_iou")
-            camera["accuracy"] |= {"frames": scored, "class_iou": class_iou}
-        return content
-
     def figures(self) -> dict[str, dict[str, Any]]:
         """Return the figures that gates know, by camera."""
         return {
@@ -84,7 +73,9 @@ class LiveResult:
                 "drop_rate": camera.drop_rate,
                 **{f"latency_{key}_ms": value for key, value in self.latency_ms(name).items()},
                 "age_p99_ms": self.node_ms.get("age", {}).get("p99"),
-                **{f"class_iou.{label}": iou for label, iou in camera.class_iou.items()},
+                **{
+                    f"class_iou.{label}": iou for label, iou in camera.accuracy["class_iou"].items()
+                },
             }
             for name, camera in self.cameras.items()
         }
