@@ -99,23 +99,15 @@ class NodeClient:
         node_values: the last diagnostics of the node itself.
     """
 
-    def __init__(
-        self,
-        context: Context,
-        name: str,
-        cameras: Sequence[str] = (),
-        *,
-        use_global_arguments: bool = False,
-    ) -> None:
+    def __init__(self, context: Context, name: str, cameras: Sequence[str] = ()) -> None:
         """Create the client; `start` serves its callbacks, and `close` ends it.
 
         Args:
             context: the context of ROS.
             name: name of the ROS node.
             cameras: the cameras whose diagnostics are kept.
-            use_global_arguments: whether the process's ROS arguments count for this node.
         """
-        self.node = Node(name, context=context, use_global_arguments=use_global_arguments)
+        self.node = Node(name, context=context)
         self.camera_values: dict[str, dict[str, str]] = {camera: {} for camera in cameras}
         self.node_values: dict[str, str] = {}
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
@@ -195,8 +187,13 @@ class NodeClient:
         Raises:
             CamsegError: they did not come in time.
         """
+
+        def is_empty() -> bool:
+            found = self.node_values
+            return bool(found) and found["frames_waiting"] == found["frames_in_progress"] == "0"
+
         self.node_values = {}
-        self.wait(self._node_is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
+        self.wait(is_empty, DRAIN_LIMIT_S, "the node to finish its frames")
 
     def wait_for_last_masks(self, traffic: Mapping[str, CameraTraffic]) -> None:
         """Wait until the node has nothing left to do, and a little for its last masks.
@@ -235,10 +232,6 @@ class NodeClient:
             return process.wait(timeout=END_LIMIT_S)
         except subprocess.TimeoutExpired as error:
             raise CamsegError(f"segment_node did not end within {END_LIMIT_S:.0f} s") from error
-
-    def _node_is_empty(self) -> bool:
-        values = self.node_values
-        return bool(values) and values["frames_waiting"] == values["frames_in_progress"] == "0"
 
     def _call(self, client: Any, request: Any, limit_s: float) -> Any:
         future = client.call_async(request)

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(context: Context, stop: threading.Event) -> int:
-    with closing(NodeClient(context, PROGRAM, use_global_arguments=True)) as client:
+    with closing(NodeClient(context, PROGRAM)) as client:
         values = declared(client.node, DEFAULTS)
         cameras, truth = values["cameras"], values["truth_topics"]
         if not cameras or len(cameras) != len(truth):
@@ -78,26 +78,16 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
         prepare_folder(out)  # only now, as an earlier replay's results go
         with evaluator.recording(out / BAGS_FOLDER / values["name"]):
             log.info(f"listening to {', '.join(cameras)}")
-            _listen(evaluator, values["idle_limit_s"], stop)
+            limit_s, idle_s = values["idle_limit_s"], 0.0
+            while not (stop.wait(PERIOD_S) or 0 < limit_s < idle_s):
+                evaluator.check_truth()
+                last_ns = max(traffic.last_ns for traffic in evaluator.traffic.values())
+                idle_s = (time.monotonic_ns() - last_ns) / 1e9 if last_ns else 0.0
             about = evaluator.check_truth()
             client.close()  # nothing is written into a bag that is closed
     how = dict.fromkeys(("weights", "sampling"), "as the node was started")
     facts, live = live_results(out, values["name"], client, evaluator, about, **how)
     return conclude(out, facts, gates, live)
-
-
-def _listen(evaluator: Evaluator, idle_limit_s: float, stop: threading.Event) -> None:
-    """Wait until Ctrl-C, or until no mask has come for a while.
-
-    Raises:
-        CamsegError: the ground truth is of other classes than the node's.
-    """
-    while not stop.wait(PERIOD_S):
-        evaluator.check_truth()
-        last_ns = max(traffic.last_ns for traffic in evaluator.traffic.values())
-        idle_s = (time.monotonic_ns() - last_ns) / 1e9
-        if idle_limit_s > 0 and last_ns and idle_s > idle_limit_s:
-            return
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _play(context: Context, stop: threading.Event) -> int:
-    with closing(NodeClient(context, PROGRAM, use_global_arguments=True)) as client:
+    with closing(NodeClient(context, PROGRAM)) as client:
         values = declared(client.node, DEFAULTS)
         if not values["bag"]:
             raise CamsegError("no bag; -p bag:=FOLDER is needed")

@@ -236,14 +236,3 @@ def test_one_truth_with_unknown_ids_does_not_end_the_replay(
     assert "truth of 200000000 ns holds id 33; the classes are 0 to 18" in capsys.readouterr().err
     (accuracy,) = json.loads((tmp_path / "o" / "replay.json").read_bytes())["accuracy"]
     assert accuracy["rows"][0]["frames"] == 2
-
-
-def test_images_one_pixel_wide_are_replayed(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "narrow") as writer:
-        for index in range(2):
-            size = (1, 400) if index else (400, 1)
-            writer.write(bags.CAMERA.image, bags.noise_image(index, size), index + 1)
-            writer.write(str(bags.CAMERA.truth), bags.truth_image(index, size), index + 1)
-    out = tmp_path / "out"
-    assert run("replay", tmp_path / "narrow", "--weights", "random:tiny", "--out", out) == 0
-    assert len(list((out / "pictures").iterdir())) == 2
