@@ -65,7 +65,7 @@ class DriveResult:
         loss: what of the bag is damaged, in one line; empty for a whole bag.
         counts: what became of each camera's messages.
         frames: frames in the order of the bag.
-        pictures: file names of the pictures of some frames, see `Snapshots`.
+        pictures: file names of the pictures of some frames, see `write_picture`.
     """
 
     name: str

@@ -26,7 +26,6 @@ from camseg_core.segmenter import Segmenter
 from camseg_core.synthetic.write import write_drive
 from camseg_core.weights.loading import load_model
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.bag.writer import BagWriter
 from camseg_ros.messages.images import array_from_image_message, stamp_ns
 from camseg_ros.replay.results.folder import prepare_folder
 
@@ -220,19 +219,3 @@ def test_a_bag_without_truth_has_a_report_without_scores(
     )
     assert 'failures="1"' in (tmp_path / "out" / "junit.xml").read_text()
     assert "bags without truth" in (tmp_path / "out" / "replay.html").read_text()
-
-
-def test_one_truth_with_unknown_ids_does_not_end_the_replay(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with BagWriter(tmp_path / "odd") as writer:
-        for index in range(3):
-            truth = bags.truth_image(index)
-            if index == 1:
-                truth.data[5] = 33
-            writer.write(bags.CAMERA.image, bags.noise_image(index), index + 1)
-            writer.write(str(bags.CAMERA.truth), truth, index + 1)
-    assert run("replay", tmp_path / "odd", "--weights", "random:tiny", "--out", tmp_path / "o") == 0
-    assert "truth of 200000000 ns holds id 33; the classes are 0 to 18" in capsys.readouterr().err
-    (accuracy,) = json.loads((tmp_path / "o" / "replay.json").read_bytes())["accuracy"]
-    assert accuracy["rows"][0]["frames"] == 2

@@ -16,9 +16,6 @@ def test_results_come_back_from_their_files(tmp_path: Path) -> None:
     assert second.write(tmp_path) == tmp_path / "drives" / "b.json"
     first.write(tmp_path)
     assert read_drives(tmp_path) == [first, second]
-    content = (tmp_path / "drives" / "b.json").read_bytes()
-    second.write(tmp_path)
-    assert (tmp_path / "drives" / "b.json").read_bytes() == content
 
 
 def test_sums() -> None:
