@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,19 +123,23 @@ def test_an_image_of_a_stamp_that_was_played_is_left_out_as_offline(
 def test_pause_stops_time_and_resume_goes_on(played: tuple[BagPlayer, Bag, Listener]) -> None:
     player, bag, listener = played
     player.running.clear()
-    thread = threading.Thread(target=player.play_bag, args=(bag, PlaySettings(rate=RATE)))
+    thread = threading.Thread(target=player.play_bag, args=(bag, PlaySettings()))
     thread.start()
     assert not listener.client.wait(lambda: bool(listener.stamps), 0.3)
+    started = time.monotonic()
     player.running.set()
     listener.wait_for(2)
+    paused = time.monotonic()
     player.running.clear()
     seen = len(listener.clock_ns)
     before = len(listener.stamps)
     assert not listener.client.wait(lambda: len(listener.clock_ns) > seen + 3, 0.5)
     assert len(listener.stamps) <= before + 1
+    started += time.monotonic() - paused
     player.running.set()
     listener.wait_for(5)
     thread.join()
+    assert time.monotonic() - started > 0.3  # of the 0.4 s that the bag is long
     assert listener.stamps == stamps(0, 1, 2, 3, 4)
 
 

@@ -192,6 +192,7 @@ def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> Non
     with evaluator.recording(tmp_path / "bag"):
         node.hear(MASK, 9, stamp_ns=3)  # its confidence never comes
         node.hear(MASK, 1, stamp_ns=4)
+        node.hear(MASK, 8, stamp_ns=4)  # the first one counts
         node.hear(CONFIDENCE, 12, stamp_ns=5)
         node.hear(MASK, 2, stamp_ns=5)
         node.hear(CONFIDENCE, 11, stamp_ns=4)
