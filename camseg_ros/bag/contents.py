@@ -5,10 +5,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from camseg_ros.bag.serialization import Wire, decode
+from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decode, decompressed
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,16 @@ class BagTopic:
     name: str
     message_type: str
     count: int
+
+
+def merge_topics(topics: Iterable[BagTopic]) -> dict[str, BagTopic]:
+    """Return topics by name, those of one name as one: with the first type, and all messages."""
+    counts: Counter[str] = Counter()
+    types: dict[str, str] = {}
+    for topic in topics:
+        counts[topic.name] += topic.count
+        types.setdefault(topic.name, topic.message_type)
+    return {name: BagTopic(name, kind, counts[name]) for name, kind in types.items()}
 
 
 @dataclass(frozen=True)
@@ -114,9 +125,6 @@ class BagFile(Protocol):
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Return the messages of some topics, by name, one at a time."""
 
-    def close(self) -> None:
-        """Close the files."""
-
 
 class ScannedFile:
     """A `BagFile` that is read from its start, because its summary is lost or not used.
@@ -145,9 +153,14 @@ class ScannedFile:
         """Return the messages of some topics in the file's order."""
         return (message for message in self._everything() if message.topic in topics)
 
-    def close(self) -> None:
-        """Do nothing: no file stays open between two passes."""
-
     def _everything(self) -> Iterator[BagMessage]:
         """Return all messages that can be read."""
         raise NotImplementedError
+
+    def _message(self, channel: int, log_ns: int, raw: bytes) -> Iterator[BagMessage]:
+        """Yield a message of a known channel, decompressed; nothing if that is not possible."""
+        if channel in self._channels:
+            topic, message_type, wire = self._channels[channel]
+            with suppress(UnreadableMessageError):
+                content = decompressed(raw) if wire == "cdr" else raw
+                yield BagMessage(topic, message_type, log_ns, content, wire)

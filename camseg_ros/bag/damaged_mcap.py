@@ -24,7 +24,7 @@ from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from rosbags.typesys.msg import normalize_msgtype
 
 from camseg_ros.bag.contents import BagMessage, ScannedFile
-from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
+from camseg_ros.bag.serialization import Wire
 
 WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}
 """Wire of each message encoding; converters of ROS 1 bags write ``ros1``."""
@@ -89,11 +89,8 @@ class DamagedMcap(ScannedFile):
                 if schema is not None and wire is not None:
                     message_type = normalize_msgtype(schema.name)
                     self._channels[record.id] = (record.topic, message_type, wire)
-            elif isinstance(record, Message) and record.channel_id in self._channels:
-                topic, message_type, wire = self._channels[record.channel_id]
-                with suppress(UnreadableMessageError):
-                    content = decompressed(record.data) if wire == "cdr" else record.data
-                    yield BagMessage(topic, message_type, record.log_time, content, wire)
+            elif isinstance(record, Message):
+                yield from self._message(record.channel_id, record.log_time, record.data)
 
     def _records(self) -> Iterator[McapRecord]:
         """Yield the whole records, including those in chunks."""

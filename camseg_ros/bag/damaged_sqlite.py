@@ -16,7 +16,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from camseg_ros.bag.contents import BagMessage, ScannedFile
-from camseg_ros.bag.serialization import UnreadableMessageError, decompressed
 
 MAGIC = b"SQLite format 3\x00"
 FILE_HEADER = struct.Struct(">16x H 6x I I 60x I 4x")
@@ -55,10 +54,8 @@ class DamagedSqlite(ScannedFile):
             for number, log_ns, data in connection.execute(
                 "SELECT topic_id, timestamp, data FROM messages NOT INDEXED ORDER BY id"
             ):
-                if number in self._channels and isinstance(log_ns, int) and isinstance(data, bytes):
-                    topic, message_type, wire = self._channels[number]
-                    with suppress(UnreadableMessageError):
-                        yield BagMessage(topic, message_type, log_ns, decompressed(data), wire)
+                if isinstance(log_ns, int) and isinstance(data, bytes):
+                    yield from self._message(number, log_ns, data)
 
 
 def recovery_advice(name: str) -> str:

@@ -11,12 +11,13 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_core.images.reading import in_natural_order
-from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic
+from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic, merge_topics
 from camseg_ros.bag.metadata_file import BagMetadata
 from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage
 
@@ -35,6 +36,7 @@ class Bag:
         files: Sequence[BagFile],
         loss: BagLoss | None,
         known_types: Mapping[str, str] | None = None,
+        stack: ExitStack | None = None,
     ) -> None:
         """Take what `open_bag` found.
 
@@ -44,11 +46,13 @@ class Bag:
             loss: Damage found before messages are read; None if there is none.
             known_types: Message types by topic from metadata.yaml, including topics that may be
                 lost entirely.
+            stack: Stack that closes the files.
         """
         self.path = path
         self.name = _name(path)
         self._files = files
         self._known_types = known_types or {}
+        self._stack = stack or ExitStack()
         self._loss_at_open = loss
         self._losses_within: dict[int, BagLoss] = {}  # by number of the file
 
@@ -73,9 +77,9 @@ class Bag:
     @property
     def topics(self) -> dict[str, BagTopic]:
         """Return the topics by name, sorted; with those of which metadata.yaml alone knows."""
-        found = _merged(self._files)
-        lost = {name: BagTopic(name, kind, 0) for name, kind in self._known_types.items()}
-        return dict(sorted({**lost, **found}.items()))
+        found = [topic for file in self._files for topic in file.topics.values()]
+        lost = [BagTopic(name, kind, 0) for name, kind in self._known_types.items()]
+        return dict(sorted(merge_topics([*found, *lost]).items()))
 
     @property
     def start_ns(self) -> int | None:
@@ -119,26 +123,17 @@ class Bag:
         }
         if not reason and any(lost.values()):
             reason = "it holds fewer messages than its index counts"
-        if reason:
-            self._lose(number, lost, last_ns, reason)
+        if reason:  # an earlier pass may have missed messages of other topics
+            earlier = self._losses_within.get(number, BagLoss(reason, {}, 0.0))
+            self._losses_within[number] = BagLoss(
+                earlier.reason,
+                {**(earlier.messages or {}), **lost},
+                max(_seconds(last_ns, file.end_ns) or 0.0, earlier.seconds or 0.0),
+            )
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files:
-            file.close()
-
-    def _lose(self, number: int, lost: dict[str, int], last_ns: int | None, reason: str) -> None:
-        """Record what one pass over some topics of a file missed; another pass may miss others."""
-        end_ns = self._files[number].end_ns
-        seconds = 0.0
-        if end_ns is not None and last_ns is not None:
-            seconds = max(0.0, (end_ns - last_ns) / 1e9)
-        earlier = self._losses_within.get(number)
-        if earlier is not None:
-            reason = earlier.reason
-            lost = {**(earlier.messages or {}), **lost}
-            seconds = max(seconds, earlier.seconds or 0.0)
-        self._losses_within[number] = BagLoss(reason, lost, seconds)
+        self._stack.close()
 
 
 def open_bag(path: Path) -> Bag:
@@ -159,7 +154,8 @@ def open_bag(path: Path) -> Bag:
 
 def _open_folder(folder: Path) -> Bag:
     metadata = BagMetadata.read(folder)
-    present = _storage_files(folder)
+    # In this order, ``bag_2.mcap`` comes before ``bag_10.mcap``.
+    present = in_natural_order(p for p in folder.iterdir() if is_storage(p) and p.is_file())
     listed = [path for name in metadata.file_names for path in present if path.name == name]
     found = listed or present
     if not found:
@@ -170,9 +166,10 @@ def _open_folder(folder: Path) -> Bag:
             "metadata.yaml that makes them one; give one of the files"
         )
     # metadata.yaml may have been cut off in its list of files, or within a name.
-    missing = [name for name in metadata.file_names if not _begins_any(name, [*found, *present])]
-    others = [path for path in present if path not in found]
-    others = [path for path in others if _series(path) in map(_series, found)]
+    names = [path.name for path in (*found, *present)]
+    missing = [n for n in metadata.file_names if not any(name.startswith(n) for name in names)]
+    series = set(map(_series, found))
+    others = [path for path in present if path not in found and _series(path) in series]
     bag = _open_files(folder, found, metadata, missing)
     if others and (bag.loss is not None or metadata.counts is None):
         bag.close()
@@ -184,21 +181,15 @@ def _open_files(
     path: Path, storages: Sequence[Path], metadata: BagMetadata, missing: Sequence[str]
 ) -> Bag:
     """Open each file by itself; damage to any of them is the bag's loss."""
-    reasons: list[str] = []
-    files: list[BagFile] = []
-    try:
-        for storage in storages:
-            file, reason = open_storage(storage)
-            files.append(file)
-            reasons += [reason] if reason else []
-        if reasons and not any(topic.count for topic in _merged(files).values()):
+    with ExitStack() as stack:
+        opened = [open_storage(storage, stack) for storage in storages]
+        files = [file for file, _ in opened]
+        reasons = [reason for _, reason in opened if reason]
+        if reasons and not any(t.count for file in files for t in file.topics.values()):
             reasons = [*(f"{name} is missing" for name in missing), *reasons]
             raise CamsegError(f"nothing can be read from {path}: {'; '.join(reasons)}")
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
-    return Bag(path, files, _loss(metadata, files, reasons, missing), metadata.types)
+        loss = _loss(metadata, files, reasons, missing)
+        return Bag(path, files, loss, metadata.types, stack.pop_all())
 
 
 def _loss(
@@ -207,18 +198,25 @@ def _loss(
     """Compare what can be read with what metadata.yaml says was there."""
     lost = None
     if metadata.counts is not None:
-        readable = {name: topic.count for name, topic in _merged(files).items()}
-        lost = {n: max(0, count - readable.get(n, 0)) for n, count in metadata.counts.items()}
+        readable = merge_topics(topic for file in files for topic in file.topics.values())
+        lost = {
+            name: max(0, count - (readable[name].count if name in readable else 0))
+            for name, count in metadata.counts.items()
+        }
         if not (reasons or missing) and any(lost.values()):
             reasons = ["metadata.yaml counts more messages than the files hold"]
     if lost is None or any(lost.values()):  # else a missing file held nothing
         reasons = [*(f"{name} is missing" for name in missing), *reasons]
     if not reasons:
         return None
-    seconds, end_ns = None, _end_ns(files)
-    if metadata.end_ns is not None and end_ns is not None:
-        seconds = max(0.0, (metadata.end_ns - end_ns) / 1e9)
-    return BagLoss("; ".join(reasons), lost, seconds)
+    return BagLoss("; ".join(reasons), lost, _seconds(_end_ns(files), metadata.end_ns))
+
+
+def _seconds(last_ns: int | None, end_ns: int | None) -> float | None:
+    """Return the time from the last readable message to the end; None if either is unknown."""
+    if last_ns is None or end_ns is None:
+        return None
+    return max(0.0, (end_ns - last_ns) / 1e9)
 
 
 def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
@@ -243,15 +241,6 @@ def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
         yield group
 
 
-def _storage_files(folder: Path) -> list[Path]:
-    """Return the storage files in a folder, ``bag_2.mcap`` before ``bag_10.mcap``."""
-    return in_natural_order(p for p in folder.iterdir() if is_storage(p) and p.is_file())
-
-
-def _begins_any(name: str, paths: Sequence[Path]) -> bool:
-    return any(path.name.startswith(name) for path in paths)
-
-
 def _series(path: Path) -> str:
     """Return what the files of a split bag have in common: their names without their numbers."""
     return re.sub(r"_\d+(?=\.)", "", path.name)
@@ -261,20 +250,8 @@ def _name(path: Path) -> str:
     name = path.resolve().name
     if path.is_dir():
         return name
-    for suffix in (ZSTD, ROS1_SUFFIXES[1]):
-        name = name.removesuffix(suffix)
-    return Path(name).stem
+    return Path(name.removesuffix(ZSTD).removesuffix(ROS1_SUFFIXES[1])).stem
 
 
 def _end_ns(files: Sequence[BagFile]) -> int | None:
     return max((f.end_ns for f in files if f.end_ns is not None), default=None)
-
-
-def _merged(files: Sequence[BagFile]) -> dict[str, BagTopic]:
-    topics: dict[str, BagTopic] = {}
-    for file in files:
-        for name, topic in file.topics.items():
-            earlier = topics.get(name)
-            count = topic.count + (earlier.count if earlier else 0)
-            topics[name] = BagTopic(name, (earlier or topic).message_type, count)
-    return dict(sorted(topics.items()))

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
 
 from camseg_core.errors import CamsegError, in_one_line
-from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic
+from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic, merge_topics
 from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
 from camseg_ros.bag.damaged_sqlite import (
     DamagedSqlite,
@@ -47,8 +46,12 @@ def is_storage(path: Path) -> bool:
     return suffix in (MCAP, SQLITE)
 
 
-def open_storage(path: Path) -> tuple[BagFile, str]:
+def open_storage(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
     """Open one file according to its suffix.
+
+    Args:
+        path: Path to the file.
+        stack: Stack that closes the file, and removes temporary copies of it.
 
     Returns:
         The file, and a short description of its damage, which is empty for a whole one.
@@ -58,13 +61,13 @@ def open_storage(path: Path) -> tuple[BagFile, str]:
         OSError: The file cannot be read.
     """
     if path.suffix == MCAP:
-        return _open_mcap(path)
+        return _open_mcap(path, stack)
     if path.suffix == SQLITE:
-        return _open_sqlite(path)
+        return _open_sqlite(path, stack)
     if path.suffix in ROS1_SUFFIXES:
-        return _open_rosbag1(path)
+        return _open_rosbag1(path, stack)
     if is_storage(path):
-        return _open_decompressed(path)
+        return _open_decompressed(path, stack)
     raise CamsegError(
         f"{path} is not a bag: a folder, or a file that ends in {MCAP}, {SQLITE}, {MCAP}{ZSTD}, "
         f"{SQLITE}{ZSTD} or {ROS1_SUFFIXES[0]} is needed"
@@ -74,26 +77,25 @@ def open_storage(path: Path) -> tuple[BagFile, str]:
 class WholeFile:
     """A `BagFile` that the rosbags library reads."""
 
-    def __init__(self, reader: Any, wire: Wire, advice: str = "") -> None:
+    def __init__(self, reader: Any, wire: Wire, stack: ExitStack, advice: str = "") -> None:
         """Open the library's reader; raise whatever it raises.
 
         Args:
             reader: The library's reader, which is not open yet.
             wire: Layout of the messages' bytes.
+            stack: Stack that closes the reader.
             advice: Advice on damage that is found while messages are read.
         """
         self._reader, self._wire, self.advice = reader, wire, advice
         self._reader.open()
+        stack.callback(self._reader.close)
         count = self._reader.message_count
         self.start_ns: int | None = int(self._reader.start_time) if count else None
         # The library's end is one nanosecond after the last message.
         self.end_ns: int | None = int(self._reader.end_time) - 1 if count else None
-        counts: Counter[str] = Counter()
-        types: dict[str, str] = {}
-        for connection in self._connections:
-            counts[connection.topic] += connection.msgcount
-            types.setdefault(connection.topic, connection.msgtype)
-        self.topics = {name: BagTopic(name, types[name], counts[name]) for name in types}
+        self.topics = merge_topics(
+            BagTopic(c.topic, c.msgtype, c.msgcount) for c in self._connections
+        )
 
     @property
     def _connections(self) -> list[Any]:
@@ -110,33 +112,11 @@ class WholeFile:
             content = decompressed(raw) if self._wire == "cdr" else raw
             yield BagMessage(connection.topic, connection.msgtype, int(log_ns), content, self._wire)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._reader.close()
 
-
-class FileInFolder:
-    """A `BagFile` in a temporary folder, which is removed when the file is closed."""
-
-    def __init__(self, file: BagFile, folder: tempfile.TemporaryDirectory[str]) -> None:
-        """Take the open file and its folder."""
-        self._file, self._folder, self.advice = file, folder, file.advice
-        self.topics, self.start_ns, self.end_ns = file.topics, file.start_ns, file.end_ns
-
-    def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
-        """Return the messages of some topics."""
-        return self._file.messages(topics)
-
-    def close(self) -> None:
-        """Close the file and remove the folder."""
-        self._file.close()
-        self._folder.cleanup()
-
-
-def _open_mcap(path: Path) -> tuple[BagFile, str]:
+def _open_mcap(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
     try:
         if has_full_index(path):
-            return WholeFile(Reader2(path), "cdr"), ""
+            return WholeFile(Reader2(path), "cdr", stack), ""
     except OSError:
         raise
     except Exception:  # libraries raise many types on damaged bytes # noqa: S110 - read below
@@ -146,48 +126,34 @@ def _open_mcap(path: Path) -> tuple[BagFile, str]:
     return file, "" if file.is_whole else f"{path.name} is cut off or torn"
 
 
-def _open_sqlite(path: Path) -> tuple[BagFile, str]:
+def _open_sqlite(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
     advice = recovery_advice(path.name)
-
-    def open_cut(folder: Path) -> tuple[BagFile, str]:
+    if is_cut_off(path):
         reason = f"{path.name} is cut off (shorter than its header says); {advice}"
-        return DamagedSqlite(copy_whole_pages(path, folder)), reason
-
-    def open_with_journals(folder: Path) -> tuple[BagFile, str]:
-        copy = copy_with_journals(path, folder)
+        return DamagedSqlite(copy_whole_pages(path, _folder(stack))), reason
+    file = path
+    if find_journals(path):
+        file = copy_with_journals(path, _folder(stack))
         try:
-            merge_journals(copy)
+            merge_journals(file)
         except sqlite3.Error as error:
             lacks = f"the journal beside {path.name} cannot be merged into it ({error})"
             return DamagedSqlite(path), f"{lacks}; {advice}"
-        return open_whole(copy)
-
-    def open_link(folder: Path) -> tuple[BagFile, str]:
-        link = folder / f"bag{SQLITE}"
-        link.symlink_to(path.resolve())
-        return open_whole(link)
-
-    def open_whole(file: Path) -> tuple[BagFile, str]:
-        try:
-            return WholeFile(Reader2(file), "cdr", advice), ""
-        except OSError:
-            raise
-        except Exception as error:  # libraries raise many types on damaged bytes
-            reason = " ".join(str(error).replace(str(file), path.name).split())[:200]
-            return DamagedSqlite(file), f"{path.name} is cut off or torn ({reason}); {advice}"
-
-    if is_cut_off(path):
-        return _open_in_folder(open_cut)
-    if find_journals(path):
-        return _open_in_folder(open_with_journals)
-    if any(character in str(path) for character in URI_CHARACTERS):
-        return _open_in_folder(open_link)
-    return open_whole(path)
-
-
-def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
+    elif any(character in str(path) for character in URI_CHARACTERS):
+        file = _folder(stack) / f"bag{SQLITE}"
+        file.symlink_to(path.resolve())
     try:
-        return WholeFile(Reader1(path), "ros1"), ""
+        return WholeFile(Reader2(file), "cdr", stack, advice), ""
+    except OSError:
+        raise
+    except Exception as error:  # libraries raise many types on damaged bytes
+        reason = " ".join(str(error).replace(str(file), path.name).split())[:200]
+        return DamagedSqlite(file), f"{path.name} is cut off or torn ({reason}); {advice}"
+
+
+def _open_rosbag1(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
+    try:
+        return WholeFile(Reader1(path), "ros1", stack), ""
     except OSError:
         raise
     except Exception as error:  # libraries raise many types on damaged bytes
@@ -202,26 +168,17 @@ def _open_rosbag1(path: Path) -> tuple[BagFile, str]:
         ) from error
 
 
-def _open_decompressed(path: Path) -> tuple[BagFile, str]:
-    def decompress(folder: Path) -> tuple[BagFile, str]:
-        storage = folder / path.stem
-        decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
-        # If the compressed file is damaged, the reader of the content finds out what is missing.
-        with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
-            while block := source.read(BLOCK_BYTES):
-                target.write(decompressor.decompress(block))
-        file, reason = open_storage(storage)
-        return file, reason and f"{path.name}: {reason}"
-
-    return _open_in_folder(decompress)
+def _open_decompressed(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
+    storage = _folder(stack) / path.stem
+    decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
+    # If the compressed file is damaged, the reader of the content finds out what is missing.
+    with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
+        while block := source.read(BLOCK_BYTES):
+            target.write(decompressor.decompress(block))
+    file, reason = open_storage(storage, stack)
+    return file, reason and f"{path.name}: {reason}"
 
 
-def _open_in_folder(open_file: Callable[[Path], tuple[BagFile, str]]) -> tuple[BagFile, str]:
-    """Open a file in a new temporary folder, which is removed with it or after an error."""
-    folder = tempfile.TemporaryDirectory(prefix="camseg_bag_")
-    try:
-        file, reason = open_file(Path(folder.name))
-    except BaseException:
-        folder.cleanup()
-        raise
-    return FileInFolder(file, folder), reason
+def _folder(stack: ExitStack) -> Path:
+    """Return a new temporary folder, which ``stack`` removes."""
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="camseg_bag_")))

@@ -119,9 +119,6 @@ class CountingFile:
         if self.error is not None:
             raise self.error
 
-    def close(self) -> None:
-        """Nothing is open."""
-
 
 def test_what_a_file_counts_and_does_not_give_is_lost(tmp_path: Path) -> None:
     bag = Bag(tmp_path / "x.mcap", [CountingFile(5), CountingFile(3)], None)

@@ -79,7 +79,6 @@ def test_a_whole_file_is_read_to_its_end(tmp_path: Path, compression: Compressio
     assert [message.log_ns for message in messages[:4]] == [10, 9, 8, 10]
     assert np.array_equal(messages[9].decode().data, bags.noise_image(9).data)
     assert list(file.messages([])) == []
-    file.close()
 
 
 def test_of_a_chunk_that_is_cut_the_whole_messages(tmp_path: Path) -> None:

@@ -60,7 +60,6 @@ def test_a_whole_file_is_read_in_the_order_of_its_rows(whole: Path) -> None:
     assert (file.start_ns, file.end_ns) == (bags.STEP_NS, FRAMES * bags.STEP_NS)
     assert (read(file, IMAGE), read(file, TRUTH)) == (IMAGES, TRUTHS)
     assert list(file.messages([])) == []
-    file.close()
 
 
 def test_rows_before_a_cut_are_read_and_none_is_filled_up_with_zeros(
@@ -98,7 +97,6 @@ def test_nothing_is_read_of_other_files(tmp_path: Path, content: bytes) -> None:
     assert (file.topics, file.start_ns, file.end_ns) == ({}, None, None)
     assert list(file.messages([IMAGE])) == []
     assert not is_cut_off(tmp_path / "a.db3")
-    file.close()
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import made_bags as bags
@@ -27,10 +27,9 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images(path: Path) -> tuple[list[bytes], str]:
-    file, reason = open_storage(path)
-    found = [bytes(message.decode().data) for message in file.messages([IMAGE])]
-    file.close()
-    return found, reason
+    with ExitStack() as stack:
+        file, reason = open_storage(path, stack)
+        return [bytes(message.decode().data) for message in file.messages([IMAGE])], reason
 
 
 @pytest.mark.parametrize(
@@ -51,9 +50,9 @@ def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
             "UPDATE topics SET serialization_format = 'json' WHERE name != ?", (IMAGE,)
         )
         connection.commit()
-    file, reason = open_storage(path)
-    assert (list(file.topics), reason) == ([IMAGE], "")
-    file.close()
+    with ExitStack() as stack:
+        file, reason = open_storage(path, stack)
+        assert (list(file.topics), reason) == ([IMAGE], "")
     assert images(path) == (EXPECTED, "")
 
 
@@ -62,11 +61,11 @@ def test_files_that_are_compressed_as_a_whole(tmp_path: Path, scratch: Path, sto
     path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage=storage))
     packed = path.with_name(path.name + ".zstd")
     packed.write_bytes(zstandard.compress(path.read_bytes()))
-    file, reason = open_storage(packed)
-    assert reason == ""
-    assert len(list(scratch.iterdir())) == 1
-    assert len([*file.messages([IMAGE])]) == 6
-    file.close()
+    with ExitStack() as stack:
+        file, reason = open_storage(packed, stack)
+        assert reason == ""
+        assert len(list(scratch.iterdir())) == 1
+        assert len([*file.messages([IMAGE])]) == 6
     assert list(scratch.iterdir()) == []
     packed.write_bytes(packed.read_bytes()[: packed.stat().st_size // 2])
     found, reason = images(packed)
@@ -109,5 +108,5 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["absent.mcap", "absent.db3", "absent.bag", "absent.mcap.zstd"])
 def test_files_that_are_not_there(tmp_path: Path, scratch: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError):
-        open_storage(tmp_path / name)
+        images(tmp_path / name)
     assert list(scratch.iterdir()) == []
