@@ -8,7 +8,7 @@ package adds ``semantic_gt/image`` (mono8, 255 = unlabeled) and ``semantic_gt/ab
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from camseg_core.errors import CamsegError
@@ -104,12 +104,9 @@ def find_cameras(
     if not chosen:
         known = ", ".join(f"{t.name} ({t.message_type})" for t in topics.values()) or "none"
         raise CamsegError(f"the bag has no topic with images; its topics are: {known}")
-    cameras = [_camera(topics, image) for image in chosen]
-    if truth_topics:
-        pairs = zip(cameras, truth_topics, strict=True)
-        cameras = [_with_truth(topics, camera, truth) for camera, truth in pairs]
-    names = camera_names([camera.image for camera in cameras])
-    return [replace(camera, name=name) for camera, name in zip(cameras, names, strict=True)]
+    truths = truth_topics or [None] * len(chosen)
+    cameras = zip(camera_names(chosen), chosen, truths, strict=True)
+    return [_camera(topics, *camera) for camera in cameras]
 
 
 def cameras_of(
@@ -152,15 +149,12 @@ def camera_names(image_topics: Sequence[str]) -> list[str]:
     have the same name.
     """
     parts = [_base(topic).strip("/").split("/") for topic in image_topics]
-    depth = 1
-    while True:
+    for depth in range(1, max(map(len, parts)) + 1):
         names = [_token("_".join(part[-depth:])) for part in parts]
-        if len(set(names)) == len(names) or depth >= max(map(len, parts)):
-            break
-        depth += 1
-    if len(set(names)) != len(names):  # two images of one camera
-        names = [_token(topic.strip("/").replace("/", "_")) for topic in image_topics]
-    return names
+        if len(set(names)) == len(names):
+            return names
+    # Two of the topics are images of one camera.
+    return [_token(topic.strip("/").replace("/", "_")) for topic in image_topics]
 
 
 def _by_type(topics: Mapping[str, BagTopic]) -> list[str]:
@@ -171,37 +165,35 @@ def _by_type(topics: Mapping[str, BagTopic]) -> list[str]:
     return sorted(name for name in (*raw, *compressed) if not _NO_CAMERA.fullmatch(name))
 
 
-def _camera(topics: Mapping[str, BagTopic], image: str) -> CameraTopics:
-    base = _base(image)
-    present = {field: _beside(topics, base, leaves) for field, leaves in BESIDE.items()}
-    is_compressed = topics[image].message_type == COMPRESSED_IMAGE
-    return CameraTopics("", image, is_compressed, **present)
+def _camera(
+    topics: Mapping[str, BagTopic], name: str, image: str, truth: str | None
+) -> CameraTopics:
+    """Return a camera's topics; ``truth`` takes the place of the ground truth beside the images."""
+    present = {field: _find_beside(topics, image, leaves) for field, leaves in BESIDE.items()}
+    if truth is not None:
+        about = _find_beside(topics, truth, ((ABOUT_LEAF, ABOUT_TYPE),))
+        present.update(truth=truth, about=about or present["about"])
+    return CameraTopics(name, image, topics[image].message_type == COMPRESSED_IMAGE, **present)
 
 
-def _beside(
-    topics: Mapping[str, BagTopic], base: str, leaves: Sequence[tuple[str, str]]
+def _find_beside(
+    topics: Mapping[str, BagTopic], topic: str, leaves: Sequence[tuple[str, str]]
 ) -> str | None:
-    """Return the first topic below ``base`` that exists with its type."""
+    """Return the first topic beside ``topic`` that exists with its type."""
     for leaf, message_type in leaves:
-        name = _below(base, leaf)
+        name = _beside(topic, leaf)
         if name in topics and topics[name].message_type == message_type:
             return name
     return None
 
 
-def _with_truth(topics: Mapping[str, BagTopic], camera: CameraTopics, truth: str) -> CameraTopics:
-    """Return a camera with another ground truth topic and the description beside that topic."""
-    about = _beside(topics, _base(truth), ((ABOUT_LEAF, ABOUT_TYPE),))
-    return replace(camera, truth=truth, about=about or camera.about)
-
-
 def about_beside(truth_topic: str) -> str:
     """Return the topic that says what the ids of a ground truth topic mean."""
-    return _below(_base(truth_topic), ABOUT_LEAF)
+    return _beside(truth_topic, ABOUT_LEAF)
 
 
-def _below(base: str, leaf: str) -> str:
-    return f"{base}/{leaf}".replace("//", "/")
+def _beside(topic: str, leaf: str) -> str:
+    return f"{_base(topic)}/{leaf}".replace("//", "/")
 
 
 def _base(image_topic: str) -> str:
@@ -218,13 +210,10 @@ def _token(text: str) -> str:
 
 def _check_image_topic(topics: Mapping[str, BagTopic], name: str) -> None:
     if name not in topics:
-        images = _names(t for t in topics.values() if t.message_type in {IMAGE, COMPRESSED_IMAGE})
+        kinds = (IMAGE, COMPRESSED_IMAGE)
+        images = ", ".join(t.name for t in topics.values() if t.message_type in kinds) or "none"
         raise CamsegError(f"the bag has no topic {name}; its image topics are: {images}")
     if topics[name].message_type not in {IMAGE, COMPRESSED_IMAGE}:
         raise CamsegError(
             f"{name} has type {topics[name].message_type}; {IMAGE} or {COMPRESSED_IMAGE} is needed"
         )
-
-
-def _names(topics: Iterable[BagTopic]) -> str:
-    return ", ".join(topic.name for topic in topics) or "none"

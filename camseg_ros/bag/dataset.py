@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,12 @@ class CameraCounts:
 
 @dataclass(frozen=True)
 class _Listed:
-    """One image of a bag: its position among all images, its camera, and its header."""
+    """One image of a bag: its position among all images, its camera, its header and stamp."""
 
     position: int
     camera: CameraTopics
+    header: Header
     stamp_ns: int
-    frame_id: str
 
 
 class BagDataset:
@@ -135,13 +136,13 @@ class BagDataset:
             self.cameras = cameras_of(bag, image_topics, truth_topics)
             abouts = read_abouts(bag, self.cameras)
             counts = {name: topic.count for name, topic in bag.topics.items()}
-            count = sum(counts[camera.image] for camera in self.cameras)
+            images = sum(counts[camera.image] for camera in self.cameras)
             self.identity = json.dumps([bag.name, bag.start_ns, bag.end_ns, counts], sort_keys=True)
         self.about: AboutDrive = abouts[0]
         self.label_set = _classes(abouts, label_set, path)
         self.name = self.about.dataset or UNNAMED_DATASET
         self.split = self.about.split or UNNAMED_SPLIT
-        self.expected = min(count, most_frames or count)
+        self.expected = min(images, most_frames or images)
         self.identities = [self.identity]
         self.counts = {camera.name: CameraCounts() for camera in self.cameras}
         self._files = ExitStack()
@@ -164,25 +165,21 @@ class BagDataset:
     @cached_property
     def samples(self) -> tuple[SampleMetadata, ...]:
         """What is known of each sample before its pixels are read."""
-        indices = dict.fromkeys(self.counts, 0)
-        found = []
-        for one in self._listed:
-            name = one.camera.name
-            found.append(
-                SampleMetadata(
-                    name=f"{self.bag_name}/{name}/{one.stamp_ns}",
-                    dataset=self.name,
-                    split=self.split,
-                    part=self.about.part,
-                    condition=self.about.condition or "clear",
-                    sequence=self.bag_name,
-                    frame_index=indices[name],
-                    camera=name,
-                    stamp_ns=one.stamp_ns,
-                )
+        indices = {name: count() for name in self.counts}
+        return tuple(
+            SampleMetadata(
+                name=f"{self.bag_name}/{one.camera.name}/{one.stamp_ns}",
+                dataset=self.name,
+                split=self.split,
+                part=self.about.part,
+                condition=self.about.condition or "clear",
+                sequence=self.bag_name,
+                frame_index=next(indices[one.camera.name]),
+                camera=one.camera.name,
+                stamp_ns=one.stamp_ns,
             )
-            indices[name] += 1
-        return tuple(found)
+            for one in self._listed
+        )
 
     def read(self, index: int) -> Sample:
         """Read one sample; ground truth that cannot be used is left out and counted.
@@ -192,34 +189,29 @@ class BagDataset:
             CamsegError: the bag has changed since it was opened.
         """
         listed = self._listed[index]
-        counts = self.counts[listed.camera.name]
-        is_first_time = index not in self._read
+        # A sample that is read again is not counted again.
+        counts = CameraCounts() if index in self._read else self.counts[listed.camera.name]
         self._read.add(index)
         try:
             _, image = read_rgb(self._message(listed.position), listed.camera)
         except (UnreadableMessageError, BadFrameError) as error:
             text = f"{listed.camera.image}: {error}"
-            if is_first_time:
-                counts.refused += 1
-                counts.problem(text)
+            counts.refused += 1
+            counts.problem(text)
             raise UnusableSampleError(text) from error
         class_ids = self._stores[listed.camera.name].get(listed.stamp_ns)
-        if class_ids is not None:
-            problem = self._problem_of(class_ids, image, listed.stamp_ns)
-            if is_first_time:
-                counts.with_truth += not problem
-                counts.truth_refused += bool(problem)
-                if problem:
-                    counts.problem(problem)
-            if problem:
-                class_ids = None
+        if class_ids is not None and (
+            problem := self._problem_of(class_ids, image, listed.stamp_ns)
+        ):
+            counts.truth_refused += 1
+            counts.problem(problem)
+            class_ids = None
+        counts.with_truth += class_ids is not None
         return Sample(image, class_ids, self.samples[index])
 
     def header(self, index: int) -> Header:
         """Return the header of a sample's image."""
-        made = Header(frame_id=self._listed[index].frame_id)
-        made.stamp.sec, made.stamp.nanosec = divmod(self._listed[index].stamp_ns, 10**9)
-        return made
+        return self._listed[index].header
 
     def fingerprint(self) -> str:
         """Return a hash of the identities of all bags that are scored together."""
@@ -253,7 +245,7 @@ class BagDataset:
             counts = self.counts[camera.name]
             counts.images += 1
             try:
-                header = _image_of(message).header
+                header = _decode_image(message, Image, CompressedImage).header
             except (UnreadableMessageError, BadFrameError) as error:
                 counts.refused += 1
                 counts.problem(f"{message.topic}: {error}")
@@ -265,7 +257,7 @@ class BagDataset:
             seen[camera.name].add(stamp)
             counts.unordered += stamp < newest[camera.name]
             newest[camera.name] = max(stamp, newest[camera.name])
-            found.append(_Listed(position, camera, stamp, header.frame_id))
+            found.append(_Listed(position, camera, header, stamp))
             if len(found) == self._most_frames:
                 return found
         for name, store in stores.items():
@@ -365,19 +357,18 @@ def read_rgb(message: BagMessage, camera: CameraTopics) -> tuple[int, UInt8]:
         UnreadableMessageError: the bytes are not a message of their type.
         BadFrameError: the message holds no image, or not the camera's type of image.
     """
-    image = _image_of(message)
-    if camera.is_compressed and isinstance(image, CompressedImage):
+    if camera.is_compressed:
+        image = _decode_image(message, CompressedImage)
         return stamp_ns(image.header), rgb_from_compressed(image)
-    if not camera.is_compressed and isinstance(image, Image):
-        return stamp_ns(image.header), rgb_from_image(image)
-    raise BadFrameError(f"a message of {message.message_type} among the images")
+    image = _decode_image(message, Image)
+    return stamp_ns(image.header), rgb_from_image(image)
 
 
-def _image_of(message: BagMessage) -> Any:
+def _decode_image(message: BagMessage, *kinds: type) -> Any:
     decoded = message.decode()
-    if isinstance(decoded, Image | CompressedImage):
-        return decoded
-    raise BadFrameError(f"a message of {message.message_type} among the images")
+    if not isinstance(decoded, kinds):
+        raise BadFrameError(f"a message of {message.message_type} among the images")
+    return decoded
 
 
 def _classes(abouts: Sequence[AboutDrive], label_set: LabelSet | None, path: Path) -> LabelSet:

@@ -8,7 +8,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from uuid import uuid4
 
 from mcap.data_stream import ReadDataStream
@@ -30,8 +30,6 @@ from camseg_ros.bag.serialization import STORES, encode, type_name
 
 Storage = Literal["mcap", "sqlite3"]
 Compression = Literal["none", "zstd"]
-STORAGES: tuple[Storage, ...] = get_args(Storage)
-COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 
 VERSION = 8
 """The newest format version whose metadata.yaml all of Humble to Kilted can read."""
@@ -44,7 +42,6 @@ CHECKSUM_OFFSET_BYTES = 24
 https://mcap.dev/spec#chunk-op0x06."""
 
 UNSET = QosTime(0, 0)
-DEPTH = 10
 
 
 class BagWriter:
@@ -70,7 +67,6 @@ class BagWriter:
         if path.exists():
             raise CamsegError(f"{path} exists already; remove it, or give another name")
         self.path = path
-        self.last_ns = 0
         self._home = path.parent / f".{uuid4().hex}"
         # The library names the file after the folder, which must have its final name from the
         # start.
@@ -139,7 +135,6 @@ class BagWriter:
             CamsegError: The bag cannot be written, for example because the disk is full.
         """
         self.add_topic(topic, type(message), latched=latched)
-        self.last_ns = max(self.last_ns, log_ns)
         try:
             self._writer.write(self._connections[topic], log_ns, encode(message))
         except OSError as error:
@@ -174,7 +169,7 @@ def add_checksums(path: Path) -> None:
 def _quality(latched: bool) -> Qos:
     return Qos(
         history=QosHistory.KEEP_LAST,
-        depth=1 if latched else DEPTH,
+        depth=1 if latched else 10,
         reliability=QosReliability.RELIABLE,
         durability=QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
         deadline=UNSET,

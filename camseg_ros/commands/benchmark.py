@@ -18,8 +18,6 @@ from camseg_ros.commands import ros_needed
 
 def add_node_benchmark(subjects: Any) -> None:
     """Add ``node`` to the subparsers of ``camseg benchmark``."""
-    from camseg_ros.node.parameters import SET_HELP
-
     node = subjects.add_parser(
         "node",
         help="rate, latency, drops, CPU and memory of the node over DDS",
@@ -42,14 +40,15 @@ def add_node_benchmark(subjects: Any) -> None:
     node.add_argument("--seconds", type=float, default=30.0, help="how long to play")
     node.add_argument("--width", type=int, default=512, help="pixels of the frames")
     node.add_argument("--height", type=int, default=256, help="pixels of the frames")
-    node.add_argument(
-        "--set",
-        nargs="+",
-        default=[],
-        metavar="NAME=VALUE",
-        help=SET_HELP,
-    )
+    add_set_option(node)
     node.add_argument("--out", type=Path, help="JSON file for all figures; printed without")
+
+
+def add_set_option(parser: Any) -> None:
+    """Add ``--set``, which `node_parameters` reads."""
+    from camseg_ros.node.parameters import SET_HELP
+
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help=SET_HELP)
 
 
 @ros_needed

@@ -22,12 +22,12 @@ from camseg_core.commands.options import (
 )
 from camseg_core.errors import CamsegError
 from camseg_ros.commands import ros_needed
+from camseg_ros.commands.benchmark import add_set_option, node_parameters
 
 if TYPE_CHECKING:
     from camseg_core.diffusion.options import SamplingOptions
     from camseg_core.weights.loading import LoadedModel
     from camseg_ros.replay.results.gates import Gate
-    from camseg_ros.replay.results.page import ReplayFacts
 
 OFFLINE, LIVE = "offline", "live"
 NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
@@ -36,8 +36,6 @@ NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
 
 def add_commands(commands: Any) -> None:
     """Add ``replay`` to the subparsers ``commands``."""
-    from camseg_ros.node.parameters import SET_HELP
-
     replay = commands.add_parser(
         "replay",
         help="replay bags through the model or the node, and score what comes out",
@@ -84,10 +82,7 @@ def add_commands(commands: Any) -> None:
     live.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast as recorded")
     live.add_argument("--loops", type=int, default=1, help="how often; each stamp is scored once")
     live.add_argument("--start-offset", type=float, default=0.0, help="seconds to leave out")
-    live.add_argument(
-        "--set", nargs="+", default=[], metavar="NAME=VALUE",
-        help=SET_HELP,
-    )  # fmt: skip
+    add_set_option(live)
     results = replay.add_argument_group("results")
     results.add_argument("--gates", type=Path, help="YAML file of thresholds; see docs/bags.md")
     results.add_argument(
@@ -134,6 +129,7 @@ def _offline(
     from camseg_ros.replay.offline import look_at_bags, replay_offline
     from camseg_ros.replay.results.conclude import conclude
     from camseg_ros.replay.results.folder import prepare_folder
+    from camseg_ros.replay.results.page import ReplayFacts
 
     process = ProcessRank.from_environment()
     if loaded.is_random and process.is_first:
@@ -153,13 +149,7 @@ def _offline(
         agreed(True, process)  # nobody writes before the folder is ready
         shard = Shard(process.rank, process.world_size)
         replay_offline(segmenter, bags, options, parsed.out, shard, write_bags=parsed.write_bag)
-    return conclude(parsed.out, _facts(loaded, options), gates) if process.is_first else 0
-
-
-def _facts(loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
-    from camseg_ros.replay.results.page import ReplayFacts
-
-    return ReplayFacts(
+    facts = ReplayFacts(
         mode=OFFLINE,
         weights=" + ".join(Path(part).name for part in loaded.source.split(" + ")),
         weights_sha256=loaded.weights_sha256,
@@ -170,11 +160,11 @@ def _facts(loaded: LoadedModel, options: SamplingOptions) -> ReplayFacts:
         ),
         steps=options.steps,
     )
+    return conclude(parsed.out, facts, gates) if process.is_first else 0
 
 
 def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     from camseg_core.diffusion.options import SamplingOptions
-    from camseg_ros.commands.benchmark import node_parameters
     from camseg_ros.node.dds_environment import use_free_domain, use_large_images
     from camseg_ros.replay.live.bag_player import PlaySettings
     from camseg_ros.replay.live.live import LivePlan, replay_live_bag

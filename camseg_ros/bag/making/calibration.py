@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo
 
 from camseg_core.data.sample import SampleMetadata
@@ -37,7 +37,7 @@ def find_camera_info(
     """
     if sample.dataset == "kitti-step":
         path = root / "training" / "calib" / f"{sample.sequence}.txt"
-        return _info(_kitti_projection(path), height, width) if path.is_file() else None
+        return _kitti_info(path, (height, width)) if path.is_file() else None
     for folder, ending, replacement in (
         ("leftImg8bit/", "_leftImg8bit.png", "_camera.json"),
         ("rgb_anon/", "_rgb_anon.png", "_camera.json"),
@@ -46,7 +46,7 @@ def find_camera_info(
         if sample.name.startswith(folder) and sample.name.endswith(ending):
             name = sample.name.removeprefix(folder).removesuffix(ending) + replacement
             path = root / "camera" / name
-            return _info(_json_projection(path), height, width) if path.is_file() else None
+            return _json_info(path, (height, width)) if path.is_file() else None
     return None
 
 
@@ -61,15 +61,13 @@ def pinhole_info(
         center_y: Principal point, pixels below the first pixel's centre.
         size: Height and width of the image, pixels.
     """
-    projection = np.array(
-        [[focal_px, 0.0, center_x, 0.0], [0.0, focal_px, center_y, 0.0], [0.0, 0.0, 1.0, 0.0]]
-    )
-    return _info(projection, *size)
+    return _info([focal_px, 0, center_x, 0, 0, focal_px, center_y, 0, 0, 0, 1, 0], size)
 
 
-def _info(projection: NDArray[np.float64], height: int, width: int) -> CameraInfo:
-    """Build the message of a rectified camera from its projection matrix [3, 4]."""
-    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob")
+def _info(numbers: Sequence[float], size: tuple[int, int]) -> CameraInfo:
+    """Build the message of a rectified camera from its projection matrix [3, 4], row by row."""
+    projection = np.array(numbers, np.float64).reshape(3, 4)
+    info = CameraInfo(height=size[0], width=size[1], distortion_model="plumb_bob")
     info.d = [0.0] * 5
     info.k = projection[:, :3].ravel()
     info.r = np.eye(3).ravel()
@@ -77,21 +75,21 @@ def _info(projection: NDArray[np.float64], height: int, width: int) -> CameraInf
     return info
 
 
-def _kitti_projection(path: Path) -> NDArray[np.float64]:
+def _kitti_info(path: Path, size: tuple[int, int]) -> CameraInfo:
     try:
         for line in path.read_text(encoding="ascii").splitlines():
             name, _, numbers = line.partition(":")
             if name.strip() == KITTI_CAMERA:
-                return np.array([float(number) for number in numbers.split()]).reshape(3, 4)
+                return _info([float(number) for number in numbers.split()], size)
     except (OSError, ValueError) as error:
         raise CamsegError(f"{path} is not a KITTI calibration: {error}") from error
     raise CamsegError(f"{path} is not a KITTI calibration: it has no line {KITTI_CAMERA}")
 
 
-def _json_projection(path: Path) -> NDArray[np.float64]:
+def _json_info(path: Path, size: tuple[int, int]) -> CameraInfo:
     try:
         content = json.loads(path.read_bytes())["intrinsic"]
         fx, fy, u0, v0 = (float(content[name]) for name in ("fx", "fy", "u0", "v0"))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CamsegError(f"{path} is not a Cityscapes calibration: {error!r}") from error
-    return np.array([[fx, 0.0, u0, 0.0], [0.0, fy, v0, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    return _info([fx, 0, u0, 0, 0, fy, v0, 0, 0, 0, 1, 0], size)

@@ -78,20 +78,24 @@ def dataset_drives(dataset: Dataset) -> list[Drive]:
     for index, sample in enumerate(dataset.samples):
         key = _folder_key(sample) if by_folder else _sequence_key(sample)
         groups.setdefault(key, []).append(index)
-    names = _different(_drive_name(dataset, indices, by_folder) for indices in groups.values())
-    return [
-        Drive(
-            name=name,
-            about=_about(dataset, dataset.samples[indices[0]], name if by_folder else ""),
-            count=len(indices),
-            frames=partial(
-                _dataset_frames,
-                dataset,
-                sorted(indices, key=lambda index: _order(dataset.samples[index])),
-            ),
+    drives: list[Drive] = []
+    names: Counter[str] = Counter()
+    for indices in groups.values():
+        first = dataset.samples[indices[0]]
+        name = _drive_name(first, by_folder)
+        names[name] += 1
+        name += f"-{names[name]}" if names[name] > 1 else ""
+        about = AboutDrive(
+            dataset.label_set,
+            dataset=first.dataset,
+            split=first.split,
+            part=first.part,
+            condition=first.condition,
+            sequence=name if by_folder else first.sequence,
         )
-        for name, indices in zip(names, groups.values(), strict=True)
-    ]
+        ordered = sorted(indices, key=lambda index: _order(dataset.samples[index]))
+        drives.append(Drive(name, about, len(indices), partial(_dataset_frames, dataset, ordered)))
+    return drives
 
 
 def input_drives(path: Path) -> list[Drive]:
@@ -103,11 +107,13 @@ def input_drives(path: Path) -> list[Drive]:
     sources = find_sources(path)
     name = path.resolve().stem if path.is_file() else path.resolve().name
     about = AboutDrive(dataset="files", sequence=name)
-    if sources[0].is_video:
-        return [Drive(name, about, sources[0].frame_count or None, partial(_video_frames, sources))]
-    stamps = find_stamps(path, [source.path for source in sources])
-    frames = partial(_image_frames, sources, stamps)
-    return [Drive(name, about, len(sources), frames, is_absolute=stamps is not None)]
+    stamps = None
+    count = sources[0].frame_count or None
+    if not sources[0].is_video:
+        stamps = find_stamps(path, [source.path for source in sources])
+        count = len(sources)
+    frames = partial(_file_frames, sources, stamps)
+    return [Drive(name, about, count, frames, is_absolute=stamps is not None)]
 
 
 def synthetic_drives(frames: int, drive: SyntheticDrive) -> list[Drive]:
@@ -134,16 +140,10 @@ def _dataset_frames(dataset: Dataset, indices: Iterable[int]) -> Iterator[DriveF
         earlier = key
 
 
-def _video_frames(sources: list[Source]) -> Iterator[DriveFrame]:
-    for source in sources:
-        for frame in read_frames(source):
-            yield DriveFrame(frame.image, time_ns=frame.time_ns)
-
-
-def _image_frames(sources: list[Source], stamps: list[int] | None) -> Iterator[DriveFrame]:
+def _file_frames(sources: list[Source], stamps: list[int] | None) -> Iterator[DriveFrame]:
     for index, source in enumerate(sources):
         for frame in read_frames(source):
-            yield DriveFrame(frame.image, time_ns=stamps[index] if stamps else None)
+            yield DriveFrame(frame.image, time_ns=stamps[index] if stamps else frame.time_ns)
 
 
 def _synthetic_frames(drive: SyntheticDrive, count: int) -> Iterator[DriveFrame]:
@@ -172,19 +172,7 @@ def _order(sample: SampleMetadata) -> tuple[tuple[str, ...], int, str]:
     return _sequence_key(sample), sample.frame_index, sample.name
 
 
-def _about(dataset: Dataset, sample: SampleMetadata, folder: str) -> AboutDrive:
-    return AboutDrive(
-        dataset.label_set,
-        dataset=sample.dataset,
-        split=sample.split,
-        part=sample.part,
-        condition=sample.condition,
-        sequence=folder or sample.sequence,
-    )
-
-
-def _drive_name(dataset: Dataset, indices: list[int], by_folder: bool) -> str:
-    sample = dataset.samples[indices[0]]
+def _drive_name(sample: SampleMetadata, by_folder: bool) -> str:
     sequence = "" if by_folder else sample.sequence
     parts = [
         REFERENCE if sample.part == REFERENCE else "",
@@ -192,16 +180,6 @@ def _drive_name(dataset: Dataset, indices: list[int], by_folder: bool) -> str:
         sequence or Path(sample.name).parent.name or sample.dataset,
     ]
     return re.sub(r"[^\w.-]", "_", "-".join(filter(None, parts)))
-
-
-def _different(names: Iterable[str]) -> list[str]:
-    """Return the names with numbers added to those that occur more than once."""
-    seen: Counter[str] = Counter()
-    different = []
-    for name in names:
-        seen[name] += 1
-        different.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return different
 
 
 def shortened(drive: Drive, most: int | None) -> Drive:

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header, String
@@ -23,7 +23,6 @@ from camseg_ros.bag.writer import BagWriter, Compression, Storage
 from camseg_ros.messages.images import image_message
 
 ImageForm = Literal["raw", "png", "jpeg"]
-IMAGE_FORMS: tuple[ImageForm, ...] = get_args(ImageForm)
 
 START_NS = 10**9
 """Stamp of a drive's first frame where the data has no time: 0 means "no time" to ROS."""
