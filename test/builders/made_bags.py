@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -157,16 +158,28 @@ def written_images(
 
 def write_mcap_of_others(path: Path, order: list[int], **settings: Any) -> Path:
     """Write noise images with the mcap package, in any order of time, one every 10 ns."""
+    return write_mcap(path, [(i * 10, encode(noise_image(i))) for i in order], **settings)
+
+
+def write_mcap(
+    path: Path,
+    contents: Iterable[tuple[int, bytes]],
+    *,
+    encoding: str = "cdr",
+    profile: str = "ros2",
+    schema: str = "sensor_msgs/msg/Image",
+    **settings: Any,
+) -> Path:
+    """Write the bytes of images, each with its log time, with the mcap package."""
     definition, _ = get_typestore(Stores.ROS2_JAZZY).generate_msgdef(
         "sensor_msgs/msg/Image", ros_version=2
     )
     with path.open("wb") as file:
         writer = McapWriter(file, **settings)
-        writer.start("ros2", "others")
-        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", definition.encode())
-        channel = writer.register_channel(CAMERA.image, "cdr", schema)
-        for index in order:
-            data = encode(noise_image(index))
-            writer.add_message(channel, log_time=index * 10, data=data, publish_time=0)
+        writer.start(profile, "others")
+        schema_id = writer.register_schema(schema, f"{profile}msg", definition.encode())
+        channel = writer.register_channel(CAMERA.image, encoding, schema_id)
+        for time_ns, content in contents:
+            writer.add_message(channel, log_time=time_ns, data=content, publish_time=0)
         writer.finish()
     return path

@@ -13,7 +13,6 @@ from camseg_ros.bag.contents import BagLoss, BagTopic
 from camseg_ros.bag.reader import open_bag
 
 IMAGE, TRUTH = bags.CAMERA.image, str(bags.CAMERA.truth)
-VARIANTS = [(s, c) for s in ("mcap", "sqlite3") for c in ("none", "zstd")]
 
 
 def stamps_of(*numbers: int) -> list[int]:
@@ -75,6 +74,9 @@ def test_a_topic_that_was_lost_as_a_whole_is_known(tmp_path: Path) -> None:
         assert bag.topics[IMAGE].count == 2
         assert bag.loss is not None
         assert (bag.loss.frames([TRUTH]), bag.loss.frames([IMAGE])) == (6, 4)
+    bags.write_mcap_of_others(path / "s_0.mcap", [])
+    with open_bag(path) as bag:  # without a message nobody knows the lost time
+        assert bag.loss == BagLoss("s_1.mcap is missing", {"/about": 2, IMAGE: 6, TRUTH: 6}, None)
 
 
 def test_a_missing_part_is_stated(tmp_path: Path) -> None:
@@ -129,6 +131,7 @@ def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path, names_l
         (tmp_path / "metadata.yaml").write_text(text[:end])
         with open_bag(tmp_path) as bag:
             assert (end, sorted(bags.images_of(bag, IMAGE))) == (end, [10, 20, 30, 40])
+            assert (end, list(bag.topics)) == (end, [IMAGE])
             assert bag.loss is None
 
 
@@ -140,9 +143,6 @@ def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path, names_l
         ("message_count: ", "message_count: 0 #"),
         ("message_count: 6", "message_count: 2"),
         ("storage_identifier: mcap", "storage_identifier: sqlite3"),
-        ("version: 8", "version: 99"),
-        ("version: 8", "version: 2020-13-45"),
-        ("nanoseconds: ", "nanoseconds: x"),
         ("nanoseconds: ", "nanoseconds: " + 400 * "9"),
         ("\n  - bag.mcap", " 5"),
         ("\n  - bag.mcap", " bag.mcap"),
@@ -180,14 +180,6 @@ def test_what_metadata_counts_and_no_file_holds_is_lost(tmp_path: Path) -> None:
     (path / "metadata.yaml").write_text(text)
     with open_bag(path) as bag:
         assert bag.loss == BagLoss(reason, {"/about": 0, IMAGE: 3, TRUTH: 3}, None)
-
-
-def test_without_a_message_nobody_knows_the_lost_time(tmp_path: Path) -> None:
-    path = bags.write_split_bag(tmp_path / "s")
-    (path / "s_1.mcap").unlink()
-    bags.write_mcap_of_others(path / "s_0.mcap", [])
-    with open_bag(path) as bag:
-        assert bag.loss == BagLoss("s_1.mcap is missing", {"/about": 2, IMAGE: 6, TRUTH: 6}, None)
 
 
 def test_files_of_another_bag_in_the_folder_are_not_read(tmp_path: Path) -> None:

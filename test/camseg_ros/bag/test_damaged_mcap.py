@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import zstandard
 from mcap.reader import SeekingReader, Summary
-from mcap.writer import CompressionType, IndexType, Writer
-from rosbags.typesys import Stores, get_typestore
+from mcap.writer import CompressionType, IndexType
 
 from camseg_ros.bag.contents import BagTopic
 from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
@@ -42,25 +41,10 @@ def write(
     return contents
 
 
-def write_images(
-    path: Path,
-    contents: list[bytes],
-    *,
-    encoding: str = "cdr",
-    profile: str = "ros2",
-    schema: str = MESSAGE_TYPE,
-    **how: Any,
-) -> None:
-    store = get_typestore(Stores.ROS2_JAZZY)
-    definition, _ = store.generate_msgdef(MESSAGE_TYPE, ros_version=2)
-    with path.open("wb") as file:
-        writer = Writer(file, **how)
-        writer.start(profile, "tests")
-        schema_id = writer.register_schema(schema, f"{profile}msg", definition.encode())
-        channel = writer.register_channel(IMAGE, encoding, schema_id)
-        for index, content in enumerate(contents):
-            writer.add_message(channel, 10 - index % 3, content, publish_time=0)
-        writer.finish()
+def write_images(path: Path, contents: list[bytes], **how: Any) -> None:
+    """Write contents with times that repeat and do not increase."""
+    times_ns = (10 - index % 3 for index in range(len(contents)))
+    bags.write_mcap(path, zip(times_ns, contents, strict=True), **how)
 
 
 def read(file: DamagedMcap) -> list[bytes]:
@@ -172,6 +156,8 @@ def test_what_a_converter_made_of_a_ros_1_bag(tmp_path: Path) -> None:
     [
         ({}, True),
         ({"compression": CompressionType.NONE, "chunk_size": 3000}, True),
+        ({"compression": CompressionType.LZ4}, True),
+        ({"compression": CompressionType.ZSTD, "chunk_size": 3000}, True),
         ({"use_summary_offsets": False}, True),
         ({"profile": ""}, True),  # the library refuses it all the same
         ({"use_chunking": False}, False),
@@ -193,6 +179,7 @@ def test_an_index_is_used_where_it_is_full(
     assert has_full_index(path) == expected
     with open_bag(path) as bag:  # either way
         assert bag.loss is None
+        assert (bag.start_ns, bag.end_ns) == (8, 10)
         assert sorted(bytes(message.raw) for message in bag.messages([IMAGE])) == sorted(contents)
 
 

@@ -99,12 +99,6 @@ def test_nothing_is_read_of_other_files(tmp_path: Path, content: bytes) -> None:
     assert not is_cut_off(tmp_path / "a.db3")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    for read_file in (DamagedSqlite, is_cut_off):
-        with pytest.raises(FileNotFoundError):
-            read_file(tmp_path / "absent.db3")
-
-
 def test_is_cut_off_compares_with_the_header(whole: Path, tmp_path: Path) -> None:
     content, file = whole.read_bytes(), tmp_path / "cut.db3"
     assert not is_cut_off(whole)

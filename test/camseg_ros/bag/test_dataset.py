@@ -73,16 +73,6 @@ def test_truth_is_found_wherever_it_stands(tmp_path: Path) -> None:
     assert counts == CameraCounts(images=3, with_truth=2, truth=3, truth_without_image=1)
 
 
-def test_of_truth_with_one_stamp_the_first_counts(tmp_path: Path) -> None:
-    again = bags.truth_image(7)
-    again.header = bags.truth_image(0).header
-    frames, counts = read(
-        tmp_path, (TRUTH, bags.truth_image(0)), (TRUTH, again), (IMAGE, bags.noise_image(0))
-    )
-    assert np.array_equal(frames[0].class_ids.ravel(), bags.truth_image(0).data)  # type: ignore
-    assert (counts.truth, counts.truth_repeated) == (1, 1)
-
-
 def test_repeats_are_left_out_and_disorder_is_counted(tmp_path: Path) -> None:
     frames, counts = read(tmp_path, *((IMAGE, bags.noise_image(i)) for i in (1, 0, 1, 3, 2)))
     assert places(frames) == [2, 1, 4, 3]

@@ -41,6 +41,8 @@ def test_raw_truth() -> None:
         assert ids.shape == (24, 32)
     with pytest.raises(BadFrameError, match="^ground truth of encoding 'rgb8': mono8 is needed$"):
         read_truth(message(bags.noise_image(0)))
+    with pytest.raises(BadFrameError, match="^ground truth of type std_msgs/msg/String: a mono8 I"):
+        read_truth(message(String(data="x")))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -84,17 +86,6 @@ def test_torn_png(size: int) -> None:
         class_ids_of_compressed(torn)
 
 
-def test_other_types() -> None:
-    with pytest.raises(
-        BadFrameError, match="^ground truth of type std_msgs/msg/String: a mono8 Im"
-    ):
-        read_truth(message(String(data="x")))
-
-
-def png(pixels: np.ndarray) -> CompressedImage:
-    return compressed(PilImage.fromarray(pixels), "PNG")
-
-
 def test_keeps_masks_by_stamp() -> None:
     store = TruthStore()
     masks = [np.random.default_rng(i).integers(0, 19, (5 + i, 9), np.uint8) for i in range(4)]
@@ -115,7 +106,8 @@ def test_reads_raw_and_compressed_truth_and_counts_what_is_none() -> None:
     grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
     color = np.dstack([grey, grey, grey + 1])
     broken = BagMessage("/gt", "sensor_msgs/msg/Image", 1, b"\0\1\0\0", "cdr")
-    store.read([message(bags.truth_image(2)), message(png(grey)), message(png(color)), broken])
+    packed = [message(compressed(PilImage.fromarray(i), "PNG")) for i in (grey, color)]
+    store.read([message(bags.truth_image(2)), *packed, broken])
     assert [*store] == [3 * bags.STEP_NS, 7]
     assert np.array_equal(store.get(7), grey)
     assert np.array_equal(store.get(3 * bags.STEP_NS).ravel(), bags.truth_image(2).data)

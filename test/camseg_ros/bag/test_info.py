@@ -109,17 +109,6 @@ def test_a_bag_without_cameras_and_one_without_messages(tmp_path: Path) -> None:
     ]
 
 
-def test_damage_is_the_last_line(tmp_path: Path) -> None:
-    path = bags.write_bag(tmp_path / "bag")
-    cut = bags.cut_copy(path, tmp_path / "cut", 9000, metadata=True)
-    content = describe(cut)
-    left = content["cameras"]["camera_color_left"]["images"]
-    assert 0 < left < 6
-    lines = list(info_lines(content))
-    assert lines[-1] == f"  {content['damage']}"
-    assert f"lost: {6 - left} frames" in lines[-1]
-
-
 def test_about_is_read_or_absent(tmp_path: Path) -> None:
     with open_bag(write(tmp_path / "with", ABOUT.to_json())) as bag:
         (camera,) = find_cameras(bag.topics)

@@ -30,10 +30,6 @@ def test_of_a_whole_bag(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == WHOLE
 
 
-def test_absent(tmp_path: Path) -> None:
-    assert BagMetadata.read(tmp_path) == BagMetadata()
-
-
 @pytest.mark.parametrize(
     "content",
     [
@@ -90,13 +86,3 @@ def test_lists_within_lists_are_not_written_out(tmp_path: Path) -> None:
     lines += ["rosbag2_bagfile_information:", "  message_count: 1"]
     lines += [f"  topics_with_message_count: [{topic}]", "  relative_file_paths: [a.mcap]"]
     assert read(tmp_path, "\n".join(lines)) == BagMetadata(("a.mcap",))
-
-
-def test_cut_off_anywhere_it_says_nothing_wrong(tmp_path: Path, text: str) -> None:
-    colons = [end for end, character in enumerate(text) if character == ":"]
-    for end in (*colons[::3], *range(text.index("bag.mcap") - 3, text.index("bag.mcap") + 9)):
-        found = read(tmp_path, text[:end])
-        assert all("bag.mcap".startswith(name) for name in found.file_names)
-        assert found.counts in (None, COUNTS)
-        assert all(found.types.values())
-        assert found.types in ({}, TYPES) or found.types.keys() == TYPES.keys()

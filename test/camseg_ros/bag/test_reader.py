@@ -4,15 +4,11 @@
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import made_bags as bags
 import numpy as np
 import pytest
 import zstandard
-from mcap.writer import CompressionType, IndexType
-from mcap_ros2.writer import Writer as McapRos2Writer
-from rosbags.typesys import Stores, get_typestore
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.reader import open_bag
@@ -43,30 +39,6 @@ def test_what_was_written_is_read_with_metadata_and_without(
         with open_bag(place) as bag:
             assert bag.loss is None
             assert bags.images_of(bag, IMAGE) == bags.written_images(IMAGE)
-
-
-def test_a_bag_of_an_independent_writer(tmp_path: Path) -> None:
-    store = get_typestore(Stores.ROS2_JAZZY)
-    definition, _ = store.generate_msgdef("sensor_msgs/msg/Image", ros_version=2)
-    path = tmp_path / "others.mcap"
-    with path.open("wb") as file:
-        writer = McapRos2Writer(output=file)
-        schema = writer.register_msgdef("sensor_msgs/msg/Image", definition)
-        for index in range(4):
-            pixels = np.full((4, 6, 3), index, np.uint8)
-            stamp = {"sec": index, "nanosec": 5}
-            content = {
-                "header": {"stamp": stamp, "frame_id": "left"}, "height": 4, "width": 6,
-                "encoding": "bgr8", "is_bigendian": 0, "step": 18, "data": pixels.tobytes(),
-            }  # fmt: skip
-            writer.write_message("/cam", schema, content, log_time=index * 10, publish_time=0)
-        writer.finish()
-    with open_bag(path) as bag:
-        assert bag.loss is None
-        images = [m.decode() for m in bag.messages(["/cam"])]
-    assert [stamp_ns(image.header) for image in images] == [i * 10**9 + 5 for i in range(4)]
-    assert bytes(images[3].data) == bytes([3] * 72)
-    assert images[3].header.frame_id == "left"
 
 
 def test_a_ros1_bag(tmp_path: Path) -> None:
@@ -128,29 +100,6 @@ def test_what_is_no_bag(tmp_path: Path, name: str, rule: str) -> None:
     with pytest.raises(CamsegError, match=rule) as caught:
         open_bag(path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"compression": CompressionType.LZ4},
-        {"compression": CompressionType.ZSTD, "chunk_size": 3000},
-        {"use_chunking": False},
-        {"index_types": IndexType.NONE},
-        {"use_statistics": False, "use_summary_offsets": False},
-        {"repeat_channels": False, "repeat_schemas": False},
-    ],
-)
-def test_unordered_and_repeated_times_in_every_form_of_mcap(
-    tmp_path: Path, settings: dict[str, Any]
-) -> None:
-    order = [3, 1, 2, 0, 9, 5, 5, 4]
-    with open_bag(bags.write_mcap_of_others(tmp_path / "x.mcap", order, **settings)) as bag:
-        found = [(m.log_ns // 10, bytes(m.decode().data)) for m in bag.messages([IMAGE])]
-        assert bag.loss is None
-        assert (bag.start_ns, bag.end_ns) == (0, 90)
-    expected = [(index, bytes(bags.noise_image(index).data)) for index in order]
-    assert sorted(found) == sorted(expected)
 
 
 @pytest.mark.parametrize(("has_quality", "schema"), [(False, 0), (True, 0), (True, 3)])

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags made here are read by readers that share no code with the writer."""
 
-import sqlite3
 import zlib
 from pathlib import Path
 from typing import Any
 
 import made_bags as bags
 import pytest
-import rclpy.serialization
 import yaml
 from mcap.reader import make_reader
 from mcap.records import Chunk
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
 from mcap_ros2.decoder import DecoderFactory
-from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
@@ -40,21 +37,6 @@ def test_mcap_is_read_by_the_mcap_package(tmp_path: Path, compression: str) -> N
         assert image.header.frame_id == "camera"
     truths = [image for topic, _, image in found if topic == bags.CAMERA.truth]
     assert bytes(truths[3].data) == bytes(bags.truth_image(3).data)
-
-
-def test_sqlite_is_read_by_plain_sqlite(tmp_path: Path) -> None:
-    bag = bags.write_bag(tmp_path / "bag", storage="sqlite3")
-    connection = sqlite3.connect(bags.storage_file(bag))
-    rows = connection.execute(
-        "SELECT timestamp, data FROM messages JOIN topics ON topics.id = topic_id "
-        "WHERE name = ? ORDER BY timestamp",
-        (bags.CAMERA.image,),
-    ).fetchall()
-    connection.close()
-    assert [time for time, _ in rows] == [(i + 1) * bags.STEP_NS for i in range(6)]
-    for index, (_, data) in enumerate(rows):
-        image = rclpy.serialization.deserialize_message(data, Image)
-        assert image == bags.noise_image(index)
 
 
 def test_metadata_says_what_is_there(tmp_path: Path) -> None:
@@ -105,14 +87,6 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         BagWriter(tmp_path / "file" / "bag"),
     ):
         pass
-
-
-def test_a_topic_without_messages_is_there(tmp_path: Path) -> None:
-    with BagWriter(tmp_path / "bag") as writer:
-        writer.add_topic("/empty", Image)
-    content = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())
-    (topic,) = content["rosbag2_bagfile_information"]["topics_with_message_count"]
-    assert (topic["topic_metadata"]["name"], topic["message_count"]) == ("/empty", 0)
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])

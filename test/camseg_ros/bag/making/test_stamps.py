@@ -6,36 +6,29 @@ import pytest
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.making.stamps import find_stamps
 
-
-def images(folder: Path, *stems: str) -> list[Path]:
-    return [folder / f"{stem}.png" for stem in stems]
-
-
-def test_nothing_tells(tmp_path: Path) -> None:
-    assert find_stamps(tmp_path, images(tmp_path, "000000", "000001")) is None
+KITTI = "2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.06\n"
+EXACT_NS = 1317042145_964389445
 
 
-def test_dates_of_kitti_above_the_images(tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    (tmp_path / "timestamps.txt").write_text(
-        "2011-09-26 13:02:25.964389445\n2011-09-26 13:02:26.06\n"
-    )
-    folder = tmp_path / "data"
-    assert find_stamps(folder, images(folder, "0", "1")) == [
-        1317042145_964389445, 1317042146_060000000,
-    ]  # fmt: skip
-
-
-def test_seconds_beside_the_images_are_exact(tmp_path: Path) -> None:
-    (tmp_path / "timestamps.txt").write_text("1317042145.964389445\n1317042146\n")
-    assert find_stamps(tmp_path, images(tmp_path, "0", "1")) == [
-        1317042145_964389445, 1317042146_000000000,
-    ]  # fmt: skip
-
-
-def test_names_that_are_times(tmp_path: Path) -> None:
-    assert find_stamps(tmp_path, images(tmp_path, "1317042145964389445")) == [1317042145964389445]
-    assert find_stamps(tmp_path, images(tmp_path, "1317042145964389")) == [1317042145964389000]
+@pytest.mark.parametrize(
+    ("text", "stems", "expected"),
+    [
+        (None, ["000000", "000001"], None),
+        (KITTI, ["0", "1"], [EXACT_NS, 1317042146_060000000]),
+        ("1317042145.964389445\n1317042146\n", ["0", "1"], [EXACT_NS, 1317042146_000000000]),
+        (None, ["1317042145964389445"], [EXACT_NS]),
+        (None, ["1317042145964389"], [1317042145_964389000]),
+    ],
+)
+@pytest.mark.parametrize("home", ["pictures", "pictures/data"])  # the times may stand above
+def test_times_from_lines_and_names(
+    tmp_path: Path, home: str, text: str | None, stems: list[str], expected: list[int] | None
+) -> None:
+    folder = tmp_path / home
+    folder.mkdir(parents=True)
+    if text is not None:
+        (tmp_path / "pictures" / "timestamps.txt").write_text(text)
+    assert find_stamps(folder, [folder / f"{stem}.png" for stem in stems]) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,4 +45,4 @@ def test_names_that_are_times(tmp_path: Path) -> None:
 def test_times_that_are_none(tmp_path: Path, text: str, rule: str) -> None:
     (tmp_path / "timestamps.txt").write_text(text)
     with pytest.raises(CamsegError, match=rule):
-        find_stamps(tmp_path, images(tmp_path, "0", "1"))
+        find_stamps(tmp_path, [tmp_path / "0.png", tmp_path / "1.png"])
