@@ -60,9 +60,7 @@ def read_about(bag: Bag, camera: CameraTopics) -> AboutDrive | None:
     Raises:
         CamsegError: The description is not readable.
     """
-    if camera.about is None:
-        return None
-    first = next(bag.messages([camera.about]), None)
+    first = next(bag.messages([camera.about]), None) if camera.about else None
     if first is None:
         return None
     try:

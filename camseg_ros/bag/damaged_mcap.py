@@ -108,7 +108,7 @@ class DamagedMcap(ScannedFile):
                 self.is_whole = True
                 return
             file.seek(whole)
-            yield from _records_in(_torn_chunk(_cut_off_record(file)))
+            yield from _records_in(_torn_chunk(file))
 
 
 def _records_in(chunk: bytes) -> Iterator[McapRecord]:
@@ -120,28 +120,20 @@ def _records_in(chunk: bytes) -> Iterator[McapRecord]:
         yield from reader.records
 
 
-def _cut_off_record(file: IO[bytes]) -> bytes:
-    """Return what is left of a cut-off chunk that begins here; empty if none does."""
-    start = file.tell()
-    rest = file.seek(0, io.SEEK_END) - start
-    file.seek(start)
-    if rest < RECORD_START.size:
-        return b""
+def _torn_chunk(file: IO[bytes]) -> bytes:
+    """Return the readable content of a cut-off chunk that begins here; empty if none does."""
     head = file.read(RECORD_START.size)
-    opcode, length = RECORD_START.unpack(head)
-    if opcode != Opcode.CHUNK or not rest < RECORD_START.size + length < LARGEST_RECORD_BYTES:
-        return b""  # a chunk of full length is damaged somewhere inside
-    return head + file.read()
-
-
-def _torn_chunk(rest: bytes) -> bytes:
-    """Return the readable content of the chunk in which the file was cut off."""
-    if not rest:
+    if len(head) < RECORD_START.size:
         return b""
-    _, length = RECORD_START.unpack_from(rest)
-    missing = length - (len(rest) - RECORD_START.size)
+    opcode, length = RECORD_START.unpack(head)
+    start = file.tell()
+    missing = length - (file.seek(0, io.SEEK_END) - start)
+    file.seek(start)
+    # A chunk of full length is damaged somewhere inside.
+    if opcode != Opcode.CHUNK or missing <= 0 or length >= LARGEST_RECORD_BYTES:
+        return b""
     with suppress(Exception):
-        chunk = Chunk.read(ReadDataStream(io.BytesIO(rest[RECORD_START.size :] + bytes(missing))))
+        chunk = Chunk.read(ReadDataStream(io.BytesIO(file.read() + bytes(missing))))
         content: bytes = chunk.data[: max(0, len(chunk.data) - missing)]
         if chunk.compression == "zstd":
             return zstandard.ZstdDecompressor().decompressobj().decompress(content)

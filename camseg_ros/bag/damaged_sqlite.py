@@ -58,11 +58,6 @@ class DamagedSqlite(ScannedFile):
                     yield from self._message(number, log_ns, data)
 
 
-def recovery_advice(name: str) -> str:
-    """Return advice on recovering more of a damaged file, for the end of a message."""
-    return f"`sqlite3 {name} .recover` may find more"
-
-
 def is_cut_off(path: Path) -> bool:
     """Return whether a SQLite file is shorter than its header says.
 
@@ -101,26 +96,19 @@ def find_journals(path: Path) -> list[Path]:
 
 
 def copy_with_journals(path: Path, folder: Path) -> Path:
-    """Copy a SQLite file and its journals into a folder; return the copy.
+    """Copy a SQLite file into a folder, and let SQLite merge its journals; return the copy.
 
     Raises:
         OSError: The files cannot be copied.
+        sqlite3.Error: SQLite refuses the journals.
     """
-    path = path.resolve()
+    path, copy = path.resolve(), folder / "bag.db3"
     for file in (path, *find_journals(path)):
-        shutil.copyfile(file, folder / f"bag.db3{file.name.removeprefix(path.name)}")
-    return folder / "bag.db3"
-
-
-def merge_journals(copy: Path) -> None:
-    """Let SQLite merge the journals of a file into it.
-
-    Raises:
-        sqlite3.Error: SQLite refuses them.
-    """
+        shutil.copyfile(file, f"{copy}{file.name.removeprefix(path.name)}")
     with closing(sqlite3.connect(copy)) as connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    return copy
 
 
 def _read_layout(path: Path) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,44 +49,38 @@ class BagMetadata:
             metadata = content["rosbag2_bagfile_information"]
         except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError):
             return cls()
-        counts, types = _topics(metadata)
-        return cls(_file_names(metadata), counts, types, _end_ns(metadata))
+        known: dict[str, Any] = {}
+        for read_part in (_file_names, _topics, _end_ns):
+            with suppress(LookupError, TypeError, ValueError):
+                known.update(read_part(metadata))
+        return cls(**known)
 
 
-def _file_names(metadata: Any) -> tuple[str, ...]:
-    try:
-        names = metadata["relative_file_paths"]
-    except (LookupError, TypeError):
-        return ()
+def _file_names(metadata: Any) -> dict[str, Any]:
+    names = metadata["relative_file_paths"]
     if not isinstance(names, list):
-        return ()
+        return {}
     # A file that is named twice is taken once: else its messages would be read twice.
     bare = dict.fromkeys(Path(name).name for name in names if isinstance(name, str))
-    return tuple(name for name in bare if name)
+    return {"file_names": tuple(name for name in bare if name)}
 
 
-def _topics(metadata: Any) -> tuple[Mapping[str, int] | None, Mapping[str, str]]:
+def _topics(metadata: Any) -> dict[str, Any]:
     """Return counts and types by topic; none if the counts do not add up (a cut or edited file)."""
     counts: Counter[str] = Counter()
     types: dict[str, str] = {}
-    try:
-        for counted in metadata["topics_with_message_count"]:
-            topic = counted["topic_metadata"]
-            kind = topic["type"]
-            if not (isinstance(kind, str) and kind):  # a type proves the name whole
-                return None, {}
-            counts[topic["name"]] += int(counted["message_count"])
-            types[topic["name"]] = kind
-        total = int(metadata["message_count"])
-    except (LookupError, TypeError, ValueError):
-        return None, {}
-    return (counts, types) if sum(counts.values()) == total else (None, {})
+    for counted in metadata["topics_with_message_count"]:
+        topic = counted["topic_metadata"]
+        kind = topic["type"]
+        if not (isinstance(kind, str) and kind):  # a type proves the name whole
+            return {}
+        counts[topic["name"]] += int(counted["message_count"])
+        types[topic["name"]] = kind
+    is_whole = sum(counts.values()) == int(metadata["message_count"])
+    return {"counts": counts, "types": types} if is_whole else {}
 
 
-def _end_ns(metadata: Any) -> int | None:
-    try:
-        start = int(metadata["starting_time"]["nanoseconds_since_epoch"])
-        end = start + int(metadata["duration"]["nanoseconds"])
-    except (LookupError, TypeError, ValueError):
-        return None
-    return end if 0 <= end <= LATEST_NS else None
+def _end_ns(metadata: Any) -> dict[str, Any]:
+    start = int(metadata["starting_time"]["nanoseconds_since_epoch"])
+    end = start + int(metadata["duration"]["nanoseconds"])
+    return {"end_ns": end} if 0 <= end <= LATEST_NS else {}

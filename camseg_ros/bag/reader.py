@@ -219,7 +219,7 @@ def _seconds(last_ns: int | None, end_ns: int | None) -> float | None:
     return max(0.0, (end_ns - last_ns) / 1e9)
 
 
-def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
+def _overlapping(files: Sequence[BagFile]) -> list[list[int]]:
     """Return the numbers of the files by time, in groups of those that overlap.
 
     Files without messages are left out.
@@ -229,16 +229,14 @@ def _overlapping(files: Sequence[BagFile]) -> Iterator[list[int]]:
         for number, file in enumerate(files)
         if file.start_ns is not None and file.end_ns is not None
     ]
-    group: list[int] = []
-    group_end_ns = 0
+    groups: list[list[int]] = []
+    latest_ns = 0
     for start_ns, end_ns, number in sorted(times, key=lambda time: time[0]):
-        if group and start_ns > group_end_ns:
-            yield group
-            group = []
-        group_end_ns = max(group_end_ns, end_ns) if group else end_ns
-        group.append(number)
-    if group:
-        yield group
+        if not groups or start_ns > latest_ns:
+            groups.append([])
+        groups[-1].append(number)
+        latest_ns = max(latest_ns, end_ns)
+    return groups
 
 
 def _series(path: Path) -> str:

@@ -78,9 +78,7 @@ def decompressed(raw: bytes | memoryview) -> bytes | memoryview:
 
 def encode(message: Any) -> bytes:
     """Return a message's bytes as ROS 2 sends them (CDR, little-endian)."""
-    store = STORES["cdr"]
-    message_type = type_name(type(message))
-    return bytes(store.serialize_cdr(_store_message(message), message_type))
+    return bytes(STORES["cdr"].serialize_cdr(_store_message(message), type_name(type(message))))
 
 
 def type_name(message_class: type) -> str:

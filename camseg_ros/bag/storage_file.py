@@ -23,8 +23,6 @@ from camseg_ros.bag.damaged_sqlite import (
     copy_with_journals,
     find_journals,
     is_cut_off,
-    merge_journals,
-    recovery_advice,
 )
 from camseg_ros.bag.serialization import Wire, decompressed
 
@@ -127,15 +125,14 @@ def _open_mcap(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
 
 
 def _open_sqlite(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
-    advice = recovery_advice(path.name)
+    advice = f"`sqlite3 {path.name} .recover` may find more"
     if is_cut_off(path):
         reason = f"{path.name} is cut off (shorter than its header says); {advice}"
         return DamagedSqlite(copy_whole_pages(path, _folder(stack))), reason
     file = path
     if find_journals(path):
-        file = copy_with_journals(path, _folder(stack))
         try:
-            merge_journals(file)
+            file = copy_with_journals(path, _folder(stack))
         except sqlite3.Error as error:
             lacks = f"the journal beside {path.name} cannot be merged into it ({error})"
             return DamagedSqlite(path), f"{lacks}; {advice}"

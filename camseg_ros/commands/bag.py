@@ -14,9 +14,6 @@ from camseg_core.commands.options import add_dataset_options, open_chosen_datase
 from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_ros.commands import ros_needed
 
-IMAGE_FORMS = ("raw", "png", "jpeg")
-STORAGES = ("mcap", "sqlite3")
-COMPRESSIONS = ("zstd", "none")
 SYNTHETIC = "synthetic"
 FILES = "files"
 
@@ -59,9 +56,11 @@ def _add_make(actions: Any) -> None:
     )
     form = make.add_argument_group("how")
     form.add_argument("--rate", type=float, default=10.0, help="Hz, where the data has no times")
-    form.add_argument("--images", choices=IMAGE_FORMS, default="raw", help="jpeg loses detail")
-    form.add_argument("--storage", choices=STORAGES, default="mcap")
-    form.add_argument("--compression", choices=COMPRESSIONS, default="zstd")
+    form.add_argument(
+        "--images", choices=["raw", "png", "jpeg"], default="raw", help="jpeg loses detail"
+    )
+    form.add_argument("--storage", choices=["mcap", "sqlite3"], default="mcap")
+    form.add_argument("--compression", choices=["zstd", "none"], default="zstd")
     form.add_argument(
         "--camera", default="/kitti/camera_color_left", help="what its topics begin with"
     )
@@ -108,11 +107,9 @@ def _synthetic(parsed: argparse.Namespace) -> list[Any]:
         raise CamsegError(
             f"--condition {' '.join(parsed.condition)}: one of {', '.join(CONDITIONS)} is needed"
         )
-    width, height = parsed.size
     drive = SyntheticDrive(
         parsed.seed,
-        width,
-        height,
+        *parsed.size,
         condition=parsed.condition[0] if parsed.condition else "clear",
         frames_per_sequence=min(parsed.frames, MAX_FRAMES_PER_SEQUENCE),
     )
@@ -133,10 +130,7 @@ def _info(parsed: argparse.Namespace) -> int:
             print(f"camseg: {error}", file=sys.stderr)
             status = BAD_INPUT
             continue
-        if parsed.json:
-            print(json.dumps(content, indent=1))
-        else:
-            for line in info_lines(content):
-                print(line)
+        lines = [json.dumps(content, indent=1)] if parsed.json else info_lines(content)
+        print(*lines, sep="\n")
         status = BAD_INPUT if content["damage"] else status
     return status

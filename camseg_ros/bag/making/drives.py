@@ -93,8 +93,8 @@ def dataset_drives(dataset: Dataset) -> list[Drive]:
             condition=first.condition,
             sequence=name if by_folder else first.sequence,
         )
-        ordered = sorted(indices, key=lambda index: _order(dataset.samples[index]))
-        drives.append(Drive(name, about, len(indices), partial(_dataset_frames, dataset, ordered)))
+        indices.sort(key=lambda index: _order(dataset.samples[index]))
+        drives.append(Drive(name, about, len(indices), partial(_dataset_frames, dataset, indices)))
     return drives
 
 
