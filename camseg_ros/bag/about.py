@@ -14,9 +14,6 @@ from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
 
-NO_DATA = "an unnamed data set"
-"""Words for the data set of ground truth that names none."""
-
 
 @dataclass(frozen=True)
 class AboutDrive:
@@ -38,7 +35,7 @@ class AboutDrive:
     def data(self) -> str:
         """Return a text that is the same for all drives that are scored together."""
         parts = (self.dataset, self.split, self.part, self.condition)
-        return " ".join(part for part in parts if part)
+        return " ".join(part for part in parts if part) or "an unnamed data set"
 
     def to_json(self) -> str:
         """Return JSON, which `from_json` reads."""
@@ -84,10 +81,9 @@ def read_abouts(bag: Bag, cameras: Sequence[CameraTopics]) -> list[AboutDrive]:
     for camera, about in zip(ordered, abouts, strict=True):
         if camera.truth is not None and about.data != abouts[0].data:
             raise CamsegError(
-                f"{bag.path}: the ground truth of {ordered[0].name} is from "
-                f"{abouts[0].data or NO_DATA}, that of {camera.name} from "
-                f"{about.data or NO_DATA}, and their scores are not mixed; "
-                "replay them one by one with --image-topic"
+                f"{bag.path}: the ground truth of {ordered[0].name} is from {abouts[0].data}, that "
+                f"of {camera.name} from {about.data}, and their scores are not mixed; replay them "
+                "one by one with --image-topic"
             )
     return abouts
 

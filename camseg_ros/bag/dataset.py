@@ -7,7 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -90,7 +90,7 @@ class _Listed:
     stamp_ns: int
 
 
-class BagDataset:
+class BagDataset(AbstractContextManager["BagDataset"]):
     """A `Dataset` of one bag, and a context manager that closes the bag.
 
     Each stamp of a camera is one sample. Reading samples in order is fastest.
@@ -145,14 +145,11 @@ class BagDataset:
         self.expected = min(images, most_frames or images)
         self.identities = [self.identity]
         self.counts = {camera.name: CameraCounts() for camera in self.cameras}
+        self._by_topic = {camera.image: camera for camera in self.cameras}
         self._files = ExitStack()
         self._stream: Iterator[tuple[int, BagMessage]] | None = None
         self._last_position = -1
         self._read: set[int] = set()
-
-    def __enter__(self) -> BagDataset:
-        """Return the data set."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the bag."""
@@ -229,10 +226,6 @@ class BagDataset:
     @cached_property
     def _bag(self) -> Bag:
         return self._files.enter_context(open_bag(self.root))
-
-    @cached_property
-    def _by_topic(self) -> dict[str, CameraTopics]:
-        return {camera.image: camera for camera in self.cameras}
 
     @cached_property
     def _listed(self) -> list[_Listed]:

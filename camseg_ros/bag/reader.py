@@ -11,7 +11,7 @@ import heapq
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from operator import attrgetter
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from camseg_ros.bag.metadata_file import BagMetadata
 from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage
 
 
-class Bag:
+class Bag(AbstractContextManager["Bag"]):
     """An open bag, and a context manager that closes it.
 
     Attributes:
@@ -55,10 +55,6 @@ class Bag:
         self._stack = stack or ExitStack()
         self._loss_at_open = loss
         self._losses_within: dict[int, BagLoss] = {}  # by number of the file
-
-    def __enter__(self) -> Bag:
-        """Return the bag."""
-        return self
 
     def __exit__(self, *_: object) -> None:
         """Close the files."""

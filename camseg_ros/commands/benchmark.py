@@ -88,9 +88,7 @@ def _node(parsed: argparse.Namespace) -> int:
     text = json.dumps(content, indent=1) + "\n"
     if parsed.out is not None:
         write_bytes(parsed.out, text.encode())
-        for line in summary_lines(result):
-            print(line)
-        print(parsed.out)
+        print(*summary_lines(result), parsed.out, sep="\n")
     else:
         print(text, end="")
     for problem in result["problems"]:

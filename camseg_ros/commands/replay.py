@@ -25,8 +25,6 @@ from camseg_ros.commands import ros_needed
 from camseg_ros.commands.benchmark import add_set_option, node_parameters
 
 if TYPE_CHECKING:
-    from camseg_core.diffusion.options import SamplingOptions
-    from camseg_core.weights.loading import LoadedModel
     from camseg_ros.replay.results.gates import Gate
 
 OFFLINE, LIVE = "offline", "live"
@@ -95,9 +93,8 @@ def add_commands(commands: Any) -> None:
 @ros_needed
 def _replay(parsed: argparse.Namespace) -> int:
     from camseg_core.system.devices import find_device
-    from camseg_core.weights.loading import load_model
     from camseg_ros.replay.results.folder import check_inputs
-    from camseg_ros.replay.results.gates import check_class_gates, read_gates
+    from camseg_ros.replay.results.gates import read_gates
 
     check_inputs(parsed.out, parsed.bags)
     check_threads(parsed.threads)
@@ -107,30 +104,25 @@ def _replay(parsed: argparse.Namespace) -> int:
     for path in parsed.bags:
         if not path.exists():
             raise CamsegError(f"no such bag: {path}")
-    if parsed.mode == LIVE:
-        return _live(parsed, gates)
-    loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
-    check_class_gates(gates, loaded.label_set)
-    options = profile_options(parsed, loaded.profiles)
-    return _offline(parsed, loaded, options, gates)
+    return _live(parsed, gates) if parsed.mode == LIVE else _offline(parsed, gates)
 
 
-def _offline(
-    parsed: argparse.Namespace,
-    loaded: LoadedModel,
-    options: SamplingOptions,
-    gates: Sequence[Gate],
-) -> int:
+def _offline(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     import torch
 
     from camseg_core.evaluation.evaluate import Shard
     from camseg_core.segmenter import Segmenter
     from camseg_core.system.processes import ProcessRank, agreed, process_group
+    from camseg_core.weights.loading import load_model
     from camseg_ros.replay.offline import look_at_bags, replay_offline
     from camseg_ros.replay.results.conclude import conclude
     from camseg_ros.replay.results.folder import prepare_folder
+    from camseg_ros.replay.results.gates import check_class_gates
     from camseg_ros.replay.results.page import ReplayFacts
 
+    loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
+    check_class_gates(gates, loaded.label_set)
+    options = profile_options(parsed, loaded.profiles)
     process = ProcessRank.from_environment()
     if loaded.is_random and process.is_first:
         print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)

@@ -72,16 +72,17 @@ def dataset_drives(dataset: Dataset) -> list[Drive]:
 
     If most sequences are single images, as in much of Cityscapes, each folder is one drive.
     """
-    sequences = Counter(map(_sequence_key, dataset.samples))
+    samples = dataset.samples
+    sequences = Counter(map(_sequence_key, samples))
     by_folder = len(sequences) > len(dataset) / 2
     groups: dict[tuple[str, ...], list[int]] = {}
-    for index, sample in enumerate(dataset.samples):
+    for index, sample in enumerate(samples):
         key = _folder_key(sample) if by_folder else _sequence_key(sample)
         groups.setdefault(key, []).append(index)
     drives: list[Drive] = []
     names: Counter[str] = Counter()
     for indices in groups.values():
-        first = dataset.samples[indices[0]]
+        first = samples[indices[0]]
         name = _drive_name(first, by_folder)
         names[name] += 1
         name += f"-{names[name]}" if names[name] > 1 else ""
@@ -93,7 +94,9 @@ def dataset_drives(dataset: Dataset) -> list[Drive]:
             condition=first.condition,
             sequence=name if by_folder else first.sequence,
         )
-        indices.sort(key=lambda index: _order(dataset.samples[index]))
+        indices.sort(
+            key=lambda i: (_sequence_key(samples[i]), samples[i].frame_index, samples[i].name)
+        )
         drives.append(Drive(name, about, len(indices), partial(_dataset_frames, dataset, indices)))
     return drives
 
@@ -166,10 +169,6 @@ def _folder_key(sample: SampleMetadata) -> tuple[str, ...]:
 
 def _sequence_key(sample: SampleMetadata) -> tuple[str, ...]:
     return (*_folder_key(sample), sample.sequence)
-
-
-def _order(sample: SampleMetadata) -> tuple[tuple[str, ...], int, str]:
-    return _sequence_key(sample), sample.frame_index, sample.name
 
 
 def _drive_name(sample: SampleMetadata, by_folder: bool) -> str:

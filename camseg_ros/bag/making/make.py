@@ -66,12 +66,6 @@ class BagForm:
                 "letters, digits and underscores that begin with no digit, each after a /"
             )
 
-    @property
-    def topics(self) -> CameraTopics:
-        """Return the topics to write."""
-        image = "image_rect" if self.images == "raw" else "image_rect/compressed"
-        return CameraTopics.below(self.camera, image=image)
-
 
 def make_bags(drives: Sequence[Drive], out: Path, form: BagForm) -> Iterator[Path]:
     """Write one bag for each drive below ``out``; yield each path once its bag is complete.
@@ -94,16 +88,17 @@ def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
     Raises:
         CamsegError: See `make_bags`.
     """
-    topics = form.topics
+    image = "image_rect" if form.images == "raw" else "image_rect/compressed"
+    topics = CameraTopics.below(form.camera, image=image)
     count = 0
     with (
         BagWriter(path, form.storage, form.compression) as writer,
         progress_bar(drive.count, "frame", drive.name) as bar,
     ):
-        for stamp_ns, frame in _stamped(drive, form.rate_hz):
+        for count, (stamp_ns, frame) in enumerate(_stamped(drive, form.rate_hz), start=1):
             header = Header(frame_id=topics.name)
             header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
-            if count == 0:
+            if count == 1:
                 about = String(data=drive.about.to_json())
                 writer.write(str(topics.about), about, stamp_ns, latched=True)
             if frame.camera_info is not None:
@@ -113,7 +108,6 @@ def write_drive(drive: Drive, path: Path, form: BagForm) -> Path:
             if frame.class_ids is not None:
                 truth = image_message(frame.class_ids, "mono8", header)
                 writer.write(str(topics.truth), truth, stamp_ns)
-            count += 1
             bar.update()
         if count == 0:
             raise CamsegError(f"{drive.name} has no frame to make a bag of")
@@ -149,6 +143,5 @@ def _image(image: UInt8, form: ImageForm, header: Header) -> Image | CompressedI
     if form == "raw":
         return image_message(image, "rgb8", header)
     content = encode_png(image) if form == "png" else encode_jpeg(image)
-    message = CompressedImage(header=header, format=f"rgb8; {form} compressed bgr8")
-    message.data = array("B", content)
-    return message
+    described = f"rgb8; {form} compressed bgr8"
+    return CompressedImage(header=header, format=described, data=array("B", content))
