@@ -22,8 +22,6 @@ FILE_HEADER = struct.Struct(">16x H 6x I I 60x I 4x")
 """Page size, change counter, number of pages, and the change counter for which that number holds:
 https://sqlite.org/fileformat2.html, section 1.3."""
 
-JOURNAL_SUFFIXES = ("-wal", "-journal")
-
 
 class DamagedSqlite(ScannedFile):
     """A sqlite3 bag file, read in the order of writing up to SQLite's first error.
@@ -91,7 +89,7 @@ def find_journals(path: Path) -> list[Path]:
     They stand beside the file that a link leads to, not beside the link.
     """
     path = path.resolve()
-    beside = (path.with_name(path.name + suffix) for suffix in JOURNAL_SUFFIXES)
+    beside = (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))
     return [journal for journal in beside if journal.is_file() and journal.stat().st_size]
 
 

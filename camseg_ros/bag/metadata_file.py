@@ -17,8 +17,6 @@ from typing import Any
 
 import yaml
 
-METADATA = "metadata.yaml"
-
 LATEST_NS = 2**63 - 1
 """Latest time that the integers of recorders can hold."""
 
@@ -44,7 +42,7 @@ class BagMetadata:
         """Read the file in a folder; what is absent or damaged counts as unknown."""
         try:
             # This loader keeps every scalar as text; dates and numbers are checked below.
-            text = (folder / METADATA).read_text(encoding="utf-8")
+            text = (folder / "metadata.yaml").read_text(encoding="utf-8")
             content = yaml.load(text, yaml.BaseLoader)  # noqa: S506 - it makes no objects
             metadata = content["rosbag2_bagfile_information"]
         except (OSError, yaml.YAMLError, ValueError, LookupError, TypeError, RecursionError):

@@ -35,8 +35,6 @@ ROS1_MAGIC = b"#ROSBAG V2.0"
 URI_CHARACTERS = "#?%"
 """Characters that the library does not escape in the path of a SQLite file."""
 
-BLOCK_BYTES = 1 << 20
-
 
 def is_storage(path: Path) -> bool:
     """Return whether a name is that of a rosbag2 file, compressed as a whole or not."""
@@ -170,7 +168,7 @@ def _open_decompressed(path: Path, stack: ExitStack) -> tuple[BagFile, str]:
     decompressor = zstandard.ZstdDecompressor().decompressobj(read_across_frames=True)
     # If the compressed file is damaged, the reader of the content finds out what is missing.
     with path.open("rb") as source, storage.open("wb") as target, suppress(zstandard.ZstdError):
-        while block := source.read(BLOCK_BYTES):
+        while block := source.read(1 << 20):
             target.write(decompressor.decompress(block))
     file, reason = open_storage(storage, stack)
     return file, reason and f"{path.name}: {reason}"

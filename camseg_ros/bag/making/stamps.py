@@ -12,8 +12,6 @@ from pathlib import Path
 
 from camseg_core.errors import CamsegError
 
-TIMES_FILE = "timestamps.txt"
-
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?")
 _NANOSECONDS, _MICROSECONDS = 19, 16
 """Number of digits of a time since the epoch, in this century."""
@@ -35,7 +33,7 @@ def find_stamps(folder: Path, images: Sequence[Path]) -> list[int] | None:
             times do not increase.
     """
     for home in (folder, folder.parent):
-        path = home / TIMES_FILE
+        path = home / "timestamps.txt"
         if folder.is_dir() and path.is_file():
             return _increasing(_read_times(path, len(images)), str(path))
     stems = [image.stem for image in images]

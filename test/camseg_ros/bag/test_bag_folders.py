@@ -111,27 +111,17 @@ def test_a_part_of_a_split_bag_that_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names_last", [False, True])  # rosbag2 writes them behind the counts
 def test_wherever_metadata_is_cut_off_all_files_are_read(tmp_path: Path, names_last: bool) -> None:
-    for part in range(2):
-        bags.write_mcap_of_others(tmp_path / f"s_{part}.mcap", [1 + 2 * part, 2 + 2 * part])
-    topic = {"name": IMAGE, "type": "sensor_msgs/msg/Image", "serialization_format": "cdr"}
-    content = {
-        "version": 9,
-        "storage_identifier": "mcap",
-        "relative_file_paths": ["s_0.mcap", "s_1.mcap"],
-        "duration": {"nanoseconds": 30},
-        "starting_time": {"nanoseconds_since_epoch": 10},
-        "message_count": 4,
-        "topics_with_message_count": [{"topic_metadata": topic, "message_count": 4}],
-        "compression_mode": "",
-    }
+    path = bags.write_split_bag(tmp_path / "s", frames=2)
+    content = yaml.safe_load((path / "metadata.yaml").read_text())
     if names_last:
-        content["relative_file_paths"] = content.pop("relative_file_paths")
-    text = yaml.safe_dump({"rosbag2_bagfile_information": content}, sort_keys=False)
-    for end in range(len(text), 0, -7):
-        (tmp_path / "metadata.yaml").write_text(text[:end])
-        with open_bag(tmp_path) as bag:
-            assert (end, sorted(bags.images_of(bag, IMAGE))) == (end, [10, 20, 30, 40])
-            assert (end, list(bag.topics)) == (end, [IMAGE])
+        information = content["rosbag2_bagfile_information"]
+        information["relative_file_paths"] = information.pop("relative_file_paths")
+    text = yaml.safe_dump(content, sort_keys=False)
+    for end in range(len(text), 0, -11):
+        (path / "metadata.yaml").write_text(text[:end])
+        with open_bag(path) as bag:
+            assert (end, sorted(bags.images_of(bag, IMAGE))) == (end, stamps_of(1, 2, 3, 4))
+            assert (end, list(bag.topics)) == (end, ["/about", IMAGE, TRUTH])
             assert bag.loss is None
 
 

@@ -16,7 +16,7 @@ from std_msgs.msg import String
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.bag.writer import BagWriter, add_checksums
+from camseg_ros.bag.writer import BagWriter
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
@@ -113,12 +113,3 @@ def test_each_chunk_has_its_checksum_and_a_changed_pixel_is_found(
             found = bags.images_of(opened, bags.CAMERA.image)
             assert opened.loss is not None
         assert found.items() <= expected.items()
-
-
-def test_checksums_twice_are_no_harm_and_a_file_without_chunks_stays(tmp_path: Path) -> None:
-    written = bags.storage_file(bags.write_bag(tmp_path / "bag"))
-    plain = bags.write_mcap_of_others(tmp_path / "x.mcap", [1, 2], use_chunking=False)
-    for path in (written, plain):
-        before = path.read_bytes()
-        add_checksums(path)
-        assert path.read_bytes() == before
