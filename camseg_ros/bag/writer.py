@@ -89,9 +89,11 @@ class BagWriter:
         try:
             self._home.parent.mkdir(parents=True, exist_ok=True)
             self._writer.open()
-        except OSError as error:
+        except BaseException as error:  # also a signal that ends the program here
             self._remove()
-            raise self._cannot_write(error) from error
+            if isinstance(error, OSError):
+                raise self._cannot_write(error) from error
+            raise
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

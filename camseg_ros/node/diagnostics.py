@@ -18,12 +18,11 @@ from camseg_core.segmentation import STAGES
 from camseg_core.segmenter import Segmenter
 from camseg_core.system.devices import allocated_bytes
 from camseg_ros.inference.frame_queue import FrameCounts
-from camseg_ros.node.health import Condition
+from camseg_ros.node.health import PERCENTILES, Condition
 from camseg_ros.node.settings import LiveSettings
 
 MEASURED = ("wait", "convert", *STAGES, "publish", "processing")
 """Stages of a frame's way whose durations the diagnostics of the node hold."""
-PERCENTILES = (50, 95, 99)
 WINDOW_FRAMES = 1000
 RATE_WINDOW_NS = 10 * 10**9
 

@@ -16,6 +16,8 @@ from enum import IntEnum
 from statistics import median
 from typing import Any, NamedTuple
 
+PERCENTILES = (50, 95, 99)
+"""Percentiles in which durations are told."""
 SLOW_FRAMES = 5
 """Processing is slow when the median latency of so many frames is above a limit."""
 WARNING_PERIOD_NS = 10 * 10**9

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from camseg_ros.node.diagnostics import MEASURED, PERCENTILES
+from camseg_ros.node.diagnostics import MEASURED
+from camseg_ros.node.health import PERCENTILES
 
 
 @dataclass

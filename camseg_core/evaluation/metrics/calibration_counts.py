@@ -50,6 +50,12 @@ LEAST_VOID_SHARE = 1e-5
 TOLERANCE = 1e-2
 """How far above 1 a probability may be: what bfloat16 rounds it by, and more."""
 
+_PARTS = {
+    "confidence_correct": "confidence_count",
+    "class_hits": "class_count",
+    "temperature_correct": "temperature_count",
+}
+
 
 @dataclass(frozen=True, eq=False)
 class CalibrationCounts:
@@ -111,7 +117,8 @@ class CalibrationCounts:
         """Build the counts from what `to_dict` gave.
 
         Raises:
-            CamsegError: a field is missing or has another number of values.
+            CamsegError: a field is missing, has another number of values, or counts more right
+                pixels than pixels.
         """
         num_classes = content.get("num_classes")
         if type(num_classes) is not int:
@@ -120,6 +127,9 @@ class CalibrationCounts:
             name: unpack_counts(content.get(name), shape, f"calibration's {name}")
             for name, shape in _shapes(num_classes).items()
         }
+        for part, whole in _PARTS.items():
+            if (arrays[part] > arrays[whole]).any():
+                raise CamsegError(f"calibration's {part} is larger than its {whole}")
         return cls(num_classes, **arrays)
 
 

@@ -12,7 +12,7 @@ from camseg_core.evaluation.frames import KEPT_FRAMES, PICTURES, FrameScore, pic
 from camseg_core.evaluation.report.page import data_uri, number, page_environment, percent
 from camseg_core.labels import LabelSet
 from camseg_core.system.files import write_bytes
-from camseg_ros.node.diagnostics import PERCENTILES
+from camseg_ros.node.health import PERCENTILES
 from camseg_ros.replay.results.accuracy import COLUMNS, METRIC_COLUMNS, DatasetAccuracy
 from camseg_ros.replay.results.drives import DriveResult
 from camseg_ros.replay.results.folder import PAGE_FILE, PICTURES_FOLDER

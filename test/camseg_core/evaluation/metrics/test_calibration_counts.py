@@ -200,6 +200,14 @@ def test_each_damaged_field_is_named(name: str) -> None:
         CalibrationCounts.from_dict(content)
 
 
+@pytest.mark.parametrize("part", ["confidence_correct", "class_hits", "temperature_correct"])
+def test_more_right_pixels_than_pixels_are_damage(part: str) -> None:
+    counts = CalibrationCounts.zero(2)
+    getattr(counts, part).flat[3] = 1
+    with pytest.raises(CamsegError, match=f"calibration's {part} is larger than its "):
+        CalibrationCounts.from_dict(counts.to_dict())
+
+
 @pytest.mark.parametrize("num_classes", [19, 255])
 def test_every_class_has_its_own_hits(num_classes: int) -> None:
     truth = np.arange(num_classes, dtype=np.uint8)[None]  # a pixel of each class
