@@ -182,14 +182,3 @@ class FileDataset:
         names = "\n".join(metadata.name for metadata in self.samples)
         first = sha256_of_file(self.files[0].image)
         return hashlib.sha256(f"{names}\n{first}".encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def files_of(dataset: Dataset) -> tuple[SampleFiles, ...]:
-    """Return the files of a data set of files.
-
-    Raises:
-        CamsegError: the data set has none, as a bag.
-    """
-    if not isinstance(dataset, FileDataset):
-        raise CamsegError(f"{dataset.name} in {dataset.root} is no data set of image files")
-    return dataset.files

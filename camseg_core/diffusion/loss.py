@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""loss."""
+"""The training loss of the denoiser: squared error and variational term, per token."""
 
 from __future__ import annotations
 

@@ -2,8 +2,7 @@
 """Autoencoder: an RGB image, or a colour-coded mask, to and from a latent.
 
 The architecture and the parameter names are those of latent diffusion's first stage (Rombach et
-al. 2022, arXiv 2112.10752, appendix), which CAM-Seg (arXiv 2503.15617) uses unchanged. Its
-bottleneck is a Gaussian posterior (KL, the published one) or a codebook (VQ, to compare with).
+al. 2022, arXiv 2112.10752, appendix), which CAM-Seg (arXiv 2503.15617) uses unchanged.
 
 Shapes: B = batch; H, W = image size in pixels, multiples of the stride S; h, w = H / S, W / S;
 C = channels of a level; Z = latent channels.
@@ -19,7 +18,6 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from camseg_core.models.part_configs import AutoencoderConfig
-from camseg_core.models.quantizer import VectorQuantizer
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
@@ -187,15 +185,15 @@ class Encoder(nn.Module):
             in_channels = width
         self.mid = Middle(in_channels, config.norm_groups)
         self.norm_out = group_norm(in_channels, config.norm_groups)
-        self.conv_out = nn.Conv2d(in_channels, config.moment_channels, kernel_size=3, padding=1)
+        self.conv_out = nn.Conv2d(in_channels, 2 * config.latent_channels, kernel_size=3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map an image [B, 3, H, W] to moments [B, 2Z, h, w]; [B, Z, h, w] with a codebook."""
+        """Map an image [B, 3, H, W] to moments [B, 2Z, h, w]."""
         x = self.conv_in(image)  # [B, C, H, W]
         for level in self.down:
             x = level(x)  # [B, C', H/2, W/2], the last one keeps its size
         x = self.mid(x)  # [B, C', h, w]
-        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))  # [B, 2Z or Z, h, w]
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))  # [B, 2Z, h, w]
         return out
 
 
@@ -244,6 +242,12 @@ class GaussianPosterior:
     A quantised latent is a point: its log-variance is minus infinity, its samples are the mean.
     """
 
+    @classmethod
+    def of_moments(cls, moments: Tensor) -> GaussianPosterior:
+        """Split [B, 2Z, h, w] into mean and log-variance, which is clamped."""
+        mean, log_variance = moments.chunk(2, dim=1)  # [B, Z, h, w] each
+        return cls(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+
     mean: Tensor
     log_variance: Tensor
 
@@ -257,9 +261,6 @@ class Autoencoder(nn.Module):
 
     `posterior` and `decode_raw` speak raw latents, as the published vectors do; `encode` and
     `decode` speak scaled ones, as the transformer does.
-
-    Attributes:
-        quantizer: the codebook; None with a KL bottleneck.
     """
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -268,51 +269,33 @@ class Autoencoder(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.quant_conv = nn.Conv2d(config.moment_channels, config.moment_channels, kernel_size=1)
+        moments = 2 * config.latent_channels
+        self.quant_conv = nn.Conv2d(moments, moments, kernel_size=1)
         self.post_quant_conv = nn.Conv2d(
             config.latent_channels, config.latent_channels, kernel_size=1
         )
-        self.quantizer = (
-            VectorQuantizer(config.codebook_size, config.latent_channels)
-            if config.bottleneck == "vq"
-            else None
-        )
 
     def moments(self, image: Tensor) -> Tensor:
-        """Return what the bottleneck takes, of RGB in [-1, 1], [B, 3, H, W].
-
-        KL: mean and log-variance, not clamped, [B, 2Z, h, w]. VQ: the vectors before they are
-        quantised, [B, Z, h, w].
-        """
-        out: Tensor = self.quant_conv(self.encoder(image))  # [B, 2Z or Z, h, w]
+        """Encode RGB in [-1, 1], [B, 3, H, W]: mean, log-variance, not clamped, [B, 2Z, h, w]."""
+        out: Tensor = self.quant_conv(self.encoder(image))  # [B, 2Z, h, w]
         return out
 
     def posterior(self, image: Tensor) -> GaussianPosterior:
         """Encode RGB in [-1, 1], [B, 3, H, W], to the Gaussian of its raw latent [B, Z, h, w]."""
-        moments = self.moments(image)  # [B, 2Z or Z, h, w]
-        if self.quantizer is not None:
-            quantized = self.quantizer(moments)  # [B, Z, h, w]
-            return GaussianPosterior(quantized, torch.full_like(quantized, -torch.inf))
-        mean, log_variance = moments.chunk(2, dim=1)  # [B, Z, h, w] each
-        return GaussianPosterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+        return GaussianPosterior.of_moments(self.moments(image))
 
     def encode(self, image: Tensor, noise: Tensor | None = None) -> Tensor:
         """Encode RGB in [-1, 1], [B, 3, H, W], to a scaled latent [B, Z, h, w].
 
         The posterior mean without ``noise``; with standard normal ``noise`` [B, Z, h, w], a sample.
-        With a codebook both are the nearest codes.
         """
         posterior = self.posterior(image)
         latent = posterior.mean if noise is None else posterior.sample(noise)
         return latent * self.config.latent_scale
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Decode a scaled latent [B, Z, h, w] to RGB around [-1, 1], not clamped, [B, 3, H, W].
-
-        With a codebook, the nearest codes are decoded.
-        """
-        raw = latent / self.config.latent_scale  # [B, Z, h, w]
-        return self.decode_raw(raw if self.quantizer is None else self.quantizer(raw))
+        """Decode a scaled latent [B, Z, h, w] to RGB around [-1, 1], not clamped, [B, 3, H, W]."""
+        return self.decode_raw(latent / self.config.latent_scale)
 
     def decode_raw(self, latent: Tensor) -> Tensor:
         """Decode a raw latent [B, Z, h, w], as it is, to RGB around [-1, 1], not clamped."""

@@ -10,7 +10,9 @@ from camseg_core.errors import CamsegError
 from camseg_core.models.part_configs import (
     AutoencoderConfig,
     DenoiserConfig,
+    FineConditionConfig,
     ImageEncoderConfig,
+    MaskAutoencoderConfig,
     MaskDecoderConfig,
     TransformerConfig,
     require_counts,
@@ -79,16 +81,19 @@ class ModelConfig:
 
     Attributes:
         name: the preset, or where the sizes came from.
+        autoencoder: the published one, of images and colours, or our own, of class masks.
         image_encoder: the light one; None where the autoencoder encodes images too (published).
         mask_decoder: latent to class logits; None where classes are read off the palette
             (published).
+        fine_condition: adds the light encoder's fine features to the conditions; None where the
+            transformer alone gives them (published).
         patch_size: latent positions per token, along each side.
         palette_temperature: divides the squared colour distances (colours in 0..1) in the softmax
             that gives palette decoding its confidence.
     """
 
     name: str
-    autoencoder: AutoencoderConfig
+    autoencoder: AutoencoderConfig | MaskAutoencoderConfig
     transformer: TransformerConfig
     denoiser: DenoiserConfig
     diffusion: DiffusionConfig
@@ -97,6 +102,7 @@ class ModelConfig:
     palette_temperature: float
     image_encoder: ImageEncoderConfig | None = None
     mask_decoder: MaskDecoderConfig | None = None
+    fine_condition: FineConditionConfig | None = None
 
     def __post_init__(self) -> None:
         """Refuse parts that do not fit together."""
@@ -137,24 +143,28 @@ class ModelConfig:
                 f"the image encoder's stride is {encoder.stride}, a mask token's {self.stride}; "
                 "images and masks need one token grid"
             )
+        if encoder is None and self.fine_condition is not None:
+            raise CamsegError("fine_condition needs an image encoder, whose features it reads")
 
     def _check_mask_decoder(self) -> None:
-        decoder = self.mask_decoder
+        decoder, autoencoder = self.mask_decoder, self.autoencoder
+        if isinstance(autoencoder, MaskAutoencoderConfig) and (
+            decoder is None
+            or self.image_encoder is None
+            or decoder.num_classes != autoencoder.num_classes
+        ):
+            raise CamsegError(
+                "an autoencoder of class masks needs an image encoder and a mask decoder of the "
+                f"same {autoencoder.num_classes} classes"
+            )
         if decoder is None:
             return
-        encoder = self.image_encoder
-        features = () if encoder is None else encoder.feature_channels
-        if decoder.feature_channels not in {(), features}:
+        latent = (autoencoder.latent_channels, autoencoder.stride)
+        if latent != (decoder.latent_channels, decoder.latent_stride):
             raise CamsegError(
-                f"the mask decoder reads {decoder.feature_channels} feature channels, the image "
-                f"encoder gives {features or 'none'}; these parts are not of one model"
-            )
-        latent = (self.autoencoder.latent_channels, self.autoencoder.stride)
-        if latent != (decoder.latent_channels, 16):
-            raise CamsegError(
-                f"the mask decoder takes {decoder.latent_channels} latent channels at stride 16, "
-                f"the autoencoder gives {latent[0]} at stride {latent[1]}; "
-                "these parts are not of one model"
+                f"the mask decoder takes {decoder.latent_channels} latent channels at stride "
+                f"{decoder.latent_stride}, the autoencoder gives {latent[0]} at stride "
+                f"{latent[1]}; these parts are not of one model"
             )
 
     @property

@@ -56,8 +56,3 @@ class StridedBlocks(nn.Module):
         """Map [B, C_in, H, W] to [B, C_out, H/2, W/2]."""
         out: Tensor = self.blocks(F.relu(self.down(x)))  # [B, C_out, H/2, W/2]
         return out
-
-
-def enlarged_to(x: Tensor, like: Tensor) -> Tensor:
-    """Enlarge [B, C, H, W] to the size of ``like`` [B, C', H', W'], nearest neighbour."""
-    return F.interpolate(x, size=like.shape[2:], mode="nearest")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camseg_core.models.convolution import NormedConv, StridedBlocks, enlarged_to
+from camseg_core.models.convolution import NormedConv, StridedBlocks
 from camseg_core.models.part_configs import ImageEncoderConfig
 
 Features = tuple[Tensor, Tensor]
@@ -47,6 +47,7 @@ class ImageEncoder(nn.Module):
         quarter = self.quarter(x)  # [B, C2, H/4, W/4]
         eighth = self.eighth(quarter)  # [B, C3, H/8, W/8]
         x = self.sixteenth(eighth)  # [B, C4, H/16, W/16]
-        x = x + enlarged_to(self.context(x), x)  # [B, C4, H/16, W/16]
+        context = F.interpolate(self.context(x), size=x.shape[2:], mode="nearest")
+        x = x + context  # [B, C4, H/16, W/16]
         latent: Tensor = self.to_tokens(x)  # [B, Z, H/16, W/16]
         return latent, (quarter, eighth)

@@ -5,16 +5,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from camseg_core.errors import CamsegError
 
 Bottleneck = Literal["kl", "vq"]
 
 
+class Sizes:
+    """Sizes of a part: whole numbers of at least 1, tuples of them, and numbers above 0.
+
+    Attributes:
+        own_rules: fields with rules of their own.
+    """
+
+    own_rules: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        for name, kind in get_type_hints(type(self)).items():
+            if name in self.own_rules:
+                continue
+            if kind is int:
+                require_counts(self, name)
+            elif kind is float:
+                require_positive(self, name)
+            elif get_origin(kind) is tuple:
+                _require_each(self, name, get_args(kind))
+
+
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    """Size of the autoencoder.
+class AutoencoderConfig(Sizes):
+    """Size of the published autoencoder, of images and of masks as colours.
 
     Attributes:
         channels: channels at full resolution; a multiple of ``norm_groups``.
@@ -25,11 +47,10 @@ class AutoencoderConfig:
             the input's: it only decides, with ``attention_resolutions``, which levels attend.
         attention_resolutions: level resolutions with an attention block after each residual block.
         latent_scale: latents are multiplied by it for the transformer, divided before decoding.
-        bottleneck: ``kl``, a Gaussian posterior (published), or ``vq``, vectors of a codebook.
-        codebook_size: codes of a ``vq`` bottleneck; 0 with ``kl``.
         norm_groups: number of groups of the group norms; 32 in the published size.
     """
 
+    own_rules: ClassVar = frozenset({"channels"})
     channels: int
     channel_multipliers: tuple[int, ...]
     num_res_blocks: int
@@ -37,29 +58,57 @@ class AutoencoderConfig:
     resolution: int
     attention_resolutions: tuple[int, ...]
     latent_scale: float
-    bottleneck: Bottleneck = "kl"
-    codebook_size: int = 0
     norm_groups: int = 32
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        require_counts(self, "norm_groups")
+        super().__post_init__()
         groups = self.norm_groups
         if type(self.channels) is not int or self.channels < groups or self.channels % groups:
             raise CamsegError(
                 f"autoencoder channels {self.channels}: a positive multiple of {groups} is needed "
                 f"(group norm has {groups} groups)"
             )
-        for name in ("channel_multipliers", "attention_resolutions"):
-            values = getattr(self, name)
-            if not are_counts(values):
-                raise CamsegError(
-                    f"autoencoder {name} {values}: whole numbers of at least 1 are needed"
-                )
         if not self.channel_multipliers:
             raise CamsegError("autoencoder channel_multipliers (): at least 1 is needed, per level")
-        require_counts(self, "num_res_blocks", "latent_channels", "resolution")
-        require_positive(self, "latent_scale")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per latent position, along each side."""
+        return int(2 ** (len(self.channel_multipliers) - 1))
+
+    def attends(self, level: int) -> bool:
+        """Return whether level ``level`` (0 = full resolution) has attention blocks."""
+        return self.resolution // 2**level in self.attention_resolutions
+
+
+@dataclass(frozen=True)
+class MaskAutoencoderConfig(Sizes):
+    """Size of our own autoencoder of class masks; its decoder is the model's mask decoder.
+
+    Attributes:
+        widths: channels at a half, a quarter and an eighth of the resolution.
+        depth: residual blocks at a quarter and at an eighth.
+        latent_channels: channels of the latent, at an eighth of the resolution.
+        latent_scale: what the encoder gives is multiplied by it, so that latents have a standard
+            deviation of about 1.
+        num_classes: classes of the label set; unlabeled pixels are one more.
+        bottleneck: ``kl``, a Gaussian posterior, or ``vq``, vectors of a codebook.
+        codebook_size: codes of a ``vq`` bottleneck; 0 with ``kl``.
+    """
+
+    own_rules: ClassVar = frozenset({"codebook_size"})
+    widths: tuple[int, int, int]
+    depth: int
+    latent_channels: int
+    latent_scale: float
+    num_classes: int
+    bottleneck: Bottleneck = "kl"
+    codebook_size: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that cannot be built."""
+        super().__post_init__()
         if self.bottleneck not in get_args(Bottleneck):
             raise CamsegError(f"autoencoder bottleneck {self.bottleneck!r}: kl or vq is needed")
         least, most = (2, inf) if self.bottleneck == "vq" else (0, 0)
@@ -77,15 +126,11 @@ class AutoencoderConfig:
     @property
     def stride(self) -> int:
         """Pixels per latent position, along each side."""
-        return int(2 ** (len(self.channel_multipliers) - 1))
-
-    def attends(self, level: int) -> bool:
-        """Return whether level ``level`` (0 = full resolution) has attention blocks."""
-        return self.resolution // 2**level in self.attention_resolutions
+        return 8
 
 
 @dataclass(frozen=True)
-class TransformerConfig:
+class TransformerConfig(Sizes):
     """Size of the masked transformer.
 
     Attributes:
@@ -102,6 +147,7 @@ class TransformerConfig:
         dropout: share dropped in attention, projection and MLP, in training.
     """
 
+    own_rules: ClassVar = frozenset({"dropout"})
     width: int
     encoder_depth: int
     decoder_depth: int
@@ -115,11 +161,7 @@ class TransformerConfig:
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        require_counts(
-            self, "width", "encoder_depth", "decoder_depth", "num_heads", "image_token_channels",
-            "token_channels", "grid_height", "grid_width",
-        )  # fmt: skip
-        require_positive(self, "mlp_ratio")
+        super().__post_init__()
         if self.width % self.num_heads:
             raise CamsegError(
                 f"transformer width {self.width} is not a multiple of its {self.num_heads} heads; "
@@ -135,7 +177,7 @@ class TransformerConfig:
 
 
 @dataclass(frozen=True)
-class DenoiserConfig:
+class DenoiserConfig(Sizes):
     """Size of the per-token denoiser.
 
     Attributes:
@@ -150,13 +192,9 @@ class DenoiserConfig:
     token_channels: int
     condition_channels: int
 
-    def __post_init__(self) -> None:
-        """Refuse sizes that cannot be built."""
-        require_counts(self, "width", "depth", "token_channels", "condition_channels")
-
 
 @dataclass(frozen=True)
-class ImageEncoderConfig:
+class ImageEncoderConfig(Sizes):
     """Size of the light image encoder.
 
     Attributes:
@@ -170,12 +208,6 @@ class ImageEncoderConfig:
     depths: tuple[int, int, int, int]
     token_channels: int
 
-    def __post_init__(self) -> None:
-        """Refuse sizes that cannot be built."""
-        require_four(self, "widths")
-        require_four(self, "depths")
-        require_counts(self, "token_channels")
-
     @property
     def stride(self) -> int:
         """Pixels per token, along each side."""
@@ -188,36 +220,42 @@ class ImageEncoderConfig:
 
 
 @dataclass(frozen=True)
-class MaskDecoderConfig:
+class FineConditionConfig(Sizes):
+    """Size of what adds the image's fine features to the conditions.
+
+    Attributes:
+        channels: channels that are kept of the features at a quarter and at an eighth of the
+            resolution.
+        hidden_width: width of the layer between all of them and the condition.
+    """
+
+    channels: tuple[int, int]
+    hidden_width: int
+
+
+@dataclass(frozen=True)
+class MaskDecoderConfig(Sizes):
     """Size of the mask decoder.
 
     Attributes:
-        width: channels at each resolution.
+        widths: channels at an eighth and at a quarter of the resolution.
+        depth: residual blocks at an eighth of the resolution.
         latent_channels: channels of the mask latent.
-        feature_channels: channels of the image features that it reads, at a quarter and at an
-            eighth of the resolution; empty where it reads none.
+        latent_stride: pixels per latent position, 8 or 16.
         num_classes: classes of the label set.
     """
 
-    width: int
+    widths: tuple[int, int]
+    depth: int
     latent_channels: int
-    feature_channels: tuple[int, ...]
+    latent_stride: int
     num_classes: int
 
     def __post_init__(self) -> None:
         """Refuse sizes that cannot be built."""
-        require_counts(self, "width", "latent_channels", "num_classes")
-        channels = self.feature_channels
-        if not are_counts(channels) or len(channels) not in {0, 2}:
-            raise CamsegError(
-                f"mask decoder feature_channels {channels!r}: two whole numbers of at least 1, or "
-                "none, are needed"
-            )
-
-
-def are_counts(values: object) -> bool:
-    """Return whether ``values`` is a tuple of whole numbers above 0; an empty one is."""
-    return isinstance(values, tuple) and all(type(value) is int and value >= 1 for value in values)
+        super().__post_init__()
+        if self.latent_stride not in {8, 16}:
+            raise CamsegError(f"mask decoder latent_stride {self.latent_stride!r}: 8 or 16")
 
 
 def require_counts(config: object, *names: str) -> None:
@@ -231,16 +269,6 @@ def require_counts(config: object, *names: str) -> None:
             )
 
 
-def require_four(config: object, name: str) -> None:
-    """Refuse a field that is not four whole numbers above 0."""
-    values = getattr(config, name)
-    if not are_counts(values) or len(values) != 4:
-        raise CamsegError(
-            f"{type(config).__name__}.{name} is {values!r}; four whole numbers of at least 1 are "
-            "needed"
-        )
-
-
 def require_positive(config: object, *names: str) -> None:
     """Refuse fields that are no finite numbers above 0."""
     for name in names:
@@ -249,3 +277,18 @@ def require_positive(config: object, *names: str) -> None:
             raise CamsegError(
                 f"{type(config).__name__}.{name} is {value!r}; a number above 0 is needed"
             )
+
+
+def _require_each(config: object, name: str, kinds: tuple[object, ...]) -> None:
+    """Refuse a field that is not as many whole numbers above 0 as there are ``kinds``."""
+    values, is_open = getattr(config, name), Ellipsis in kinds
+    if (
+        not isinstance(values, tuple)
+        or not all(type(value) is int and value >= 1 for value in values)
+        or not (is_open or len(values) == len(kinds))
+    ):
+        count = "" if is_open else f"{len(kinds)} "
+        raise CamsegError(
+            f"{type(config).__name__}.{name} is {values!r}; {count}whole numbers of at least 1 are "
+            "needed"
+        )

@@ -11,7 +11,9 @@ from camseg_core.models.configs import DiffusionConfig, InputConfig, ModelConfig
 from camseg_core.models.part_configs import (
     AutoencoderConfig,
     DenoiserConfig,
+    FineConditionConfig,
     ImageEncoderConfig,
+    MaskAutoencoderConfig,
     MaskDecoderConfig,
     TransformerConfig,
 )
@@ -67,39 +69,33 @@ def small_config(
     *,
     height: int,
     width: int,
-    autoencoder_channels: int,
+    autoencoder: MaskAutoencoderConfig,
     transformer_width: int,
     depths: tuple[int, int],
     denoiser_width: int,
     image_encoder: ImageEncoderConfig,
-    decoder_width: int,
+    fine_condition: FineConditionConfig,
+    decoder_widths: tuple[int, int],
 ) -> ModelConfig:
-    """Return a small model of our own: v-prediction, aspect kept, light encoder, mask decoder.
+    """Return a small model of our own: v-prediction, aspect kept, light encoder, class latents.
 
     Args:
         name: the preset's.
         height: height of the largest input, in pixels.
         width: width of the largest input, in pixels.
-        autoencoder_channels: channels of the mask's autoencoder at full size, a multiple of 8.
+        autoencoder: size of the autoencoder of class masks.
         transformer_width: embedding width, a multiple of 32.
         depths: number of blocks of the transformer's encoder and decoder.
         denoiser_width: width of its residual blocks.
         image_encoder: its size.
-        decoder_width: width of the mask decoder, which reads the image encoder's features.
+        fine_condition: size of what adds the image encoder's fine features to the conditions.
+        decoder_widths: channels of the mask decoder at an eighth and at a quarter.
     """
-    latent_channels = 16
+    patch_size = 2
+    token_channels = autoencoder.latent_channels * patch_size**2
     return ModelConfig(
         name=name,
-        autoencoder=AutoencoderConfig(
-            channels=autoencoder_channels,
-            channel_multipliers=(1, 2, 4, 8, 8),
-            num_res_blocks=1,
-            latent_channels=latent_channels,
-            resolution=256,
-            attention_resolutions=(),
-            latent_scale=0.2325,
-            norm_groups=8,
-        ),
+        autoencoder=autoencoder,
         transformer=TransformerConfig(
             width=transformer_width,
             encoder_depth=depths[0],
@@ -107,63 +103,77 @@ def small_config(
             num_heads=transformer_width // 32,
             mlp_ratio=4.0,
             image_token_channels=image_encoder.token_channels,
-            token_channels=latent_channels,
+            token_channels=token_channels,
             grid_height=height // 16,
             grid_width=width // 16,
-            dropout=0.0,  # as slow as all else together on a CPU, and data is drawn without end
+            dropout=0.0,  # as slow as all else together on a CPU, and data is made without end
         ),
         denoiser=DenoiserConfig(
             width=denoiser_width,
             depth=3,
-            token_channels=latent_channels,
+            token_channels=token_channels,
             condition_channels=transformer_width,
         ),
         diffusion=DiffusionConfig(prediction="v", first_timestep=999),
         input=InputConfig(resize="pad", height=height, width=width),
-        patch_size=1,
+        patch_size=patch_size,
         palette_temperature=DEFAULT_PALETTE_TEMPERATURE,
         image_encoder=image_encoder,
         mask_decoder=MaskDecoderConfig(
-            width=decoder_width,
-            latent_channels=latent_channels,
-            feature_channels=image_encoder.feature_channels,
-            num_classes=CITYSCAPES.num_classes,
+            widths=decoder_widths,
+            depth=1,
+            latent_channels=autoencoder.latent_channels,
+            latent_stride=autoencoder.stride,
+            num_classes=autoencoder.num_classes,
         ),
+        fine_condition=fine_condition,
     )
 
+
+TINY_MASKS = MaskAutoencoderConfig(
+    widths=(8, 16, 16),
+    depth=1,
+    latent_channels=4,
+    latent_scale=1.0,
+    num_classes=CITYSCAPES.num_classes,
+)
+
+DEMO_MASKS = replace(TINY_MASKS, widths=(48, 96, 128), latent_channels=16)
 
 TINY = small_config(
     "tiny",
     height=32,
     width=64,
-    autoencoder_channels=8,
+    autoencoder=TINY_MASKS,
     transformer_width=64,
     depths=(1, 1),
     denoiser_width=128,
     image_encoder=ImageEncoderConfig(
         widths=(8, 16, 24, 32), depths=(1, 1, 1, 1), token_channels=32
     ),
-    decoder_width=16,
+    fine_condition=FineConditionConfig(channels=(4, 8), hidden_width=64),
+    decoder_widths=(16, 16),
 )
 
 DEMO = small_config(
     "demo",
     height=256,
     width=512,
-    autoencoder_channels=16,
-    transformer_width=192,
+    autoencoder=DEMO_MASKS,
+    transformer_width=256,
     depths=(2, 1),
-    denoiser_width=256,
+    denoiser_width=384,
     image_encoder=ImageEncoderConfig(
-        widths=(32, 64, 128, 192), depths=(1, 1, 2, 2), token_channels=192
+        widths=(32, 64, 128, 256), depths=(1, 2, 3, 2), token_channels=256
     ),
-    decoder_width=64,
+    fine_condition=FineConditionConfig(channels=(16, 48), hidden_width=512),
+    decoder_widths=(96, 64),
 )
 
 DEMO_VQ = replace(
     DEMO,
     name="demo-vq",
-    autoencoder=replace(DEMO.autoencoder, bottleneck="vq", codebook_size=1024),
+    autoencoder=replace(DEMO_MASKS, bottleneck="vq", codebook_size=1024),
 )
 
 PRESETS: dict[str, ModelConfig] = {

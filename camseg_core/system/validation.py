@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -11,6 +12,7 @@ from types import UnionType
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from camseg_core.errors import CamsegError
 
@@ -60,7 +62,7 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
 
 def _first_problem(kind: Any, error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
+    problems = _of_the_nearest_kind(error.errors(include_url=False))
     problem = problems[0]
     where = _path(problem["loc"][1:])
     cause = problem.get("ctx", {}).get("error")
@@ -81,12 +83,32 @@ def _first_problem(kind: Any, error: ValidationError) -> str:
     return " ".join(text.split()) + (f" (and {more} more)" if more else "")
 
 
+def _of_the_nearest_kind(problems: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Keep the problems of that kind of a union which has the fewest."""
+    kinds = Counter(part for problem in problems for part in problem["loc"] if _is_kind(part))
+    nearest = min(kinds, key=kinds.__getitem__) if kinds else None
+    return [
+        problem
+        for problem in problems
+        if nearest in problem["loc"] or not any(map(_is_kind, problem["loc"]))
+    ]
+
+
+def _is_kind(part: int | str) -> bool:
+    """Tell the name of a dataclass from a field's."""
+    return isinstance(part, str) and part[:1].isupper()
+
+
 def _known(kind: Any, location: Sequence[int | str]) -> list[str]:
     """Return the names of the fields that the dataclass at a location within ``kind`` has."""
     for part in location:
-        inner = get_type_hints(kind)[str(part)] if is_dataclass(kind) else get_args(kind)[-1]
-        choices = [choice for choice in get_args(inner) if is_dataclass(choice)]
-        kind = choices[0] if choices and isinstance(inner, UnionType) else inner
+        if _is_kind(part):
+            kind = next(choice for choice in get_args(kind) if choice.__name__ == part)
+            continue
+        kind = get_type_hints(kind)[str(part)] if is_dataclass(kind) else get_args(kind)[-1]
+        choices = [choice for choice in get_args(kind) if is_dataclass(choice)]
+        if len(choices) == 1 and isinstance(kind, UnionType):
+            kind = choices[0]
     return [entry.name for entry in fields(kind)] if is_dataclass(kind) else []
 
 
@@ -94,5 +116,7 @@ def _path(location: Sequence[int | str]) -> str:
     """Write a location as ``frames[3].score``."""
     text = ""
     for part in location:
+        if _is_kind(part):
+            continue
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
     return text.removeprefix(".")

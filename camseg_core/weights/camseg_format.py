@@ -79,11 +79,30 @@ def read_safetensors(path: Path) -> tuple[Description, dict[str, Tensor]]:
         raise CamsegError(
             f"{path} is not of format version {FORMAT_VERSION}, the one this release reads"
         )
+    _take_earlier_release(content.get("config"), path)
     profiles = content.pop("profiles", None)
     description = parse(Description, content, f"{path}, metadata")
     if profiles is not None:
         description = replace(description, profiles=profiles_from_dict(profiles, str(path)))
     return description, tensors
+
+
+def _take_earlier_release(config: Any, path: Path) -> None:
+    """Bring the configuration that an earlier release wrote up to date, in place.
+
+    Raises:
+        CamsegError: it is one of a small model whose mask decoder read image features.
+    """
+    match config:
+        case {"autoencoder": {"bottleneck": "kl", "channels": _} as autoencoder}:
+            if config.get("image_encoder") is not None:
+                raise CamsegError(
+                    f"{path} is a small model of an earlier release, whose mask decoder read image "
+                    "features; this release cannot run it: train it anew, or take the bundled "
+                    "weights"
+                )
+            del autoencoder["bottleneck"]
+            autoencoder.pop("codebook_size", None)
 
 
 def bundled_hashes() -> dict[str, str]:

@@ -25,8 +25,11 @@ from camseg_core.models.autoencoder import Autoencoder
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.configs import ModelConfig
 from camseg_core.models.denoiser import Denoiser
+from camseg_core.models.fine_condition import FineCondition
 from camseg_core.models.image_encoder import ImageEncoder
+from camseg_core.models.mask_autoencoder import MaskAutoencoder
 from camseg_core.models.mask_decoder import MaskDecoder
+from camseg_core.models.part_configs import MaskAutoencoderConfig
 from camseg_core.models.presets import preset
 from camseg_core.models.transformer import MaskedTransformer
 from camseg_core.system.files import atomic_path, sha256_of_file
@@ -302,11 +305,16 @@ def _autoencoder_beside(transformer_path: Path, variant: Variant) -> Path:
 def _assemble(config: ModelConfig) -> CamSeg:
     return CamSeg(
         config,
-        Autoencoder(config.autoencoder),
+        MaskAutoencoder(config.autoencoder)
+        if isinstance(config.autoencoder, MaskAutoencoderConfig)
+        else Autoencoder(config.autoencoder),
         MaskedTransformer(config.transformer),
         Denoiser(config.denoiser),
         None if config.image_encoder is None else ImageEncoder(config.image_encoder),
         None if config.mask_decoder is None else MaskDecoder(config.mask_decoder),
+        None
+        if config.fine_condition is None or config.image_encoder is None
+        else FineCondition(config.fine_condition, config.image_encoder, config.transformer.width),
     )
 
 

@@ -201,11 +201,12 @@ class _Verifier:
 
     def _vae(self) -> Iterator[tuple[str, Tensor]]:
         for whole, kind in self._matching(r"vae\.image(.*)"):
-            posterior = self._model.autoencoder.posterior(self._vectors[whole])
+            posterior = self._model.color_autoencoder.posterior(self._vectors[whole])
             yield f"vae.posterior_mean{kind}", posterior.mean
             yield f"vae.posterior_logvar{kind}", posterior.log_variance
         for whole, kind in self._matching(r"vae\.latent_in(.*)"):
-            yield f"vae.decoded{kind}", self._model.autoencoder.decode_raw(self._vectors[whole])
+            decoded = self._model.color_autoencoder.decode_raw(self._vectors[whole])
+            yield f"vae.decoded{kind}", decoded
 
     def _transformer_cases(self) -> Iterator[tuple[str, Tensor]]:
         yield "transformer.image_tokens", self._image_tokens(self._vectors["vae.image"])
@@ -300,7 +301,7 @@ class _Verifier:
         config = self._model.config
         grid = (config.transformer.grid_height, config.transformer.grid_width)
         latent = latent_from_tokens(tokens[None], grid, config.patch_size)
-        decoded = self._model.autoencoder.decode(latent)
+        decoded = self._model.color_autoencoder.decode(latent)
         yield "e2e.decoded", decoded
         palette = torch.from_numpy(self._label_set.decoding_palette())
         class_ids = nearest_class(squared_distances(decoded, palette))[0].long()
@@ -313,7 +314,7 @@ class _Verifier:
 
     def _image_tokens(self, image: Tensor) -> Tensor:
         return tokens_from_latent(
-            self._model.autoencoder.encode(image), self._model.config.patch_size
+            self._model.color_autoencoder.encode(image), self._model.config.patch_size
         )
 
     def _matching(self, pattern: str) -> list[tuple[str, ...]]:

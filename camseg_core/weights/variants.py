@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models with one thing changed: input size, classes, mask decoder or palette temperature."""
+"""Models with one thing changed: input size, classes or palette temperature."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
+from camseg_core.models.part_configs import MaskAutoencoderConfig
 from camseg_core.models.transformer import resize_positions
 from camseg_core.weights.loading import LoadedModel, build_model, new_model
 
@@ -57,58 +58,38 @@ def with_input_size(loaded: LoadedModel, height: int, width: int) -> LoadedModel
     return _rebuilt(loaded, config, tensors)
 
 
-def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
-    """Return the model for other classes, with a new last layer of its mask decoder to be trained.
-
-    All else is kept, even the latent space, which was trained on the colours of the old classes.
+def config_with_classes(config: ModelConfig, num_classes: int) -> ModelConfig:
+    """Return a configuration for another number of classes.
 
     Raises:
         CamsegError: the model has no mask decoder.
     """
-    if loaded.config.mask_decoder is None:
+    if config.mask_decoder is None:
         raise CamsegError(
-            f"model {loaded.config.name!r} has no mask decoder: its classes cannot be replaced"
+            f"model {config.name!r} has no mask decoder: its classes cannot be replaced"
         )
-    decoder = replace(loaded.config.mask_decoder, num_classes=label_set.num_classes)
-    config = replace(loaded.config, mask_decoder=decoder)
-    return _renewed(replace(loaded, label_set=label_set), config, "mask_decoder.to_logits.", seed)
+    autoencoder = config.autoencoder
+    if isinstance(autoencoder, MaskAutoencoderConfig):
+        autoencoder = replace(autoencoder, num_classes=num_classes)
+    decoder = replace(config.mask_decoder, num_classes=num_classes)
+    return replace(config, autoencoder=autoencoder, mask_decoder=decoder)
 
 
-def with_image_features(loaded: LoadedModel, read: bool, seed: int = 0) -> LoadedModel:
-    """Return the model with a mask decoder that reads image features, or does not.
+def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
+    """Return the model for other classes; the layers that touch classes are new, to be trained.
 
-    Where that is a change, the decoder is a new, untrained one.
+    They are the last one of the mask decoder and, where masks are encoded as classes, the first one
+    of their encoder. All else is kept, also a latent space of the old classes' colours.
 
     Raises:
-        CamsegError: the model has no mask decoder, or no image encoder to read features of.
+        CamsegError: the model has no mask decoder.
     """
-    config = config_with_image_features(loaded.config, read)
-    if config == loaded.config:
-        return loaded
-    return _renewed(loaded, config, "mask_decoder.", seed)
-
-
-def config_with_image_features(config: ModelConfig, read: bool) -> ModelConfig:
-    """Return a configuration whose mask decoder reads image features, or does not.
-
-    Raises:
-        CamsegError: there is no mask decoder, or no image encoder to read features of.
-    """
-    if config.mask_decoder is None or config.image_encoder is None:
-        raise CamsegError(
-            f"model {config.name!r} has no mask decoder beside a light image encoder: whether it "
-            "reads image features cannot be chosen"
-        )
-    channels = config.image_encoder.feature_channels if read else ()
-    return replace(config, mask_decoder=replace(config.mask_decoder, feature_channels=channels))
-
-
-def _renewed(loaded: LoadedModel, config: ModelConfig, prefix: str, seed: int) -> LoadedModel:
-    """Build a model around the tensors of another; those named ``prefix...`` are new."""
+    config = config_with_classes(loaded.config, label_set.num_classes)
+    of_classes = ("mask_decoder.to_logits.", "autoencoder.stem.conv.")
     old = loaded.model.state_dict()
-    new = new_model(config, loaded.label_set, loaded.source, seed).model.state_dict()
-    tensors = {name: (new if name.startswith(prefix) else old)[name] for name in new}
-    return _rebuilt(loaded, config, tensors)
+    new = new_model(config, label_set, loaded.source, seed).model.state_dict()
+    tensors = {name: (new if name.startswith(of_classes) else old)[name] for name in new}
+    return _rebuilt(replace(loaded, label_set=label_set), config, tensors)
 
 
 def _rebuilt(

@@ -7,16 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from tiny_models import tiny_config_of_colors
 
 from camseg_core.images.arrays import UInt8
-from camseg_core.models.presets import preset
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
 
@@ -72,20 +71,13 @@ def stirred(loaded: LoadedModel) -> LoadedModel:
 
 @pytest.fixture(scope="session")
 def tiny_segmenter() -> Segmenter:
-    """The tiny preset with one encoder for images and masks, and palette decoding."""
-    tiny = preset("tiny")
-    shared = replace(
-        tiny,
-        transformer=replace(tiny.transformer, image_token_channels=16),
-        image_encoder=None,
-        mask_decoder=None,
-    )
-    return Segmenter(stirred(random_model(shared)))
+    """A tiny model with one encoder for images and colour masks, and palette decoding."""
+    return Segmenter(stirred(random_model(tiny_config_of_colors())))
 
 
 @pytest.fixture(scope="session")
 def light_segmenter() -> Segmenter:
-    """The tiny preset as it is: light image encoder, mask decoder with image features."""
+    """The tiny preset as it is: light image encoder, class latents, mask decoder."""
     return Segmenter(stirred(random_model("tiny")))
 
 

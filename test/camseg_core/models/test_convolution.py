@@ -11,7 +11,6 @@ from camseg_core.models.convolution import (
     NormedConv,
     ResidualBlock,
     StridedBlocks,
-    enlarged_to,
 )
 
 
@@ -30,9 +29,3 @@ def test_a_block_adds_to_its_input() -> None:
     x = random(1, 4, 6, 6)
     nn.init.zeros_(block.second.conv.weight)
     assert torch.equal(block(x), x.relu())
-
-
-def test_enlarging_repeats_pixels() -> None:
-    x = torch.arange(4.0).reshape(1, 1, 2, 2)
-    expected = torch.tensor([[0.0, 0, 1], [0, 0, 1], [2, 2, 3]])
-    assert torch.equal(enlarged_to(x, torch.zeros(1, 7, 3, 3))[0, 0], expected)

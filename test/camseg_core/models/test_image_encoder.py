@@ -68,10 +68,10 @@ def test_images_of_a_batch_do_not_mix(encoder: ImageEncoder) -> None:
         (
             "widths",
             (16, 24),
-            r"ImageEncoderConfig.widths is \(16, 24\); four whole numbers",
+            r"ImageEncoderConfig.widths is \(16, 24\); 4 whole numbers",
         ),
-        ("widths", (0, 8, 8, 8), "widths is .*; four whole numbers of at least 1 are needed"),
-        ("depths", (1, 0, 1, 1), "depths is .*; four whole numbers of at least 1 are needed"),
+        ("widths", (0, 8, 8, 8), "widths is .*; 4 whole numbers of at least 1 are needed"),
+        ("depths", (1, 0, 1, 1), "depths is .*; 4 whole numbers of at least 1 are needed"),
         ("depths", [1, 1, 1, 1], "depths is"),
         ("token_channels", 0, "token_channels is 0"),
     ],

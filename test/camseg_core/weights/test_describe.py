@@ -124,7 +124,7 @@ def test_the_keys_of_a_preset_are_those_it_would_have(tiny_model: LoadedModel) -
     assert len(lines) == 1 + len(tiny_model.model.state_dict())
     assert "transformer\tdiffloss.net.input_proj.weight\t128x16" in lines
     assert "transformer\tmask_token\t1x1x64" in lines
-    assert "autoencoder\tencoder.conv_in.weight\t8x3x3x3" in lines
+    assert "autoencoder\tstem.conv.weight\t8x20x3x3" in lines
     assert lines[0] == "part\tkey\tshape"
 
 

@@ -360,7 +360,7 @@ def with_label_set(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         (with_label_set(names=["a"]), "metadata: label_set: label set 'cityscapes' has 1 names"),
         (with_section("transformer", num_head=3), "metadata: config.transformer.num_head is not"),
         (with_section("input", resize="crop"), 'metadata: config.input.resize is "crop": '),
-        (with_section("autoencoder", channels=33), "autoencoder channels 33: a positive multiple"),
+        (with_section("autoencoder", depth=0), "MaskAutoencoderConfig.depth is 0; a number above"),
         (with_section("transformer", num_heads=3), "transformer width 64 is not a multiple of it"),
         (
             lambda content: {**content, "profiles": {"fast": {}}},

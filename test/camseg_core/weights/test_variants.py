@@ -15,7 +15,6 @@ from camseg_core.labels import CAMVID
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import LoadedModel, load_model, save_model
 from camseg_core.weights.variants import (
-    with_image_features,
     with_input_size,
     with_label_set,
     with_palette_temperature,
@@ -78,30 +77,17 @@ def test_sides_are_multiples_of_the_stride(
         with_input_size(tiny_model, height, width)
 
 
-def test_a_decoder_without_image_features_is_a_new_one(
+def test_other_classes_renew_the_layers_that_touch_them(
     tiny_model: LoadedModel, tmp_path: Path
 ) -> None:
-    changed = with_image_features(tiny_model, read=False, seed=3)
-    assert changed.config.mask_decoder is not None
-    assert changed.config.mask_decoder.feature_channels == ()
-    names = changed_names(changed, tiny_model)
-    assert all(name.startswith("mask_decoder.") for name in names)
-    assert "mask_decoder.from_features.0.weight" in names
-    save_model(changed, tmp_path / "model.safetensors")
-    assert load_model(tmp_path / "model.safetensors").config == changed.config
-    again = with_image_features(changed, read=True)
-    assert again.config == tiny_model.config
-    assert with_image_features(tiny_model, read=True) is tiny_model
-
-
-def test_other_classes_renew_the_last_layer_alone(tiny_model: LoadedModel, tmp_path: Path) -> None:
     save_model(with_label_set(tiny_model, CAMVID, seed=3), tmp_path / "model.safetensors")
     changed = load_model(tmp_path / "model.safetensors")
     assert changed.label_set == CAMVID
     assert changed_names(changed, tiny_model) == {
         "mask_decoder.to_logits.weight", "mask_decoder.to_logits.bias",
+        "autoencoder.stem.conv.weight",
     }  # fmt: skip
-    assert changed.model.state_dict()["mask_decoder.to_logits.bias"].shape == (11,)
+    assert changed.model.state_dict()["mask_decoder.to_logits.bias"].shape == (44,)
     result = Segmenter(changed).segment(np.full((32, 64, 3), 90, np.uint8))
     assert result.class_ids.max() < 11
 
@@ -109,5 +95,3 @@ def test_other_classes_renew_the_last_layer_alone(tiny_model: LoadedModel, tmp_p
 def test_a_published_model_has_no_mask_decoder_to_change(parity_model: LoadedModel) -> None:
     with pytest.raises(CamsegError, match="has no mask decoder: its classes cannot be replaced"):
         with_label_set(parity_model, CAMVID)
-    with pytest.raises(CamsegError, match="has no mask decoder beside a light image encoder"):
-        with_image_features(parity_model, read=False)
