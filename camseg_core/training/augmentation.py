@@ -11,13 +11,14 @@ Shapes: H, W = the source; H', W' = the output. Pixel centres are whole numbers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
+from camseg_core.evaluation.corruptions import CORRUPTIONS, Corruption, corrupt
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED
 
@@ -63,10 +64,13 @@ class AugmentationConfig:
         hue_range: turn of the hue as a share of the full circle, -0.5..0.5.
         blur_sigma_range: Gaussian blur in output pixels, 0..50.
         noise_sigma_range: Gaussian noise in grey levels, 0..255, independent per channel.
-        label_fill: class id outside the source.
+        corruption_probability: probability of one corruption more, 0..1, of a kind drawn from
+            ``corruptions``.
+        corruptions: the kinds of `camseg_core.evaluation.corruptions`, each with the range that its
+            level is drawn from.
 
     Raises:
-        CamsegError: a value of the wrong type or out of its range.
+        CamsegError: a value out of its range.
     """
 
     flip_probability: float = 0.5
@@ -79,39 +83,33 @@ class AugmentationConfig:
     hue_range: Range = (-0.03, 0.03)
     blur_sigma_range: Range = (0.0, 1.0)
     noise_sigma_range: Range = (0.0, 8.0)
-    label_fill: int = UNLABELED
+    corruption_probability: float = 0.0
+    corruptions: dict[str, Range] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check every value, so that a training run does not fail after an hour."""
-        if not _is_number(self.flip_probability) or not 0 <= self.flip_probability <= 1:
+        """Check every range, so that a training run does not fail after an hour."""
+        for name in ("flip_probability", "corruption_probability"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise CamsegError(f"augmentation: {name} {value!r}; a number from 0 to 1 is needed")
+        for name, (least, most) in LIMITS.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high <= most:
+                raise CamsegError(
+                    f"augmentation: {name} {(low, high)!r}; "
+                    f"(least, most) with {least:g} <= least <= most <= {most:g} is needed"
+                )
+        if self.crop_size is not None and not all(0 < side <= MAX_SIDE for side in self.crop_size):
             raise CamsegError(
-                f"augmentation: flip_probability {self.flip_probability!r}; "
-                "a number from 0 to 1 is needed"
+                f"augmentation: crop_size {self.crop_size!r}; "
+                f"(height, width) in pixels, from 1 to {MAX_SIDE}, is needed"
             )
-        for name, limits in LIMITS.items():
-            _check_range(name, getattr(self, name), limits)
-        if self.crop_size is not None:
-            _check_crop_size(self.crop_size)
-        if type(self.label_fill) is not int or not 0 <= self.label_fill <= 255:
-            raise CamsegError(
-                f"augmentation: label_fill {self.label_fill!r}; "
-                f"a class id from 0 to 255 is needed ({UNLABELED} = unlabeled)"
-            )
-
-    @classmethod
-    def disabled(cls) -> AugmentationConfig:
-        """Return the configuration that changes nothing."""
-        return cls(
-            flip_probability=0.0,
-            scale_range=(1.0, 1.0),
-            rotation_range_degrees=(0.0, 0.0),
-            brightness_range=(1.0, 1.0),
-            contrast_range=(1.0, 1.0),
-            saturation_range=(1.0, 1.0),
-            hue_range=(0.0, 0.0),
-            blur_sigma_range=(0.0, 0.0),
-            noise_sigma_range=(0.0, 0.0),
-        )
+        if self.corruption_probability and not self.corruptions:
+            raise CamsegError("augmentation: corruption_probability is set, but no corruptions")
+        for name, levels in self.corruptions.items():
+            for level in levels:
+                whole = name in CORRUPTIONS and CORRUPTIONS[name].whole
+                Corruption(name, round(level) if whole else level)
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def augment(
 ) -> tuple[UInt8, UInt8]:
     """Return a randomly changed copy of an image and the same change of its labels.
 
-    In this order: geometry, blur (optics), colour (light and camera), noise (sensor).
+    In this order: geometry, blur (optics), colour (light and camera), noise (sensor), corruption.
 
     Args:
         image: RGB uint8 [H, W, 3].
@@ -150,15 +148,17 @@ def augment(
     Returns:
         image uint8 [H', W', 3] and class ids uint8 [H', W']: the source's size, or
         ``config.crop_size``. Both are new arrays.
-
-    Raises:
-        CamsegError: the arrays are not of these types and shapes, or a side is above 32766.
     """
-    _check_pair(image, class_ids)
     geometry = draw_geometry(image.shape[0], image.shape[1], config, generator)
     warped = warp_image(image, geometry)
-    warped_ids = warp_class_ids(class_ids, geometry, config.label_fill)
-    return _change_appearance(warped, config, generator), warped_ids
+    warped_ids = warp_class_ids(class_ids, geometry)
+    changed = _change_appearance(warped, config, generator)
+    if config.corruption_probability and generator.random() < config.corruption_probability:
+        name = list(config.corruptions)[generator.integers(len(config.corruptions))]
+        level = generator.uniform(*config.corruptions[name])
+        level = round(level) if CORRUPTIONS[name].whole else level
+        changed = corrupt(changed, name, level, generator)
+    return changed, warped_ids
 
 
 def draw_geometry(
@@ -217,15 +217,15 @@ def warp_image(image: UInt8, geometry: Geometry) -> UInt8:
     return np.asarray(warped, np.uint8)
 
 
-def warp_class_ids(class_ids: UInt8, geometry: Geometry, label_fill: int) -> UInt8:
-    """Resample class ids uint8 [H, W] to [H', W'] by nearest neighbour; outside: ``label_fill``."""
+def warp_class_ids(class_ids: UInt8, geometry: Geometry) -> UInt8:
+    """Resample class ids uint8 [H, W] to [H', W'] by nearest neighbour; outside is unlabeled."""
     warped = cv2.warpAffine(
         class_ids,
         geometry.source_from_output,
         (geometry.width, geometry.height),
         flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(label_fill,),
+        borderValue=(UNLABELED,),
     )
     return np.asarray(warped, np.uint8)
 
@@ -278,50 +278,3 @@ def _window_start(scaled_side: float, out_side: int, share: float) -> int:
 
 def _translation(x: float, y: float) -> Float64:
     return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_range(name: str, value: object, limits: Range) -> None:
-    least, most = limits
-    if isinstance(value, tuple) and len(value) == 2 and all(map(_is_number, value)):
-        low, high = value
-        if least <= low <= high <= most:
-            return
-    raise CamsegError(
-        f"augmentation: {name} {value!r}; "
-        f"(least, most) with {least:g} <= least <= most <= {most:g} is needed"
-    )
-
-
-def _check_crop_size(value: object) -> None:
-    sides = value if isinstance(value, tuple) else ()
-    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= MAX_SIDE for side in sides):
-        raise CamsegError(
-            f"augmentation: crop_size {value!r}; "
-            f"(height, width) in pixels, whole numbers from 1 to {MAX_SIDE}, or None is needed"
-        )
-
-
-def _check_pair(image: object, class_ids: object) -> None:
-    """Refuse what is no image uint8 [H, W, 3] with labels uint8 [H, W] of the same size."""
-    shape, labels_shape = _shape("image", image), _shape("class_ids", class_ids)
-    if len(labels_shape) != 2 or shape != (*labels_shape, 3):
-        raise CamsegError(
-            f"augmentation: image {shape} with class_ids {labels_shape}; "
-            "[height, width, 3] with [height, width] of one size is needed"
-        )
-    if not 1 <= min(labels_shape) <= max(labels_shape) <= MAX_SIDE:
-        raise CamsegError(
-            f"augmentation: an image of {labels_shape[1]} x {labels_shape[0]} pixels; "
-            f"sides from 1 to {MAX_SIDE} are needed"
-        )
-
-
-def _shape(name: str, array: object) -> tuple[int, ...]:
-    if not isinstance(array, np.ndarray) or array.dtype != np.uint8:
-        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
-        raise CamsegError(f"augmentation: {name} is {kind}; a numpy array of uint8 is needed")
-    return array.shape

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
-
-import yaml
 
 from camseg_core.errors import CamsegError
 from camseg_core.system.files import parse_yaml, read_yaml
@@ -31,9 +30,7 @@ class DataConfig:
         validation_split: split to score on; empty for no validation.
         validation_images: largest number of images to score on, spread evenly.
         label_set: name or YAML file; the data set's own if empty.
-        workers: threads that read and augment.
-        latent_cache: folder where a frozen autoencoder's posteriors are kept, see
-            `camseg_core.training.latent_cache`; empty to encode anew in each step.
+        workers: processes that read and augment.
         augmentation: see `AugmentationConfig`; ``crop_size`` is set to the model's input size where
             it is null.
     """
@@ -45,7 +42,6 @@ class DataConfig:
     validation_images: int = 50
     label_set: str = ""
     workers: int = 2
-    latent_cache: str = ""
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
 
 
@@ -86,9 +82,12 @@ class LossConfig:
         diffusion_batch_mul: noised copies per token, each with its own timestep and noise.
         mask_share_mean, mask_share_sd, mask_share_least: truncated normal that gives the
             share of hidden mask tokens.
-        latent_noise: the mask decoder sees latents noised up to this standard deviation (latents
-            have about 1), so that it tolerates sampling errors.
-        freeze_image_encoder: keep the image encoder as it is in the fine-tune.
+        diffusion_weight: weight of the diffusion loss in the stages transformer and finetune.
+        cross_entropy_weight: weight of the decoded estimate's cross-entropy beside it.
+        noisiest_share: share of the images whose decoded estimate is made at the noisiest timestep;
+            the others' timestep is uniform.
+        latent_noise: the mask decoder sees latents noised up to this share of their standard
+            deviation, so that it tolerates sampling errors.
         pixel_stride: cross-entropy is taken at every n-th pixel of each row and column, from a
             place that is drawn anew each step; 2 saves a quarter of a step's time on a CPU.
     """
@@ -99,8 +98,10 @@ class LossConfig:
     mask_share_mean: float = 1.0
     mask_share_sd: float = 0.25
     mask_share_least: float = 0.7
-    latent_noise: float = 0.5
-    freeze_image_encoder: bool = False
+    diffusion_weight: float = 1.0
+    cross_entropy_weight: float = 1.0
+    noisiest_share: float = 0.4
+    latent_noise: float = 0.6
     pixel_stride: int = 1
 
 
@@ -114,8 +115,6 @@ class TrainingConfig:
         init_from: weights to start from, whatever ``--weights`` takes; empty for random ones.
         input_height, input_width: model input in pixels; 0 keeps the preset's or the weights'.
             Position embeddings of weights are interpolated.
-        image_features: whether the mask decoder reads image features; null keeps it as it is.
-            Where that is a change the decoder starts anew.
         replace_classes: give weights of other classes than the data's a new last layer of the mask
             decoder (stages mask-decoder and finetune); false refuses them.
         seed: seed of everything random: weights, order, augmentation, noise.
@@ -140,7 +139,6 @@ class TrainingConfig:
     init_from: str = ""
     input_height: int = 0
     input_width: int = 0
-    image_features: bool | None = None
     replace_classes: bool = False
     seed: int = 0
     steps: int = 1000
@@ -188,7 +186,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for YAML; `parse_settings` reads it back."""
-        plain: dict[str, Any] = yaml.safe_load(yaml.safe_dump(_plain(asdict(self))))
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
 
 
@@ -248,12 +246,6 @@ def apply_override(content: dict[str, Any], override: str) -> None:
         if not isinstance(content, dict):
             raise CamsegError(f"--set {override!r}: {table} is a value, it has nothing inside")
     content[name] = value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    return [_plain(entry) for entry in value] if isinstance(value, tuple) else value
 
 
 def _require_at_least(name: str, value: float, least: int) -> None:

@@ -8,7 +8,8 @@ Shapes: B = images of a batch.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ def generator(seed: int, purpose: str, *place: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(_sequence(seed, purpose, place)))
 
 
-def torch_generator(seed: int, purpose: str, *place: int) -> torch.Generator:
-    """Return the torch generator (on the CPU) of one purpose at one place."""
-    return torch.Generator().manual_seed(torch_seed(seed, purpose, *place))
+def torch_generator(
+    seed: int, purpose: str, *place: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return the torch generator of one purpose at one place; each kind of device has its own."""
+    return torch.Generator(device).manual_seed(torch_seed(seed, purpose, *place))
 
 
 def torch_seed(seed: int, purpose: str, *place: int) -> int:
@@ -32,11 +35,6 @@ def torch_seed(seed: int, purpose: str, *place: int) -> int:
 
 def _sequence(seed: int, purpose: str, place: Sequence[int]) -> np.random.SeedSequence:
     return np.random.SeedSequence(seed, spawn_key=(zlib.crc32(purpose.encode()), *place))
-
-
-def batch_places(step: int, batch_size: int) -> range:
-    """Return the places of a step's images in the endless sequence of images."""
-    return range(step * batch_size, (step + 1) * batch_size)
 
 
 class SampleOrder:
@@ -59,38 +57,41 @@ class SampleOrder:
 
 
 class BatchDraws:
-    """Noise for the images of one batch: each image's is a function of its place alone."""
+    """Noise for images of one step, drawn for the whole batch; each process takes its rows.
 
-    def __init__(self, seed: int, step: int, places: Sequence[int], device: torch.device) -> None:
-        """Draw for the images at ``places`` of step ``step``."""
+    So the number of processes changes nothing, and a device draws once for all images.
+    """
+
+    def __init__(
+        self, seed: int, step: int, batch_size: int, rows: Sequence[int], device: torch.device
+    ) -> None:
+        """Draw for ``rows`` of the ``batch_size`` images of step ``step``."""
         self._seed = seed
         self._step = step
-        self._places = places
+        self._batch_size = batch_size
+        self._rows = list(rows)
         self._device = device
 
     def normal(self, purpose: str, *shape: int) -> Tensor:
         """Draw standard normal noise, float [B, *shape]."""
-        rows = [
-            torch.randn(shape, generator=torch_generator(self._seed, purpose, place))
-            for place in self._places
-        ]
-        return torch.stack(rows).to(self._device)
+        return self._rows_of(torch.randn, purpose, shape)
+
+    def uniform(self, purpose: str, *shape: int) -> Tensor:
+        """Draw numbers from 0 to 1, float [B, *shape]."""
+        return self._rows_of(torch.rand, purpose, shape)
 
     def integers(self, purpose: str, high: int, *shape: int) -> Tensor:
         """Draw whole numbers 0..high-1, int64 [B, *shape]."""
-        rows = [
-            torch.randint(high, shape, generator=torch_generator(self._seed, purpose, place))
-            for place in self._places
-        ]
-        return torch.stack(rows).to(self._device)
+        return self._rows_of(partial(torch.randint, high), purpose, shape)
 
     def order(self, purpose: str, length: int) -> Tensor:
         """Draw a random order of 0..length-1 for each image, int64 [B, length]."""
-        rows = [
-            torch.randperm(length, generator=torch_generator(self._seed, purpose, place))
-            for place in self._places
-        ]
-        return torch.stack(rows).to(self._device)
+        return self.uniform(purpose, length).argsort(dim=1)
+
+    def _rows_of(self, draw: Callable[..., Tensor], purpose: str, shape: Sequence[int]) -> Tensor:
+        generator = torch_generator(self._seed, purpose, self._step, device=self._device)
+        drawn = draw((self._batch_size, *shape), generator=generator, device=self._device)
+        return drawn[self._rows]
 
     def shared(self, purpose: str) -> np.random.Generator:
         """Return the generator of what all images of a step share, on all processes."""

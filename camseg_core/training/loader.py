@@ -1,42 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches of augmented samples, read by threads ahead of the step that needs them.
+"""Batches of augmented samples, read by other processes ahead of the step that needs them.
 
-Shapes: B = images; H, W = the window; H', W' = the sample at the model's input; Z = latent
-channels; h p, w p = latent positions.
+Shapes: B = images; H, W = the window; H', W' = the sample at the model's input.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch.utils.data import DataLoader
 
 from camseg_core.data.sample import Dataset
+from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import Fit
-from camseg_core.models.autoencoder import GaussianPosterior
 from camseg_core.models.configs import ModelConfig
-from camseg_core.training.augmentation import AugmentationConfig, augment, draw_geometry
-from camseg_core.training.draws import BatchDraws, SampleOrder, batch_places, generator
-from camseg_core.training.stages import Batch, LatentSource
+from camseg_core.training.augmentation import AugmentationConfig, augment
+from camseg_core.training.draws import BatchDraws, SampleOrder, generator
+from camseg_core.training.stages import Batch
 
-Posteriors = Mapping[LatentSource, NDArray[np.float32]]
-"""Mean and log-variance of raw latents: [2, Z, h p, w p] of a sample or [B, 2, Z, h p, w p]."""
+Place = tuple[int, int]
+"""A step, and an image's place in the endless sequence of images."""
 
-ReadPosteriors = Callable[[int, bool], Posteriors]
-"""From a sample's index in the data set, and whether it is mirrored, to what is known of it."""
 
-Read = tuple[UInt8, UInt8, Posteriors]
-Job = tuple[int, int, "Future[Read]"]
-"""Place, index in the data set, and the image, class ids and posteriors to come."""
+@dataclass(frozen=True)
+class Sample:
+    """One augmented image, uint8 [H, W, 3], with its class ids [H, W], and where it belongs."""
 
-STEPS_AHEAD = 2
+    step: int
+    place: int
+    name: str
+    image: UInt8
+    class_ids: UInt8
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,19 @@ class LoadedBatch:
 
     Attributes:
         step: the step that they belong to.
-        places: their places in the endless sequence of images.
+        rows: their places in the batch of all processes.
+        batch_size: number of images of that batch.
         names: their names in the data set.
         images: RGB uint8 [B, H, W, 3].
         class_ids: uint8 [B, H, W].
-        posteriors: float32 [B, 2, Z, h p, w p] by source, where they are known.
     """
 
     step: int
-    places: tuple[int, ...]
+    rows: tuple[int, ...]
+    batch_size: int
     names: tuple[str, ...]
     images: UInt8
     class_ids: UInt8
-    posteriors: Posteriors = field(default_factory=dict)
 
     def to_device(self, seed: int, device: torch.device, part: slice) -> Batch:
         """Return some of the images as tensors on ``device``."""
@@ -66,11 +67,7 @@ class LoadedBatch:
         return Batch(
             image=images.float().div_(127.5).sub_(1.0),
             class_ids=torch.from_numpy(self.class_ids[part]).to(device).long(),
-            draws=BatchDraws(seed, self.step, self.places[part], device),
-            posteriors={
-                source: GaussianPosterior(*torch.from_numpy(both[part]).to(device).unbind(1))
-                for source, both in self.posteriors.items()
-            },
+            draws=BatchDraws(seed, self.step, self.batch_size, self.rows[part], device),
         )
 
 
@@ -88,16 +85,11 @@ class Loader:
         rank: int,
         world_size: int,
         workers: int,
-        read_posteriors: ReadPosteriors | None = None,
     ) -> None:
-        """Prepare to read for a model; ``batch_size`` counts the images of all processes.
-
-        With ``read_posteriors`` the augmentation must leave all but left and right in its place.
-        """
+        """Prepare to read for a model; ``batch_size`` counts the images of all processes."""
         self._dataset = dataset
         self._augmentation = augmentation
         self._model = model
-        self._read_posteriors = read_posteriors
         self._seed = seed
         self._batch_size = batch_size
         self._share = slice(rank, None, world_size)
@@ -110,44 +102,66 @@ class Loader:
         Raises:
             CamsegError: a file cannot be read.
         """
-        with ThreadPoolExecutor(self._workers) as pool:
-            waiting: deque[tuple[int, list[Job]]] = deque()
-            for step in range(first_step, last_step):
-                places = batch_places(step, self._batch_size)[self._share]
-                waiting.append((step, [self._submit(pool, place) for place in places]))
-                if len(waiting) > STEPS_AHEAD:
-                    yield self._collect(*waiting.popleft())
-            while waiting:
-                yield self._collect(*waiting.popleft())
+        size = self._batch_size
+        places = (
+            [(step, place) for place in range(step * size, (step + 1) * size)[self._share]]
+            for step in range(first_step, last_step)
+        )
+        loader: DataLoader[LoadedBatch | CamsegError] = DataLoader(
+            self,  # type: ignore[arg-type]  # it has what a map-style data set needs
+            batch_sampler=places,
+            collate_fn=self._collate,
+            num_workers=self._workers,
+            multiprocessing_context="fork",  # nothing is copied to the processes
+            worker_init_fn=_end_with_parent,
+        )
+        for batch in loader:
+            if isinstance(batch, CamsegError):
+                raise batch
+            yield batch
 
-    def _submit(self, pool: ThreadPoolExecutor, place: int) -> Job:
-        index = self._order.index(place)
-        return place, index, pool.submit(self._read, place, index)
+    def __getitem__(self, place: Place) -> Sample | CamsegError:
+        """Read and augment one image; an error is returned, torch would add its traceback."""
+        try:
+            return self._read(*place)
+        except CamsegError as error:
+            return error
 
-    def _collect(self, step: int, jobs: list[Job]) -> LoadedBatch:
-        images, class_ids, posteriors = zip(*(job.result() for _, _, job in jobs), strict=True)
+    def _collate(self, samples: list[Sample | CamsegError]) -> LoadedBatch | CamsegError:
+        read = []
+        for sample in samples:
+            if isinstance(sample, CamsegError):
+                return sample
+            read.append(sample)
+        step = read[0].step
         return LoadedBatch(
             step=step,
-            places=tuple(place for place, _, _ in jobs),
-            names=tuple(self._dataset.samples[index].name for _, index, _ in jobs),
-            images=np.stack(images),
-            class_ids=np.stack(class_ids),
-            posteriors={
-                source: np.stack([known[source] for known in posteriors])
-                for source in posteriors[0]
-            },
+            rows=tuple(sample.place - step * self._batch_size for sample in read),
+            batch_size=self._batch_size,
+            names=tuple(sample.name for sample in read),
+            images=np.stack([sample.image for sample in read]),
+            class_ids=np.stack([sample.class_ids for sample in read]),
         )
 
-    def _read(self, place: int, index: int) -> Read:
+    def _read(self, step: int, place: int) -> Sample:
+        index = self._order.index(place)
         image, class_ids = read_at_input(self._dataset, index, self._model)  # [H', W', 3], [H', W']
-        posteriors: Posteriors = {}
-        if self._read_posteriors is not None:
-            random = generator(self._seed, "augmentation", place)
-            height, width = class_ids.shape
-            geometry = draw_geometry(height, width, self._augmentation, random)
-            posteriors = self._read_posteriors(index, bool(geometry.source_from_output[0, 0] < 0))
         random = generator(self._seed, "augmentation", place)
-        return *augment(image, class_ids, self._augmentation, random), posteriors
+        image, class_ids = augment(image, class_ids, self._augmentation, random)
+        name = self._dataset.samples[index].name
+        return Sample(step, place, name, image, class_ids)
+
+
+def _end_with_parent(_: int) -> None:
+    """Let a worker end when its parent was killed: torch's own watch waits for a full pipe."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def read_at_input(dataset: Dataset, index: int, model: ModelConfig) -> tuple[UInt8, UInt8]:
@@ -165,8 +179,3 @@ def read_at_input(dataset: Dataset, index: int, model: ModelConfig) -> tuple[UIn
     height, width = class_ids.shape
     fit = Fit.of(height, width, model.input, model.stride)
     return fit.to_input(sample.image), fit.to_input_ids(class_ids)
-
-
-def limit_image_threads() -> None:
-    """Let OpenCV work in the thread that calls it: the loader has threads of its own."""
-    cv2.setNumThreads(1)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -19,13 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from camseg_core.data.sample import Dataset
 from camseg_core.errors import CamsegError
+from camseg_core.models.mask_autoencoder import MaskAutoencoder
 from camseg_core.system.processes import ProcessRank
 from camseg_core.system.progress import progress_bar
+from camseg_core.training.autoencoder_stage import make_stage
 from camseg_core.training.batch_norm import synchronize_batch_norm
 from camseg_core.training.configuration import TrainingConfig
 from camseg_core.training.draws import torch_seed
-from camseg_core.training.latent_cache import open_latent_cache
-from camseg_core.training.loader import LoadedBatch, Loader, limit_image_threads
+from camseg_core.training.loader import LoadedBatch, Loader
 from camseg_core.training.optimization import (
     AveragedWeights,
     learning_rate,
@@ -34,7 +36,7 @@ from camseg_core.training.optimization import (
     optimizer_tensors,
 )
 from camseg_core.training.run_folder import RunLog
-from camseg_core.training.stages import Losses, make_stage
+from camseg_core.training.stages import Losses
 from camseg_core.training.train_state import (
     MIB,
     TrainState,
@@ -85,7 +87,7 @@ class Training:
         if config.gradient_checkpointing:
             self.loaded.model.transformer.recomputes_blocks = True
         model = self.loaded.model.to(self.device)
-        if config.stage != "autoencoder":
+        if config.stage != "autoencoder" or isinstance(model.autoencoder, MaskAutoencoder):
             # Measured on two CPU cores: convolutions in bfloat16 take a third of the time this way,
             # but the backward pass of a group norm at full resolution takes ten times as long.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
@@ -111,7 +113,7 @@ class Training:
             TrainingDiverged: a loss was no finite number.
             CamsegError: a file cannot be read or written.
         """
-        limit_image_threads()
+        cv2.setNumThreads(1)  # the loader has processes of its own
         config = self.config
         started = time.monotonic()
         module = self._wrapped()
@@ -129,6 +131,7 @@ class Training:
                     numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
                     log.write(self.step, "train", numbers)
                     self._fit_latent_scale(numbers)
+                    self._say_if_latents_left(numbers)
                     bar.set_postfix_str(f"loss {numbers['loss']:.4g}", refresh=False)
                 over = self._time_is_over(started)
                 last = over or self.step == config.steps
@@ -148,10 +151,11 @@ class Training:
         if self.process.world_size > 1:
             dist.barrier()
 
-    def averaged_model(self) -> LoadedModel:
-        """Return the model with its averaged weights, on the CPU, ready to be used or saved."""
+    def finished_model(self, *, averaged: bool = True) -> LoadedModel:
+        """Return the model on the CPU, with averaged or present weights, ready to be used."""
         tensors = {name: cpu_copy(t) for name, t in self.loaded.model.state_dict().items()}
-        tensors.update({name: cpu_copy(t) for name, t in self.average.tensors.items()})
+        if averaged:
+            tensors.update({name: cpu_copy(t) for name, t in self.average.tensors.items()})
         return replace(
             self.loaded,
             model=build_model(self.loaded.config, tensors, str(self.run)),
@@ -168,6 +172,16 @@ class Training:
             model = self.loaded.model
             model.autoencoder.config = replace(model.autoencoder.config, latent_scale=scale)
             model.config = replace(model.config, autoencoder=model.autoencoder.config)
+
+    def _say_if_latents_left(self, numbers: dict[str, float]) -> None:
+        """Tell the user when predicted latents leave the distribution of true ones."""
+        ratio = numbers.get("latent_sd_ratio", 1.0)
+        if self.process.is_first and self.step > self.config.steps // 4 and not 0.7 <= ratio <= 1.3:
+            print(
+                f"step {self.step}: predicted latents have {ratio:.2f} times the standard "
+                "deviation of true ones; a larger loss.diffusion_weight holds them",
+                flush=True,
+            )
 
     def _train_step(self, module: nn.Module, batch: LoadedBatch) -> Losses:
         """Do one optimizer step on this process's share of a batch."""
@@ -217,8 +231,10 @@ class Training:
 
     def _validate(self, log: RunLog) -> None:
         if self.validate is not None and self.process.is_first:
-            averaged = self.averaged_model()
-            scores = self.validate(averaged)
+            scores = self.validate(self.finished_model())
+            scores["score_without_average"] = self.validate(self.finished_model(averaged=False))[
+                "score"
+            ]
             log.write(self.step, "validation", scores)
             if scores["score"] > self.best:
                 self.best = scores["score"]
@@ -285,9 +301,6 @@ class Training:
         augmentation = config.data.augmentation
         if augmentation.crop_size is None:
             augmentation = replace(augmentation, crop_size=(size.height, size.width))
-        cache = None
-        if config.data.latent_cache:
-            cache = open_latent_cache(config, self.stage, self.dataset, self.process, self.device)
         return Loader(
             self.dataset,
             augmentation,
@@ -297,7 +310,6 @@ class Training:
             rank=self.process.rank,
             world_size=self.process.world_size,
             workers=config.data.workers,
-            read_posteriors=None if cache is None else cache.read,
         )
 
     def _mean(self, value: Tensor) -> float:

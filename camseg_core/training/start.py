@@ -41,9 +41,8 @@ from camseg_core.training.train_state import last_checkpoint, load_state, read_m
 from camseg_core.training.validation import score_model
 from camseg_core.weights.loading import LoadedModel, build_model, load_model, new_model, save_model
 from camseg_core.weights.variants import (
-    config_with_image_features,
+    config_with_classes,
     config_with_input_size,
-    with_image_features,
     with_input_size,
     with_label_set,
 )
@@ -174,7 +173,7 @@ def device_and_backend(config: TrainingConfig, process: ProcessRank) -> tuple[st
         torch.set_num_threads(config.threads)
     if not device.startswith("cuda"):
         return device, "gloo"
-    torch.cuda.set_device(device)
+    torch.cuda.set_device(torch.device(device).index or 0)
     return device, "nccl"
 
 
@@ -209,8 +208,6 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
         height, width = config.input_height or size.height, config.input_width or size.width
         if (height, width) != (size.height, size.width):
             loaded = with_input_size(loaded, height, width)
-        if config.image_features is not None:
-            loaded = with_image_features(loaded, config.image_features, config.seed)
         if config.replace_classes and loaded.label_set.names != label_set.names:
             loaded = with_label_set(loaded, label_set, config.seed)
     else:
@@ -230,11 +227,9 @@ def _model_config(config: TrainingConfig, num_classes: int) -> ModelConfig:
     """Return the sizes of a new model."""
     size = preset(config.preset)
     if size.mask_decoder is not None:
-        size = replace(size, mask_decoder=replace(size.mask_decoder, num_classes=num_classes))
+        size = config_with_classes(size, num_classes)
     height, width = config.input_height or size.input.height, config.input_width or size.input.width
     size = config_with_input_size(size, height, width)
-    if config.image_features is not None:
-        size = config_with_image_features(size, config.image_features)
     return size
 
 

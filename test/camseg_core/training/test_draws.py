@@ -10,17 +10,11 @@ from hypothesis import strategies as st
 from camseg_core.training.draws import (
     BatchDraws,
     SampleOrder,
-    batch_places,
     generator,
     torch_seed,
 )
 
 CPU = torch.device("cpu")
-
-
-def test_batches_follow_each_other_without_gap() -> None:
-    assert list(batch_places(0, 3)) == [0, 1, 2]
-    assert list(batch_places(2, 3)) == [6, 7, 8]
 
 
 @settings(max_examples=30, deadline=None)
@@ -37,21 +31,27 @@ def test_every_epoch_has_each_sample_once_in_an_order_of_its_own(samples: int, s
     assert asked_again.index(0) == epochs[0][0]
 
 
-def test_noise_of_an_image_does_not_depend_on_its_batch() -> None:
-    together = BatchDraws(3, 5, [10, 11, 12], CPU)
-    alone = BatchDraws(3, 5, [11], CPU)
-    assert torch.equal(together.normal("noise", 4, 2)[1], alone.normal("noise", 4, 2)[0])
-    assert torch.equal(together.integers("t", 1000, 6)[1], alone.integers("t", 1000, 6)[0])
-    assert torch.equal(together.order("order", 9)[1], alone.order("order", 9)[0])
+def draws_of(rows: list[int], seed: int = 3, step: int = 5) -> BatchDraws:
+    return BatchDraws(seed, step, 4, rows, CPU)
+
+
+def test_noise_of_an_image_does_not_depend_on_who_draws_it() -> None:
+    together, alone = draws_of([0, 1, 2, 3]), draws_of([2])
+    assert torch.equal(together.normal("noise", 4, 2)[2], alone.normal("noise", 4, 2)[0])
+    assert torch.equal(together.uniform("share", 6)[2], alone.uniform("share", 6)[0])
+    assert torch.equal(together.integers("t", 1000, 6)[2], alone.integers("t", 1000, 6)[0])
+    assert torch.equal(together.order("order", 9)[2], alone.order("order", 9)[0])
     assert sorted(together.order("order", 9)[0].tolist()) == list(range(9))
     assert together.integers("t", 7, 500).max() < 7
 
 
-def test_purpose_place_and_seed_all_count() -> None:
+def test_purpose_step_row_and_seed_all_count() -> None:
     draws = [
-        BatchDraws(seed, 0, [place], CPU).normal(purpose, 3)
-        for seed, place, purpose in ((0, 0, "a"), (1, 0, "a"), (0, 1, "a"), (0, 0, "b"))
-    ]
+        draws_of([row], seed, step).normal(purpose, 3)
+        for seed, step, row, purpose in (
+            (0, 0, 0, "a"), (1, 0, 0, "a"), (0, 1, 0, "a"), (0, 0, 1, "a"), (0, 0, 0, "b"),
+        )
+    ]  # fmt: skip
     for index, one in enumerate(draws):
         for other in draws[index + 1 :]:
             assert not torch.equal(one, other)
@@ -60,9 +60,9 @@ def test_purpose_place_and_seed_all_count() -> None:
 
 
 def test_what_a_step_shares_is_the_same_for_all_of_its_parts() -> None:
-    one, two = (BatchDraws(0, 7, places, CPU).shared("share") for places in ([0], [5, 6]))
+    one, two = (draws_of(rows, 0, 7).shared("share") for rows in ([0], [2, 3]))
     assert one.random() == two.random()
-    assert BatchDraws(0, 8, [0], CPU).shared("share").random() != generator(0, "share", 7).random()
+    assert draws_of([0], 0, 8).shared("share").random() != generator(0, "share", 7).random()
 
 
 def test_the_stream_is_pinned() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches: samples come at the model's own input, then augmented, with what is known of them."""
+"""Batches: samples come at the model's own input, then augmented."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from augmentations import STILL
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
@@ -21,11 +20,11 @@ from camseg_core.models.configs import InputConfig, ModelConfig
 from camseg_core.models.presets import preset
 from camseg_core.training.augmentation import AugmentationConfig, augment
 from camseg_core.training.draws import SampleOrder, generator
-from camseg_core.training.loader import LoadedBatch, Loader, Posteriors, read_at_input
+from camseg_core.training.loader import LoadedBatch, Loader
 from camseg_core.training.stages import class_losses
 
 TINY = preset("tiny")
-UNCHANGED = replace(AugmentationConfig.disabled(), crop_size=(32, 64))
+UNCHANGED = replace(STILL, crop_size=(32, 64))
 
 
 def open_folder(root: Path) -> Dataset:
@@ -108,44 +107,3 @@ def test_samples_of_the_models_size_are_augmented_as_they_are(drawn_root: Path) 
 def test_sources_of_several_sizes_make_one_batch(tmp_path: Path) -> None:
     dataset = dataset_of(tmp_path, (32, 64), (50, 80), (20, 100), (128, 256))
     assert load(dataset, batch_size=8).images.shape == (8, 32, 64, 3)
-
-
-@settings(max_examples=10, deadline=None)
-@given(seed=st.integers(0, 2**31), flip=st.sampled_from([0.0, 0.3, 1.0]))
-def test_posteriors_are_of_the_picture_that_is_seen(
-    drawn_root: Path, seed: int, flip: float
-) -> None:
-    dataset = open_folder(drawn_root)
-
-    def read_posteriors(index: int, mirrored: bool) -> Posteriors:
-        # The picture itself in place of what an autoencoder would make of it.
-        image, class_ids = read_at_input(dataset, index, TINY)
-        step = -1 if mirrored else 1
-        return {
-            "image": image[:, ::step].transpose(2, 0, 1)[None].astype(np.float32),
-            "mask": class_ids[None, None, :, ::step].astype(np.float32),
-        }
-
-    loader = Loader(
-        dataset, replace(UNCHANGED, flip_probability=flip), TINY, seed=seed, batch_size=4, rank=1,
-        world_size=2, workers=2, read_posteriors=read_posteriors,
-    )  # fmt: skip
-    for batch in loader.batches(0, 2):
-        assert batch.posteriors["image"].shape == (2, 1, 3, 32, 64)
-        np.testing.assert_array_equal(
-            batch.posteriors["image"][:, 0].transpose(0, 2, 3, 1), batch.images
-        )
-        np.testing.assert_array_equal(batch.posteriors["mask"][:, 0, 0], batch.class_ids)
-
-
-def test_a_part_of_a_batch_has_its_own_posteriors() -> None:
-    both = np.arange(4 * 2 * 3, dtype=np.float32).reshape(4, 2, 3, 1, 1)
-    loaded = LoadedBatch(
-        5, (8, 9, 10, 11), ("a", "b", "c", "d"), np.zeros((4, 2, 2, 3), np.uint8),
-        np.zeros((4, 2, 2), np.uint8), {"mask": both},
-    )  # fmt: skip
-    batch = loaded.to_device(0, torch.device("cpu"), slice(2, 4))
-    assert set(batch.posteriors) == {"mask"}
-    posterior = batch.posteriors["mask"]
-    np.testing.assert_array_equal(posterior.mean, both[2:, 0])
-    np.testing.assert_array_equal(posterior.log_variance, both[2:, 1])

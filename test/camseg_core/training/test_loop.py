@@ -12,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from tiny_models import tiny_config_of_colors, tiny_with_codebook
 from torch import Tensor
 from training_runs import (
     assert_equal_tensors,
@@ -27,6 +29,7 @@ from training_runs import (
 from camseg_core.training.__main__ import main
 from camseg_core.training.stages import TransformerStage
 from camseg_core.training.train_state import last_checkpoint, list_checkpoints, load_state
+from camseg_core.weights.loading import random_model, save_model
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -42,10 +45,15 @@ Settings = Callable[..., dict[str, Any]]
 def test_the_loss_of_every_stage_falls(
     tmp_path: Path, settings: Settings, stage: str, steps: int, rate: float
 ) -> None:
+    init_from = ""
+    if stage != "autoencoder":
+        before = train(tmp_path, settings("autoencoder", steps=40, optimizer__learning_rate=4e-3))
+        init_from = str(tmp_path / "autoencoder.safetensors")
+        assert main(["--export", str(before), "--which", "last", "--out", init_from]) == 0
     run = train(
         tmp_path,
         settings(
-            stage, steps=steps, batch_size=8, save_every=steps,
+            stage, steps=steps, batch_size=8, save_every=steps, init_from=init_from,
             optimizer__learning_rate=rate, data__validation_split="all",
         ),
     )  # fmt: skip
@@ -55,6 +63,7 @@ def test_the_loss_of_every_stage_falls(
     assert last < 0.85 * first, (first, last)
     (validation,) = log_of(run, "validation")
     assert 0.0 <= validation["score"] <= 1.0
+    assert 0.0 <= validation["score_without_average"] <= 1.0
     assert validation["step"] == steps
 
 
@@ -114,7 +123,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path: Path, settings: S
                 assert time.monotonic() < limit
                 assert process.poll() is None
                 time.sleep(0.0005)
+            workers = psutil.Process(process.pid).children()
             process.send_signal(signal.SIGKILL)
+        assert workers  # what reads images ends with the run
+        assert not psutil.wait_procs(workers, timeout=30)[1]
         kills += 1
         command = [*arguments, "--resume", "last", "--output-dir", str(tmp_path / "killed")]
     (run,) = (tmp_path / "killed").iterdir()
@@ -148,7 +160,9 @@ def test_two_processes_equal_one(tmp_path: Path, settings: Settings) -> None:
 
 def test_accumulation_equals_a_whole_batch(tmp_path: Path, settings: Settings) -> None:
     # Batch norms see each part by itself, so that a stage with them would differ.
-    content = settings("autoencoder", steps=3, optimizer__name="sgd")
+    path = tmp_path / "colors.safetensors"
+    save_model(random_model(tiny_config_of_colors()), path)
+    content = settings("autoencoder", steps=3, optimizer__name="sgd", init_from=str(path))
     whole = tensors_of(train(tmp_path, content))
     cut = tensors_of(train(tmp_path, content | {"accumulation": 4}))
     for name, tensor in whole.items():
@@ -228,7 +242,7 @@ def test_a_trained_autoencoder_gives_latents_of_standard_deviation_one(
     assert main(["--export", str(run), "--out", str(out)]) == 0
     scale = load_model(out).config.autoencoder.latent_scale
     assert scale == round(1.0 / log_of(run)[-1]["latent_sd"], 4)
-    assert scale != 0.2325
+    assert scale != 1.0
 
 
 # A codebook in place of the KL bottleneck: its codes and their usage are state of a run too
@@ -236,15 +250,8 @@ def test_a_trained_autoencoder_gives_latents_of_standard_deviation_one(
 
 @pytest.fixture
 def quantizing_weights(tmp_path: Path) -> str:
-    from dataclasses import replace
-
-    from camseg_core.models.presets import preset
-    from camseg_core.weights.loading import random_model, save_model
-
-    tiny = preset("tiny")
-    autoencoder = replace(tiny.autoencoder, bottleneck="vq", codebook_size=24)
     path = tmp_path / "vq.safetensors"
-    save_model(random_model(replace(tiny, autoencoder=autoencoder)), path)
+    save_model(tiny_with_codebook(24), path)
     return str(path)
 
 
@@ -271,7 +278,7 @@ def test_two_processes_share_a_codebook(
     tmp_path: Path, settings: Settings, quantizing_weights: str
 ) -> None:
     content = settings(
-        "autoencoder", steps=4, save_every=4, init_from=quantizing_weights,
+        "autoencoder", steps=3, save_every=3, init_from=quantizing_weights,
         optimizer__name="sgd", optimizer__learning_rate=0.05,
     )  # fmt: skip
     one = train(tmp_path, content)
@@ -281,4 +288,4 @@ def test_two_processes_share_a_codebook(
             assert alone[name] == pytest.approx(together[name], rel=1e-5, abs=1e-5), name
     ours, theirs = tensors_of(one), tensors_of(two)
     for name, tensor in ours.items():
-        torch.testing.assert_close(tensor, theirs[name], rtol=1e-5, atol=1e-5, msg=name)
+        torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-3, msg=name)

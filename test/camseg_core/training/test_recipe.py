@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +138,8 @@ def test_a_recipe_has_stages_and_a_folder(recipe: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "stages", "steps"),
     [
-        ("demo", 10, 20250),
-        ("camvid", 2, 3900),
-        ("zero_shot", 2, 4800),
-        ("without_features", 2, 2300),
+        ("demo", 3, 5909),
+        ("camvid", 3, 4700),
     ],
 )
 def test_the_recipes_that_ship_can_be_read(name: str, stages: int, steps: int) -> None:
@@ -151,16 +148,3 @@ def test_the_recipes_that_ship_can_be_read(name: str, stages: int, steps: int) -
     assert sum(stage.config.steps for stage in recipe) == steps
     assert {stage.config.preset for stage in recipe} == {"demo"}
     assert [stage.config.stage for stage in recipe][-1] == "finetune"
-
-
-def test_zero_shot_differs_from_the_demo_s_recipe_by_its_data_alone() -> None:
-    """Else the comparison of both would compare something else too."""
-    demo = {stage.name: stage.config for stage in read_recipe(RECIPES / "demo.yaml", [])}
-    for stage in read_recipe(RECIPES / "zero_shot.yaml", []):
-        same = replace(
-            stage.config,
-            init_from=demo[stage.name].init_from,
-            validate_every=demo[stage.name].validate_every,
-            data=replace(stage.config.data, root=demo[stage.name].data.root),
-        )
-        assert same == demo[stage.name]
