@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from typing import TextIO
 
-from camseg_core.commands import data, evaluation, segment, weights
+from camseg_core.commands import benchmark, data, evaluation, segment, weights
 from camseg_core.errors import CamsegWarning, exit_status
 from camseg_core.system.processes import termination_unwinds
 
@@ -21,9 +21,6 @@ Command = Callable[[argparse.Namespace], int]
 
 PLUGINS = "camseg.commands"
 """Entry points that add commands: what needs ROS comes from camseg_ros."""
-
-BENCHMARKS = "camseg.benchmarks"
-"""Entry points that add subjects to ``camseg benchmark``, which is there if there are any."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,15 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="camseg", description="CAM-Seg semantic segmentation of road scenes."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (segment, evaluation, data, weights):
+    for module in (segment, evaluation, benchmark, data, weights):
         module.add_commands(commands)
     for entry in entry_points(group=PLUGINS):
         entry.load()(commands)
-    if benchmarks := entry_points(group=BENCHMARKS):
-        benchmark = commands.add_parser("benchmark", help="measure speed")
-        subjects = benchmark.add_subparsers(required=True, metavar="SUBJECT")
-        for entry in benchmarks:
-            entry.load()(subjects)
     return parser
 
 

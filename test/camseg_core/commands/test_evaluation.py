@@ -105,21 +105,21 @@ def test_steps_that_are_no_list_are_bad_usage(
 
 def test_every_way_to_sample_is_a_run_and_repeats_are_left_out(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ways = ("--sampler", "ddpm,ddim", "--steps", "1,2", "--decoder", "mask,palette")
+    ways = ("--sampler", "ddpm,ddim", "--steps", "1,2", "--samples", "1,2")
     assert evaluate(root, out, "--weights", "plain=random:tiny", *ways) == 0
     runs = {read_run(folder).sampling["sampler"]: folder for folder in find_runs(out)}
-    # The tiny model has a mask decoder; with one step all samplers are the same.
+    # With one step all samplers are the same.
     steps = {
-        (read_run(folder).sampling["sampler"], read_run(folder).sampling["decoder"]): {
+        (read_run(folder).sampling["sampler"], read_run(folder).sampling["samples"]): {
             record.steps for record in iterate_records(record_files(folder))
         }
         for folder in find_runs(out)
     }
     assert steps == {
-        ("ddpm", "mask"): {1, 2},
-        ("ddim", "mask"): {2},
-        ("ddpm", "palette"): {1, 2},
-        ("ddim", "palette"): {2},
+        ("ddpm", 1): {1, 2},
+        ("ddim", 1): {2},
+        ("ddpm", 2): {1, 2},
+        ("ddim", 2): {2},
     }
     assert summarize(runs["ddpm"]).sessions[0].weights == "plain (random:tiny)"
     assert main(["report", str(out), "--budget-ms", "1e6"]) == 0

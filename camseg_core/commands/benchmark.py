@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``camseg benchmark``: what the latent carries; other packages add subjects, such as speed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from camseg_core.commands.options import (
+    WEIGHTS_HELP,
+    add_dataset_options,
+    open_chosen_dataset,
+)
+from camseg_core.diffusion.options import DEFAULT_PROFILE
+
+PLUGINS = "camseg.benchmarks"
+"""Entry points of other packages that add subjects to ``camseg benchmark``."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``benchmark`` to the subparsers ``commands``."""
+    benchmark = commands.add_parser("benchmark", help="measure what the latent carries, and speed")
+    subjects = benchmark.add_subparsers(required=True, metavar="SUBJECT")
+    _add_latent(subjects)
+    for entry in entry_points(group=PLUGINS):
+        entry.load()(subjects)
+
+
+def _add_latent(subjects: Any) -> None:
+    latent = subjects.add_parser(
+        "latent",
+        help="how much of a segmentation goes through the mask's latent",
+        description="Score true masks through the autoencoder, the segmentation, and latents "
+        "that are swapped between images: a model that still scores well with those does not "
+        "segment through its latent.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    latent.set_defaults(command=_latent)
+    latent.add_argument("--weights", required=True, help=WEIGHTS_HELP)
+    add_dataset_options(latent)
+    latent.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    latent.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+
+
+def _latent(parsed: argparse.Namespace) -> int:
+    dataset = open_chosen_dataset(parsed)
+    from camseg_core.evaluation.latent import measure_latent
+    from camseg_core.segmenter import Segmenter
+    from camseg_core.system.files import write_bytes
+
+    segmenter = Segmenter.load(parsed.weights, device=parsed.device)
+    options = segmenter.loaded.profiles[DEFAULT_PROFILE]
+    scores = asdict(measure_latent(segmenter, dataset, options, parsed.max_images or 0))
+    for name, value in scores.items():
+        print(f"{name:26} {value if name == 'images' else format(value, '.4f')}")
+    if parsed.json is not None:
+        write_bytes(parsed.json, json.dumps(scores, indent=1).encode() + b"\n")
+    return 0
