@@ -15,6 +15,7 @@ import torch
 from camseg_core.data.sample import Dataset
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
+from camseg_core.evaluation.evaluate import check_label_sets
 from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import OfficialScores, official_scores
 from camseg_core.segmenter import Segmenter
@@ -58,8 +59,10 @@ def measure_latent(
         max_images: largest number of images, at least 2; 0 for all.
 
     Raises:
-        CamsegError: fewer than two images, inputs of several sizes, or a file cannot be read.
+        CamsegError: other classes than the model's, fewer than two images, inputs of several sizes,
+            or a file cannot be read.
     """
+    check_label_sets(segmenter, dataset)
     count = min(max_images or len(dataset), len(dataset))
     if count < 2:
         raise CamsegError(f"{count} image: at least 2 are needed, latents are swapped between them")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from camseg_core.data.datasets import open_dataset
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.latent import measure_latent
+from camseg_core.labels import CAMVID
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import random_model
 
@@ -77,3 +79,10 @@ def test_one_image_has_no_other_to_swap_with(drive: Path) -> None:
     segmenter = Segmenter(random_model("tiny"))
     with pytest.raises(CamsegError, match="1 image: at least 2 are needed"):
         measure_latent(segmenter, open_dataset("cityscapes", drive, "val"), ONE_STEP, 1)
+
+
+def test_other_classes_than_the_model_s_are_refused(drive: Path) -> None:
+    dataset = open_dataset("cityscapes", drive, "val")
+    other = replace(dataset, label_set=CAMVID)
+    with pytest.raises(CamsegError, match="camvid"):
+        measure_latent(Segmenter(random_model("tiny")), other, ONE_STEP)
