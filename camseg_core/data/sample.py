@@ -182,3 +182,9 @@ class FileDataset:
         names = "\n".join(metadata.name for metadata in self.samples)
         first = sha256_of_file(self.files[0].image)
         return hashlib.sha256(f"{names}\n{first}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def spread_indices(count: int, most: int) -> list[int]:
+    """Return the indices of at most ``most`` of ``count`` samples, at equal distances."""
+    most = min(count, most)
+    return [number * count // most for number in range(most)]

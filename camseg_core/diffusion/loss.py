@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from camseg_core.diffusion.process import (
+    FULL_SCHEDULE,
     Denoise,
     Schedule,
     _like,
@@ -18,7 +19,7 @@ from camseg_core.diffusion.process import (
     noised,
     predicted_x0,
 )
-from camseg_core.models.configs import TRAIN_TIMESTEPS, DiffusionConfig, Prediction
+from camseg_core.models.configs import DiffusionConfig, Prediction
 
 
 def training_loss(
@@ -36,7 +37,7 @@ def training_loss(
         timestep: int64 [N], 0..999.
         noise: standard normal [N, Z].
     """
-    schedule = _FULL_SCHEDULE
+    schedule = FULL_SCHEDULE
     index = timestep.cpu().numpy()
     alpha_bar = schedule.alphas_cumprod[index][:, None]
     x = noised(x0, noise, alpha_bar)
@@ -106,6 +107,3 @@ def _discretised_gaussian_log_likelihood(x: Tensor, mean: Tensor, log_scale: Ten
             x > 0.999, (1.0 - lower).clamp(min=tiny).log(), (upper - lower).clamp(min=tiny).log()
         ),
     )
-
-
-_FULL_SCHEDULE = Schedule.from_timesteps(list(range(TRAIN_TIMESTEPS)))

@@ -143,6 +143,10 @@ class Schedule:
         return Schedule(*(getattr(self, table.name)[: index + 1] for table in fields(self)))
 
 
+FULL_SCHEDULE = Schedule.from_timesteps(list(range(TRAIN_TIMESTEPS)))
+"""The schedule that visits every timestep."""
+
+
 def predicted_x0(prediction: Prediction, output: Tensor, x: Tensor, alpha_bar: Any) -> Tensor:
     """Read x0 [N, Z] from the network's prediction [N, Z] at x [N, Z].
 

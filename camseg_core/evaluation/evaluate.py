@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from camseg_core.data.sample import Dataset, Sample, UnusableSampleError
+from camseg_core.data.sample import Dataset, Sample, UnusableSampleError, spread_indices
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
 from camseg_core.evaluation.frames import FrameKeeper
@@ -83,8 +83,7 @@ class Plan:
     def indices(self, shard: Shard) -> list[int]:
         """Choose a shard's share of the images, or of ``max_images`` at equal distances."""
         count = len(self.dataset)
-        most = min(count, self.max_images or count)
-        return [number * count // most for number in range(shard.index, most, shard.count)]
+        return spread_indices(count, self.max_images or count)[shard.index :: shard.count]
 
     def keys(self, index: int, steps: Sequence[int]) -> list[Key]:
         """Return the keys of an image's records, in the order of work."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from camseg_core.data.sample import Dataset
+from camseg_core.data.sample import Dataset, spread_indices
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.evaluate import check_label_sets
@@ -63,13 +63,14 @@ def measure_latent(
             or a file cannot be read.
     """
     check_label_sets(segmenter, dataset)
-    count = min(max_images or len(dataset), len(dataset))
+    indices = spread_indices(len(dataset), max_images or len(dataset))
+    count = len(indices)
     if count < 2:
         raise CamsegError(f"{count} image: at least 2 are needed, latents are swapped between them")
     truths, predicted, encoded = [], [], []
     with progress_bar(count, "image", "latent") as bar:
-        for number in range(count):
-            sample = dataset.read(number * len(dataset) // count)
+        for index in indices:
+            sample = dataset.read(index)
             truths.append(sample.ground_truth)
             predicted.append(segmenter.predict_latent(sample.image, options))
             encoded.append(segmenter.encode_mask(sample.ground_truth))

@@ -73,8 +73,7 @@ class CamSeg(nn.Module):
         """
         if isinstance(self.autoencoder, MaskAutoencoder):
             return self.autoencoder.posterior(class_ids)
-        image = colors[class_ids].permute(0, 3, 1, 2)  # [B, 3, H, W]
-        return self.autoencoder.posterior(image.float() / 127.5 - 1.0)
+        return self.autoencoder.posterior(mask_image(class_ids, colors))
 
     def condition(
         self,
@@ -113,3 +112,8 @@ class CamSeg(nn.Module):
             raw = self.autoencoder.nearest(raw)  # [B, C, h, w]
         logits: Tensor = self.mask_decoder(raw)  # [B, K, H/2, W/2]
         return logits
+
+
+def mask_image(class_ids: Tensor, colors: Tensor) -> Tensor:
+    """Colour masks int64 [B, H, W] by RGB colors [256, 3]: [B, 3, H, W] in [-1, 1]."""
+    return colors[class_ids].permute(0, 3, 1, 2).float() / 127.5 - 1.0  # [B, 3, H, W]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.models.autoencoder import Autoencoder, GaussianPosterior
-from camseg_core.models.camseg import CamSeg
+from camseg_core.models.camseg import CamSeg, mask_image
 from camseg_core.models.mask_autoencoder import MaskAutoencoder
 from camseg_core.models.quantizer import VectorQuantizer, perplexity
 from camseg_core.training.configuration import LossConfig, StageName
@@ -67,16 +67,13 @@ class AutoencoderStage(Stage):
 
     def _reconstruction(self, batch: Batch, latent: Tensor) -> Losses:
         """Decode raw latents [B, Z, h, w], noised to a random degree; see `class_losses`."""
-        shape = latent.shape[1:]
-        size = self.loss_config.latent_noise * torch.sigmoid(batch.draws.normal("size", 1, 1, 1))
-        noise = batch.draws.normal("latent noise", *shape)  # [B, Z, h, w]
         spread = latent.detach().std(dim=(1, 2, 3), keepdim=True)  # [B, 1, 1, 1]
-        logits = mask_decoder_of(self.model)(latent + size * spread * noise)  # [B, C, H/2, W/2]
-        return self.class_losses(logits, batch)
+        noisy = self.disturbed(latent / spread, batch) * spread  # [B, Z, h, w]
+        return self.class_losses(mask_decoder_of(self.model)(noisy), batch)
 
     def _color_losses(self, batch: Batch, autoencoder: Autoencoder) -> Losses:
         """Absolute error of colour masks, and of images where one encoder serves both, plus KL."""
-        images = self.mask_image(batch.class_ids)  # [B, 3, H, W]
+        images = mask_image(batch.class_ids, self.colors)  # [B, 3, H, W]
         if self.model.image_encoder is None:
             images = torch.cat([images, batch.image])  # [2B, 3, H, W]
         posterior = autoencoder.posterior(images)

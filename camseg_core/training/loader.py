@@ -25,12 +25,9 @@ from camseg_core.training.augmentation import AugmentationConfig, augment
 from camseg_core.training.draws import BatchDraws, SampleOrder, generator
 from camseg_core.training.stages import Batch
 
-Place = tuple[int, int]
-"""A step, and an image's place in the endless sequence of images."""
-
 
 @dataclass(frozen=True)
-class Sample:
+class AugmentedImage:
     """One augmented image, uint8 [H, W, 3], with its class ids [H, W], and where it belongs."""
 
     step: int
@@ -120,14 +117,14 @@ class Loader:
                 raise batch
             yield batch
 
-    def __getitem__(self, place: Place) -> Sample | CamsegError:
-        """Read and augment one image; an error is returned, torch would add its traceback."""
+    def __getitem__(self, place: tuple[int, int]) -> AugmentedImage | CamsegError:
+        """Read and augment the image of a (step, place); errors are returned: torch wraps them."""
         try:
             return self._read(*place)
         except CamsegError as error:
             return error
 
-    def _collate(self, samples: list[Sample | CamsegError]) -> LoadedBatch | CamsegError:
+    def _collate(self, samples: list[AugmentedImage | CamsegError]) -> LoadedBatch | CamsegError:
         read = []
         for sample in samples:
             if isinstance(sample, CamsegError):
@@ -143,13 +140,13 @@ class Loader:
             class_ids=np.stack([sample.class_ids for sample in read]),
         )
 
-    def _read(self, step: int, place: int) -> Sample:
+    def _read(self, step: int, place: int) -> AugmentedImage:
         index = self._order.index(place)
         image, class_ids = read_at_input(self._dataset, index, self._model)  # [H', W', 3], [H', W']
         random = generator(self._seed, "augmentation", place)
         image, class_ids = augment(image, class_ids, self._augmentation, random)
         name = self._dataset.samples[index].name
-        return Sample(step, place, name, image, class_ids)
+        return AugmentedImage(step, place, name, image, class_ids)
 
 
 def _end_with_parent(_: int) -> None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from camseg_core.diffusion.loss import training_loss
-from camseg_core.diffusion.process import cosine_alphas_cumprod, noised, predicted_x0
+from camseg_core.diffusion.process import FULL_SCHEDULE, noised, predicted_x0
 from camseg_core.errors import CamsegError
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.models.camseg import CamSeg
@@ -33,9 +33,6 @@ from camseg_core.models.mask_decoder import MaskDecoder
 from camseg_core.models.transformer import latent_from_tokens, tokens_from_latent
 from camseg_core.training.configuration import LossConfig
 from camseg_core.training.draws import BatchDraws
-
-LatentSource = Literal["mask", "image"]
-"""What the autoencoder encodes: the colour mask, and the image where one encoder serves both."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +98,6 @@ class Stage(nn.Module):
             if parameter.requires_grad:
                 yield name, parameter
 
-    def mask_image(self, class_ids: Tensor) -> Tensor:
-        """Colour masks [B, H, W] as the autoencoder's input: [B, 3, H, W] in [-1, 1]."""
-        colors = self.colors[class_ids].permute(0, 3, 1, 2)  # [B, 3, H, W]
-        return colors.float() / 127.5 - 1.0
-
     def mask_tokens(self, batch: Batch) -> Tensor:
         """Encode the true masks to scaled latent tokens, posterior samples, float [B, L, Z]."""
         return tokens_from_latent(self.latent("mask", batch), self.model.config.patch_size)
@@ -120,7 +112,7 @@ class Stage(nn.Module):
         return tokens_from_latent(latent, model.config.patch_size), None
 
     @torch.no_grad()
-    def latent(self, source: LatentSource, batch: Batch) -> Tensor:
+    def latent(self, source: Literal["mask", "image"], batch: Batch) -> Tensor:
         """Draw a scaled latent of each true mask or image, float32 [B, Z, h p, w p]."""
         if source == "mask":
             posterior = self.model.mask_posterior(batch.class_ids, self.colors)
@@ -134,6 +126,11 @@ class Stage(nn.Module):
         stride = self.loss_config.pixel_stride
         row, column = batch.draws.shared("pixel").integers(stride, size=2)
         return class_losses(logits, batch.class_ids[:, row::stride, column::stride])
+
+    def disturbed(self, latent: Tensor, batch: Batch) -> Tensor:
+        """Add noise of a random degree to latents [B, Z, h, w] of standard deviation 1."""
+        size = self.loss_config.latent_noise * torch.sigmoid(batch.draws.normal("size", 1, 1, 1))
+        return latent + size * batch.draws.normal("latent noise", *latent.shape[1:])
 
     def grid(self, image: Tensor) -> tuple[int, int]:
         """Return the token grid of images [B, 3, H, W]."""
@@ -218,7 +215,7 @@ class TransformerStage(Stage):
     def _estimate(self, batch: Batch, x0: Tensor, embedded: Tensor) -> Tensor:
         """Estimate clean tokens from noised ones, [B, L, Z], in one denoiser call."""
         timestep = self.decoded_timesteps(batch)  # [B]
-        alpha_bar = cosine_alphas_cumprod()[timestep.cpu().numpy()][:, None, None]  # [B, 1, 1]
+        alpha_bar = FULL_SCHEDULE.alphas_cumprod[timestep.cpu().numpy()][:, None, None]  # [B, 1, 1]
         x = self.noised(batch, x0, alpha_bar)  # [B, L, Z]
         repeated = timestep[:, None].expand(x0.shape[:2])  # [B, L]
         output = self.model.denoiser.denoise(
@@ -250,9 +247,7 @@ class MaskDecoderStage(Stage):
     def forward(self, batch: Batch) -> Losses:
         """Mean cross-entropy, see `Stage.class_losses`."""
         latent = self.latent("mask", batch)  # [B, Z, h, w]
-        size = self.loss_config.latent_noise * torch.sigmoid(batch.draws.normal("size", 1, 1, 1))
-        noisy = latent + size * batch.draws.normal("latent noise", *latent.shape[1:])
-        return self.class_losses(self.model.decode_classes(noisy), batch)
+        return self.class_losses(self.model.decode_classes(self.disturbed(latent, batch)), batch)
 
 
 class FinetuneStage(TransformerStage):

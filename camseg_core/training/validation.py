@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from camseg_core.data.sample import Dataset
+from camseg_core.data.sample import Dataset, spread_indices
 from camseg_core.diffusion.options import ONE_STEP_PROFILES
 from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import official_scores
@@ -38,8 +38,8 @@ def score_model(
         latent = segmenter.encode_mask(ground_truth)
         return segmenter.decode_latent(latent, ground_truth.shape, options)
 
-    count, classes = min(max_images, len(dataset)), dataset.label_set.num_classes
-    samples = (dataset.read(number * len(dataset) // count) for number in range(count))
+    classes = dataset.label_set.num_classes
+    samples = map(dataset.read, spread_indices(len(dataset), max_images))
     counts = (
         confusion_counts(one.ground_truth, predict(one.image, one.ground_truth), classes)
         for one in samples

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from tiny_models import tiny_config_of_colors, tiny_with_codebook
 
 from camseg_core.errors import CamsegError
+from camseg_core.models.camseg import mask_image
 from camseg_core.models.mask_autoencoder import MaskAutoencoder
 from camseg_core.models.presets import preset
 from camseg_core.training.autoencoder_stage import STAGES, make_stage
@@ -95,7 +96,7 @@ def test_the_published_autoencoder_reconstructs_colours_and_images() -> None:
     losses = stage(batch)
     colors = loaded.label_set.color_image(batch.class_ids[0].numpy().astype(np.uint8))
     picture = torch.from_numpy(colors).permute(2, 0, 1)[None].float() / 127.5 - 1
-    torch.testing.assert_close(stage.mask_image(batch.class_ids), picture)
+    torch.testing.assert_close(mask_image(batch.class_ids, stage.colors), picture)
     both = torch.cat([picture, batch.image])
     autoencoder = loaded.model.color_autoencoder
     posterior = autoencoder.posterior(both)
