@@ -60,7 +60,6 @@ class AutoencoderStage(Stage):
         return {
             **losses,
             "loss": losses["loss"] + self.loss_config.kl_weight * divergence,
-            "reconstruction": losses["loss"],
             "kl": divergence,
             "latent_sd": latent.detach().std(),
         }
@@ -120,7 +119,6 @@ class AutoencoderStage(Stage):
         return {
             **losses,
             "loss": losses["loss"] + codebook_error + weight * commitment,
-            "reconstruction": losses["loss"],
             "commitment": commitment,
             "perplexity": perplexity(counts),
             "used_codes": (counts > 0).sum(),

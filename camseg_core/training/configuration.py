@@ -84,6 +84,9 @@ class LossConfig:
             share of hidden mask tokens.
         diffusion_weight: weight of the diffusion loss in the stages transformer and finetune.
         cross_entropy_weight: weight of the decoded estimate's cross-entropy beside it.
+        jaccard_weight: weight of the soft Jaccard loss beside each cross-entropy; mean IoU gains.
+        latent_sd_ratio_least: the spread that the stages transformer and finetune keep in predicted
+            latents: least standard deviation of a channel as a share of the true one's; 0 for none.
         noisiest_share: share of the images whose decoded estimate is made at the noisiest timestep;
             the others' timestep is uniform.
         latent_noise: the mask decoder sees latents noised up to this share of their standard
@@ -100,6 +103,8 @@ class LossConfig:
     mask_share_least: float = 0.7
     diffusion_weight: float = 1.0
     cross_entropy_weight: float = 1.0
+    jaccard_weight: float = 0.0
+    latent_sd_ratio_least: float = 0.0
     noisiest_share: float = 0.4
     latent_noise: float = 0.6
     pixel_stride: int = 1

@@ -122,10 +122,11 @@ class Stage(nn.Module):
         return posterior.sample(noise).float() * self.model.config.autoencoder.latent_scale
 
     def class_losses(self, logits: Tensor, batch: Batch) -> Losses:
-        """Cross-entropy of logits [B, C, H/2, W/2] on the batch's pixels, see `class_losses`."""
+        """Loss of logits [B, C, H/2, W/2] on the batch's pixels, see `class_losses`."""
         stride = self.loss_config.pixel_stride
         row, column = batch.draws.shared("pixel").integers(stride, size=2)
-        return class_losses(logits, batch.class_ids[:, row::stride, column::stride])
+        class_ids = batch.class_ids[:, row::stride, column::stride]  # [B, H', W']
+        return class_losses(logits, class_ids, self.loss_config.jaccard_weight)
 
     def disturbed(self, latent: Tensor, batch: Batch) -> Tensor:
         """Add noise of a random degree to latents [B, Z, h, w] of standard deviation 1."""
@@ -168,6 +169,9 @@ class TransformerStage(Stage):
             return {**losses, "loss": diffusion}
         estimate = self._estimate(batch, x0, embedded)  # [B, L, Z]
         losses["latent_sd_ratio"] = estimate.detach()[hidden].std() / x0[hidden].std()
+        spread: Tensor | float = 0.0
+        if config.latent_sd_ratio_least:
+            spread = spread_loss(estimate[hidden], x0[hidden], config.latent_sd_ratio_least)
         estimate = torch.where(hidden[..., None], estimate, x0)  # [B, L, Z]
         patch_size, grid = model.config.patch_size, self.grid(batch.image)
         latent = latent_from_tokens(estimate, grid, patch_size)  # [B, Z', h, w]
@@ -176,10 +180,10 @@ class TransformerStage(Stage):
         )
         return {
             **losses,
+            **decoded,
             "loss": config.diffusion_weight * diffusion
-            + config.cross_entropy_weight * decoded["loss"],
-            "cross_entropy": decoded["loss"],
-            "accuracy": decoded["accuracy"],
+            + config.cross_entropy_weight * decoded["loss"]
+            + spread,
         }
 
     def hidden(self, batch: Batch, length: int) -> Tensor:
@@ -274,11 +278,12 @@ class FinetuneStage(TransformerStage):
         return torch.zeros_like(x0)
 
 
-def class_losses(logits: Tensor, class_ids: Tensor) -> Losses:
+def class_losses(logits: Tensor, class_ids: Tensor, jaccard_weight: float = 0.0) -> Losses:
     """Cross-entropy of logits [B, C, H/2, W/2], enlarged, with class ids [B, H', W'].
 
     The mean over all pixels, unlabeled ones counting 0: parts of a batch, on other processes or
-    accumulated, then add up to the whole batch's.
+    accumulated, then add up to the whole batch's. With ``jaccard_weight`` the weighted
+    `jaccard_loss` of the part is added to ``loss``.
     """
     enlarged = F.interpolate(
         logits.float(), class_ids.shape[1:], mode="bilinear", align_corners=False
@@ -286,7 +291,50 @@ def class_losses(logits: Tensor, class_ids: Tensor) -> Losses:
     summed = F.cross_entropy(enlarged, class_ids, ignore_index=UNLABELED, reduction="sum")
     with torch.no_grad():
         right = (enlarged.max(dim=1)[1] == class_ids).sum()
-    return {"loss": summed / class_ids.numel(), "accuracy": right / class_ids.numel()}
+    cross_entropy = summed / class_ids.numel()
+    losses = {"cross_entropy": cross_entropy, "accuracy": right / class_ids.numel()}
+    if not jaccard_weight:
+        return {**losses, "loss": cross_entropy}
+    jaccard = jaccard_loss(enlarged, class_ids)
+    return {**losses, "loss": cross_entropy + jaccard_weight * jaccard, "jaccard": jaccard}
+
+
+def jaccard_loss(logits: Tensor, class_ids: Tensor) -> Tensor:
+    """Return 1 - intersection over union of class probabilities and truth, a mean over classes.
+
+    The soft Jaccard loss (Rahman and Wang 2016, doi 10.1007/978-3-319-50835-1_22), from the sums
+    over all images; classes that the truth lacks are left out. Small and rare classes count as much
+    as others, as in mean IoU.
+
+    Args:
+        logits: [B, C, H, W].
+        class_ids: int64 [B, H, W], 255 = unlabeled.
+    """
+    classes = logits.shape[1]
+    one_hot = F.one_hot(class_ids.clamp(max=classes), classes + 1)[..., :classes]  # [B, H, W, C]
+    truth = one_hot.permute(0, 3, 1, 2)  # [B, C, H, W]
+    labeled = (class_ids != UNLABELED).unsqueeze(1)  # [B, 1, H, W]
+    probability = logits.softmax(dim=1) * labeled  # [B, C, H, W]
+    intersection = (probability * truth).sum(dim=(0, 2, 3))  # [C]
+    pixels = truth.sum(dim=(0, 2, 3))  # [C]
+    union = probability.sum(dim=(0, 2, 3)) + pixels - intersection  # [C]
+    missing = 1.0 - intersection / union.clamp(min=1.0)  # [C]
+    return (missing * (pixels > 0)).sum() / (pixels > 0).sum().clamp(min=1)
+
+
+def spread_loss(predicted: Tensor, true: Tensor, least_ratio: float) -> Tensor:
+    """Return the mean square by which channels' standard deviations are less than they should be.
+
+    The best single estimate of a latent is a mean, and varies less than latents do; this term keeps
+    estimates in the distribution that the decoder knows.
+
+    Args:
+        predicted: estimated tokens [N, Z].
+        true: true tokens [N, Z].
+        least_ratio: least standard deviation of a channel, as a share of the true one's.
+    """
+    ratio = predicted.std(dim=0) / true.std(dim=0)  # [Z]
+    return (least_ratio - ratio).clamp(min=0.0).square().mean()
 
 
 def hidden_share(config: LossConfig, random: np.random.Generator) -> float:

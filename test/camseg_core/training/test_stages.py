@@ -19,7 +19,15 @@ from camseg_core.models.presets import preset
 from camseg_core.training.autoencoder_stage import STAGES, make_stage
 from camseg_core.training.configuration import LossConfig
 from camseg_core.training.draws import BatchDraws
-from camseg_core.training.stages import Batch, Stage, TransformerStage, class_losses, hidden_share
+from camseg_core.training.stages import (
+    Batch,
+    Stage,
+    TransformerStage,
+    class_losses,
+    hidden_share,
+    jaccard_loss,
+    spread_loss,
+)
 from camseg_core.weights.loading import LoadedModel, random_model
 
 PREDICTOR = {"transformer", "denoiser", "image_encoder", "fine_condition"}
@@ -84,7 +92,7 @@ def test_the_autoencoder_reconstructs_classes_from_noised_samples(loaded: Loaded
         torch.distributions.Normal(posterior.mean, (0.5 * posterior.log_variance).exp()),
         torch.distributions.Normal(0.0, 1.0),
     ).sum()
-    torch.testing.assert_close(losses["reconstruction"], error)
+    torch.testing.assert_close(losses["cross_entropy"], error)
     torch.testing.assert_close(losses["kl"], divergence / 2, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(losses["loss"], error + 0.25 * divergence, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(losses["latent_sd"], sample.std())
@@ -136,6 +144,34 @@ def test_cross_entropy_is_the_mean_over_all_pixels() -> None:
     assert float(losses["accuracy"]) == pytest.approx(right / (2 * 8 * 12))
 
 
+def test_the_jaccard_loss_counts_each_class_of_the_truth_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = 3.0 * torch.randn(2, 5, 4, 6, generator=generator)
+    class_ids = torch.randint(0, 4, (2, 4, 6), generator=generator)  # no class 4
+    class_ids[0, :2] = 255
+    labeled = class_ids != 255
+    missing = []
+    for one in range(4):
+        probability = logits.softmax(dim=1)[:, one][labeled]
+        truth = class_ids[labeled] == one
+        union = probability.sum() + truth.sum() - probability[truth].sum()
+        missing.append(float(1.0 - probability[truth].sum() / union))
+    assert float(jaccard_loss(logits, class_ids)) == pytest.approx(np.mean(missing), rel=1e-5)
+    assert float(jaccard_loss(logits, torch.full_like(class_ids, 255))) == 0.0
+
+    halves = F.avg_pool2d(logits, 2)  # enlarged by class_losses again
+    plain, both = class_losses(halves, class_ids), class_losses(halves, class_ids, 0.5)
+    assert "jaccard" not in plain
+    torch.testing.assert_close(both["loss"], plain["loss"] + 0.5 * both["jaccard"])
+
+
+def test_the_spread_loss_asks_only_channels_that_vary_too_little() -> None:
+    true = torch.randn(4000, 3, generator=torch.Generator().manual_seed(0))
+    predicted = true * torch.tensor([0.5, 0.7, 1.5]) + 4.0
+    assert float(spread_loss(predicted, true, 0.7)) == pytest.approx(0.2**2 / 3, abs=1e-6)
+    assert float(spread_loss(predicted, true, 0.4)) == 0.0
+
+
 def test_cross_entropy_at_every_second_pixel_starts_at_a_place_of_the_step(
     loaded: LoadedModel,
 ) -> None:
@@ -170,6 +206,9 @@ def test_diffusion_and_cross_entropy_are_weighted(loaded: LoadedModel) -> None:
     losses = stage_of("transformer", loaded, config)(batch_of())
     expected = 0.25 * losses["diffusion"] + 3.0 * losses["cross_entropy"]
     torch.testing.assert_close(losses["loss"], expected)
+    held = replace(config, latent_sd_ratio_least=2.0)
+    spread = (stage_of("transformer", loaded, held)(batch_of())["loss"] - expected).detach()
+    assert float(spread) > 1.0  # the estimates vary less than twice as much as true latents
     colors = stage_of("transformer", random_model(tiny_config_of_colors()), config)(batch_of())
     assert torch.equal(colors["loss"], colors["diffusion"])  # nothing decodes classes there
     assert "cross_entropy" not in colors
@@ -257,7 +296,7 @@ def test_the_codebook_losses_are_those_of_the_paper() -> None:
     squared = (moments - quantized).square().mean()
     assert loaded.model.mask_decoder is not None
     error = class_losses(loaded.model.mask_decoder(quantized), batch.class_ids)["loss"]
-    torch.testing.assert_close(losses["reconstruction"], error)
+    torch.testing.assert_close(losses["cross_entropy"], error)
     torch.testing.assert_close(losses["commitment"], squared)
     torch.testing.assert_close(losses["loss"], error + 1.7 * squared)
     torch.testing.assert_close(losses["latent_sd"], quantized.std())
