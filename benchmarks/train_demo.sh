@@ -11,6 +11,8 @@ PYTHON=${PYTHON:-python3}
 PROCESSES=${PROCESSES:-2}
 SETTINGS=${SETTINGS:-}
 export PYTHON OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Huge pages, and freed memory kept: a training step on a CPU took a quarter to a third of the time on a virtual machine.
+export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456}"
 
 # Every line: a folder, and how the drive in it is made. Half of the training frames are of clear weather.
 drives() {
@@ -51,4 +53,4 @@ done
 "$PYTHON" benchmarks/score_weights.py --weights demo="$OUT/demo.safetensors" \
     --clear "$OUT/test-clear" --adverse "$OUT/test-adverse" --out "$OUT/scores"
 "$PYTHON" -m camseg_core.cli benchmark latent --weights "$OUT/demo.safetensors" --dataset cityscapes \
-    --root "$OUT/test-clear" --split val --json "$OUT/latent.json"
+    --root "$OUT/test-clear" --split val --json "$OUT/scores/demo/latent.json"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -42,21 +41,26 @@ def _add_latent(subjects: Any) -> None:
     latent.set_defaults(command=_latent)
     latent.add_argument("--weights", required=True, help=WEIGHTS_HELP)
     add_dataset_options(latent)
-    latent.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    latent.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the numbers there; `camseg report` shows those of files latent.json",
+    )
     latent.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
 
 
 def _latent(parsed: argparse.Namespace) -> int:
     dataset = open_chosen_dataset(parsed)
     from camseg_core.evaluation.latent import measure_latent
+    from camseg_core.evaluation.latent_scores import write_latent_scores
     from camseg_core.segmenter import Segmenter
-    from camseg_core.system.files import write_bytes
 
     segmenter = Segmenter.load(parsed.weights, device=parsed.device)
     options = segmenter.loaded.profiles[DEFAULT_PROFILE]
-    scores = asdict(measure_latent(segmenter, dataset, options, parsed.max_images or 0))
-    for name, value in scores.items():
-        print(f"{name:26} {value if name == 'images' else format(value, '.4f')}")
+    scores = measure_latent(segmenter, dataset, options, parsed.max_images or 0)
+    for name, value in asdict(scores).items():
+        print(f"{name:26} {format(value, '.4f') if isinstance(value, float) else value}")
     if parsed.json is not None:
-        write_bytes(parsed.json, json.dumps(scores, indent=1).encode() + b"\n")
+        write_latent_scores(parsed.json, scores)
     return 0

@@ -8,7 +8,8 @@ Shapes: L = tokens; Z = channels of a token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from pathlib import Path
 
 import torch
 
@@ -16,35 +17,11 @@ from camseg_core.data.sample import Dataset, spread_indices
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.evaluate import check_label_sets
+from camseg_core.evaluation.latent_scores import LatentScores
 from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import OfficialScores, official_scores
 from camseg_core.segmenter import Segmenter
 from camseg_core.system.progress import progress_bar
-
-
-@dataclass(frozen=True)
-class LatentScores:
-    """How much of the result goes through the latent; mean IoU by the official protocol.
-
-    Attributes:
-        images: how many images were scored.
-        autoencoder_mean_iou: of true masks, encoded and decoded.
-        latent_sd_ratio: standard deviation of predicted latents over that of true ones.
-        mean_iou: of the segmentation.
-        pixel_accuracy: of the segmentation.
-        latent_only_mean_iou: of predicted latents, decoded with nothing else. It equals
-            ``mean_iou``, since no decoder of this release reads image features.
-        swapped_latents_mean_iou: of each image's ground truth against the decoded latent of
-            another image.
-    """
-
-    images: int
-    autoencoder_mean_iou: float
-    latent_sd_ratio: float
-    mean_iou: float
-    pixel_accuracy: float
-    latent_only_mean_iou: float
-    swapped_latents_mean_iou: float
 
 
 def measure_latent(
@@ -60,7 +37,7 @@ def measure_latent(
 
     Raises:
         CamsegError: other classes than the model's, fewer than two images, inputs of several sizes,
-            or a file cannot be read.
+            no labeled pixel, or a file cannot be read.
     """
     check_label_sets(segmenter, dataset)
     indices = spread_indices(len(dataset), max_images or len(dataset))
@@ -90,7 +67,13 @@ def measure_latent(
     # Half of the images away: frames of one drive stand beside each other.
     half = count // 2
     own = scores(predicted)
+    if math.isnan(own.mean_iou):
+        raise CamsegError(f"no labeled pixel in {count} images: there is nothing to score")
     return LatentScores(
+        weights=Path(segmenter.loaded.source).name,
+        weights_sha256=segmenter.loaded.weights_sha256,
+        dataset=dataset.name,
+        split=dataset.split,
         images=count,
         autoencoder_mean_iou=scores(encoded).mean_iou,
         latent_sd_ratio=float(torch.stack(predicted).std() / torch.stack(encoded).std()),

@@ -185,6 +185,12 @@ class SegmentationPipeline:
     def _renew_controller(self) -> None:
         budget_ns, ends = self._live.budget_ns, self._live.steps_range
         self._controller = StepController(budget_ns, *ends) if budget_ns else None
+        if budget_ns and ends[0] == ends[1]:
+            self._warnings.warn(
+                "latency_budget_ms",
+                f"min_steps and max_steps are {ends[0]}, so that there are no steps to choose; "
+                "weights that need one step, as those that ship, gain nothing from a budget",
+            )
 
     def _clock_ns(self) -> int:
         """Return the time of the node's clock, which may be a bag's."""

@@ -13,6 +13,7 @@ from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
+from camseg_core.evaluation.latent_scores import read_latent_scores
 from camseg_core.evaluation.metrics.calibration_counts import TEMPERATURES
 from camseg_core.evaluation.metrics.published import PROTOCOLS
 from camseg_core.evaluation.metrics.registry import metrics_of
@@ -39,6 +40,8 @@ LARGEST_SHOWN_MATRIX = 40
 
 def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Path:
     """Write a page of all runs in a folder, and ``figures.json`` with its numbers beside it.
+
+    What ``camseg benchmark latent`` wrote there is shown, too.
 
     Args:
         folder: folder of runs, or of one run.
@@ -72,6 +75,7 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
         views = [view | {"title": f"{n}. {view['title']}"} for n, view in enumerate(views, start=1)]
     runs = [view["numbers"] for view in views]
     tables = sampling_tables(runs, budget_ms)
+    latents = read_latent_scores(folder)
     page = environment.get_template(TEMPLATE).render(
         runs=views,
         tables=[
@@ -89,12 +93,13 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
             }
             for n, table in enumerate(tables)
         ],
+        latents=latents,
         empty=[summary.folder.name for summary in summaries if not summary.sums],
         metrics_of=metrics_of,
         unlabeled=UNLABELED_NAME,
         largest_shown_matrix=LARGEST_SHOWN_MATRIX,
     )
-    write_bytes(out.with_name(FIGURES_FILE), numbers_to_json(runs, tables))
+    write_bytes(out.with_name(FIGURES_FILE), numbers_to_json(runs, tables, latents))
     write_bytes(out, page.encode("utf-8", "replace"))  # names may hold lone surrogates
     return out
 

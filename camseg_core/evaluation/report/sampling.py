@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from camseg_core.evaluation.latent_scores import LatentScores
 from camseg_core.evaluation.metrics.published import Protocol
 from camseg_core.evaluation.report.numbers import Row, RunNumbers
 
@@ -103,7 +104,17 @@ def _sampling_table(
     )
 
 
-def numbers_to_json(runs: Sequence[RunNumbers], tables: Sequence[SamplingTable]) -> bytes:
-    """Return numbers as JSON: ``{"runs": [...], "sampling": [...]}``; undefined values are null."""
-    content = {"runs": [asdict(run) for run in runs], "sampling": [asdict(one) for one in tables]}
+def numbers_to_json(
+    runs: Sequence[RunNumbers],
+    tables: Sequence[SamplingTable],
+    latents: Sequence[LatentScores] = (),
+) -> bytes:
+    """Return numbers as JSON, undefined values as null.
+
+    ``{"runs": [...], "sampling": [...], "latent": [...]}``.
+    """
+    content = {
+        name: [asdict(one) for one in entries]
+        for name, entries in (("runs", runs), ("sampling", tables), ("latent", latents))
+    }
     return json.dumps(content, indent=1, allow_nan=False).encode() + b"\n"

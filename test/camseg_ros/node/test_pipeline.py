@@ -12,7 +12,7 @@ import pytest
 from node_parts import FakeNode, camera, parameter_values, stand_in_for_vision_msgs
 from std_msgs.msg import Header
 
-from camseg_core.diffusion.options import V_PROFILES
+from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.labels import CITYSCAPES
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import random_model
@@ -271,6 +271,19 @@ def test_the_warm_up_runs_every_batch_size_and_number_of_steps(
     made.warm_up(24, 40, cancelled=lambda: False, on_hang=pytest.fail)
     # The first one of each batch size is the cold one.
     assert runs == [(n, steps) for n in (1, 2) for steps in (2, 2, 3, 4)]
+
+
+def test_a_budget_without_steps_to_choose_is_told(segmenter: Segmenter, node: FakeNode) -> None:
+    made = make(segmenter, node)
+    one = parameter_values(latency_budget_ms=80.0)
+    made.apply(live_settings(one, ONE_STEP_PROFILES, CITYSCAPES))
+    assert made.options_for(1, 1).steps == 1
+    assert node.log.lines == [
+        "WARN latency_budget_ms: min_steps and max_steps are 1, so that there are no steps to "
+        "choose; weights that need one step, as those that ship, gain nothing from a budget"
+    ]
+    made.apply(live(latency_budget_ms=80.0))
+    assert len(node.log.lines) == 1
 
 
 def test_steps_follow_the_budget_and_what_was_measured_at_the_same_cost(

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,11 @@ from hypothesis import strategies as st
 from camseg_core.cli import main
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import select_corruptions
+from camseg_core.evaluation.latent_scores import (
+    LATENT_FILE,
+    LatentScores,
+    write_latent_scores,
+)
 from camseg_core.evaluation.records import find_runs, record_files
 from camseg_core.evaluation.report.report import write_report
 from camseg_core.labels import CITYSCAPES, LabelSet
@@ -498,3 +503,15 @@ def test_the_page_is_a_file_of_its_own(lone: Path) -> None:
     for out in (lone, lone / "figures.json"):
         with pytest.raises(CamsegError, match=r"cannot write the page to .*: a file name such as"):
             write_report(lone, out)
+
+
+def test_what_the_latent_carries_is_shown(lone: Path) -> None:
+    scores = LatentScores("w.pt", "ab", "acdc", "val", 7, 0.94, 0.87, 0.7, 0.92, 0.7, 0.09)
+    write_latent_scores(lone.parent / LATENT_FILE, scores)
+    page = Page(write_report(lone.parent, lone.parent / "report.html"))
+    row = ["w.pt", "acdc val", "7", "70.00", "92.00", "70.00", "9.00", "94.00", "0.87"]
+    assert page.rows("latent") == [row]
+    assert json.loads((lone.parent / "figures.json").read_text())["latent"] == [asdict(scores)]
+    (lone.parent / LATENT_FILE).write_text("{}")
+    with pytest.raises(CamsegError, match=r"latent\.json: weights"):
+        write_report(lone.parent, lone.parent / "report.html")
