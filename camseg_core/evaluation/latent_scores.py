@@ -20,7 +20,7 @@ class LatentScores:
 
     Attributes:
         weights: name of the weights' file.
-        weights_sha256: its hash.
+        weights_sha256: its hash; null for random weights.
         dataset, split: what was scored.
         images: how many images were scored.
         autoencoder_mean_iou: of true masks, encoded and decoded.
@@ -34,7 +34,7 @@ class LatentScores:
     """
 
     weights: str
-    weights_sha256: str
+    weights_sha256: str | None
     dataset: str
     split: str
     images: int

@@ -34,7 +34,7 @@ from camseg_core.synthetic.textures.surfaces import surface_textures
 from camseg_core.synthetic.textures.vehicles import vehicle_textures
 from camseg_core.synthetic.world.world import FRAME_INTERVAL_S, make_world
 
-GENERATOR_VERSION = 1
+GENERATOR_VERSION = 2
 """Changes whenever the class ids of any frame change."""
 
 HELD_OUT_SEEDS = range(9000, 10000)

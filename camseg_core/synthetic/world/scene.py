@@ -10,6 +10,7 @@ moves them; object axes are x right, y ahead, z up.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -125,6 +126,38 @@ class Scene:
         for index, motion in self._motions.items():
             poses[index] = _placed(motion(time_s))
         return poses
+
+    def hits(self, poses: Float64, pose: Pose, box: tuple[float, float, float]) -> Bool:
+        """Return which road users touch a box on wheels, bool [objects].
+
+        Args:
+            poses: where the objects are, see `poses`.
+            pose: where the box is.
+            box: its half width, and how far it reaches ahead and back, in metres.
+        """
+        half_width, front, rear = box
+        cosine, sine = cos_sin(pose.heading)
+        dx, dy = poses[:, 0] - pose.x, poses[:, 1] - pose.y
+        right, ahead = dx * cosine - dy * sine, dx * sine + dy * cosine
+        turn_cos = np.abs(poses[:, 3] * cosine + poses[:, 4] * sine)
+        turn_sin = np.abs(poses[:, 4] * cosine - poses[:, 3] * sine)
+        half = 0.5 * np.array([(f.width, f.length) if f else (0.0, 0.0) for f in self.footprints])
+        across = half[:, 0] * turn_cos + half[:, 1] * turn_sin
+        along = half[:, 0] * turn_sin + half[:, 1] * turn_cos
+        users = np.zeros(len(poses), np.bool_)
+        users[self._surfaces.object[self._surfaces.instance_ids > 0]] = True
+        touched: Bool = users & (np.abs(right) < half_width + across)
+        touched &= (-rear - along < ahead) & (ahead < front + along)
+        return touched
+
+    def without(self, gone: Bool) -> Scene:
+        """Return the scene without some objects, bool [objects]; the others keep their numbers."""
+        rest = copy(self)
+        rest._surfaces = self._surfaces[~gone[self._surfaces.object]]
+        rest.footprints = tuple(
+            None if out else one for one, out in zip(self.footprints, gone, strict=True)
+        )
+        return rest
 
     def surfaces(self, poses: Float64, camera: Camera) -> Surfaces:
         """Return the faces and sprites of the objects that may be in view, in camera axes."""

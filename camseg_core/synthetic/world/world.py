@@ -6,6 +6,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from camseg_core.synthetic.arrays import Bool
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.classes import Ground
 from camseg_core.synthetic.randomness import Draw
@@ -14,11 +17,15 @@ from camseg_core.synthetic.world.builder import SceneBuilder
 from camseg_core.synthetic.world.population import Population
 from camseg_core.synthetic.world.road import Road, Side, make_road
 from camseg_core.synthetic.world.roadside import Roadside
-from camseg_core.synthetic.world.scene import Scene
+from camseg_core.synthetic.world.scene import Pose, Scene
 from camseg_core.synthetic.world.traffic import Traffic
 from camseg_core.synthetic.world.vehicles import VehicleBuilder
 
 FRAME_INTERVAL_S = 0.1
+
+EGO_BOX_M = (1.0, 2.5, 2.5)
+"""Half width of the ego vehicle with its margin, and how far it reaches ahead of the camera and
+behind it."""
 
 BLOCK = 5
 SHOWN = {
@@ -64,13 +71,17 @@ class World:
     _lateral: float
     _yaw_offset: float
 
+    def pose(self, frame: int) -> Pose:
+        """Return where the ego vehicle's camera is above the ground in frame ``frame``, from 0."""
+        y = _travelled(self.speed_m_s, self.acceleration_m_s2, frame * FRAME_INTERVAL_S)
+        x, heading = self.road.place(y, self._lateral)
+        return Pose(x, y, 0.0, heading)
+
     def camera(self, frame: int) -> Camera:
         """Return the camera of frame ``frame`` of the sequence, from 0."""
-        time_s = frame * FRAME_INTERVAL_S
-        y = _travelled(self.speed_m_s, self.acceleration_m_s2, time_s)
-        x, heading = self.road.place(y, self._lateral)
+        x, y, _, heading = self.pose(frame)
         # The suspension moves the view a little.
-        sway = round(math.sin(time_s * 4.1), 9) * 0.004
+        sway = round(math.sin(frame * FRAME_INTERVAL_S * 4.1), 9) * 0.004
         return replace(
             self._mount,
             position_m=(x, y, self._mount.position_m[2]),
@@ -116,13 +127,23 @@ def make_world(
         traffic.add_side_train(track)
     populating = Draw(seed, sequence, "population")
     Population(road, roadside, populating, shown, drive_m, near).populate()
-    return World(
+    world = World(
         road=road, scene=builder.finish(), grass=grass, track_m=track,
         lamps=tuple(roadside.lamps), speed_m_s=speed, acceleration_m_s2=acceleration,
         _mount=_mount(seed, sequence, width, height),
         _lateral=road.ego_lane.lateral + draw.uniform(-0.35, 0.35),
         _yaw_offset=draw.uniform(-0.06, 0.06),
     )  # fmt: skip
+    return replace(world, scene=world.scene.without(_in_the_way(world, frames)))
+
+
+def _in_the_way(world: World, frames: int) -> Bool:
+    """Return which road users the ego vehicle would drive through, bool [objects]."""
+    gone: Bool = np.zeros(len(world.scene.footprints), np.bool_)
+    for frame in range(frames):
+        poses = world.scene.poses(frame * FRAME_INTERVAL_S)
+        gone |= world.scene.hits(poses, world.pose(frame), EGO_BOX_M)
+    return gone
 
 
 def _travelled(speed: float, acceleration: float, time_s: float) -> float:

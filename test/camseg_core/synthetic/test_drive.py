@@ -41,6 +41,17 @@ def test_labels_have_not_changed() -> None:
     )
 
 
+def test_the_ego_vehicle_drives_through_nobody() -> None:
+    """Ten seconds of the drive of ``make demo``, in which people cross a junction."""
+    drive = SyntheticDrive(9200, *SIZE, frames_per_sequence=100)
+    for index in range(80, 92):
+        frame = drive.frame(index)
+        users = frame.instance_ids > 0
+        assert users.mean() < 0.2
+        assert users.any()
+        assert frame.depth_m[users].min() > 2.0
+
+
 def test_a_frame_depends_on_seed_and_index_only() -> None:
     drive = SyntheticDrive(3, *SIZE, "snow")
     expected = drive.frame(45)

@@ -8,7 +8,7 @@ import pytest
 
 from camseg_core.synthetic.camera import Camera
 from camseg_core.synthetic.world.builder import Box, SceneBuilder
-from camseg_core.synthetic.world.scene import Material, Pose, Surfaces
+from camseg_core.synthetic.world.scene import Footprint, Material, Pose, Surfaces
 
 QUARTER = 1.57079633
 MATERIAL = Material(0, 0, 13, 1)
@@ -92,3 +92,28 @@ def test_shapes_face_outwards(view: tuple[float, float, float]) -> None:
     facing = (np.cross(surfaces.edge_u, surfaces.edge_v) * surfaces.origin).sum(axis=1)
     assert len(facing) == 13
     assert (facing > 1e-6).sum() == 3
+
+
+def test_a_box_on_wheels_hits_the_road_users_that_reach_into_it() -> None:
+    """A car 4 m long and 2 m wide, against a box 2 m wide that reaches from 1 m back to 2 ahead."""
+    builder = SceneBuilder()
+    places = [
+        (1.9, 0.0, 0.0), (2.1, 0.0, 0.0),  # beside it
+        (2.9, 0.0, QUARTER), (0.0, 2.9, QUARTER), (0.0, 3.1, QUARTER),  # across its way
+        (0.0, 3.9, 0.0), (0.0, 4.1, 0.0), (0.0, -2.9, 0.0), (0.0, -3.1, 0.0),
+    ]  # fmt: skip
+    for x, y, heading in places:
+        body = builder.add_object(Pose(x, y, 0.0, heading), Footprint(2.0, 4.0, 1.5))
+        body.sprite((1.0, 1.0), MATERIAL)
+    builder.add_object(Pose(0.0, 0.0, 0.0, 0.0), Footprint(2.0, 4.0, 1.5)).sprite(
+        (1.0, 1.0), MATERIAL._replace(instance=0)
+    )  # a bush
+    scene = builder.finish()
+    found = scene.hits(scene.poses(0.0), Pose(0.0, 0.0, 0.0, 0.0), (1.0, 2.0, 1.0))
+    expected = [True, False, True, True, False, True, False, True, False, False]
+    assert found.tolist() == expected
+    rest = scene.without(found)
+    assert [one is None for one in rest.footprints] == expected
+    view = camera(y=-50.0)
+    assert len(rest.surfaces(rest.poses(0.0), view)) == 5
+    assert len(scene.surfaces(scene.poses(0.0), view)) == 10

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score many ways to sample on several drives: accuracy, calibration, doubt, flicker and time.
+
+    camseg synth --out clear --split val --frames 16 --frames-per-sequence 2 --seed 9000
+    camseg synth --out fog --split val --frames 16 --frames-per-sequence 2 --seed 9000 \
+        --condition fog
+    python benchmarks/sampling_table.py --weights demo --drives clear fog --noise clear \
+        --out output/sampling
+
+Drives are of the cityscapes layout; flicker needs consecutive frames in them. Writes
+``sampling.json`` and ``sampling.md``; a second call goes on where the first one was stopped. Every
+frame is sampled in all ways before the next one, so that their times compare. Official protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from camseg_core.data.datasets import open_dataset
+from camseg_core.data.sample import Dataset
+from camseg_core.diffusion.options import DEFAULT_PROFILE, SamplingOptions
+from camseg_core.errors import CamsegError, exit_status
+from camseg_core.evaluation.corruptions import (
+    Corruption,
+    corrupt,
+    corruption_generator,
+)
+from camseg_core.evaluation.evaluate import CORRUPTION_SEED, Candidate, Plan, Shard, evaluate
+from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
+from camseg_core.evaluation.report.page import number, percent
+from camseg_core.evaluation.summary import summarize
+from camseg_core.labels import UNLABELED
+from camseg_core.segmenter import Segmenter
+from camseg_core.system.devices import describe_machine
+from camseg_core.system.files import write_bytes
+from camseg_core.system.progress import progress_bar
+
+SAMPLES = 8
+DOUBT_BINS = 1000
+
+
+def ways() -> Iterator[SamplingOptions]:
+    """Choose what to try: all samplers and steps once, rounds and samples where they are cheap."""
+    base = SamplingOptions(steps=1, sampler="ddim", precision="bfloat16", initial_noise_scale=0.0)
+    for rounds in (1, 2, 4):
+        yield replace(base, rounds=rounds)
+    base = replace(base, initial_noise_scale=1.0)
+    yield base
+    for steps in (2, 4, 8, 16, 100):
+        for sampler in ("ddim", "ddpm", "dpm-solver++"):
+            if sampler != "dpm-solver++" or steps >= 4:  # it is DDIM below
+                yield replace(base, steps=steps, sampler=sampler)
+    for steps in (1, 2, 4, 16):
+        yield replace(base, steps=steps, samples=SAMPLES)
+    for samples in (1, SAMPLES):
+        for rounds in (2, 4):
+            yield replace(base, steps=4, rounds=rounds, samples=samples)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--weights", required=True)
+    parser.add_argument("--drives", type=Path, nargs="+", required=True)
+    parser.add_argument("--noise", type=Path, help="drive that is scored with noise, too")
+    parser.add_argument("--sigma", type=float, default=100.0, help="of the noise, of 255")
+    parser.add_argument("--max-images", type=int)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, required=True)
+    parsed = parser.parse_args()
+    torch.set_num_threads(parsed.threads)
+    return exit_status("sampling_table", lambda: run(parsed))
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Score, write the results and print the tables."""
+    segmenter = Segmenter.load(parsed.weights)
+    noise = Corruption("gaussian_noise", parsed.sigma)
+    sets: list[tuple[str, Path, Corruption | None]] = [(p.name, p, None) for p in parsed.drives]
+    if parsed.noise is not None:
+        sets.append((f"{parsed.noise.name}, noise {parsed.sigma:g}", parsed.noise, noise))
+    content: dict[str, Any] = {
+        "command": shlex.join(["python", *sys.argv]),
+        "machine": describe_machine(),
+        "threads": parsed.threads,
+        "sha256": segmenter.loaded.weights_sha256,
+        "sets": {},
+    }
+    for name, path, corruption in sets:
+        dataset = open_dataset("cityscapes", path, "val")
+        plan = Plan(
+            dataset,
+            corruptions=() if corruption is None else (corruption,),
+            max_images=parsed.max_images,
+        )
+        content["sets"][name] = {
+            "ways": scores_of_ways(segmenter, plan, parsed.out / name),
+            "doubt": doubt(segmenter, dataset, corruption, parsed.max_images),
+        }
+    write_bytes(parsed.out / "sampling.json", json.dumps(content, indent=1).encode() + b"\n")
+    text = "\n".join(markdown(content)) + "\n"
+    write_bytes(parsed.out / "sampling.md", text.encode())
+    print(text, end="")
+    return 0
+
+
+def scores_of_ways(segmenter: Segmenter, plan: Plan, out: Path) -> list[dict[str, Any]]:
+    """Evaluate all ways; with corruptions in the plan, score the first one."""
+    tried: dict[SamplingOptions, list[int]] = {}
+    for way in ways():
+        tried.setdefault(replace(way, steps=1), []).append(way.steps)
+    candidates = [Candidate(segmenter, tuple(steps), way) for way, steps in tried.items()]
+    folders = dict(zip(tried, evaluate(candidates, plan, out), strict=True))
+    summaries = {way: summarize(folder) for way, folder in folders.items()}
+    corrupted = [(one.name, one.level) for one in plan.corruptions]
+    rows = []
+    for way in ways():
+        what: dict[str, Any] = {}
+        if corrupted:
+            what = {"corruption": corrupted[0][0], "level": corrupted[0][1]}
+        scores = summaries[replace(way, steps=1)].scores(part="", steps=way.steps, **what)
+        if scores is None:
+            raise CamsegError(f"{out} lacks a record; remove it and start again")
+        rows.append(
+            {
+                "steps": way.steps,
+                "sampler": "any" if way.steps == 1 else way.sampler,
+                "noise": way.initial_noise_scale,
+                "rounds": way.rounds,
+                "samples": way.samples,
+                "images": scores.images,
+                **scores.metrics,
+                "flicker": scores.flicker.share,
+                "milliseconds": 1000.0 * scores.median_seconds_per_image,
+            }
+        )
+    return rows
+
+
+def doubt(
+    segmenter: Segmenter, dataset: Dataset, corruption: Corruption | None, max_images: int | None
+) -> dict[str, float]:
+    """Compare measures of doubt by the area under the risk-coverage curve (AURC) of each.
+
+    Of the weights' own profile: what confidence lacks to 1, and the entropy of the class
+    probabilities. Of several samples of 4 steps: the entropy of their mean, and their spread (the
+    mutual information of class and sample), which is that entropy less the samples' mean entropy.
+    """
+    single = segmenter.loaded.profiles[DEFAULT_PROFILE]
+    drawn = SamplingOptions(steps=4, sampler="ddim", precision="bfloat16")
+    counts: dict[str, NDArray[np.int64]] = {}
+    count = min(max_images or len(dataset), len(dataset))
+    with progress_bar(count, "image", "doubt") as bar:
+        for index in Plan(dataset, max_images=max_images).indices(Shard()):
+            sample = dataset.read(index)
+            image = sample.image
+            if corruption is not None:
+                name = dataset.samples[index].name
+                how = (corruption.name, corruption.level)
+                image = corrupt(image, *how, corruption_generator(CORRUPTION_SEED, name, *how))
+            once = segmenter.segment(image, single).class_probabilities  # [C, H, W]
+            each = [
+                segmenter.segment(image, replace(drawn, seed=seed)).class_probabilities
+                for seed in range(SAMPLES)
+            ]
+            mean = np.mean(each, axis=0)  # [C, H, W]
+            truth = sample.ground_truth
+            largest = np.log(len(once))
+            spread = entropy(mean) - np.mean([entropy(one) for one in each], axis=0)  # [H, W]
+            for name, values, judged in (
+                ("one pass: 1 - confidence", 1.0 - once.max(axis=0), once),
+                ("one pass: entropy", entropy(once) / largest, once),
+                (f"{SAMPLES} samples: 1 - confidence", 1.0 - mean.max(axis=0), mean),
+                (f"{SAMPLES} samples: entropy of the mean", entropy(mean) / largest, mean),
+                (f"{SAMPLES} samples: spread", spread / largest, mean),
+                (f"one pass, doubted by the spread of {SAMPLES} samples", spread / largest, once),
+            ):
+                labeled = truth != UNLABELED
+                sure = (1.0 - values[labeled]).clip(0.0, 1.0)
+                bins = np.minimum((sure * DOUBT_BINS).astype(np.int64), DOUBT_BINS - 1)
+                right = judged.argmax(axis=0)[labeled] == truth[labeled]
+                found = np.stack(
+                    [
+                        np.bincount(bins, minlength=DOUBT_BINS),
+                        np.bincount(bins[right], minlength=DOUBT_BINS),
+                    ]
+                )
+                counts[name] = counts.get(name, 0) + found
+            bar.update()
+    return {name: risk_coverage(*found).area for name, found in counts.items()}
+
+
+def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the entropy in nats of class probabilities [C, H, W], float [H, W]."""
+    safe = np.maximum(probabilities, np.finfo(np.float32).tiny)
+    total: NDArray[np.float32] = -(probabilities * np.log(safe)).sum(axis=0)
+    return total
+
+
+def markdown(content: dict[str, Any]) -> Iterator[str]:
+    """Return the tables."""
+    yield f"`{content['command']}`; {content['machine']}, {content['threads']} threads."
+    for name, found in content["sets"].items():
+        first = found["ways"][0]
+        yield ""
+        yield f"{name}, {first['images']} frames; time relative to the first row's:"
+        yield ""
+        yield (
+            "| first noise | sampler | steps | rounds | samples | mIoU % | pixel accuracy % | NLL "
+            "| ECE | AURC | flicker % | time |"
+        )
+        yield "|---|---|---|---|---|---|---|---|---|---|---|---|"
+        for row in found["ways"]:
+            yield (
+                f"| {'random' if row['noise'] else 'zero'} | {row['sampler']} | {row['steps']} "
+                f"| {row['rounds']} | {row['samples']} | {percent(row['mean_iou'], 1)} "
+                f"| {percent(row['pixel_accuracy'], 1)} "
+                f"| {number(row['negative_log_likelihood'])} | {number(row['calibration_error'])} "
+                f"| {number(row['risk_coverage_area'], 4)} | {percent(row['flicker'], 1)} "
+                f"| {row['milliseconds'] / first['milliseconds']:.1f} |"
+            )
+    yield ""
+    yield "AURC by measure of doubt:"
+    yield ""
+    yield "| measure | " + " | ".join(content["sets"]) + " |"
+    yield "|---" * (1 + len(content["sets"])) + "|"
+    for measure in next(iter(content["sets"].values()))["doubt"]:
+        areas = [number(found["doubt"][measure], 4) for found in content["sets"].values()]
+        yield f"| {measure} | " + " | ".join(areas) + " |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
