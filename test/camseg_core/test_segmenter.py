@@ -756,3 +756,15 @@ def test_bfloat16_is_near_float32(any_segmenter: Segmenter, random_image: MakeIm
     assert half.dtype == np.float32
     assert (full != half).any()
     assert np.abs(full - half).mean() < 0.02
+
+
+def test_a_denoiser_that_predicts_epsilon_stays_float32(
+    segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    found = set()
+    layer = model_of(segmenter).denoiser.final_layer
+    hook = layer.register_forward_hook(lambda _module, _inputs, out: found.add(out.dtype))
+    segmenter.segment(input_image(segmenter, random_image), replace(FEW, precision="bfloat16"))
+    hook.remove()
+    predicts_v = segmenter.loaded.config.diffusion.prediction == "v"
+    assert found == {torch.bfloat16 if predicts_v else torch.float32}

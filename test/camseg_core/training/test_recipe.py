@@ -135,16 +135,8 @@ def test_a_recipe_has_stages_and_a_folder(recipe: Path, tmp_path: Path) -> None:
         run_recipe(recipe, [], None)
 
 
-@pytest.mark.parametrize(
-    ("name", "stages", "steps"),
-    [
-        ("demo", 3, 5909),
-        ("camvid", 3, 4700),
-    ],
-)
-def test_the_recipes_that_ship_can_be_read(name: str, stages: int, steps: int) -> None:
+@pytest.mark.parametrize(("name", "stages"), [("demo", 3), ("camvid", 2), ("bottlenecks", 6)])
+def test_the_recipes_that_ship_can_be_read(name: str, stages: int) -> None:
     recipe = read_recipe(RECIPES / f"{name}.yaml", [])
     assert len(recipe) == stages
-    assert sum(stage.config.steps for stage in recipe) == steps
-    assert {stage.config.preset for stage in recipe} == {"demo"}
     assert [stage.config.stage for stage in recipe][-1] == "finetune"
