@@ -4,12 +4,12 @@
     camseg synth --out clear --split val --frames 16 --frames-per-sequence 2 --seed 9000
     camseg synth --out fog --split val --frames 16 --frames-per-sequence 2 --seed 9000 \
         --condition fog
-    python benchmarks/sampling_table.py --weights demo --drives clear fog --noise clear \
-        --out output/sampling
+    python benchmarks/sampling_table.py --weights demo --drives clear fog --out output/sampling
 
-Drives are of the cityscapes layout; flicker needs consecutive frames in them. Writes
-``sampling.json`` and ``sampling.md``; a second call goes on where the first one was stopped. Every
-frame is sampled in all ways before the next one, so that their times compare. Official protocol.
+The first drive is scored under noise, too. Drives are those of ``camseg synth`` in the cityscapes
+layout, ten frames a second. Writes ``sampling.json`` and ``sampling.md``; a second call goes on
+where the first one was stopped. Every frame is sampled in all ways before the next one, so that
+their times compare. Official protocol.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from camseg_core.data.datasets import open_dataset
-from camseg_core.data.sample import Dataset
+from camseg_core.data.sample import Dataset, FileDataset
 from camseg_core.diffusion.options import DEFAULT_PROFILE, SamplingOptions
 from camseg_core.errors import CamsegError, exit_status
 from camseg_core.evaluation.corruptions import (
@@ -39,12 +39,13 @@ from camseg_core.evaluation.corruptions import (
 from camseg_core.evaluation.evaluate import CORRUPTION_SEED, Candidate, Plan, Shard, evaluate
 from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
 from camseg_core.evaluation.report.page import number, percent
-from camseg_core.evaluation.summary import summarize
+from camseg_core.evaluation.summary import Summary, summarize
 from camseg_core.labels import UNLABELED
 from camseg_core.segmenter import Segmenter
 from camseg_core.system.devices import describe_machine
-from camseg_core.system.files import write_bytes
+from camseg_core.system.files import read_bytes, write_bytes
 from camseg_core.system.progress import progress_bar
+from camseg_core.system.validation import parse_json
 
 SAMPLES = 8
 DOUBT_BINS = 1000
@@ -74,7 +75,6 @@ def main() -> int:
     )
     parser.add_argument("--weights", required=True)
     parser.add_argument("--drives", type=Path, nargs="+", required=True)
-    parser.add_argument("--noise", type=Path, help="drive that is scored with noise, too")
     parser.add_argument("--sigma", type=float, default=100.0, help="of the noise, of 255")
     parser.add_argument("--max-images", type=int)
     parser.add_argument("--threads", type=int, default=2)
@@ -88,9 +88,6 @@ def run(parsed: argparse.Namespace) -> int:
     """Score, write the results and print the tables."""
     segmenter = Segmenter.load(parsed.weights)
     noise = Corruption("gaussian_noise", parsed.sigma)
-    sets: list[tuple[str, Path, Corruption | None]] = [(p.name, p, None) for p in parsed.drives]
-    if parsed.noise is not None:
-        sets.append((f"{parsed.noise.name}, noise {parsed.sigma:g}", parsed.noise, noise))
     content: dict[str, Any] = {
         "command": shlex.join(["python", *sys.argv]),
         "machine": describe_machine(),
@@ -98,17 +95,17 @@ def run(parsed: argparse.Namespace) -> int:
         "sha256": segmenter.loaded.weights_sha256,
         "sets": {},
     }
-    for name, path, corruption in sets:
-        dataset = open_dataset("cityscapes", path, "val")
-        plan = Plan(
-            dataset,
-            corruptions=() if corruption is None else (corruption,),
-            max_images=parsed.max_images,
-        )
-        content["sets"][name] = {
-            "ways": scores_of_ways(segmenter, plan, parsed.out / name),
-            "doubt": doubt(segmenter, dataset, corruption, parsed.max_images),
-        }
+    for place, path in enumerate(parsed.drives):
+        corruptions = () if place else (noise,)
+        out = parsed.out / f"drive-{place}"
+        plan = Plan(timed(path), corruptions=corruptions, max_images=parsed.max_images)
+        summaries = evaluate_ways(segmenter, plan, out)
+        for corruption in (None, *corruptions):
+            name = str(path) if corruption is None else f"{path}, noise of sigma {parsed.sigma:g}"
+            content["sets"][name] = {
+                "ways": [row_of(way, summaries[one_step(way)], corruption) for way in ways()],
+                "doubt": doubt(segmenter, plan, corruption, out),
+            }
     write_bytes(parsed.out / "sampling.json", json.dumps(content, indent=1).encode() + b"\n")
     text = "\n".join(markdown(content)) + "\n"
     write_bytes(parsed.out / "sampling.md", text.encode())
@@ -116,58 +113,77 @@ def run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def scores_of_ways(segmenter: Segmenter, plan: Plan, out: Path) -> list[dict[str, Any]]:
-    """Evaluate all ways; with corruptions in the plan, score the first one."""
-    tried: dict[SamplingOptions, list[int]] = {}
+def timed(root: Path) -> Dataset:
+    """Open a drive, with the times of its frames: ten a second, worlds ten seconds apart."""
+    dataset = open_dataset("cityscapes", root, "val")
+    if not isinstance(dataset, FileDataset):
+        raise CamsegError(f"{root} is no folder of files")
+    samples = []
+    for sample in dataset.samples:
+        world, frame = map(int, sample.name.split("_")[-3:-1])
+        samples.append(replace(sample, stamp_ns=world * 10**10 + frame * 10**8))
+    return replace(dataset, samples=tuple(samples))
+
+
+def one_step(way: SamplingOptions) -> SamplingOptions:
+    """Return the options without their steps, which a run may have several of."""
+    return replace(way, steps=1)
+
+
+def evaluate_ways(segmenter: Segmenter, plan: Plan, out: Path) -> dict[SamplingOptions, Summary]:
+    """Evaluate all ways; return the summary of each run, see `one_step`."""
+    steps: dict[SamplingOptions, list[int]] = {}
     for way in ways():
-        tried.setdefault(replace(way, steps=1), []).append(way.steps)
-    candidates = [Candidate(segmenter, tuple(steps), way) for way, steps in tried.items()]
-    folders = dict(zip(tried, evaluate(candidates, plan, out), strict=True))
-    summaries = {way: summarize(folder) for way, folder in folders.items()}
-    corrupted = [(one.name, one.level) for one in plan.corruptions]
-    rows = []
-    for way in ways():
-        what: dict[str, Any] = {}
-        if corrupted:
-            what = {"corruption": corrupted[0][0], "level": corrupted[0][1]}
-        scores = summaries[replace(way, steps=1)].scores(part="", steps=way.steps, **what)
-        if scores is None:
-            raise CamsegError(f"{out} lacks a record; remove it and start again")
-        rows.append(
-            {
-                "steps": way.steps,
-                "sampler": "any" if way.steps == 1 else way.sampler,
-                "noise": way.initial_noise_scale,
-                "rounds": way.rounds,
-                "samples": way.samples,
-                "images": scores.images,
-                **scores.metrics,
-                "flicker": scores.flicker.share,
-                "milliseconds": 1000.0 * scores.median_seconds_per_image,
-            }
-        )
-    return rows
+        steps.setdefault(one_step(way), []).append(way.steps)
+    candidates = [Candidate(segmenter, tuple(some), way) for way, some in steps.items()]
+    folders = evaluate(candidates, plan, out)
+    return {way: summarize(folder) for way, folder in zip(steps, folders, strict=True)}
+
+
+def row_of(way: SamplingOptions, summary: Summary, corruption: Corruption | None) -> dict[str, Any]:
+    """Return the numbers of a way to sample."""
+    what: dict[str, Any] = {}
+    if corruption is not None:
+        what = {"corruption": corruption.name, "level": corruption.level}
+    scores = summary.scores(part="", steps=way.steps, **what)
+    if scores is None:
+        raise CamsegError(f"{summary.folder} lacks a record; remove it and start again")
+    return {
+        "steps": way.steps,
+        "sampler": "any" if way.steps == 1 else way.sampler,
+        "noise": way.initial_noise_scale,
+        "rounds": way.rounds,
+        "samples": way.samples,
+        "images": scores.images,
+        **scores.metrics,
+        "flicker": scores.flicker.share,
+        "milliseconds": 1000.0 * scores.median_seconds_per_image,
+    }
 
 
 def doubt(
-    segmenter: Segmenter, dataset: Dataset, corruption: Corruption | None, max_images: int | None
+    segmenter: Segmenter, plan: Plan, corruption: Corruption | None, out: Path
 ) -> dict[str, float]:
     """Compare measures of doubt by the area under the risk-coverage curve (AURC) of each.
 
     Of the weights' own profile: what confidence lacks to 1, and the entropy of the class
     probabilities. Of several samples of 4 steps: the entropy of their mean, and their spread (the
     mutual information of class and sample), which is that entropy less the samples' mean entropy.
+    What is found is kept in ``out``.
     """
+    file = out / f"doubt-{'clean' if corruption is None else corruption.name}.json"
+    if file.exists():
+        return parse_json(dict[str, float], read_bytes(file), str(file))
     single = segmenter.loaded.profiles[DEFAULT_PROFILE]
     drawn = SamplingOptions(steps=4, sampler="ddim", precision="bfloat16")
     counts: dict[str, NDArray[np.int64]] = {}
-    count = min(max_images or len(dataset), len(dataset))
-    with progress_bar(count, "image", "doubt") as bar:
-        for index in Plan(dataset, max_images=max_images).indices(Shard()):
-            sample = dataset.read(index)
+    indices = plan.indices(Shard())
+    with progress_bar(len(indices), "image", "doubt") as bar:
+        for index in indices:
+            sample = plan.dataset.read(index)
             image = sample.image
             if corruption is not None:
-                name = dataset.samples[index].name
+                name = plan.dataset.samples[index].name
                 how = (corruption.name, corruption.level)
                 image = corrupt(image, *how, corruption_generator(CORRUPTION_SEED, name, *how))
             once = segmenter.segment(image, single).class_probabilities  # [C, H, W]
@@ -199,7 +215,9 @@ def doubt(
                 )
                 counts[name] = counts.get(name, 0) + found
             bar.update()
-    return {name: risk_coverage(*found).area for name, found in counts.items()}
+    areas = {name: risk_coverage(*found).area for name, found in counts.items()}
+    write_bytes(file, json.dumps(areas, indent=1).encode() + b"\n")
+    return areas
 
 
 def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ PYTHON=${PYTHON:-python3}
 PROCESSES=${PROCESSES:-2}
 SETTINGS=${SETTINGS:-}
 export PYTHON OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-# Huge pages, and freed memory kept: a training step on a CPU took a quarter to a third of the time on a virtual machine.
+# Huge pages, and freed memory kept: faster on CPUs, see docs/training.md.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456}"
 
 # Every line: a folder, and how the drive in it is made. Half of the training frames are of clear weather.

@@ -18,10 +18,10 @@ import torch
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.diffusion.options import DEFAULT_PROFILE, find_profile
-from camseg_core.errors import exit_status
+from camseg_core.errors import CamsegError, exit_status
 from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import official_scores
-from camseg_core.labels import UNLABELED
+from camseg_core.labels import CITYSCAPES, UNLABELED
 from camseg_core.segmenter import Segmenter
 from camseg_core.system.progress import progress_bar
 
@@ -30,7 +30,7 @@ CAMVID_OF = {
     "fence": "fence", "pole": "pole", "traffic light": "sign", "traffic sign": "sign",
     "vegetation": "tree", "terrain": "tree", "sky": "sky", "person": "pedestrian",
     "rider": "bicyclist", "bicycle": "bicyclist", "car": "car", "truck": "car", "bus": "car",
-    "train": "car", "motorcycle": "car",
+    "train": "car", "motorcycle": "bicyclist",
 }  # fmt: skip
 
 
@@ -51,6 +51,8 @@ def main() -> int:
 def run(parsed: argparse.Namespace) -> int:
     """Score and print."""
     segmenter = Segmenter.load(parsed.weights)
+    if segmenter.label_set.names != CITYSCAPES.names:
+        raise CamsegError(f"{parsed.weights} does not know the 19 classes of Cityscapes")
     dataset = open_dataset("camvid", parsed.root, parsed.split)
     options = find_profile(segmenter.loaded.profiles, parsed.profile)
     names = dataset.label_set.names

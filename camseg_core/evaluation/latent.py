@@ -20,6 +20,7 @@ from camseg_core.evaluation.evaluate import check_label_sets
 from camseg_core.evaluation.latent_scores import LatentScores
 from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import OfficialScores, official_scores
+from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.segmenter import Segmenter
 from camseg_core.system.progress import progress_bar
 
@@ -76,7 +77,9 @@ def measure_latent(
         split=dataset.split,
         images=count,
         autoencoder_mean_iou=scores(encoded).mean_iou,
-        latent_sd_ratio=float(torch.stack(predicted).std() / torch.stack(encoded).std()),
+        latent_sd_ratio=finite_or_none(
+            float(torch.stack(predicted).std() / torch.stack(encoded).std())
+        ),
         mean_iou=own.mean_iou,
         pixel_accuracy=own.pixel_accuracy,
         latent_only_mean_iou=own.mean_iou,

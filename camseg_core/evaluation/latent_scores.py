@@ -24,7 +24,8 @@ class LatentScores:
         dataset, split: what was scored.
         images: how many images were scored.
         autoencoder_mean_iou: of true masks, encoded and decoded.
-        latent_sd_ratio: standard deviation of predicted latents over that of true ones.
+        latent_sd_ratio: standard deviation of predicted latents over that of true ones; None where
+            the latter do not vary or a latent is not finite.
         mean_iou: of the segmentation.
         pixel_accuracy: of the segmentation.
         latent_only_mean_iou: of predicted latents, decoded with nothing else. It equals
@@ -39,7 +40,7 @@ class LatentScores:
     split: str
     images: int
     autoencoder_mean_iou: float
-    latent_sd_ratio: float
+    latent_sd_ratio: float | None
     mean_iou: float
     pixel_accuracy: float
     latent_only_mean_iou: float

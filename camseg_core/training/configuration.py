@@ -86,13 +86,14 @@ class LossConfig:
         cross_entropy_weight: weight of the decoded estimate's cross-entropy beside it.
         jaccard_weight: weight of the soft Jaccard loss beside each cross-entropy; mean IoU gains.
         latent_sd_ratio_least: the spread that the stages transformer and finetune keep in predicted
-            latents: least standard deviation of a channel as a share of the true one's; 0 for none.
+            latents of a model with a mask decoder: least standard deviation of a channel as a share
+            of the true one's; 0 for none.
         noisiest_share: share of the images whose decoded estimate is made at the noisiest timestep;
             the others' timestep is uniform.
         latent_noise: the mask decoder sees latents noised up to this share of their standard
             deviation, so that it tolerates sampling errors.
-        pixel_stride: cross-entropy is taken at every n-th pixel of each row and column, from a
-            place that is drawn anew each step; 2 saves a quarter of a step's time on a CPU.
+        pixel_stride: the losses of classes are taken at every n-th pixel of each row and column,
+            from a place that is drawn anew each step; 2 saves a quarter of a step's time on a CPU.
     """
 
     kl_weight: float = 1e-6

@@ -154,7 +154,7 @@ class TransformerStage(Stage):
         return [part for part in parts if part is not None]
 
     def forward(self, batch: Batch) -> Losses:
-        """Weighted sum of the mean diffusion loss and the cross-entropy."""
+        """Weighted sum of the mean diffusion loss, `class_losses` and `spread_loss`."""
         model, config = self.model, self.loss_config
         x0 = self.mask_tokens(batch)  # [B, L, Z]
         hidden = self.hidden(batch, x0.shape[1])  # bool [B, L]
@@ -169,9 +169,7 @@ class TransformerStage(Stage):
             return {**losses, "loss": diffusion}
         estimate = self._estimate(batch, x0, embedded)  # [B, L, Z]
         losses["latent_sd_ratio"] = estimate.detach()[hidden].std() / x0[hidden].std()
-        spread: Tensor | float = 0.0
-        if config.latent_sd_ratio_least:
-            spread = spread_loss(estimate[hidden], x0[hidden], config.latent_sd_ratio_least)
+        losses["spread"] = spread_loss(estimate[hidden], x0[hidden], config.latent_sd_ratio_least)
         estimate = torch.where(hidden[..., None], estimate, x0)  # [B, L, Z]
         patch_size, grid = model.config.patch_size, self.grid(batch.image)
         latent = latent_from_tokens(estimate, grid, patch_size)  # [B, Z', h, w]
@@ -183,7 +181,7 @@ class TransformerStage(Stage):
             **decoded,
             "loss": config.diffusion_weight * diffusion
             + config.cross_entropy_weight * decoded["loss"]
-            + spread,
+            + losses["spread"],
         }
 
     def hidden(self, batch: Batch, length: int) -> Tensor:
@@ -249,7 +247,7 @@ class MaskDecoderStage(Stage):
         return [mask_decoder_of(self.model)]
 
     def forward(self, batch: Batch) -> Losses:
-        """Mean cross-entropy, see `Stage.class_losses`."""
+        """Loss of the decoded classes, see `Stage.class_losses`."""
         latent = self.latent("mask", batch)  # [B, Z, h, w]
         return self.class_losses(self.model.decode_classes(self.disturbed(latent, batch)), batch)
 
@@ -333,7 +331,7 @@ def spread_loss(predicted: Tensor, true: Tensor, least_ratio: float) -> Tensor:
         true: true tokens [N, Z].
         least_ratio: least standard deviation of a channel, as a share of the true one's.
     """
-    ratio = predicted.std(dim=0) / true.std(dim=0)  # [Z]
+    ratio = predicted.std(dim=0) / true.std(dim=0).clamp(min=1e-6)  # [Z]
     return (least_ratio - ratio).clamp(min=0.0).square().mean()
 
 

@@ -52,7 +52,7 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
         ``out``.
 
     Raises:
-        CamsegError: no run, none with a scored image, a damaged one, a file that cannot be written,
+        CamsegError: no run, none with a scored image, a damaged file, one that cannot be written,
             or a library of the report is not installed.
     """
     if out.is_dir() or out.name == FIGURES_FILE:

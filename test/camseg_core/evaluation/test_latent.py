@@ -87,3 +87,10 @@ def test_other_classes_than_the_model_s_are_refused(drive: Path) -> None:
     other = replace(dataset, label_set=CAMVID)
     with pytest.raises(CamsegError, match="camvid"):
         measure_latent(Segmenter(random_model("tiny")), other, ONE_STEP)
+
+
+def test_images_without_a_labeled_pixel_are_refused(drive: Path) -> None:
+    dataset = open_dataset("cityscapes", drive, "val")
+    blank = replace(dataset, read_labels=lambda *_: np.full((32, 64), 255, np.uint8))
+    with pytest.raises(CamsegError, match="no labeled pixel in 4 images"):
+        measure_latent(Segmenter(random_model("tiny")), blank, ONE_STEP)

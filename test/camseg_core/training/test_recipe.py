@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from camseg_core.data.label_set_files import find_label_set
 from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
+from camseg_core.labels import CAMVID, CITYSCAPES
 from camseg_core.training.recipe import read_recipe, run_recipe
 from camseg_core.weights.loading import load_model, random_model, save_model
 
@@ -140,3 +142,18 @@ def test_the_recipes_that_ship_can_be_read(name: str, stages: int) -> None:
     recipe = read_recipe(RECIPES / f"{name}.yaml", [])
     assert len(recipe) == stages
     assert [stage.config.stage for stage in recipe][-1] == "finetune"
+
+
+def test_camvid_is_read_as_classes_of_cityscapes() -> None:
+    label_set = find_label_set(str(RECIPES / "camvid_as_cityscapes.yaml"))
+    assert label_set.names == CITYSCAPES.names
+    assert label_set.palette == CITYSCAPES.palette
+    assert label_set.source_ids is not None
+    found = {
+        CAMVID.names[source]: label_set.names[ours] for source, ours in label_set.source_ids.items()
+    }
+    assert len(found) == 11
+    assert {name: ours for name, ours in found.items() if name != ours} == {
+        "pavement": "sidewalk", "tree": "vegetation", "sign": "traffic sign",
+        "pedestrian": "person", "bicyclist": "rider",
+    }  # fmt: skip

@@ -170,6 +170,10 @@ def test_the_spread_loss_asks_only_channels_that_vary_too_little() -> None:
     predicted = true * torch.tensor([0.5, 0.7, 1.5]) + 4.0
     assert float(spread_loss(predicted, true, 0.7)) == pytest.approx(0.2**2 / 3, abs=1e-6)
     assert float(spread_loss(predicted, true, 0.4)) == 0.0
+    still = predicted.clone().requires_grad_()  # true latents of a codebook may not vary at all
+    spread_loss(still, torch.ones_like(true), 0.7).backward()
+    assert still.grad is not None
+    assert torch.equal(still.grad, torch.zeros_like(true))
 
 
 def test_cross_entropy_at_every_second_pixel_starts_at_a_place_of_the_step(
