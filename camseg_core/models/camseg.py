@@ -92,9 +92,9 @@ class CamSeg(nn.Module):
             mask: as of `MaskedTransformer.forward`.
             grid: as of `MaskedTransformer.forward`.
         """
-        length = image_tokens.shape[1]
-        both_halves = self.transformer(image_tokens, mask_tokens, mask, grid)  # [B, 2L, D]
-        conditions: Tensor = both_halves[:, length:]  # [B, L, D]
+        conditions: Tensor = self.transformer(
+            image_tokens, mask_tokens, mask, grid, mask_half_only=True
+        )  # [B, L, D]
         if self.fine_condition is not None and features is not None:
             conditions = conditions + self.fine_condition(image_tokens, features)  # [B, L, D]
         return conditions

@@ -34,15 +34,20 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, N, D] to [B, N, D]."""
-        q, k, v = rearrange(
-            self.qkv(x), "b n (three heads d) -> three b heads n d", three=3, heads=self.num_heads
-        )  # 3 x [B, heads, N, D / heads]
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Map [B, N, D] to [B, N - F, D]: the tokens from ``first`` (F) on ask all tokens."""
+        width = x.shape[2]
+        weight, bias = self.qkv.weight, self.qkv.bias
+        query = F.linear(x[:, first:], weight[:width], bias[:width])  # [B, N - F, D]
+        key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=2)  # [B, N, D] each
+        q, k, v = (
+            rearrange(part, "b n (heads d) -> b heads n d", heads=self.num_heads)
+            for part in (query, key, value)
+        )  # [B, heads, N - F or N, D / heads]
         x = F.scaled_dot_product_attention(
             q, k, v, dropout_p=self.dropout if self.training else 0.0
-        )  # [B, heads, N, D / heads]
-        x = self.proj(rearrange(x, "b heads n d -> b n (heads d)"))  # [B, N, D]
+        )  # [B, heads, N - F, D / heads]
+        x = self.proj(rearrange(x, "b heads n d -> b n (heads d)"))  # [B, N - F, D]
         return F.dropout(x, self.dropout, self.training)
 
 
@@ -73,10 +78,10 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
         self.mlp = FeedForward(config.width, round(config.width * config.mlp_ratio), config.dropout)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, N, D] to [B, N, D]."""
-        x = x + self.attn(self.norm1(x))  # [B, N, D]
-        out: Tensor = x + self.mlp(self.norm2(x))  # [B, N, D]
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Map [B, N, D] to the tokens from ``first`` (F) on, [B, N - F, D]."""
+        x = x[:, first:] + self.attn(self.norm1(x), first)  # [B, N - F, D]
+        out: Tensor = x + self.mlp(self.norm2(x))  # [B, N - F, D]
         return out
 
 
@@ -133,6 +138,8 @@ class MaskedTransformer(nn.Module):
         mask_tokens: Tensor | None = None,
         mask: Tensor | None = None,
         grid: Grid | None = None,
+        *,
+        mask_half_only: bool = False,
     ) -> Tensor:
         """Return one condition vector per token.
 
@@ -144,12 +151,13 @@ class MaskedTransformer(nn.Module):
                 published inference.
             grid: rows and columns of the tokens where they are not the configured ones; the
                 position embeddings are interpolated to it.
+            mask_half_only: leave the image half out, which the last block then need not compute.
 
         Returns:
-            [B, 2L, D]: the image half first, then the mask half.
+            [B, 2L, D]: the image half first, then the mask half; or the latter alone, [B, L, D].
         """
         encoded = self.encode(image_tokens, mask_tokens, mask, grid)  # [B, L + K, D]
-        return self.decode(encoded, mask, grid)  # [B, 2L, D]
+        return self.decode(encoded, mask, grid, mask_half_only=mask_half_only)  # [B, 2L or L, D]
 
     def encode(
         self,
@@ -178,9 +186,14 @@ class MaskedTransformer(nn.Module):
         return out
 
     def decode(
-        self, encoded: Tensor, mask: Tensor | None = None, grid: Grid | None = None
+        self,
+        encoded: Tensor,
+        mask: Tensor | None = None,
+        grid: Grid | None = None,
+        *,
+        mask_half_only: bool = False,
     ) -> Tensor:
-        """Fill in the hidden tokens and decode: [B, L + K, D] to [B, 2L, D], see `forward`."""
+        """Fill in the hidden tokens and decode: [B, L + K, D] to [B, 2L or L, D], see `forward`."""
         positions = self._positions(self.decoder_pos_embed_learned, grid)  # [1, 2L, D]
         length = positions.shape[1] // 2
         x = self.decoder_embed(encoded)  # [B, L + K, D]
@@ -189,18 +202,21 @@ class MaskedTransformer(nn.Module):
             visible_places = (~mask)[:, :, None].expand_as(mask_half)  # [B, L, D]
             mask_half = mask_half.masked_scatter(visible_places, x[:, length:])  # [B, L, D]
         x = torch.cat([x[:, :length], mask_half], dim=1) + positions  # [B, 2L, D]
-        for block in self.decoder_blocks:
+        first = length if mask_half_only else 0
+        *blocks, last = self.decoder_blocks
+        for block in blocks:
             x = self._run(block, x)  # [B, 2L, D]
-        x = self.decoder_norm(x)  # [B, 2L, D]
-        out: Tensor = x + self._positions(self.diffusion_pos_embed_learned, grid)  # [B, 2L, D]
+        x = self.decoder_norm(self._run(last, x, first))  # [B, 2L or L, D]
+        positions = self._positions(self.diffusion_pos_embed_learned, grid)  # [1, 2L, D]
+        out: Tensor = x + positions[:, first:]  # [B, 2L or L, D]
         return out
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        """Run a block on x [B, N, D], in training perhaps without keeping what is inside."""
+    def _run(self, block: nn.Module, x: Tensor, first: int = 0) -> Tensor:
+        """Run a `Block` on x [B, N, D], in training perhaps without keeping what is inside."""
         if self.training and self.recomputes_blocks:
-            out: Tensor = checkpoint(block, x, use_reentrant=False)  # [B, N, D]
+            out: Tensor = checkpoint(block, x, first, use_reentrant=False)  # [B, N - F, D]
         else:
-            out = block(x)  # [B, N, D]
+            out = block(x, first)  # [B, N - F, D]
         return out
 
     def _positions(self, learned: Tensor, grid: Grid | None) -> Tensor:

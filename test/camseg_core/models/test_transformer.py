@@ -168,6 +168,15 @@ def test_without_a_mask_the_whole_mask_half_is_hidden(small: MaskedTransformer) 
     torch.testing.assert_close(small(image, None, all_hidden), plain, rtol=0, atol=1e-6)
 
 
+def test_the_mask_half_alone_is_the_same(small: MaskedTransformer) -> None:
+    image, given_tokens = batch()
+    mask = random_mask(3, 7)
+    whole = small(image, given_tokens, mask)
+    half = small(image, given_tokens, mask, mask_half_only=True)
+    assert half.shape == (3, LENGTH, WIDTH)
+    torch.testing.assert_close(half, whole[:, LENGTH:], rtol=0, atol=1e-5)
+
+
 def test_rows_that_hide_different_numbers_are_refused(small: MaskedTransformer) -> None:
     """Three tokens of one sample and five of another would otherwise become four and four."""
     image, given_tokens = batch(2)
