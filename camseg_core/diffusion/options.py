@@ -111,14 +111,10 @@ V_PROFILES: Profiles = {
 }
 """Profiles of weights that predict v and were trained on the diffusion loss."""
 
-ONE_STEP_PROFILES: Profiles = {
-    "accurate": SamplingOptions(steps=1, sampler="ddim", initial_noise_scale=0.0),
-    "balanced": SamplingOptions(
-        steps=1, sampler="ddim", initial_noise_scale=0.0, precision="bfloat16"
-    ),
-    "fast": SamplingOptions(steps=1, sampler="ddim", initial_noise_scale=0.0, precision="bfloat16"),
-}
-"""Profiles of weights that were fine-tuned for one step from zero noise."""
+ONE_STEP = SamplingOptions(steps=1, sampler="ddim", initial_noise_scale=0.0, precision="bfloat16")
+ONE_STEP_PROFILES: Profiles = dict.fromkeys(PROFILE_NAMES, ONE_STEP)
+"""Profiles of weights that were fine-tuned for one step from zero noise: all alike, since nothing
+else was measured to be better (docs/sampling.md)."""
 
 
 def default_profiles(prediction: Prediction) -> Profiles:

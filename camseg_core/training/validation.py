@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from camseg_core.data.sample import Dataset, spread_indices
-from camseg_core.diffusion.options import ONE_STEP_PROFILES
+from camseg_core.diffusion.options import ONE_STEP
 from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confusions
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.images.arrays import UInt8
@@ -14,7 +16,7 @@ from camseg_core.weights.loading import LoadedModel
 
 SAMPLING: dict[StageName, SamplingOptions] = {
     "transformer": SamplingOptions(steps=4, sampler="dpm-solver++"),
-    "finetune": ONE_STEP_PROFILES["accurate"],
+    "finetune": replace(ONE_STEP, precision="float32"),
 }
 """How the stages that segment sample here; the others are given the true mask's latent."""
 
