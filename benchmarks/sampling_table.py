@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,23 +25,25 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from results import write_results
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.sample import Dataset, FileDataset
-from camseg_core.diffusion.options import DEFAULT_PROFILE, SamplingOptions
+from camseg_core.diffusion.options import DEFAULT_PROFILE, ONE_STEP, SamplingOptions
 from camseg_core.errors import CamsegError, exit_status
-from camseg_core.evaluation.corruptions import (
-    Corruption,
-    corrupt,
-    corruption_generator,
+from camseg_core.evaluation.corruptions import Corruption
+from camseg_core.evaluation.evaluate import (
+    Candidate,
+    Plan,
+    Shard,
+    corrupted_image,
+    evaluate,
 )
-from camseg_core.evaluation.evaluate import CORRUPTION_SEED, Candidate, Plan, Shard, evaluate
 from camseg_core.evaluation.metrics.risk_coverage import risk_coverage
 from camseg_core.evaluation.report.page import number, percent
 from camseg_core.evaluation.summary import Summary, summarize
 from camseg_core.labels import UNLABELED
 from camseg_core.segmenter import Segmenter
-from camseg_core.system.devices import describe_machine
 from camseg_core.system.files import read_bytes, write_bytes
 from camseg_core.system.progress import progress_bar
 from camseg_core.system.validation import parse_json
@@ -53,10 +54,9 @@ DOUBT_BINS = 1000
 
 def ways() -> Iterator[SamplingOptions]:
     """Choose what to try: all samplers and steps once, rounds and samples where they are cheap."""
-    base = SamplingOptions(steps=1, sampler="ddim", precision="bfloat16", initial_noise_scale=0.0)
     for rounds in (1, 2, 4):
-        yield replace(base, rounds=rounds)
-    base = replace(base, initial_noise_scale=1.0)
+        yield replace(ONE_STEP, rounds=rounds)
+    base = replace(ONE_STEP, initial_noise_scale=1.0)
     yield base
     for steps in (2, 4, 8, 16, 100):
         for sampler in ("ddim", "ddpm", "dpm-solver++"):
@@ -88,13 +88,7 @@ def run(parsed: argparse.Namespace) -> int:
     """Score, write the results and print the tables."""
     segmenter = Segmenter.load(parsed.weights)
     noise = Corruption("gaussian_noise", parsed.sigma)
-    content: dict[str, Any] = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": describe_machine(),
-        "threads": parsed.threads,
-        "sha256": segmenter.loaded.weights_sha256,
-        "sets": {},
-    }
+    sets: dict[str, Any] = {}
     for place, path in enumerate(parsed.drives):
         corruptions = () if place else (noise,)
         out = parsed.out / f"drive-{place}"
@@ -102,14 +96,12 @@ def run(parsed: argparse.Namespace) -> int:
         summaries = evaluate_ways(segmenter, plan, out)
         for corruption in (None, *corruptions):
             name = str(path) if corruption is None else f"{path}, noise of sigma {parsed.sigma:g}"
-            content["sets"][name] = {
+            sets[name] = {
                 "ways": [row_of(way, summaries[one_step(way)], corruption) for way in ways()],
                 "doubt": doubt(segmenter, plan, corruption, out),
             }
-    write_bytes(parsed.out / "sampling.json", json.dumps(content, indent=1).encode() + b"\n")
-    text = "\n".join(markdown(content)) + "\n"
-    write_bytes(parsed.out / "sampling.md", text.encode())
-    print(text, end="")
+    content = {"sha256": segmenter.loaded.weights_sha256, "sets": sets}
+    write_results(parsed.out, "sampling", parsed.threads, content, markdown(sets))
     return 0
 
 
@@ -175,7 +167,7 @@ def doubt(
     if file.exists():
         return parse_json(dict[str, float], read_bytes(file), str(file))
     single = segmenter.loaded.profiles[DEFAULT_PROFILE]
-    drawn = SamplingOptions(steps=4, sampler="ddim", precision="bfloat16")
+    drawn = replace(ONE_STEP, steps=4, initial_noise_scale=1.0)
     counts: dict[str, NDArray[np.int64]] = {}
     indices = plan.indices(Shard())
     with progress_bar(len(indices), "image", "doubt") as bar:
@@ -183,9 +175,7 @@ def doubt(
             sample = plan.dataset.read(index)
             image = sample.image
             if corruption is not None:
-                name = plan.dataset.samples[index].name
-                how = (corruption.name, corruption.level)
-                image = corrupt(image, *how, corruption_generator(CORRUPTION_SEED, name, *how))
+                image = corrupted_image(image, sample.metadata.name, corruption)
             once = segmenter.segment(image, single).class_probabilities  # [C, H, W]
             each = [
                 segmenter.segment(image, replace(drawn, seed=seed)).class_probabilities
@@ -227,10 +217,9 @@ def entropy(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
     return total
 
 
-def markdown(content: dict[str, Any]) -> Iterator[str]:
+def markdown(sets: dict[str, Any]) -> Iterator[str]:
     """Return the tables."""
-    yield f"`{content['command']}`; {content['machine']}, {content['threads']} threads."
-    for name, found in content["sets"].items():
+    for name, found in sets.items():
         first = found["ways"][0]
         yield ""
         yield f"{name}, {first['images']} frames; time relative to the first row's:"
@@ -252,10 +241,10 @@ def markdown(content: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield "AURC by measure of doubt:"
     yield ""
-    yield "| measure | " + " | ".join(content["sets"]) + " |"
-    yield "|---" * (1 + len(content["sets"])) + "|"
-    for measure in next(iter(content["sets"].values()))["doubt"]:
-        areas = [number(found["doubt"][measure], 4) for found in content["sets"].values()]
+    yield "| measure | " + " | ".join(sets) + " |"
+    yield "|---" * (1 + len(sets)) + "|"
+    for measure in next(iter(sets.values()))["doubt"]:
+        areas = [number(found["doubt"][measure], 4) for found in sets.values()]
         yield f"| {measure} | " + " | ".join(areas) + " |"
 
 

@@ -13,8 +13,6 @@ Several weights stand side by side. Official protocol, the weights' own profile.
 from __future__ import annotations
 
 import argparse
-import json
-import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results import write_results
 
 from camseg_core.data.datasets import open_dataset
 from camseg_core.diffusion.options import find_profile
@@ -32,8 +31,6 @@ from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.report.page import number, percent
 from camseg_core.evaluation.summary import Scores, Summary, summarize
 from camseg_core.segmenter import Segmenter
-from camseg_core.system.devices import describe_machine
-from camseg_core.system.files import write_bytes
 from camseg_core.weights.loading import load_model
 
 
@@ -56,16 +53,7 @@ def main() -> int:
 def run(parsed: argparse.Namespace) -> int:
     """Score all weights, write the results and print the tables."""
     results = [score(entry, parsed) for entry in parsed.weights]
-    content = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": describe_machine(),
-        "threads": parsed.threads,
-        "weights": results,
-    }
-    write_bytes(parsed.out / "scores.json", json.dumps(content, indent=1).encode() + b"\n")
-    text = "\n".join(markdown(content)) + "\n"
-    write_bytes(parsed.out / "scores.md", text.encode())
-    print(text, end="")
+    write_results(parsed.out, "scores", parsed.threads, {"weights": results}, markdown(results))
     return 0
 
 
@@ -127,13 +115,12 @@ def numbers_of(scores: Scores) -> dict[str, float | None]:
     }
 
 
-def markdown(content: dict[str, Any]) -> Iterator[str]:
+def markdown(results: list[dict[str, Any]]) -> Iterator[str]:
     """Return the tables."""
-    yield f"`{content['command']}`; {content['machine']}, {content['threads']} threads."
     yield ""
     yield "| weights | condition | images | mIoU | pixel accuracy | ECE | ECE, temperature | AURC |"
     yield "|---|---|---|---|---|---|---|---|"
-    for result in content["weights"]:
+    for result in results:
         for condition, row in result["conditions"].items():
             yield (
                 f"| {result['name']} | {condition} | {row['images']} "
@@ -142,14 +129,14 @@ def markdown(content: dict[str, Any]) -> Iterator[str]:
                 f"| {number(row['scaled_calibration_error'])} (T {number(row['temperature'], 2)}) "
                 f"| {number(row['risk_coverage_area'], 4)} |"
             )
-    for result in content["weights"]:
+    for result in results:
         yield ""
         yield f"IoU per class in clear weather, {result['name']}:"
         yield ""
         yield "| " + " | ".join(result["classes"]) + " |"
         yield "|" + "---|" * len(result["classes"])
         yield "| " + " | ".join(percent(iou, 0) for iou in result["classes"].values()) + " |"
-    for result in content["weights"]:
+    for result in results:
         if "corruptions" in result:
             yield ""
             yield from _corruption_lines(result)

@@ -201,8 +201,9 @@ class Segmenter:
         """
         diffusion, denoiser = self._model.config.diffusion, self._model.denoiser
         # An error in epsilon is 20000 times as large in x0 at the noisiest step, one in v is not.
-        precise = replace(options, precision="float32")
-        autocast = self._autocast(options if diffusion.prediction == "v" else precise)
+        if diffusion.prediction == "epsilon":
+            options = replace(options, precision="float32")
+        autocast = self._autocast(options)
         with autocast:
             embedded = denoiser.embed_condition(condition)  # [B, N, W]
         start = options.initial_noise_scale * noise(0).to(self.device)  # [N, Z]

@@ -38,6 +38,7 @@ from camseg_core.evaluation.records import (
     open_run,
     record_files,
 )
+from camseg_core.images.arrays import UInt8
 from camseg_core.segmenter import SamplingOptions, Segmentation, Segmenter
 from camseg_core.system.devices import describe_device, describe_machine
 from camseg_core.system.progress import progress_bar
@@ -288,12 +289,17 @@ def describe_session(candidate: Candidate) -> Session:
     )
 
 
+def corrupted_image(image: UInt8, sample: str, corruption: Corruption) -> UInt8:
+    """Corrupt an image uint8 [H, W, 3] of the sample of that name: the same pixels every time."""
+    how = (corruption.name, corruption.level)
+    return corrupt(image, *how, corruption_generator(CORRUPTION_SEED, sample, *how))
+
+
 def _prepare(segmenter: Segmenter, protocol: Protocol, sample: Sample, key: Key) -> Sample:
     """Return the sample as the model sees it and as it is compared."""
     image = sample.image
     if key.corruption != NO_CORRUPTION:
-        generator = corruption_generator(CORRUPTION_SEED, key.sample, key.corruption, key.level)
-        image = corrupt(image, key.corruption, key.level, generator)
+        image = corrupted_image(image, key.sample, Corruption(key.corruption, key.level))
     if protocol == "official":
         return replace(sample, image=image)
     policy = segmenter.loaded.config.input

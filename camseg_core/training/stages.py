@@ -163,13 +163,15 @@ class TransformerStage(Stage):
             image_tokens, features, x0, hidden, self.grid(batch.image)
         )  # [B, L, D]
         embedded = model.denoiser.embed_condition(condition.float())  # [B, L, W]
-        diffusion = self._diffusion_loss(batch, x0[hidden], embedded[hidden], hidden)
+        true = x0[hidden]  # [N, Z]
+        diffusion = self._diffusion_loss(batch, true, embedded[hidden], hidden)
         losses = {"diffusion": diffusion, "hidden_share": hidden.float().mean()}
         if model.mask_decoder is None:
             return {**losses, "loss": diffusion}
         estimate = self._estimate(batch, x0, embedded)  # [B, L, Z]
-        losses["latent_sd_ratio"] = estimate.detach()[hidden].std() / x0[hidden].std()
-        losses["spread"] = spread_loss(estimate[hidden], x0[hidden], config.latent_sd_ratio_least)
+        estimated = estimate[hidden]  # [N, Z]
+        losses["latent_sd_ratio"] = estimated.detach().std() / true.std()
+        losses["spread"] = spread_loss(estimated, true, config.latent_sd_ratio_least)
         estimate = torch.where(hidden[..., None], estimate, x0)  # [B, L, Z]
         patch_size, grid = model.config.patch_size, self.grid(batch.image)
         latent = latent_from_tokens(estimate, grid, patch_size)  # [B, Z', h, w]

@@ -119,6 +119,11 @@ class Scene:
         reach = np.where(surfaces.upright, sprite_reach, reach)
         np.maximum.at(self._radius, surfaces.object, reach)
         self._radius += 0.1
+        # Of road users, half their width and length; they alone are numbered.
+        self._users = np.isin(np.arange(len(motions)), surfaces.object[surfaces.instance_ids > 0])
+        self._half_m = 0.5 * np.array(
+            [(f.width, f.length) if f else (0.0, 0.0) for f in footprints]
+        )
 
     def poses(self, time_s: float) -> Float64:
         """Return x, y, z, cosine and sine of the heading per object: float64 [objects, 5]."""
@@ -141,12 +146,9 @@ class Scene:
         right, ahead = dx * cosine - dy * sine, dx * sine + dy * cosine
         turn_cos = np.abs(poses[:, 3] * cosine + poses[:, 4] * sine)
         turn_sin = np.abs(poses[:, 4] * cosine - poses[:, 3] * sine)
-        half = 0.5 * np.array([(f.width, f.length) if f else (0.0, 0.0) for f in self.footprints])
-        across = half[:, 0] * turn_cos + half[:, 1] * turn_sin
-        along = half[:, 0] * turn_sin + half[:, 1] * turn_cos
-        users = np.zeros(len(poses), np.bool_)
-        users[self._surfaces.object[self._surfaces.instance_ids > 0]] = True
-        touched: Bool = users & (np.abs(right) < half_width + across)
+        half_x, half_y = self._half_m.T
+        across, along = half_x * turn_cos + half_y * turn_sin, half_x * turn_sin + half_y * turn_cos
+        touched: Bool = self._users & (np.abs(right) < half_width + across)
         touched &= (-rear - along < ahead) & (ahead < front + along)
         return touched
 
@@ -154,6 +156,7 @@ class Scene:
         """Return the scene without some objects, bool [objects]; the others keep their numbers."""
         rest = copy(self)
         rest._surfaces = self._surfaces[~gone[self._surfaces.object]]
+        rest._users = self._users & ~gone
         rest.footprints = tuple(
             None if out else one for one, out in zip(self.footprints, gone, strict=True)
         )

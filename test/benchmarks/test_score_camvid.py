@@ -15,7 +15,7 @@ import pytest
 from camseg_core.labels import CAMVID
 from camseg_core.weights.loading import random_model, save_model
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "zero_shot.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "score_camvid.py"
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:

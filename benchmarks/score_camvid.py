@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score weights of Cityscapes' classes on CamVid without training on it: mIoU of merged classes.
+"""Score weights of Cityscapes' classes on CamVid: mIoU of merged classes.
 
-    python benchmarks/zero_shot.py --weights demo --root /data/CamVid
+    python benchmarks/score_camvid.py --weights demo --root /data/CamVid
 
 Each of the 19 predicted classes counts as the CamVid class (SegNet's 11) that holds the same
 things. Official protocol.
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
-    return exit_status("zero_shot", lambda: run(parsed))
+    return exit_status("score_camvid", lambda: run(parsed))
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -60,7 +60,7 @@ def run(parsed: argparse.Namespace) -> int:
     for index, name in enumerate(segmenter.label_set.names):
         table[index] = names.index(CAMVID_OF[name])
     counts = []
-    with progress_bar(len(dataset), "image", "zero-shot") as bar:
+    with progress_bar(len(dataset), "image", "CamVid") as bar:
         for index in range(len(dataset)):
             sample = dataset.read(index)
             predicted = table[segmenter.segment(sample.image, options).class_ids]
