@@ -36,8 +36,8 @@ class SamplingOptions:
         samples: class probabilities are the mean over this many noises.
         decoder: ``mask`` reads classes from the mask decoder, ``palette`` from the decoded colours;
             ``auto`` takes the mask decoder where the model has one.
-        precision: precision of the networks; the sampler's arithmetic and a denoiser that predicts
-            epsilon are always float32.
+        precision: precision of the networks; the sampler's arithmetic is always float32, and so is
+            epsilon at the noisiest timesteps.
         sample_image_latent: draw the image's latent from its posterior, as the published protocol
             does, instead of taking the mean.
 

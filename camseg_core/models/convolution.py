@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 class NormedConv(nn.Module):
@@ -20,12 +21,18 @@ class NormedConv(nn.Module):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel_size=3, stride=stride, padding=1, bias=False
         )
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm: nn.BatchNorm2d | nn.Identity = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C_in, H, W] to [B, C_out, H / stride, W / stride]."""
         out: Tensor = self.norm(self.conv(x))  # [B, C_out, H', W']
         return out
+
+    def fold_norm(self) -> None:
+        """Fold the norm, with the statistics that it has learned, into the convolution."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
 
 
 class ResidualBlock(nn.Module):

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from camseg_core.diffusion.loss import masked_mean, training_loss
-from camseg_core.diffusion.process import Denoise, Schedule, reverse_step
-from camseg_core.diffusion.samplers import sampler
+from camseg_core.diffusion.process import Schedule, reverse_step
+from camseg_core.diffusion.samplers import DenoiseStep, sampler
 from camseg_core.errors import CamsegError
 from camseg_core.labels import UNLABELED
 from camseg_core.models.palette_decoder import nearest_class, squared_distances
@@ -236,7 +236,7 @@ class _Verifier:
             denoise = self._denoise_with(self._vectors["denoiser.condition"])
             schedule, index = Schedule.respaced(int(steps)), int(place)
             x = self._vectors[whole]
-            output = denoise(x, torch.full((1,), int(schedule.timesteps[index])))
+            output = denoise(x, int(schedule.timesteps[index]))
             reverse = reverse_step("epsilon", schedule, index, output, x)
             yield f"{stem}.x0", reverse.x0
             yield f"{stem}.mean", reverse.mean
@@ -307,10 +307,12 @@ class _Verifier:
         class_ids = nearest_class(squared_distances(decoded, palette))[0].long()
         yield "e2e.class_ids", torch.where(class_ids == UNLABELED, 0, class_ids + 1)
 
-    def _denoise_with(self, condition: Tensor) -> Denoise:
+    def _denoise_with(self, condition: Tensor) -> DenoiseStep:
         # One timestep per token, as the published code has it: a product with one row rounds
         # otherwise, which long chains from t = 999 turn into 3e-4.
-        return lambda x, timestep: self._model.denoiser(x, timestep.expand(len(x)), condition)
+        return lambda x, timestep: self._model.denoiser(
+            x, torch.full((len(x),), timestep), condition
+        )
 
     def _image_tokens(self, image: Tensor) -> Tensor:
         return tokens_from_latent(

@@ -104,8 +104,8 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "profile.", 0, MAX_SAMPLES,
     ),
     _live(
-        "precision", "", "Precision of the networks, but for a denoiser that predicts epsilon, "
-        "which is always float32; empty: as in the profile.", choices=get_args(Precision),
+        "precision", "", "Precision of the networks; empty: as in the profile.",
+        choices=get_args(Precision),
     ),
     _live("seed", 0, "Seed of the noise, which is the same for every frame.", 0, 2**63 - 1),
     _live(

@@ -52,7 +52,7 @@ def any_segmenter(request: pytest.FixtureRequest) -> Segmenter:
 
 
 def model_of(segmenter: Segmenter) -> CamSeg:
-    return segmenter.loaded.model
+    return segmenter.networks("float32")
 
 
 def network_input(image: Image) -> Tensor:
@@ -89,7 +89,7 @@ def assert_alike(one: Segmentation, two: Segmentation) -> None:
 def test_the_image_latent_is_the_mean_or_a_sample_by_seed(
     monkeypatch: pytest.MonkeyPatch, segmenter: Segmenter, random_image: MakeImage
 ) -> None:
-    autoencoder = segmenter.loaded.model.autoencoder
+    autoencoder = model_of(segmenter).autoencoder
     encode, noises = autoencoder.encode, []
 
     def recording(image: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -758,13 +758,20 @@ def test_bfloat16_is_near_float32(any_segmenter: Segmenter, random_image: MakeIm
     assert np.abs(full - half).mean() < 0.02
 
 
-def test_a_denoiser_that_predicts_epsilon_stays_float32(
+def test_a_denoiser_that_predicts_epsilon_starts_in_float32(
     segmenter: Segmenter, random_image: MakeImage
 ) -> None:
-    found = set()
-    layer = model_of(segmenter).denoiser.final_layer
-    hook = layer.register_forward_hook(lambda _module, _inputs, out: found.add(out.dtype))
-    segmenter.segment(input_image(segmenter, random_image), replace(FEW, precision="bfloat16"))
-    hook.remove()
+    computed: list[torch.dtype] = []
+    hooks = [
+        segmenter.networks(precision).denoiser.final_layer.register_forward_hook(
+            lambda _module, _inputs, out: computed.append(out.dtype)
+        )
+        for precision in ("float32", "bfloat16")
+    ]
+    options = SamplingOptions(steps=4, precision="bfloat16")  # timesteps 999, 666, 333, 0
+    segmenter.segment(input_image(segmenter, random_image), options)
+    for hook in hooks:
+        hook.remove()
     predicts_v = segmenter.loaded.config.diffusion.prediction == "v"
-    assert found == {torch.bfloat16 if predicts_v else torch.float32}
+    first = torch.bfloat16 if predicts_v else torch.float32
+    assert computed == [first, *[torch.bfloat16] * 3]
