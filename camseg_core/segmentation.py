@@ -30,8 +30,7 @@ class Segmentation:
     Attributes:
         class_ids: uint8 [H, W] at the image's size, 0..C-1, 255 = unlabeled.
         confidence: uint8 [H, W], the largest class probability x 255, rounded.
-        input_probabilities: float [C, H', W'] at the model's input size; what is missing to 1 is
-            void's share.
+        shares: class probabilities as they were decoded, float [C, ...], on the model's device.
         fit: how the image lies in the model's input.
         stride: pixels of a token's side.
         stage_seconds: wall time per stage on the steady clock; a batch's time is on each result.
@@ -39,10 +38,23 @@ class Segmentation:
 
     class_ids: UInt8
     confidence: UInt8
-    input_probabilities: Tensor = field(repr=False, compare=False)
+    shares: Tensor = field(repr=False, compare=False)
     fit: Fit = field(repr=False)
     stride: int = field(repr=False)
     stage_seconds: dict[InferenceStage, float] = field(compare=False)
+
+    @cached_property
+    def input_probabilities(self) -> Tensor:
+        """Probability per class at the model's input size, float [C, H', W'].
+
+        What is missing to 1 is void's share. Computed when asked for.
+        """
+        with torch.inference_mode():
+            size = self.fit.input_height, self.fit.input_width
+            if tuple(self.shares.shape[1:]) == size:
+                return self.shares
+            enlarged = enlarged_logarithms(self.shares[None], size)[0].exp_()  # [C, H', W']
+            return enlarged.div_(enlarged.sum(dim=0, keepdim=True))
 
     @cached_property
     def token_probabilities(self) -> UInt8:
@@ -55,7 +67,8 @@ class Segmentation:
         inside[:, : fit.scaled_height, : fit.scaled_width] = 1.0
         sums = F.avg_pool2d(probabilities * inside, self.stride)  # [C, h, w]
         means = sums / F.avg_pool2d(inside, self.stride)  # [C, h, w]
-        return as_uint8(means.permute(1, 2, 0))
+        array: UInt8 = as_255ths(means.permute(1, 2, 0)).cpu().numpy()
+        return array
 
     @cached_property
     def class_probabilities(self) -> NDArray[np.float32]:
@@ -67,7 +80,14 @@ class Segmentation:
         return np.stack([self.fit.from_input(channel) for channel in probabilities])
 
 
-def as_uint8(share: Tensor) -> UInt8:
-    """Turn shares 0..1 into uint8 0..255, rounded, on the CPU; not-a-number is no confidence."""
-    array: UInt8 = (share.nan_to_num(0.0) * 255.0).round().to(torch.uint8).cpu().numpy()
-    return array
+def as_255ths(shares: Tensor) -> Tensor:
+    """Turn shares 0..1 into uint8 0..255, rounded; not-a-number is no confidence."""
+    return (shares.nan_to_num(0.0) * 255.0).round_().to(torch.uint8)
+
+
+def enlarged_logarithms(shares: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge the logarithms of shares [B, C, h, w]: enlarged shares blur thin things away."""
+    smallest = torch.finfo(shares.dtype).tiny  # log 0 would be no number after enlarging
+    return F.interpolate(
+        shares.clamp(min=smallest).log_(), size, mode="bilinear", align_corners=False
+    )  # [B, C, H', W']

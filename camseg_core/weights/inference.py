@@ -13,6 +13,7 @@ from camseg_core.models.camseg import CamSeg
 from camseg_core.models.convolution import NormedConv
 
 
+@torch.inference_mode(mode=False)  # ordinary tensors, whoever asks
 def inference_networks(model: CamSeg, precision: Precision) -> CamSeg:
     """Return the networks of ``model``, in evaluation mode, prepared for one precision.
 

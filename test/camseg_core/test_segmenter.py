@@ -16,6 +16,8 @@ from torch import Tensor
 from camseg_core.diffusion.options import SAMPLERS
 from camseg_core.diffusion.samplers import TokenNoise, round_masks
 from camseg_core.errors import CamsegError
+from camseg_core.inference.sampling import LatentSampler
+from camseg_core.inference.stage_clock import StageClock
 from camseg_core.labels import CITYSCAPES
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.transformer import tokens_from_latent
@@ -52,7 +54,7 @@ def any_segmenter(request: pytest.FixtureRequest) -> Segmenter:
 
 
 def model_of(segmenter: Segmenter) -> CamSeg:
-    return segmenter.networks("float32")
+    return segmenter.networks.at("float32")
 
 
 def network_input(image: Image) -> Tensor:
@@ -512,8 +514,9 @@ def test_denoising_mask_tokens_only_equals_denoising_all(
         def noise_for_all(draw: int) -> Tensor:
             return torch.cat([image_noise(draw), mask_noise(draw)])
 
-        only = segmenter.denoise_tokens(condition[None, length:], mask_noise, options)
-        every = segmenter.denoise_tokens(condition[None], noise_for_all, options)
+        sampler, clock = LatentSampler(segmenter.networks), StageClock(segmenter.device)
+        only = sampler.denoise(condition[None, length:], mask_noise, options, clock)
+        every = sampler.denoise(condition[None], noise_for_all, options, clock)
         chain = ancestral_chain(model, condition, noise_for_all, steps, temperature)
         whole = segmenter.mask_latent_tokens(image, options)
     assert every.shape == (1, 2 * length, channels)
@@ -763,7 +766,7 @@ def test_a_denoiser_that_predicts_epsilon_starts_in_float32(
 ) -> None:
     computed: list[torch.dtype] = []
     hooks = [
-        segmenter.networks(precision).denoiser.final_layer.register_forward_hook(
+        segmenter.networks.at(precision).denoiser.final_layer.register_forward_hook(
             lambda _module, _inputs, out: computed.append(out.dtype)
         )
         for precision in ("float32", "bfloat16")

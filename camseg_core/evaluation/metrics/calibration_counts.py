@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import Int64, UInt8, confidence_of
+from camseg_core.images.arrays import Int64, UInt8
 from camseg_core.labels import UNLABELED
 
 Float32 = NDArray[np.float32]
@@ -193,7 +193,7 @@ def measure_calibration(
             "logits, divide bytes by 255"
         )
     planes, classes, correct = _labeled(probabilities, truth, prediction)
-    confidence = confidence_of(planes)  # [N]
+    confidence = planes.max(axis=0)  # [N]
     of_truth = planes[classes, np.arange(classes.size)]  # [N]
     count, correct_count, units = _histogram(confidence, correct, CONFIDENCE_BINS)
     clamped = np.clip(of_truth, LEAST_PROBABILITY, 1.0, dtype=np.float64)

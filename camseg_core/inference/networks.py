@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model's networks on a device, one method a stage.
+
+Shapes: B = batch; H', W' = the model input's size; L = tokens of one half; N = any number of
+tokens; Y, Z = channels of an image token and of a mask token; D = condition width; C = classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from camseg_core.diffusion.options import Precision
+from camseg_core.diffusion.samplers import LAST_BFLOAT16_TIMESTEP, DenoiseStep
+from camseg_core.models.camseg import CamSeg
+from camseg_core.models.image_encoder import Features
+from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
+from camseg_core.weights.inference import inference_networks
+
+
+class EncodedImages(NamedTuple):
+    """Image tokens [B, L, Y], the light image encoder's features if there is one, token grid."""
+
+    tokens: Tensor
+    features: Features | None
+    grid: Grid
+
+
+class Networks:
+    """The networks, prepared for each precision when it is first asked for."""
+
+    def __init__(self, model: CamSeg, device: torch.device) -> None:
+        """Move ``model`` to ``device``."""
+        self.config = model.config
+        self.device = device
+        self._model = model.to(device)
+        self._prepared: dict[Precision, CamSeg] = {}
+
+    def at(self, precision: Precision) -> CamSeg:
+        """Return the networks of one precision, to be run under autocast of it."""
+        if precision not in self._prepared:
+            self._prepared[precision] = inference_networks(self._model, precision)
+        return self._prepared[precision]
+
+    def autocast(self, precision: Precision) -> torch.autocast:
+        """Return the autocast of a precision."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+    def encode(
+        self, image: Tensor, precision: Precision, noise_tokens: Tensor | None = None
+    ) -> EncodedImages:
+        """Encode images in [-1, 1], [B, 3, H', W'].
+
+        Args:
+            image: the images.
+            precision: of the networks.
+            noise_tokens: noise [1, L, Y] with which the latent is drawn from its posterior; its
+                mean without. Read where the model has no light image encoder.
+        """
+        model, patch_size, stride = self.at(precision), self.config.patch_size, self.config.stride
+        grid = image.shape[2] // stride, image.shape[3] // stride
+        with self.autocast(precision):
+            if model.image_encoder is not None:
+                latent, features = model.image_encoder(image)  # [B, Y, h, w]
+                return EncodedImages(tokens_from_latent(latent, 1), features, grid)
+            noise = None
+            if noise_tokens is not None:
+                noise = latent_from_tokens(noise_tokens, grid, patch_size)
+            latent = model.color_autoencoder.encode(image, noise)  # [B, Z, h, w]
+            return EncodedImages(tokens_from_latent(latent, patch_size), None, grid)
+
+    def condition(
+        self,
+        encoded: EncodedImages,
+        precision: Precision,
+        mask_tokens: Tensor | None = None,
+        hidden: Tensor | None = None,
+    ) -> Tensor:
+        """Return one condition per mask token, float32 [B, L, D].
+
+        Args:
+            encoded: the images.
+            precision: of the networks.
+            mask_tokens: [B, L, Z], read where they are not hidden.
+            hidden: bool [B, L]; all are hidden without it.
+        """
+        with self.autocast(precision):
+            condition = self.at(precision).condition(
+                encoded.tokens, encoded.features, mask_tokens, hidden, encoded.grid
+            )
+        return condition.float()
+
+    def denoiser(self, condition: Tensor, precision: Precision) -> DenoiseStep:
+        """Return the denoiser of tokens [..., N, Z] under their conditions [..., N, D]."""
+        predicts_epsilon = self.config.diffusion.prediction == "epsilon"
+        embedded: dict[Precision, Tensor] = {}
+
+        def denoise(x: Tensor, timestep: int) -> Tensor:
+            too_noisy = predicts_epsilon and timestep > LAST_BFLOAT16_TIMESTEP
+            here: Precision = "float32" if too_noisy else precision
+            denoiser = self.at(here).denoiser
+            with self.autocast(here):
+                if here not in embedded:
+                    embedded[here] = denoiser.embed_condition(condition)  # [..., N, W]
+                at = torch.full((1,), timestep, device=x.device)  # [1]
+                return denoiser.denoise(x, at, embedded[here])  # [..., N, 2Z]
+
+        return denoise
+
+    def class_logits(self, tokens: Tensor, grid: Grid, precision: Precision) -> Tensor:
+        """Decode scaled mask tokens [B, L, Z] with the mask decoder to float32 [B, C, H'/2, W'/2].
+
+        Raises:
+            CamsegError: the model has no mask decoder.
+        """
+        with self.autocast(precision):
+            latent = latent_from_tokens(tokens, grid, self.config.patch_size)  # [B, Z', h, w]
+            return self.at(precision).decode_classes(latent).float()
+
+    def colors(self, tokens: Tensor, grid: Grid, precision: Precision) -> Tensor:
+        """Decode scaled mask tokens [B, L, Z] to colours, float32 [B, 3, H', W'] around [-1, 1].
+
+        Raises:
+            CamsegError: the model's autoencoder knows no colours.
+        """
+        with self.autocast(precision):
+            latent = latent_from_tokens(tokens, grid, self.config.patch_size)  # [B, Z', h, w]
+            return self.at(precision).color_autoencoder.decode(latent).float()
