@@ -106,10 +106,15 @@ class Segmenter:
                 model has no decoder of the kind that the options ask for.
             SegmentationCancelled: ``cancelled`` was true before a stage.
         """
+        clock = StageClock(self.device, cancelled)
+        return self.segment_by_clock(images, options or SamplingOptions(), clock)
+
+    def segment_by_clock(
+        self, images: Sequence[UInt8], options: SamplingOptions, clock: StageClock
+    ) -> list[Segmentation]:
+        """Segment as `segment_batch` does, by a clock of the caller's."""
         if not images:
             return []
-        options = options or SamplingOptions()
-        clock = StageClock(self.device, cancelled)
         with torch.inference_mode():
             with clock.stage("prepare", on_host=True):
                 fits = [self._fit(check_image(image)) for image in images]

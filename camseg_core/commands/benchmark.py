@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``camseg benchmark``: what the latent carries; other packages add subjects, such as speed."""
+"""``camseg benchmark``: what the latent carries, speed; other packages add subjects."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from camseg_core.commands.options import (
     add_dataset_options,
     open_chosen_dataset,
 )
+from camseg_core.commands.speed import add_speed
 from camseg_core.diffusion.options import DEFAULT_PROFILE
 
 PLUGINS = "camseg.benchmarks"
@@ -25,6 +26,7 @@ def add_commands(commands: Any) -> None:
     benchmark = commands.add_parser("benchmark", help="measure what the latent carries, and speed")
     subjects = benchmark.add_subparsers(required=True, metavar="SUBJECT")
     _add_latent(subjects)
+    add_speed(subjects)
     for entry in entry_points(group=PLUGINS):
         entry.load()(subjects)
 

@@ -68,16 +68,17 @@ def _one_of(choices: Sequence[str]) -> str:
     return f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
-def list_of(kind: type) -> Callable[[str], tuple[Any, ...]]:
+def list_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     """Return a reader of lists such as ``1,4``, whose values are different ones of a ``kind``."""
 
     def read(text: str) -> tuple[Any, ...]:
         try:
             values = tuple(kind(part) for part in text.split(","))
-        except ValueError:
+        except (ValueError, argparse.ArgumentTypeError):
             values = ()
         if not values or "" in values or len(set(values)) < len(values):
-            example = {int: "1,4,16", float: "1,0.5"}.get(kind, "ddpm,ddim")
+            examples: dict[Any, str] = {int: "1,4,16", float: "1,0.5", str: "ddpm,ddim"}
+            example = examples.get(kind, "512x256,960x544")
             raise argparse.ArgumentTypeError(
                 f"{text!r} is no list of different values such as {example}"
             )

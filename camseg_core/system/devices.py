@@ -7,6 +7,7 @@ import gc
 import os
 import platform
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -67,6 +68,29 @@ def free_memory(device: torch.device) -> None:
 def allocated_bytes(device: torch.device) -> int | None:
     """Return the bytes that torch holds on a CUDA device, None on another one."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak that `peak_memory_bytes` tells."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # not on Linux
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def peak_memory_bytes(device: torch.device) -> int | None:
+    """Return the most memory that was held since `reset_peak_memory`.
+
+    On a CUDA device torch's share of it, else all of this process; None where nothing tells.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with suppress(OSError):  # not on Linux
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    return None
 
 
 def find_device(name: str) -> torch.device:

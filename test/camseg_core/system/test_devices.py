@@ -18,6 +18,8 @@ from camseg_core.system.devices import (
     free_memory,
     is_device_failure,
     is_out_of_memory,
+    peak_memory_bytes,
+    reset_peak_memory,
 )
 
 
@@ -82,3 +84,15 @@ def test_cuda_where_there_is_none_is_refused(name: str) -> None:
     with pytest.raises(CamsegError, match=f"device '{name}'") as caught:
         find_device(name)
     assert "\n" not in str(caught.value)
+
+
+def test_the_peak_of_memory_is_that_since_it_was_reset() -> None:
+    cpu, size = torch.device("cpu"), 2**28
+    del_me = torch.ones(size, dtype=torch.uint8)
+    high = peak_memory_bytes(cpu)
+    del del_me
+    reset_peak_memory(cpu)
+    low = peak_memory_bytes(cpu)
+    assert high is not None
+    assert low is not None
+    assert high - low > 0.9 * size

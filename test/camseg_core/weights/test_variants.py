@@ -17,6 +17,7 @@ from camseg_core.weights.loading import LoadedModel, load_model, save_model
 from camseg_core.weights.variants import (
     with_input_size,
     with_label_set,
+    with_mask_decoder,
     with_palette_temperature,
 )
 
@@ -95,3 +96,20 @@ def test_other_classes_renew_the_layers_that_touch_them(
 def test_a_published_model_has_no_mask_decoder_to_change(parity_model: LoadedModel) -> None:
     with pytest.raises(CamsegError, match="has no mask decoder: its classes cannot be replaced"):
         with_label_set(parity_model, CAMVID)
+
+
+def test_a_mask_decoder_is_added_to_weights_that_have_none(
+    parity_model: LoadedModel, tiny_model: LoadedModel
+) -> None:
+    decoding = with_mask_decoder(parity_model)
+    added = changed_names(parity_model, decoding)
+    assert added
+    assert all(name.startswith("mask_decoder.") for name in added)
+    assert decoding.config.mask_decoder is not None
+    size = decoding.config.input
+    image = np.zeros((size.height, size.width, 3), np.uint8)
+    by_decoder = Segmenter(decoding).segment(image).shares
+    by_palette = Segmenter(parity_model).segment(image).shares
+    assert by_decoder.shape == (19, size.height // 2, size.width // 2)
+    assert by_palette.shape == (19, size.height, size.width)
+    assert with_mask_decoder(tiny_model) is tiny_model
