@@ -46,8 +46,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C, H, W] to [B, C, H, W]."""
-        h = F.relu(self.first(x))  # [B, C, H, W]
-        return F.relu(x + self.second(h))  # [B, C, H, W]
+        h = F.relu_(self.first(x))  # [B, C, H, W]
+        return F.relu_(self.second(h).add_(x))  # [B, C, H, W]
 
 
 class StridedBlocks(nn.Module):
@@ -61,5 +61,5 @@ class StridedBlocks(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C_in, H, W] to [B, C_out, H/2, W/2]."""
-        out: Tensor = self.blocks(F.relu(self.down(x)))  # [B, C_out, H/2, W/2]
+        out: Tensor = self.blocks(F.relu_(self.down(x)))  # [B, C_out, H/2, W/2]
         return out

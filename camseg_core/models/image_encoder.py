@@ -43,7 +43,7 @@ class ImageEncoder(nn.Module):
         Returns:
             Image latent [B, Z, H/16, W/16], and `Features`.
         """
-        x = F.relu(self.stem(image))  # [B, C1, H/2, W/2]
+        x = F.relu_(self.stem(image))  # [B, C1, H/2, W/2]
         quarter = self.quarter(x)  # [B, C2, H/4, W/4]
         eighth = self.eighth(quarter)  # [B, C3, H/8, W/8]
         x = self.sixteenth(eighth)  # [B, C4, H/16, W/16]

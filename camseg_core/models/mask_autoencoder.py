@@ -52,7 +52,7 @@ class MaskAutoencoder(nn.Module):
         classes = self.config.num_classes
         one_hot = F.one_hot(class_ids.clamp(max=classes), classes + 1)  # [B, H, W, K + 1]
         x = one_hot.permute(0, 3, 1, 2).float()  # [B, K + 1, H, W]
-        x = F.relu(self.stem(x))  # [B, C1, H/2, W/2]
+        x = F.relu_(self.stem(x))  # [B, C1, H/2, W/2]
         x = self.eighth(self.quarter(x))  # [B, C3, h, w]
         out: Tensor = self.to_moments(x)  # [B, 2Z or Z, h, w]
         return out

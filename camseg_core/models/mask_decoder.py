@@ -39,6 +39,6 @@ class MaskDecoder(nn.Module):
             x = F.interpolate(x, scale_factor=2.0, mode="bilinear")  # [B, C1, H/8, W/8]
         x = self.eighth(x)  # [B, C1, H/8, W/8]
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")  # [B, C1, H/4, W/4]
-        x = F.relu(self.quarter(x))  # [B, C2, H/4, W/4]
-        x = x + F.relu(self.quarter_block(x))  # [B, C2, H/4, W/4]
+        x = F.relu_(self.quarter(x))  # [B, C2, H/4, W/4]
+        x = x + F.relu_(self.quarter_block(x))  # [B, C2, H/4, W/4]
         return F.pixel_shuffle(self.to_logits(x), 2)  # [B, K, H/2, W/2]

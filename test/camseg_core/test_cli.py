@@ -193,11 +193,11 @@ def test_help_imports_no_torch() -> None:
 
 def test_subjects_of_benchmark_come_from_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     def add_subject(subjects: Any) -> None:
-        subjects.add_parser("speed").set_defaults(command=lambda _: 7)
+        subjects.add_parser("node").set_defaults(command=lambda _: 7)
 
     points = {benchmark.PLUGINS: [SimpleNamespace(load=lambda: add_subject)]}
     monkeypatch.setattr(benchmark, "entry_points", lambda group: points.get(group, []))
-    assert main(["benchmark", "speed"]) == 7
+    assert main(["benchmark", "node"]) == 7
 
 
 # segment
