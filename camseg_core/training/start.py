@@ -45,6 +45,7 @@ from camseg_core.weights.variants import (
     config_with_input_size,
     with_input_size,
     with_label_set,
+    with_mask_decoder,
 )
 
 OUTPUT_DIR = Path("output_dir")
@@ -208,6 +209,8 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
         height, width = config.input_height or size.height, config.input_width or size.width
         if (height, width) != (size.height, size.width):
             loaded = with_input_size(loaded, height, width)
+        if config.stage == "mask-decoder":
+            loaded = with_mask_decoder(loaded, config.seed)
         if config.replace_classes and loaded.label_set.names != label_set.names:
             loaded = with_label_set(loaded, label_set, config.seed)
     else:
