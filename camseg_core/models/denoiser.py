@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from camseg_core.models.part_configs import DenoiserConfig
@@ -30,8 +31,8 @@ def timestep_features(timestep: Tensor) -> Tensor:
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Shift and scale: all [N, W]."""
-    return x * (1 + scale) + shift
+    """Return x (1 + scale) + shift, all [N, W]."""
+    return torch.addcmul(shift, x, 1 + scale)
 
 
 class TimestepEmbedding(nn.Module):
@@ -52,7 +53,7 @@ class TimestepEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """x + gate MLP(LN(x) (1 + scale) + shift)."""
+    """x + gate MLP(LN(x) (1 + scale) + shift), with all three from SiLU(y)."""
 
     def __init__(self, width: int) -> None:
         """Build for ``width`` channels."""
@@ -61,11 +62,11 @@ class ResidualBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Map [N, W] under the modulation of y [N, W] to [N, W]."""
-        shift, scale, gate = self.adaLN_modulation(y).chunk(3, dim=-1)  # [N, W] each
-        out: Tensor = x + gate * self.mlp(modulate(self.in_ln(x), shift, scale))  # [N, W]
-        return out
+    def forward(self, x: Tensor, activated: Tensor) -> Tensor:
+        """Map [N, W] under the modulation of SiLU(y) [N, W] to [N, W]."""
+        modulation = self.adaLN_modulation[1](activated)  # [N, 3W]
+        shift, scale, gate = modulation.chunk(3, dim=-1)  # [N, W] each
+        return torch.addcmul(x, gate, self.mlp(modulate(self.in_ln(x), shift, scale)))  # [N, W]
 
 
 class FinalLayer(nn.Module):
@@ -78,9 +79,9 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Map [N, W] under the modulation of y [N, W] to [N, out_channels]."""
-        shift, scale = self.adaLN_modulation(y).chunk(2, dim=-1)  # [N, W] each
+    def forward(self, x: Tensor, activated: Tensor) -> Tensor:
+        """Map [N, W] under the modulation of SiLU(y) [N, W] to [N, out_channels]."""
+        shift, scale = self.adaLN_modulation[1](activated).chunk(2, dim=-1)  # [N, W] each
         out: Tensor = self.linear(modulate(self.norm_final(x), shift, scale))  # [N, out]
         return out
 
@@ -132,8 +133,10 @@ class Denoiser(nn.Module):
     def denoise(self, x: Tensor, timestep: Tensor, embedded_condition: Tensor) -> Tensor:
         """Predict as `forward`, from an embedded condition [N, W]; ``timestep`` is [N] or [1]."""
         y = self.time_embed(timestep) + embedded_condition  # [N, W]
+        # The first step of every block's modulation, which is the same for all of them.
+        activated = F.silu(y)  # [N, W]
         h = self.input_proj(x)  # [N, W]
         for block in self.res_blocks:
-            h = block(h, y)  # [N, W]
-        out: Tensor = self.final_layer(h, y)  # [N, 2Z]
+            h = block(h, activated)  # [N, W]
+        out: Tensor = self.final_layer(h, activated)  # [N, 2Z]
         return out
