@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-LIBRARIES := -r requirements/core.txt -r requirements/research.txt -r requirements/dev.txt
+LIBRARIES := $(addprefix -r requirements/,core.txt research.txt onnx.txt dev.txt)
 # A video or folder of images instead of the synthetic drive.
 CLIP ?=
 WEIGHTS ?= demo

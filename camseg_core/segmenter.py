@@ -19,6 +19,7 @@ from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import Fit, check_image
+from camseg_core.inference.backends import BACKENDS, Backend
 from camseg_core.inference.decoding import Decoder
 from camseg_core.inference.networks import EncodedImages, Networks
 from camseg_core.inference.sampling import LatentSampler
@@ -42,30 +43,52 @@ __all__ = [
 class Segmenter:
     """A loaded model on a device. Only one thread may use it at a time."""
 
-    def __init__(self, loaded: LoadedModel, device: str = "cpu") -> None:
-        """Move a loaded model to ``device`` (``cpu``, ``cuda``, ``cuda:1``).
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        device: str = "cpu",
+        *,
+        backend: Backend = "torch",
+        providers: Sequence[str] = (),
+    ) -> None:
+        """Move a loaded model to a device.
+
+        Args:
+            loaded: the model.
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            backend: ``onnx`` runs the graphs beside the weights, see
+                `camseg_core.weights.onnx_export`, on the devices of its providers.
+            providers: those of ONNX Runtime, see `camseg_core.inference.onnx_networks`.
 
         Raises:
-            CamsegError: no such device on this machine.
+            CamsegError: no such device, backend or provider on this machine, or no graphs.
         """
         self.device = find_device(device)
         self.loaded = loaded
-        self.networks = Networks(loaded.model, self.device)
+        self.networks = _networks_of(loaded, self.device, backend, providers)
         self._sampler = LatentSampler(self.networks)
         self._decoder = Decoder(self.networks, loaded.label_set)
         self._colors = torch.from_numpy(loaded.label_set.colors().copy()).to(self.device)
 
     @classmethod
     def load(
-        cls, weights: str | Path, *, device: str = "cpu", num_heads: int | None = None
+        cls,
+        weights: str | Path,
+        *,
+        device: str = "cpu",
+        num_heads: int | None = None,
+        backend: Backend = "torch",
+        providers: Sequence[str] = (),
     ) -> Segmenter:
         """Load anything that ``--weights`` takes; see `camseg_core.weights.loading.load_model`.
 
         Raises:
-            CamsegError: there are no such weights, they do not fit, or there is no such device.
+            CamsegError: there are no such weights, they do not fit, or there is no such device,
+                backend or provider.
         """
         find_device(device)  # before the slow part
-        return cls(load_model(weights, num_heads=num_heads), device)
+        loaded = load_model(weights, num_heads=num_heads)
+        return cls(loaded, device, backend=backend, providers=providers)
 
     @property
     def label_set(self) -> LabelSet:
@@ -210,3 +233,20 @@ class Segmenter:
     def _fit(self, image: UInt8) -> Fit:
         config = self.networks.config
         return Fit.of(image.shape[0], image.shape[1], config.input, config.stride)
+
+
+def _networks_of(
+    loaded: LoadedModel, device: torch.device, backend: Backend, providers: Sequence[str]
+) -> Networks:
+    if backend not in BACKENDS:
+        raise CamsegError(f"unknown backend {backend!r}; one of {', '.join(BACKENDS)}")
+    if backend == "torch":
+        if providers:
+            raise CamsegError(f"providers are {', '.join(providers)}; backend onnx takes them")
+        return Networks(loaded.model, device)
+    if device.type != "cpu":
+        raise CamsegError(f"device is {device}; with backend onnx, providers choose the device")
+    # Imported here: torch alone needs no ONNX Runtime.
+    from camseg_core.inference.onnx_networks import OnnxNetworks
+
+    return OnnxNetworks(loaded, providers)

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from camseg_core.commands.options import (
     WEIGHTS_HELP,
     add_dataset_options,
+    add_device_options,
     add_published_options,
     add_sampling_options,
+    backend_options,
     check_threads,
     chosen_label_set,
     given_options,
@@ -81,7 +83,7 @@ def add_commands(commands: Any) -> None:
         help="none, all (the published eight), weather, or a list such as gaussian_noise,fog:3",
     )
     add_sampling_options(how, several=True)
-    how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add_device_options(how)
     how.add_argument(
         "--threads",
         type=int,
@@ -132,7 +134,9 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         loaded = load_model(weights, num_heads=parsed.heads, variant=variant(parsed))
         if loaded.is_random and process.is_first:
             print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
-        candidates += _candidates(parsed, name, Segmenter(loaded, device))
+        candidates += _candidates(
+            parsed, name, Segmenter(loaded, device, **backend_options(parsed))
+        )
     shard = Shard(process.rank, process.world_size)
     with process_group(process):
         folders = [

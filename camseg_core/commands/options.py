@@ -172,6 +172,28 @@ def open_chosen_dataset(parsed: argparse.Namespace) -> Dataset:
     )
 
 
+def add_device_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--device``, ``--backend`` and ``--providers``; `backend_options` reads the last two."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--backend",
+        default="torch",
+        help="torch, or onnx for the graphs of a folder that camseg export made",
+    )
+    parser.add_argument(
+        "--providers",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="with --backend onnx: cpu, openvino, cuda or tensorrt, the preferred one first",
+    )
+
+
+def backend_options(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Return the keywords of `Segmenter` that `add_device_options` read."""
+    return {"backend": parsed.backend, "providers": tuple(parsed.providers)}
+
+
 def add_published_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that tell how to read a published file."""
     parser.add_argument(

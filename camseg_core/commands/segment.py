@@ -10,8 +10,10 @@ from typing import Any
 
 from camseg_core.commands.options import (
     WEIGHTS_HELP,
+    add_device_options,
     add_published_options,
     add_sampling_options,
+    backend_options,
     check_sampling_options,
     profile_options,
     variant,
@@ -39,7 +41,7 @@ def add_commands(commands: Any) -> None:
         help=f"diffusion steps, 1 to {TRAIN_TIMESTEPS}",
     )
     add_sampling_options(segment)
-    segment.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add_device_options(segment)
     add_published_options(segment)
 
 
@@ -62,7 +64,8 @@ def _segment(parsed: argparse.Namespace) -> int:
     if loaded.is_random:
         print("camseg: the weights are RANDOM, the masks mean nothing", file=sys.stderr)
     options = profile_options(parsed, loaded.profiles)
-    summary = segment_files(Segmenter(loaded, parsed.device), parsed.input, parsed.out, options)
+    segmenter = Segmenter(loaded, parsed.device, **backend_options(parsed))
+    summary = segment_files(segmenter, parsed.input, parsed.out, options)
     for line in summary.lines():
         print(line)
     for failure in summary.failures:

@@ -28,6 +28,14 @@ def add_speed(subjects: Any) -> None:
     speed.add_argument("--image", type=Path, help="image file; noise of the model's size without")
     speed.add_argument("--ways", nargs="+", default=[], metavar="WAY", help="only these ways")
     speed.add_argument("--repeats", type=int, default=3, help="runs of each; the median counts")
+    speed.add_argument(
+        "--providers",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="also time the graphs of a folder that camseg export made, by ONNX Runtime: cpu, "
+        "openvino, cuda or tensorrt, the preferred one first",
+    )
     counts = {"type": list_of(int), "default": (), "metavar": "N[,N...]"}
     speed.add_argument("--cameras", **counts, help="images at once; 1 if not given")
     speed.add_argument("--threads", **counts, help="torch's; one per core if not given")
@@ -49,8 +57,8 @@ def _speed(parsed: argparse.Namespace) -> int:
         _check_counts(name, getattr(parsed, name), sweeps=parsed.sweep is not None)
     if parsed.repeats < 1:
         raise CamsegError(f"--repeats is {parsed.repeats}; at least 1 is needed")
-    if parsed.sweep is not None and (parsed.ways or parsed.image):
-        raise CamsegError("--sweep times one profile on noise: without --ways and --image")
+    if parsed.sweep is not None and (parsed.ways or parsed.image or parsed.providers):
+        raise CamsegError("--sweep times one profile on noise: no --ways, --image or --providers")
     import torch
 
     from camseg_core.evaluation.report.speed_plot import check_plot_path, write_speed_plot
@@ -69,6 +77,7 @@ def _speed(parsed: argparse.Namespace) -> int:
             None if parsed.image is None else read_image(parsed.image),
             parsed.cameras[0] if parsed.cameras else 1,
             parsed.ways,
+            parsed.providers,
         )
         results = measure_ladder(ladder, parsed.repeats)
     else:

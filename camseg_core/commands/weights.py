@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from camseg_core.commands.options import add_published_options, variant
+from camseg_core.commands.data import image_size
+from camseg_core.commands.options import WEIGHTS_HELP, add_published_options, variant
 from camseg_core.errors import FAILED_CHECK
 
 
@@ -46,6 +47,21 @@ def add_commands(commands: Any) -> None:
         "--mask-decoder-steps", type=int, default=600, help="optimizer steps of its training"
     )
     add_published_options(convert)
+
+    export = commands.add_parser(
+        "export",
+        help="make a folder with the weights and their graphs for other runtimes",
+        description="Run it with --weights FOLDER --backend onnx. See docs/performance.md.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    export.set_defaults(command=_export)
+    export.add_argument("weights", help=WEIGHTS_HELP)
+    export.add_argument("--format", choices=["onnx"], default="onnx", help="format of the graphs")
+    export.add_argument("--out", type=Path, required=True, help="the folder, absent or empty")
+    export.add_argument(
+        "--size", type=image_size, metavar="WIDTHxHEIGHT",
+        help="of the model's input, in multiples of its stride; the weights' own if not given",
+    )  # fmt: skip
 
     inspect = commands.add_parser("inspect", help="tell what a weights file, folder or preset is")
     inspect.set_defaults(command=_inspect)
@@ -88,6 +104,16 @@ def _convert(parsed: argparse.Namespace) -> int:
             loaded, parsed.mask_decoder, parsed.out, parsed.mask_decoder_steps
         )
     save_model(loaded, parsed.out)
+    print(f"wrote {parsed.out}")
+    return 0
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    from camseg_core.weights.loading import load_model
+    from camseg_core.weights.onnx_export import export_onnx
+
+    size = None if parsed.size is None else (parsed.size[1], parsed.size[0])
+    export_onnx(load_model(parsed.weights), parsed.out, size)
     print(f"wrote {parsed.out}")
     return 0
 

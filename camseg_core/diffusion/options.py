@@ -99,7 +99,7 @@ Profiles = Mapping[str, SamplingOptions]
 
 EPSILON_PROFILES: Profiles = {
     "accurate": SamplingOptions(steps=100, sampler="ddpm"),
-    "balanced": SamplingOptions(steps=10, sampler="ddpm"),
+    "balanced": SamplingOptions(steps=10, sampler="ddpm", precision="bfloat16"),
     "fast": SamplingOptions(steps=4, sampler="ddpm", precision="bfloat16"),
 }
 """Profiles of the published weights: ``accurate`` is as published; no other was measured."""

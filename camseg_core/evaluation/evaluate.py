@@ -40,7 +40,7 @@ from camseg_core.evaluation.records import (
 )
 from camseg_core.images.arrays import UInt8
 from camseg_core.segmenter import SamplingOptions, Segmentation, Segmenter
-from camseg_core.system.devices import describe_device, describe_machine
+from camseg_core.system.devices import describe_machine
 from camseg_core.system.progress import progress_bar
 
 CORRUPTION_SEED = 0
@@ -282,7 +282,7 @@ def describe_session(candidate: Candidate) -> Session:
     return Session(
         weights=f"{candidate.name} ({files})" if candidate.name else files,
         machine=describe_machine(),
-        device=describe_device(segmenter.device),
+        device=segmenter.networks.device_name,
         threads=torch.get_num_threads(),
         libraries={name: version(name) for name in LIBRARIES},
         started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -17,6 +17,7 @@ from camseg_core.diffusion.samplers import LAST_BFLOAT16_TIMESTEP, DenoiseStep
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.image_encoder import Features
 from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
+from camseg_core.system.devices import describe_device
 from camseg_core.weights.inference import inference_networks
 
 
@@ -29,12 +30,22 @@ class EncodedImages(NamedTuple):
 
 
 class Networks:
-    """The networks, prepared for each precision when it is first asked for."""
+    """The networks, prepared for each precision when it is first asked for.
+
+    Attributes:
+        config: the model's configuration.
+        device: where the tensors are that go in and come out.
+        device_name: what computes, in words.
+        reads_mask_tokens: whether conditions can be asked for with some mask tokens visible.
+    """
+
+    reads_mask_tokens = True
 
     def __init__(self, model: CamSeg, device: torch.device) -> None:
         """Move ``model`` to ``device``."""
         self.config = model.config
         self.device = device
+        self.device_name = describe_device(device)
         self._model = model.to(device)
         self._prepared: dict[Precision, CamSeg] = {}
 

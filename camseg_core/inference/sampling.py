@@ -16,6 +16,7 @@ from torch import Tensor
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.diffusion.process import Schedule
 from camseg_core.diffusion.samplers import TokenNoise, round_masks, sampler
+from camseg_core.errors import CamsegError
 from camseg_core.inference.networks import EncodedImages, Networks
 from camseg_core.inference.stage_clock import StageClock
 from camseg_core.models.transformer import Grid
@@ -52,7 +53,15 @@ class LatentSampler:
     def samples(
         self, encoded: EncodedImages, options: SamplingOptions, clock: StageClock
     ) -> Iterator[Tensor]:
-        """Yield mask latents [B, L, Z], scaled, for each noise; one round shares its condition."""
+        """Yield mask latents [B, L, Z], scaled, for each noise; one round shares its condition.
+
+        Raises:
+            CamsegError: several rounds, of networks that read no mask tokens.
+        """
+        if options.rounds > 1 and not self._networks.reads_mask_tokens:
+            raise CamsegError(
+                f"rounds is {options.rounds}; backend onnx generates all tokens at once, in one"
+            )
         condition = None
         for sample in range(options.samples):
             if options.rounds > 1:

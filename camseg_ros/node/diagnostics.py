@@ -101,7 +101,7 @@ def node_values(
         "sampler": sampling.sampler,
         "samples": str(sampling.samples),
         "precision": sampling.precision,
-        "device": str(segmenter.device),
+        "device": segmenter.networks.device_name,
         "device_memory_mib": "" if memory is None else f"{memory / 2**20:.0f}",
         "process_memory_mib": f"{psutil.Process().memory_info().rss / 2**20:.0f}",
         "weights": loaded.source,

@@ -21,6 +21,7 @@ from camseg_core.diffusion.options import (
     Precision,
 )
 from camseg_core.errors import CamsegError
+from camseg_core.inference.backends import BACKENDS, PROVIDERS
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
@@ -75,6 +76,14 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "folder with weights, or random:PRESET (nothing trained).",
     ),
     ParameterSpec("device", "cpu", "Device to compute on: cpu, cuda or cuda:N."),
+    ParameterSpec(
+        "backend", "torch", "What runs the networks: onnx takes a folder that camseg export made, "
+        "and leaves the device to its providers.", choices=BACKENDS,
+    ),
+    ParameterSpec(
+        "providers", ["cpu"], "Providers of backend onnx, the preferred one first.",
+        choices=tuple(PROVIDERS),
+    ),
     ParameterSpec(
         "torch_threads", 0, "Threads of one operation on the CPU; 0 leaves torch's choice.", 0, 1024
     ),

@@ -135,7 +135,13 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             torch.set_num_threads(values["torch_threads"])
         started = time.monotonic()
         self._device = find_device(values["device"])
-        segmenter = Segmenter.load(values["weights"], device=values["device"])
+        onnx = values["backend"] == "onnx"
+        segmenter = Segmenter.load(
+            values["weights"],
+            device=values["device"],
+            backend=values["backend"],
+            providers=values["providers"] if onnx else (),
+        )
         if self.stop_requested.is_set():
             raise SegmentationCancelled
         self.pipeline = SegmentationPipeline(
@@ -166,7 +172,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         if segmenter.loaded.is_random:
             self.get_logger().warning("the weights are RANDOM: the masks mean nothing")
         self.get_logger().info(
-            f"configured: {segmenter.loaded.source} on {segmenter.device}, "
+            f"configured: {segmenter.loaded.source} on {segmenter.networks.device_name}, "
             f"loaded and warmed up in {time.monotonic() - started:.1f} s"
         )
 

@@ -59,6 +59,7 @@ class Ladder:
         image: RGB image uint8 [H, W, 3]; noise of the model's input size if there is none.
         cameras: images at once, the same image each time.
         names: ways to time; all if there are none.
+        providers: of ONNX Runtime, which then runs the graphs beside the weights, too.
     """
 
     weights: str
@@ -66,6 +67,7 @@ class Ladder:
     image: UInt8 | None = None
     cameras: int = 1
     names: Sequence[str] = ()
+    providers: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def _trials(ladder: Ladder, loaded: LoadedModel) -> list[_Trial]:
     size = loaded.config.input
     image = _noise(size.height, size.width) if ladder.image is None else ladder.image
     device = find_device(ladder.device)
-    ways = ways_to_run(loaded, device)
+    ways = ways_to_run(loaded, device, ladder.providers)
     for name in ladder.names:
         if name not in ways:
             raise CamsegError(f"unknown way {name!r}; these weights have {', '.join(ways)}")
@@ -209,11 +211,9 @@ def _speed(trial: _Trial, timed_steps: int, runs: Iterable[PerStage], flops: Per
 def _steps_to_time(trial: _Trial) -> int:
     """Return how many steps to time: all, or `SCALED_STEPS` where all would take too long."""
     steps = trial.way.steps
-    if steps <= SCALED_STEPS:
-        return steps
-    trial.seconds(1)
     step_seconds = trial.seconds(1)["denoiser"]
-    return SCALED_STEPS if step_seconds * steps > LONGEST_SECONDS else steps
+    takes_too_long = steps > SCALED_STEPS and step_seconds * steps > LONGEST_SECONDS
+    return SCALED_STEPS if takes_too_long else steps
 
 
 def _scaled(trial: _Trial, values: PerStage, timed_steps: int) -> PerStage:
@@ -242,8 +242,6 @@ def _peak_memory(ladder: Ladder) -> int | None:
 def _peak_of_this_process(ladder: Ladder, threads: int) -> int | None:
     torch.set_num_threads(threads)
     (trial,) = _trials(ladder, load_model(ladder.weights))
-    steps = min(trial.way.steps, SCALED_STEPS)
-    trial.seconds(1)
-    reset_peak_memory(trial.device)
-    trial.seconds(steps)
+    reset_peak_memory(trial.device)  # loading needs more than running
+    trial.seconds(min(trial.way.steps, 2))
     return peak_memory_bytes(trial.device)

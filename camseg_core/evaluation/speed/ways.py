@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -11,7 +11,12 @@ from functools import cache
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from camseg_core.diffusion.options import PROFILE_NAMES, Precision, SamplingOptions
+from camseg_core.diffusion.options import (
+    DEFAULT_PROFILE,
+    PROFILE_NAMES,
+    Precision,
+    SamplingOptions,
+)
 from camseg_core.evaluation.speed.published_path import PUBLISHED_STEPS, PublishedPath
 from camseg_core.images.arrays import UInt8
 from camseg_core.inference.stage_clock import StageClock
@@ -42,11 +47,14 @@ class Way:
     run: Callable[[list[UInt8], int, StageClock], object]
 
 
-def ways_to_run(loaded: LoadedModel, device: torch.device) -> dict[str, Callable[[], Way]]:
+def ways_to_run(
+    loaded: LoadedModel, device: torch.device, providers: Sequence[str] = ()
+) -> dict[str, Callable[[], Way]]:
     """Return how to make each way, by its name, in the order of a table.
 
-    First the published implementation's, then ours without any approximation, then the profiles.
-    Where the weights decode colours, the last one is ``fast`` with a mask decoder, untrained.
+    First the published implementation's, then ours without any approximation, then the profiles
+    that differ from it. Where the weights decode colours, ``fast`` with a mask decoder follows,
+    untrained; with ``providers``, ``balanced`` by ONNX Runtime.
     """
 
     @cache
@@ -57,15 +65,27 @@ def ways_to_run(loaded: LoadedModel, device: torch.device) -> dict[str, Callable
         decoding = Segmenter(with_mask_decoder(loaded), str(device))
         return own_way("mask decoder", decoding, loaded.profiles["fast"])
 
+    def by_graphs() -> Way:
+        graphs = Segmenter(loaded, backend="onnx", providers=providers)
+        options = replace(loaded.profiles[DEFAULT_PROFILE], precision="float32")
+        way = own_way("onnx", graphs, options)
+        return replace(way, settings=f"{graphs.networks.device_name}, {way.settings}")
+
     def by_options(name: str, options: SamplingOptions) -> Callable[[], Way]:
         return lambda: own_way(name, segmenter(), options)
 
+    exact = SamplingOptions(steps=PUBLISHED_STEPS)
+    profiles = {name: loaded.profiles[name] for name in PROFILE_NAMES}
     ways = {
         "published": lambda: _published_way(loaded, device),
-        "exact": by_options("exact", SamplingOptions(steps=PUBLISHED_STEPS)),
-        **{name: by_options(name, loaded.profiles[name]) for name in PROFILE_NAMES},
+        "exact": by_options("exact", exact),
+        **{name: by_options(name, one) for name, one in profiles.items() if one != exact},
     }
-    return ways if loaded.config.mask_decoder else {**ways, "mask decoder": with_decoder}
+    if loaded.config.mask_decoder is None:
+        ways["mask decoder"] = with_decoder
+    if providers:
+        ways["onnx"] = by_graphs
+    return ways
 
 
 def own_way(name: str, segmenter: Segmenter, options: SamplingOptions) -> Way:

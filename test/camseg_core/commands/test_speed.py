@@ -45,7 +45,7 @@ def test_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
         (["--steps", "4"], "need --sweep PROFILE"),
         (["--sizes", "64x32"], "need --sweep PROFILE"),
         (["--threads", "0"], "--threads is 0; 1 to 1024 are possible"),
-        (["--sweep", "fast", "--ways", "exact"], "without --ways and --image"),
+        (["--sweep", "fast", "--ways", "exact"], "no --ways, --image or --providers"),
         (["--sweep", "fast", "--sizes", "65x32"], "stride"),
         (["--plot", "speed.jpeg"], "--plot is speed.jpeg: a name that ends in .svg, .png, .pdf"),
         (["--ways", "slow"], "unknown way 'slow'; these weights have published, exact, "),

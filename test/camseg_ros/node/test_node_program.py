@@ -85,6 +85,10 @@ def own_signals() -> Iterator[None]:
         (["-p", "camera.mounting:=[1.0]"], "cannot configure: camera.mounting has 1 numbers"),
         (["-p", "weights:=/nowhere"], "cannot configure: no such weights: /nowhere"),
         (["-p", "device:=tpu"], "cannot configure: unknown device 'tpu'"),
+        (
+            ["-p", "weights:=random:tiny", "-p", "backend:=onnx"],
+            "cannot configure: random:tiny has no condition.onnx beside it",
+        ),
         (["--params-file", "/nowhere.yaml"], "/nowhere.yaml"),
         (["--", "--params-file", "segment.yaml"], "unknown argument '--params-file'; usage: "),
     ],

@@ -265,6 +265,7 @@ def test_a_parameter_is_refused_with_a_reason_and_changes_nothing(
     [
         ({"weights": "/nowhere"}, {"weights": "random:tiny"}),
         ({"device": "tpu"}, {"device": "cpu"}),
+        ({"backend": "onnx"}, {"backend": "torch"}),
         ({"camera.transport": "theora"}, {"camera.transport": "raw"}),
     ],
 )
