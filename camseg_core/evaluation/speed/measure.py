@@ -138,7 +138,7 @@ def measure_sweep(sweep: Sweep, repeats: int) -> SpeedResults:
         for steps, cameras, threads in product(
             sweep.steps or [options.steps], sweep.cameras, sweep.threads or [threads_before]
         ):
-            name = f"{width} x {height}, {steps} steps, {cameras} cameras, {threads} threads"
+            name = f"{width} x {height}, steps {steps}, cameras {cameras}, threads {threads}"
             way = own_way(name, segmenter, replace(options, steps=steps))
             images = [_noise(height, width)] * cameras
             trials.append(_Trial(way, images, threads, segmenter.device))

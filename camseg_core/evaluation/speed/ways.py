@@ -94,7 +94,8 @@ def own_way(name: str, segmenter: Segmenter, options: SamplingOptions) -> Way:
     def run(images: list[UInt8], steps: int, clock: StageClock) -> None:
         segmenter.segment_by_clock(images, replace(options, steps=steps), clock)
 
-    settings = [options.precision, f"{options.steps} {options.sampler} steps"]
+    steps = f"{options.steps} {options.sampler} step{'s' if options.steps > 1 else ''}"
+    settings = [options.precision, steps]
     if options.samples > 1:
         settings.append(f"{options.samples} samples")
     return Way(name, ", ".join(settings), options.precision, options.steps, run)

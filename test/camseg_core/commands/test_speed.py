@@ -30,7 +30,7 @@ def test_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TINY, "--sweep", "fast", "--cameras", "1,2", "--sizes", "64x32,32x32"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(" | ")[0] for row in rows[2:6]] == [
-        f"| {size}, 1 steps, {cameras} cameras, 1 threads"
+        f"| {size}, steps 1, cameras {cameras}, threads 1"
         for size in ("64 x 32", "32 x 32")
         for cameras in (1, 2)
     ]
