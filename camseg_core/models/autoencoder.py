@@ -10,7 +10,9 @@ C = channels of a level; Z = latent channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -54,8 +56,11 @@ class ResnetBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, C_in, H, W] to [B, C_out, H, W]."""
-        h: Tensor = self.conv1(silu(self.norm1(x)))  # [B, C_out, H, W]
-        h = self.conv2(silu(self.norm2(h)))  # [B, C_out, H, W]
+        # One name, so that each tensor goes as soon as the next one is there.
+        h: Tensor = self.norm1(x)  # [B, C_in, H, W]
+        h = self.conv1(silu(h))  # [B, C_out, H, W]
+        h = self.norm2(h)  # [B, C_out, H, W]
+        h = self.conv2(silu(h))  # [B, C_out, H, W]
         h += self.nin_shortcut(x)  # [B, C_out, H, W]
         return h
 
@@ -140,17 +145,25 @@ class Level(nn.Module):
         self.downsample = downsample
         self.upsample = upsample
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [B, C_in, H, W] to [B, C_out, H', W']."""
+    def in_order(self) -> Iterator[nn.Module]:
+        """Yield the parts in the order in which they run, each on what the one before gives.
+
+        A forward of the level would keep its input, as large as any tensor, while all of them run.
+        """
         for index, block in enumerate(self.block):
-            x = block(x)  # [B, C_out, H, W]
+            yield block
             if len(self.attn) > 0:
-                x = self.attn[index](x)  # [B, C_out, H, W]
+                yield self.attn[index]
         if self.downsample is not None:
-            x = self.downsample(x)  # [B, C_out, H/2, W/2]
+            yield self.downsample
         if self.upsample is not None:
-            x = self.upsample(x)  # [B, C_out, 2H, 2W]
-        return x
+            yield self.upsample
+
+
+def _parts(levels: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Yield the parts of one `Level` after the other."""
+    for level in levels:
+        yield from cast(Level, level).in_order()
 
 
 class Middle(nn.Module):
@@ -199,8 +212,8 @@ class Encoder(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Map an image [B, 3, H, W] to moments [B, 2Z, h, w]."""
         x = self.conv_in(image)  # [B, C, H, W]
-        for level in self.down:
-            x = level(x)  # [B, C', H/2, W/2], the last one keeps its size
+        for part in _parts(self.down):
+            x = part(x)  # [B, C', H', W'], half the size after each level but the last one
         x = self.mid(x)  # [B, C', h, w]
         out: Tensor = self.conv_out(silu(self.norm_out(x)))  # [B, 2Z, h, w]
         return out
@@ -238,8 +251,8 @@ class Decoder(nn.Module):
         """Map a latent [B, Z, h, w] to an image [B, 3, H, W]."""
         x = self.conv_in(latent)  # [B, C', h, w]
         x = self.mid(x)  # [B, C', h, w]
-        for level in reversed(self.up):
-            x = level(x)  # [B, C, 2h, 2w], the last one keeps its size
+        for part in _parts(reversed(self.up)):
+            x = part(x)  # [B, C, h', w'], twice the size after each level but the last one
         out: Tensor = self.conv_out(silu(self.norm_out(x)))  # [B, 3, H, W]
         return out
 

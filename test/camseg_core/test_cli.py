@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,7 @@ from camseg_core import segment_files
 from camseg_core.cli import main
 from camseg_core.commands import benchmark
 from camseg_core.images.reading import read_image
-from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_core.segmenter import Segmenter
 from camseg_core.weights import download
 from camseg_core.weights.loading import load_model, save_model
 from camseg_core.weights.unpickling import load_without_code
@@ -219,7 +220,8 @@ def test_segment_writes_what_the_segmenter_gives(
     text = capfd.readouterr().out
     assert re.search(r"^all +\d+\.\d$", text, re.MULTILINE)
     assert re.search(r"^frames: 1, peak memory: ", text, re.MULTILINE)
-    expected = parity_segmenter.segment(read_image(path), SamplingOptions(**options))
+    wanted_options = replace(parity_segmenter.loaded.profiles["balanced"], **options)
+    expected = parity_segmenter.segment(read_image(path), wanted_options)
     assert {entry.name for entry in out.iterdir()} == {f"frame_{kind}.png" for kind in KINDS}
     for kind, wanted in (("ids", expected.class_ids), ("confidence", expected.confidence)):
         stored = cv2.imread(str(out / f"frame_{kind}.png"), cv2.IMREAD_UNCHANGED)

@@ -184,6 +184,7 @@ class SlowSegmenter:
         self._segmenter, self._node = segmenter, node
         self.device, self.loaded = segmenter.device, segmenter.loaded
         self.label_set, self.input_size = segmenter.label_set, segmenter.input_size
+        self.networks = segmenter.networks
         self.step_ns = step_ns
         self.during: Callable[[], None] = lambda: None
 
