@@ -47,8 +47,8 @@ done
     --nproc-per-node "$PROCESSES" --master-port "${MASTER_PORT:-29511}" \
     -m camseg_core.training --recipe config/training/demo.yaml --output-dir "$OUT/runs" \
     ${SETTINGS:+--set $SETTINGS}
-[ -e "$OUT/runs/finetune-2.safetensors" ] || { echo "not finished; the same command goes on"; exit 0; }
-"$PYTHON" -m camseg_core.training --export "$OUT/runs/finetune-2" --which last --half \
+[ -e "$OUT/runs/finetune-4.safetensors" ] || { echo "not finished; the same command goes on"; exit 0; }
+"$PYTHON" -m camseg_core.training --export "$OUT/runs/finetune-4" --which last --half \
     --out "$OUT/demo.safetensors"
 "$PYTHON" benchmarks/score_weights.py --weights demo="$OUT/demo.safetensors" \
     --clear "$OUT/test-clear" --adverse "$OUT/test-adverse" --out "$OUT/scores"

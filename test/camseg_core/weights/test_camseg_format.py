@@ -122,7 +122,7 @@ def test_the_bundled_weights_say_how_they_were_made(demo: LoadedModel) -> None:
     assert demo.stated_profiles is not None
     stages = demo.provenance["stages"]
     assert [stage["stage"] for stage in stages] == [
-        "autoencoder", "transformer", "finetune", "finetune",
+        "autoencoder", "transformer", *["finetune"] * 4,
     ]  # fmt: skip
     assert all(stage["data"]["root"].startswith("output/train-demo/") for stage in stages)
     assert re.findall(r'"(/[^"]*)"', json.dumps(demo.provenance)) == []  # folder of a machine
