@@ -16,7 +16,7 @@ from camseg_core.diffusion.options import Precision
 from camseg_core.diffusion.samplers import LAST_BFLOAT16_TIMESTEP, DenoiseStep
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.image_encoder import Features
-from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
+from camseg_core.models.transformer import Grid, latent_from_tokens
 from camseg_core.system.devices import describe_device
 from camseg_core.weights.inference import inference_networks
 
@@ -70,17 +70,12 @@ class Networks:
             noise_tokens: noise [1, L, Y] with which the latent is drawn from its posterior; its
                 mean without. Read where the model has no light image encoder.
         """
-        model, patch_size, stride = self.at(precision), self.config.patch_size, self.config.stride
+        stride, noise = self.config.stride, None
         grid = image.shape[2] // stride, image.shape[3] // stride
+        if noise_tokens is not None:
+            noise = latent_from_tokens(noise_tokens, grid, self.config.patch_size)
         with self.autocast(precision):
-            if model.image_encoder is not None:
-                latent, features = model.image_encoder(image)  # [B, Y, h, w]
-                return EncodedImages(tokens_from_latent(latent, 1), features, grid)
-            noise = None
-            if noise_tokens is not None:
-                noise = latent_from_tokens(noise_tokens, grid, patch_size)
-            latent = model.color_autoencoder.encode(image, noise)  # [B, Z, h, w]
-            return EncodedImages(tokens_from_latent(latent, patch_size), None, grid)
+            return EncodedImages(*self.at(precision).encode_image(image, noise), grid)
 
     def condition(
         self,

@@ -18,7 +18,7 @@ from camseg_core.models.fine_condition import FineCondition
 from camseg_core.models.image_encoder import Features, ImageEncoder
 from camseg_core.models.mask_autoencoder import MaskAutoencoder
 from camseg_core.models.mask_decoder import MaskDecoder
-from camseg_core.models.transformer import Grid, MaskedTransformer
+from camseg_core.models.transformer import Grid, MaskedTransformer, tokens_from_latent
 
 
 class CamSeg(nn.Module):
@@ -74,6 +74,25 @@ class CamSeg(nn.Module):
         if isinstance(self.autoencoder, MaskAutoencoder):
             return self.autoencoder.posterior(class_ids)
         return self.autoencoder.posterior(mask_image(class_ids, colors))
+
+    def encode_image(
+        self, image: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Features | None]:
+        """Encode images in [-1, 1], [B, 3, H, W].
+
+        Args:
+            image: the images.
+            noise: standard normal [B or 1, C, h, w] with which the latent is drawn from its
+                posterior; its mean without. Not read where there is a light image encoder.
+
+        Returns:
+            Image tokens [B, L, Y], and the light image encoder's features where there is one.
+        """
+        if self.image_encoder is not None:
+            latent, features = self.image_encoder(image)  # [B, Y, H/16, W/16]
+            return tokens_from_latent(latent, 1), features
+        latent = self.color_autoencoder.encode(image, noise)  # [B, C, h, w]
+        return tokens_from_latent(latent, self.config.patch_size), None
 
     def condition(
         self,

@@ -60,6 +60,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.in_ln = nn.LayerNorm(width, eps=1e-6)
         self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        # The SiLU is computed for all blocks at once, before them; here it keeps the layer's name.
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
 
     def forward(self, x: Tensor, activated: Tensor) -> Tensor:

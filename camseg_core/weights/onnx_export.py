@@ -28,7 +28,7 @@ from torch.export import Dim
 from camseg_core.diffusion.options import profiles_to_dict
 from camseg_core.errors import CamsegError
 from camseg_core.models.camseg import CamSeg
-from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
+from camseg_core.models.transformer import Grid, latent_from_tokens
 from camseg_core.system.files import atomic_path, sha256_of_file
 from camseg_core.weights.inference import inference_networks
 from camseg_core.weights.loading import LoadedModel, save_model
@@ -72,14 +72,8 @@ class _Condition(nn.Module):
         self.networks, self.grid = networks, grid
 
     def forward(self, image: Tensor) -> Tensor:
-        networks, features = self.networks, None
-        if networks.image_encoder is not None:
-            latent, features = networks.image_encoder(image)  # [B, Y, h, w]
-            tokens = tokens_from_latent(latent, 1)  # [B, L, Y]
-        else:
-            latent = networks.color_autoencoder.encode(image)  # [B, Z', h, w]
-            tokens = tokens_from_latent(latent, networks.config.patch_size)  # [B, L, Z]
-        return networks.condition(tokens, features, grid=self.grid)  # [B, L, D]
+        tokens, features = self.networks.encode_image(image)  # [B, L, Y]
+        return self.networks.condition(tokens, features, grid=self.grid)  # [B, L, D]
 
 
 class _Decoder(nn.Module):
@@ -106,8 +100,8 @@ def export_onnx(loaded: LoadedModel, folder: Path, size: tuple[int, int] | None 
         size: height and width of the model's input in pixels; the weights' own without.
 
     Raises:
-        CamsegError: the exporter is not installed, the size is no multiple of the stride or larger
-            than the weights' own, or the folder cannot be written.
+        CamsegError: the exporter is not installed, the size is no multiple of the stride, or the
+            folder is not empty.
     """
     if find_spec("onnxscript") is None:
         raise CamsegError("the ONNX exporter is missing: pip install -r requirements/onnx.txt")

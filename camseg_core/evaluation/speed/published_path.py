@@ -25,7 +25,7 @@ from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import Fit
 from camseg_core.inference.stage_clock import StageClock
 from camseg_core.labels import UNLABELED
-from camseg_core.models.transformer import Grid, latent_from_tokens, tokens_from_latent
+from camseg_core.models.transformer import Grid, latent_from_tokens
 from camseg_core.weights.loading import LoadedModel
 
 PUBLISHED_STEPS = 100
@@ -57,13 +57,7 @@ class PublishedPath:
                 batch = batch.contiguous()
                 grid = fit.input_height // config.stride, fit.input_width // config.stride
             with clock.stage("image_encoder"):
-                features = None
-                if model.image_encoder is not None:
-                    latent, features = model.image_encoder(batch)  # [1, Y, h, w]
-                    tokens = tokens_from_latent(latent, 1)  # [1, L, Y]
-                else:
-                    latent = model.color_autoencoder.encode(batch)  # [1, Z, h, w]
-                    tokens = tokens_from_latent(latent, config.patch_size)  # [1, L, Z]
+                tokens, features = model.encode_image(batch)  # [1, L, Y]
                 self._wait()
             with clock.stage("transformer"):
                 conditions = model.transformer(tokens, grid=grid)[0]  # [2L, D]
