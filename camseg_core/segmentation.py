@@ -21,6 +21,8 @@ from camseg_core.images.fit import Fit
 
 InferenceStage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
 STAGES: tuple[InferenceStage, ...] = get_args(InferenceStage)
+NETWORK_STAGES = STAGES[1:-1]
+"""The stages in which the networks run; the first and the last one prepare and finish pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Segmentation:
     Attributes:
         class_ids: uint8 [H, W] at the image's size, 0..C-1, 255 = unlabeled.
         confidence: uint8 [H, W], the largest class probability x 255, rounded.
-        shares: class probabilities as they were decoded, float [C, ...], on the model's device.
+        logarithms: of class probabilities as they were decoded, float [C, ...], on the model's
+            device.
         fit: how the image lies in the model's input.
         stride: pixels of a token's side.
         stage_seconds: wall time per stage on the steady clock; a batch's time is on each result.
@@ -38,7 +41,7 @@ class Segmentation:
 
     class_ids: UInt8
     confidence: UInt8
-    shares: Tensor = field(repr=False, compare=False)
+    logarithms: Tensor = field(repr=False, compare=False)
     fit: Fit = field(repr=False)
     stride: int = field(repr=False)
     stage_seconds: dict[InferenceStage, float] = field(compare=False)
@@ -51,9 +54,9 @@ class Segmentation:
         """
         with torch.inference_mode():
             size = self.fit.input_height, self.fit.input_width
-            if tuple(self.shares.shape[1:]) == size:
-                return self.shares
-            enlarged = enlarged_logarithms(self.shares[None], size)[0].exp_()  # [C, H', W']
+            if tuple(self.logarithms.shape[1:]) == size:
+                return self.logarithms.exp()
+            enlarged = enlarged_logarithms(self.logarithms[None], size)[0].exp_()  # [C, H', W']
             return enlarged.div_(enlarged.sum(dim=0, keepdim=True))
 
     @cached_property
@@ -85,9 +88,6 @@ def as_255ths(shares: Tensor) -> Tensor:
     return (shares.nan_to_num(0.0) * 255.0).round_().to(torch.uint8)
 
 
-def enlarged_logarithms(shares: Tensor, size: tuple[int, int]) -> Tensor:
-    """Enlarge the logarithms of shares [B, C, h, w]: enlarged shares blur thin things away."""
-    smallest = torch.finfo(shares.dtype).tiny  # log 0 would be no number after enlarging
-    return F.interpolate(
-        shares.clamp(min=smallest).log_(), size, mode="bilinear", align_corners=False
-    )  # [B, C, H', W']
+def enlarged_logarithms(logarithms: Tensor, size: tuple[int, int]) -> Tensor:
+    """Enlarge logarithms of probabilities [B, C, h, w]: enlarged probabilities blur thin things."""
+    return F.interpolate(logarithms, size, mode="bilinear", align_corners=False)  # [B, C, H', W']

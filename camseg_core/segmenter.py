@@ -159,13 +159,13 @@ class Segmenter:
             Segmentation(
                 class_ids=class_ids,
                 confidence=confidence,
-                shares=shares,
+                logarithms=logarithms,
                 fit=fit,
                 stride=self.networks.config.stride,
                 stage_seconds=clock.seconds,
             )
-            for (class_ids, confidence), shares, fit in zip(
-                results, decoded.shares, fits, strict=True
+            for (class_ids, confidence), logarithms, fit in zip(
+                results, decoded.logarithms, fits, strict=True
             )
         ]
 

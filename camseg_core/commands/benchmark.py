@@ -12,6 +12,7 @@ from typing import Any
 from camseg_core.commands.options import (
     WEIGHTS_HELP,
     add_dataset_options,
+    add_device_option,
     open_chosen_dataset,
 )
 from camseg_core.commands.speed import add_speed
@@ -49,7 +50,7 @@ def _add_latent(subjects: Any) -> None:
         metavar="FILE",
         help="write the numbers there; `camseg report` shows those of files latent.json",
     )
-    latent.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add_device_option(latent)
 
 
 def _latent(parsed: argparse.Namespace) -> int:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from camseg_core.commands.options import (
     WEIGHTS_HELP,
+    add_backend_options,
     add_dataset_options,
-    add_device_options,
     add_published_options,
     add_sampling_options,
     backend_options,
@@ -83,7 +83,7 @@ def add_commands(commands: Any) -> None:
         help="none, all (the published eight), weather, or a list such as gaussian_noise,fog:3",
     )
     add_sampling_options(how, several=True)
-    add_device_options(how)
+    add_backend_options(how)
     how.add_argument(
         "--threads",
         type=int,

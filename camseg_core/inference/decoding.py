@@ -7,8 +7,10 @@ C = classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -30,13 +32,13 @@ class DecodedMasks:
     Attributes:
         class_ids: uint8 [B, H', W'], 255 = unlabeled.
         confidence: uint8 [B, H', W'], the largest class probability x 255, rounded.
-        shares: class probabilities [B, C, h, w] as they were decoded: at full size from a palette,
-            without void's share; else smaller.
+        logarithms: of class probabilities [B, C, h, w] as they were decoded: at full size from a
+            palette, without void's share; else smaller.
     """
 
     class_ids: Tensor
     confidence: Tensor
-    shares: Tensor
+    logarithms: Tensor
 
 
 class Decoder:
@@ -67,20 +69,22 @@ class Decoder:
     def _by_mask_decoder(
         self, samples: Iterable[Tensor], grid: Grid, options: SamplingOptions, clock: StageClock
     ) -> DecodedMasks:
-        total = torch.zeros((), device=self._networks.device)
-        for tokens in samples:
-            with clock.stage("decoder"):
-                logits = self._networks.class_logits(tokens, grid, options.precision)
-                total = total + logits.softmax(dim=1)  # [B, C, H'/2, W'/2]
+        def logarithms() -> Iterator[Tensor]:
+            for tokens in samples:
+                with clock.stage("decoder"):
+                    logits = self._networks.class_logits(tokens, grid, options.precision)
+                    decoded = logits.log_softmax(dim=1)  # [B, C, H'/2, W'/2]
+                yield decoded
+
+        sums = reduce(torch.logaddexp, logarithms())  # [B, C, H'/2, W'/2]
         with clock.stage("finish"):
-            shares = total / options.samples  # [B, C, H'/2, W'/2]
+            means = sums.sub_(math.log(options.samples)) if options.samples > 1 else sums
             stride = self._networks.config.stride
-            enlarged = enlarged_logarithms(shares, (grid[0] * stride, grid[1] * stride))
-            # Measured on two CPU cores: argmax alone takes eight times as long.
+            enlarged = enlarged_logarithms(means, (grid[0] * stride, grid[1] * stride))
             best, class_ids = enlarged.max(dim=1)  # [B, H', W'] each
             confidence = best.exp() / enlarged.exp_().sum(dim=1)  # [B, H', W']
             class_ids = class_ids.to(torch.uint8).masked_fill_(best.isnan(), UNLABELED)
-            return DecodedMasks(class_ids, as_255ths(confidence), shares)
+            return DecodedMasks(class_ids, as_255ths(confidence), means)
 
     def _by_palette(
         self, samples: Iterable[Tensor], grid: Grid, options: SamplingOptions, clock: StageClock
@@ -97,4 +101,4 @@ class Decoder:
             mean = total / options.samples  # [B, C + 1, H', W']
             class_ids = nearest_class(distances if options.samples == 1 else -mean)
             shares = mean[:, 1:]  # [B, C, H', W']
-            return DecodedMasks(class_ids, as_255ths(shares.amax(dim=1)), shares)
+            return DecodedMasks(class_ids, as_255ths(shares.amax(dim=1)), shares.log())

@@ -36,10 +36,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Map [B, N, D] to [B, N - F, D]: the tokens from ``first`` (F) on ask all tokens."""
-        width = x.shape[2]
-        weight, bias = self.qkv.weight, self.qkv.bias
-        query = F.linear(x[:, first:], weight[:width], bias[:width])  # [B, N - F, D]
-        key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=2)  # [B, N, D] each
+        weight, bias, width = self.qkv.weight, self.qkv.bias, x.shape[2]
+        if first:
+            query = F.linear(x[:, first:], weight[:width], bias[:width])  # [B, N - F, D]
+            key, value = F.linear(x, weight[width:], bias[width:]).chunk(2, dim=2)  # [B, N, D] each
+        else:
+            query, key, value = self.qkv(x).chunk(3, dim=2)  # [B, N, D] each
         q, k, v = (
             rearrange(part, "b n (heads d) -> b heads n d", heads=self.num_heads)
             for part in (query, key, value)

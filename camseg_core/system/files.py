@@ -8,6 +8,7 @@ import os
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -115,6 +116,30 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Lend an empty folder beside ``path``: on success it is renamed to ``path``, else removed.
+
+    Raises:
+        CamsegError: there is something at ``path`` already, other than an empty folder; the folder
+            above cannot be written, or the disk is full.
+    """
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise CamsegError(f"{path} is not empty; an absent or empty folder is needed")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".", dir=path.parent) as home:
+            folder = Path(home) / "folder"
+            folder.mkdir()
+            yield folder
+            for file in folder.iterdir():
+                with file.open("rb+") as written:
+                    os.fsync(written.fileno())
+            folder.replace(path)
+    except OSError as error:
+        raise CamsegError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -35,6 +35,7 @@ def inference_networks(model: CamSeg, precision: Precision) -> CamSeg:
     if precision == "bfloat16":
         for module in networks.modules():
             if isinstance(module, (nn.Linear, nn.Conv2d)):
-                rounded = module.weight.detach().to(torch.bfloat16)
-                module.weight = nn.Parameter(rounded, requires_grad=False)
+                for name, parameter in list(module.named_parameters()):
+                    rounded = parameter.detach().to(torch.bfloat16)
+                    setattr(module, name, nn.Parameter(rounded, requires_grad=False))
     return networks

@@ -29,7 +29,7 @@ from camseg_core.diffusion.options import profiles_to_dict
 from camseg_core.errors import CamsegError
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.transformer import Grid, latent_from_tokens
-from camseg_core.system.files import atomic_path, sha256_of_file
+from camseg_core.system.files import new_folder, sha256_of_file
 from camseg_core.weights.inference import inference_networks
 from camseg_core.weights.loading import LoadedModel, save_model
 
@@ -109,8 +109,13 @@ def export_onnx(loaded: LoadedModel, folder: Path, size: tuple[int, int] | None 
     height, width = size or (config.input.height, config.input.width)
     if height % config.stride or width % config.stride:
         raise CamsegError(f"size {width}x{height}: multiples of {config.stride} are needed")
-    if folder.is_dir() and any(folder.iterdir()):
-        raise CamsegError(f"{folder} is not empty; an absent or empty folder is needed")
+    with new_folder(folder) as unfinished:
+        _write_graphs(loaded, unfinished, (height, width))
+
+
+def _write_graphs(loaded: LoadedModel, folder: Path, size: tuple[int, int]) -> None:
+    """Write the weights and the graphs for a size (height, width) into an empty folder."""
+    config, (height, width) = loaded.config, size
     grid = height // config.stride, width // config.stride
     save_model(loaded, folder / WEIGHTS_FILE)
     weights_sha256 = sha256_of_file(folder / WEIGHTS_FILE)
@@ -157,5 +162,5 @@ def export_onnx(loaded: LoadedModel, folder: Path, size: tuple[int, int] | None 
         if program is None:
             raise CamsegError(f"the exporter made no graph of {part}")
         program.model.metadata_props[METADATA_KEY] = json.dumps(asdict(description))
-        with atomic_path(folder / f"{part}.onnx") as path:
-            program.save(path)
+        # The exporter puts weights of more than 1.5 GB into a file beside the graph.
+        program.save(folder / f"{part}.onnx")

@@ -94,7 +94,8 @@ def summary_lines(result: dict[str, Any]) -> Iterator[str]:
     node, usage = result["node_ms"], result["process"]
     yield (
         f"node: age at output {_times(node.get('age', {}))}; processing "
-        f"{_times(node.get('processing', {}))}; steps {result['steps']}; CPU "
+        f"{_times(node.get('processing', {}))}; overhead {_times(node.get('overhead', {}))}; "
+        f"steps {result['steps']}; CPU "
         f"{usage['cpu_percent_mean']:.0f} % of one core; memory "
         f"{usage['memory_mib_first']:.0f} MiB at first, {usage['memory_mib_last']:.0f} at last"
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from camseg_core.commands.options import (
     DEFAULT_PROFILE,
     WEIGHTS_HELP,
+    add_device_option,
     add_published_options,
     add_sampling_options,
     check_sampling_options,
@@ -68,7 +69,7 @@ def add_commands(commands: Any) -> None:
         help="diffusion steps; the profile's if not given",
     )
     add_sampling_options(how)
-    how.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    add_device_option(how)
     how.add_argument(
         "--threads",
         type=int,

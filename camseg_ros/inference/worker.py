@@ -14,10 +14,11 @@ from sensor_msgs.msg import CompressedImage
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import in_one_line
 from camseg_core.images.arrays import UInt8
-from camseg_core.segmentation import Segmentation
+from camseg_core.segmentation import NETWORK_STAGES, Segmentation
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
+from camseg_ros.inference.torch_threads import use_threads
 from camseg_ros.messages.images import BadFrameError, rgb_from_compressed, rgb_from_image
 
 
@@ -49,8 +50,8 @@ class FrameHandler(Protocol):
             steps: Number of diffusion steps.
             latency_ns: Time from the entry of its first frame to its publication.
             stages_ns: Durations by stage: wait, from each frame's entry until it was taken; of the
-                whole batch convert, the segmenter's stages, publish, and processing, from when its
-                first frame was taken to its publication.
+                whole batch convert, the segmenter's stages, publish; processing, from when its
+                first frame was taken to its publication; and overhead, that without the networks.
         """
 
 
@@ -58,13 +59,27 @@ class InferenceWorker:
     """One thread that serves a queue until it ends."""
 
     def __init__(
-        self, segmenter: Segmenter, queue: FrameQueue, handler: FrameHandler, max_batch_size: int
+        self,
+        segmenter: Segmenter,
+        queue: FrameQueue,
+        handler: FrameHandler,
+        max_batch_size: int = 0,
+        torch_threads: int = 0,
     ) -> None:
-        """Serve ``queue``; batches hold at most ``max_batch_size`` frames, 0 for no limit."""
+        """Serve a queue.
+
+        Args:
+            segmenter: what infers.
+            queue: where the frames wait.
+            handler: who is asked and told.
+            max_batch_size: most frames of a batch; 0 for no limit.
+            torch_threads: threads of one operation on the CPU; 0 is torch's own choice.
+        """
         self.segmenter = segmenter
         self._queue = queue
         self._handler = handler
         self._most = max_batch_size or None
+        self._torch_threads = torch_threads
         self._busy_since_ns: int | None = None
         self._pending: dict[str, QueuedFrame] = {}  # frames of the batch that are not finished
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
@@ -85,6 +100,7 @@ class InferenceWorker:
         return 0 if since_ns is None else now_ns - since_ns
 
     def _work(self) -> None:
+        use_threads(self._torch_threads)
         while frames := self._queue.take_batch(self._most):
             self._busy_since_ns = time.monotonic_ns()
             self._pending = {frame.camera: frame for frame in frames}
@@ -155,6 +171,7 @@ class InferenceWorker:
                 self._finish(frame, self._handler.publish(frame, image, result))
         now_ns = time.monotonic_ns()
         stages_ns = {name: [int(1e9 * spent)] for name, spent in results[0].stage_seconds.items()}
+        networks_ns = sum(stages_ns[name][0] for name in NETWORK_STAGES)
         entered_ns = [frame.received_ns for frame, _ in group]
         self._handler.measured(
             len(group),
@@ -166,6 +183,7 @@ class InferenceWorker:
                 **stages_ns,
                 "publish": [now_ns - inferred_ns],
                 "processing": [now_ns - taken_ns],
+                "overhead": [now_ns - taken_ns - networks_ns],
             },
         )
 

@@ -21,7 +21,7 @@ from camseg_ros.inference.frame_queue import FrameCounts
 from camseg_ros.node.health import PERCENTILES, Condition
 from camseg_ros.node.settings import LiveSettings
 
-MEASURED = ("wait", "convert", *STAGES, "publish", "processing")
+MEASURED = ("wait", "convert", *STAGES, "publish", "processing", "overhead")
 """Stages of a frame's way whose durations the diagnostics of the node hold."""
 WINDOW_FRAMES = 1000
 RATE_WINDOW_NS = 10 * 10**9

@@ -25,6 +25,7 @@ from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.ground.view import GroundView
 from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.inference.step_controller import StepController
+from camseg_ros.inference.torch_threads import run_with_threads
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
 from camseg_ros.inference.worker import InferenceWorker
 from camseg_ros.messages.outputs import FrameOutputs
@@ -54,6 +55,7 @@ class SegmentationPipeline:
         live: LiveSettings,
         *,
         max_batch_size: int = 0,
+        torch_threads: int = 0,
         inference_limit_ns: int = 0,
     ) -> None:
         """Create the cameras' publishers on ``node``; `warm_up` and `start` come next."""
@@ -66,7 +68,8 @@ class SegmentationPipeline:
         self._limit = InferenceLimit(inference_limit_ns)
         self._batch_limit_ns = self._limit.for_batch_ns(live.sampling, 0)
         self._max_batch_size = max_batch_size
-        self._worker = InferenceWorker(segmenter, self.queue, self, max_batch_size)
+        self._torch_threads = torch_threads
+        self._worker = InferenceWorker(segmenter, self.queue, self, max_batch_size, torch_threads)
         self._mountings: TransformedMountings | None = None
         self._controller: StepController | None = None
         self._asked: StepController | None = None  # for the steps of the batch in progress
@@ -89,7 +92,8 @@ class SegmentationPipeline:
         most = min(self._max_batch_size or len(self.cameras), len(self.cameras))
         sampling, controller = self._live.sampling, self._controller
         choices = controller.ladder if controller else (sampling.steps,)
-        self._limit = warm_up(
+        work = partial(
+            warm_up,
             self.segmenter,
             np.zeros((height, width, 3), np.uint8),
             [
@@ -102,6 +106,7 @@ class SegmentationPipeline:
             cancelled=cancelled,
             on_hang=on_hang,
         )
+        self._limit = run_with_threads(self._torch_threads, work)
         self._batch_limit_ns = self._limit.for_batch_ns(sampling, 0)
 
     def look_at_the_ground(self, geometry: GridGeometry, frame_id: str) -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError, in_one_line
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.ground.grid import GridGeometry
+from camseg_ros.inference.torch_threads import leave_threads_to_inference, run_with_threads
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.node.camera import LATCHED_QOS
 from camseg_ros.node.diagnostics import diagnostic_status
@@ -131,17 +133,18 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
     def _configure(self) -> None:
         values = self._declared.values()
         cameras = [camera_settings(name, values) for name in camera_names(values)]
-        if values["torch_threads"]:
-            torch.set_num_threads(values["torch_threads"])
+        leave_threads_to_inference()
         started = time.monotonic()
         self._device = find_device(values["device"])
         onnx = values["backend"] == "onnx"
-        segmenter = Segmenter.load(
+        load = partial(
+            Segmenter.load,
             values["weights"],
             device=values["device"],
             backend=values["backend"],
             providers=values["providers"] if onnx else (),
         )
+        segmenter = run_with_threads(values["torch_threads"], load)
         if self.stop_requested.is_set():
             raise SegmentationCancelled
         self.pipeline = SegmentationPipeline(
@@ -150,6 +153,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             cameras,
             live_settings(values, segmenter.loaded.profiles, segmenter.label_set),
             max_batch_size=values["max_batch_size"],
+            torch_threads=values["torch_threads"],
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
         geometry = GridGeometry(

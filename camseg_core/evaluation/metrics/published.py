@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from PIL import Image
 
 from camseg_core.images.arrays import Int64, UInt8
-from camseg_core.images.fit import Fit
 from camseg_core.labels import UNLABELED, LabelSet
 
 Protocol = Literal["official", "published"]
@@ -73,10 +73,11 @@ def squash_for_published(
     Returns:
         The image, uint8 [side, side, 3], and the class ids, uint8 [side, side], 255 = void.
     """
-    height, width = class_ids.shape
-    fit = Fit(height, width, side, side, side, side)
-    colors = fit.to_input(label_set.color_image(class_ids))
-    return fit.to_input(image), nearest_color_ids(colors, label_set)
+    squashed_image, colors = (
+        np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR))
+        for pixels in (image, label_set.color_image(class_ids))
+    )
+    return squashed_image, nearest_color_ids(colors, label_set)
 
 
 def nearest_color_ids(colors: UInt8, label_set: LabelSet) -> UInt8:

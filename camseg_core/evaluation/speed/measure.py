@@ -16,7 +16,7 @@ import torch
 
 from camseg_core.diffusion.options import DEFAULT_PROFILE, Precision, find_profile
 from camseg_core.errors import CamsegError
-from camseg_core.evaluation.speed.results import SpeedResults, WaySpeed
+from camseg_core.evaluation.speed.results import EXACT, SpeedResults, WaySpeed
 from camseg_core.evaluation.speed.ways import (
     PerStage,
     Way,
@@ -115,8 +115,13 @@ def measure_ladder(ladder: Ladder, repeats: int) -> SpeedResults:
     """
     trials = _trials(ladder, load_model(ladder.weights))
     results = _measure(trials, ladder.weights, repeats)
+    errors = _latent_errors(trials)
     ways = (
-        replace(way, peak_memory_bytes=_peak_memory(replace(ladder, names=[way.name])))
+        replace(
+            way,
+            peak_memory_bytes=_peak_memory(replace(ladder, names=[way.name])),
+            latent_error=errors.get(way.name),
+        )
         for way in results.ways
     )
     return replace(results, ways=tuple(ways))
@@ -153,11 +158,29 @@ def _trials(ladder: Ladder, loaded: LoadedModel) -> list[_Trial]:
     image = _noise(size.height, size.width) if ladder.image is None else ladder.image
     device = find_device(ladder.device)
     ways = ways_to_run(loaded, device, ladder.providers)
+    if ladder.providers and ladder.names and "onnx" not in ladder.names:
+        raise CamsegError("providers are given, but way onnx is not among the ways to time")
     for name in ladder.names:
         if name not in ways:
             raise CamsegError(f"unknown way {name!r}; these weights have {', '.join(ways)}")
     images, threads = [image] * ladder.cameras, torch.get_num_threads()
     return [_Trial(ways[name](), images, threads, device) for name in ladder.names or ways]
+
+
+def _latent_errors(trials: Sequence[_Trial]) -> dict[str, float]:
+    """Return `WaySpeed.latent_error` by the way's name; nothing if none of them is `EXACT`."""
+    latents = {
+        trial.way.name: trial.way.latent(trial.images[0])
+        for trial in trials
+        if trial.way.latent is not None
+    }
+    if EXACT not in latents:
+        return {}
+    exact = latents[EXACT]
+    return {
+        name: float((latent - exact).square().mean().sqrt() / exact.std())
+        for name, latent in latents.items()
+    }
 
 
 def _noise(height: int, width: int) -> UInt8:

@@ -12,6 +12,9 @@ from camseg_core.diffusion.options import Precision
 from camseg_core.segmentation import STAGES, InferenceStage
 from camseg_core.system.files import write_bytes
 
+EXACT = "exact"
+"""Name of our way without any approximation."""
+
 
 @dataclass(frozen=True)
 class WaySpeed:
@@ -29,6 +32,9 @@ class WaySpeed:
         seconds: median seconds of a batch per stage.
         flops: floating-point operations of a batch per stage.
         peak_memory_bytes: most memory of a process that does nothing else; None where not known.
+        latent_error: root mean square difference of the predicted mask latent from that of
+            `EXACT`, over that one's standard deviation, both without the step noise of ddpm; None
+            where not known.
     """
 
     name: str
@@ -43,6 +49,7 @@ class WaySpeed:
     seconds: dict[InferenceStage, float]
     flops: dict[InferenceStage, float]
     peak_memory_bytes: int | None
+    latent_error: float | None = None
 
     @property
     def total_seconds(self) -> float:
@@ -89,7 +96,7 @@ def table_lines(results: SpeedResults) -> Iterator[str]:
     """Yield a Markdown table: one row a way, its stages and their sum."""
     first = results.ways[0]
     times = f"times {first.name}"
-    header = ["way", "settings", *STAGES, "all, s", "images/s", times, "peak GiB"]
+    header = ["way", "settings", *STAGES, "all, s", "images/s", times, "peak GiB", "latent error"]
     yield f"| {' | '.join(header)} |"
     yield "|---" * len(header) + "|"
     for way in results.ways:
@@ -102,6 +109,7 @@ def table_lines(results: SpeedResults) -> Iterator[str]:
             f"{way.images_per_second:.3g}",
             f"{way.images_per_second / first.images_per_second:.1f}",
             "" if memory is None else f"{memory / 2**30:.2f}",
+            "" if way.latent_error is None else f"{100 * way.latent_error:.2g} %",
         ]
         yield f"| {' | '.join(cells)} |"
 
@@ -114,6 +122,11 @@ def notes(results: SpeedResults) -> Iterator[str]:
         "stage: seconds of a batch, and in percent the share of the speed of a large matrix "
         f"product in this run (GFLOP/s: {peaks})."
     )
+    if any(way.latent_error is not None for way in results.ways):
+        yield (
+            f"Latent error: root mean square difference of the mask's latent from that of {EXACT}, "
+            "both without step noise, relative to its standard deviation."
+        )
     scaled = [way for way in results.ways if way.timed_steps < way.steps]
     if scaled:
         few = ", ".join(f"{way.name} from {way.timed_steps} to {way.steps} steps" for way in scaled)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from camseg_core.diffusion.options import (
@@ -18,6 +19,7 @@ from camseg_core.diffusion.options import (
     SamplingOptions,
 )
 from camseg_core.evaluation.speed.published_path import PUBLISHED_STEPS, PublishedPath
+from camseg_core.evaluation.speed.results import EXACT
 from camseg_core.images.arrays import UInt8
 from camseg_core.inference.stage_clock import StageClock
 from camseg_core.segmentation import STAGES, InferenceStage
@@ -38,6 +40,8 @@ class Way:
         precision: of the networks.
         steps: diffusion steps.
         run: segments a batch with another number of steps, by a clock.
+        latent: predicts the mask tokens [1, L, Z] of an image without the step noise of ddpm; None
+            for a way that keeps them to itself.
     """
 
     name: str
@@ -45,6 +49,7 @@ class Way:
     precision: Precision
     steps: int
     run: Callable[[list[UInt8], int, StageClock], object]
+    latent: Callable[[UInt8], Tensor] | None = None
 
 
 def ways_to_run(
@@ -78,7 +83,7 @@ def ways_to_run(
     profiles = {name: loaded.profiles[name] for name in PROFILE_NAMES}
     ways = {
         "published": lambda: _published_way(loaded, device),
-        "exact": by_options("exact", exact),
+        EXACT: by_options(EXACT, exact),
         **{name: by_options(name, one) for name, one in profiles.items() if one != exact},
     }
     if loaded.config.mask_decoder is None:
@@ -94,11 +99,14 @@ def own_way(name: str, segmenter: Segmenter, options: SamplingOptions) -> Way:
     def run(images: list[UInt8], steps: int, clock: StageClock) -> None:
         segmenter.segment_by_clock(images, replace(options, steps=steps), clock)
 
+    def latent(image: UInt8) -> Tensor:
+        return segmenter.predict_latent(image, replace(options, temperature=0.0))
+
     steps = f"{options.steps} {options.sampler} step{'s' if options.steps > 1 else ''}"
     settings = [options.precision, steps]
     if options.samples > 1:
         settings.append(f"{options.samples} samples")
-    return Way(name, ", ".join(settings), options.precision, options.steps, run)
+    return Way(name, ", ".join(settings), options.precision, options.steps, run, latent)
 
 
 def seconds_of(way: Way, images: list[UInt8], steps: int, device: torch.device) -> PerStage:

