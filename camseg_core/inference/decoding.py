@@ -89,16 +89,17 @@ class Decoder:
     def _by_palette(
         self, samples: Iterable[Tensor], grid: Grid, options: SamplingOptions, clock: StageClock
     ) -> DecodedMasks:
-        total = torch.zeros((), device=self._networks.device)
-        for tokens in samples:
+        # In place where it can be: at the published size each of these tensors has 47 MB.
+        total = torch.empty(0)
+        for index, tokens in enumerate(samples):
             with clock.stage("decoder"):
                 colors = self._networks.colors(tokens, grid, options.precision)  # [B, 3, H', W']
             with clock.stage("finish"):
                 distances = squared_distances(colors, self._palette)  # [B, C + 1, H', W']
-                temperature = self._networks.config.palette_temperature
-                total = total + class_shares(distances, temperature)  # [B, C + 1, H', W']
+                shares = class_shares(distances, self._networks.config.palette_temperature)
+                total = total.add_(shares) if index else shares  # [B, C + 1, H', W']
         with clock.stage("finish"):
-            mean = total / options.samples  # [B, C + 1, H', W']
+            mean = total.div_(options.samples)  # [B, C + 1, H', W']
             class_ids = nearest_class(distances if options.samples == 1 else -mean)
-            shares = mean[:, 1:]  # [B, C, H', W']
-            return DecodedMasks(class_ids, as_255ths(shares.amax(dim=1)), shares.log())
+            of_classes = mean[:, 1:]  # [B, C, H', W']
+            return DecodedMasks(class_ids, as_255ths(of_classes.amax(dim=1)), of_classes.log_())

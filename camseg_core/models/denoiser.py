@@ -59,7 +59,9 @@ class ResidualBlock(nn.Module):
         """Build for ``width`` channels."""
         super().__init__()
         self.in_ln = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.mlp = nn.Sequential(
+            nn.Linear(width, width), nn.SiLU(inplace=True), nn.Linear(width, width)
+        )
         # The SiLU is computed for all blocks at once, before them; here it keeps the layer's name.
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 3 * width))
 

@@ -52,4 +52,4 @@ def class_shares(distances: Tensor, temperature: float) -> Tensor:
     """
     # From the nearest, so that the smallest temperature divides no large number to infinity.
     excess = distances - distances.amin(dim=1, keepdim=True)
-    return torch.softmax(-excess / temperature, dim=1)
+    return torch.softmax(excess.div_(-temperature), dim=1)
