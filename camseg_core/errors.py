@@ -8,6 +8,9 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 
+LONGEST_REASON = 300
+LONGEST_VALUE = 60
+
 FAILED_CHECK = 1
 BAD_INPUT = 2
 DEVICE_LOST = 70
@@ -24,8 +27,14 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 def in_one_line(error: BaseException) -> str:
-    """Say what an error of a library is, without line breaks."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    """Say what an error of a library is, without line breaks and no longer than a log line."""
+    return " ".join(f"{type(error).__name__}: {error}"[:LONGEST_REASON].split())
+
+
+def shown(value: object, longest: int = LONGEST_VALUE) -> str:
+    """Return how a value that came from outside is written in a message: as code, and shortened."""
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
 
 
 class CamsegError(ValueError):

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from camseg_core.data.label_images import LabelFormat
-from camseg_core.data.layout import ADVERSE, REFERENCE, Layout, OfficialCount, subfolders
+from camseg_core.data.layout import ADVERSE, REFERENCE, Layout, OfficialCount
 from camseg_core.images.reading import IMAGE_SUFFIXES
 from camseg_core.labels import CAMVID, CITYSCAPES
+from camseg_core.system.folders import subfolders
 
 LABEL_IDS = LabelFormat("cityscapes", 34, CITYSCAPES, CITYSCAPES.source_ids)
 """The 34 label ids of Cityscapes, 0..33; 255 stands for -1."""

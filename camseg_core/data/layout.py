@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from camseg_core.data.label_images import LabelFormat
 from camseg_core.errors import CamsegError, suggest
+from camseg_core.system.folders import files_below, natural_key, subfolders
 
 PARTS = ADVERSE, REFERENCE = "adverse", "reference"
 """The parts of ACDC; the first is what is read unless asked otherwise."""
@@ -197,13 +198,14 @@ def find_images(layout: Layout, home: Path, split: str) -> tuple[list[LayoutImag
         CamsegError: a folder cannot be read.
     """
     images, strangers = [], []
-    for path in walk(layout.image_folders(home, split)):
+    for path in _files(layout.image_folders(home, split)):
         image = layout.recognize(home, path.relative_to(home).as_posix(), split)
-        if image is None or path.name.startswith("."):
+        if image is None:
             strangers.append(path)
         else:
             images.append(image)
-    return sorted(images, key=lambda image: image.name), sorted(strangers)
+    images.sort(key=lambda image: (natural_key(image.name), image.name))
+    return images, sorted(strangers)
 
 
 def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path], list[Path]]:
@@ -213,8 +215,8 @@ def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path]
         CamsegError: a folder cannot be read.
     """
     labels, strangers = [], []
-    for path in sorted(walk(layout.label_folders(home, split))):
-        if path.name.endswith(layout.label_endings) and not path.name.startswith("."):
+    for path in sorted(_files(layout.label_folders(home, split))):
+        if path.name.endswith(layout.label_endings):
             labels.append(path)
         elif not path.name.endswith(layout.companion_endings):
             strangers.append(path)
@@ -231,50 +233,10 @@ def same_label(images: Iterable[LayoutImage]) -> list[tuple[LayoutImage, LayoutI
     ]
 
 
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, sorted and without hidden ones; none if it is not there.
-
-    Raises:
-        CamsegError: the folder cannot be read.
-    """
-    try:
-        return sorted(
-            entry
-            for entry in folder.iterdir()
-            if os.path.isdir(entry) and not entry.name.startswith(".")
-        )
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise CamsegError(f"cannot read folder {folder}: {error.strerror or error}") from error
-
-
-def walk(folders: Iterable[Path]) -> list[Path]:
-    """Return the files in and below folders; a folder that is not there has none.
-
-    Links to folders are followed, since data often lies on another disk; links that make loops
-    are not.
+def _files(folders: Iterable[Path]) -> list[Path]:
+    """Return the files in and below folders.
 
     Raises:
         CamsegError: a folder cannot be read.
     """
-
-    def refuse(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
-            raise CamsegError(f"cannot read folder {error.filename}: {error.strerror}") from error
-
-    files = []
-    for top in folders:
-        for folder, names, file_names in os.walk(top, onerror=refuse, followlinks=True):
-            here = os.path.realpath(folder)
-            names[:] = [name for name in names if not _is_loop(here, os.path.join(folder, name))]
-            files += [Path(folder, name) for name in file_names]
-    return files
-
-
-def _is_loop(here: str, path: str) -> bool:
-    """Return whether ``path`` is a link to the folder ``here`` or to one above it."""
-    if not os.path.islink(path):
-        return False
-    target = os.path.realpath(path)
-    return os.path.commonpath([here, target]) == target
+    return [path for folder in folders for path in files_below(folder)]

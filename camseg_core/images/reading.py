@@ -3,34 +3,31 @@
 
 from __future__ import annotations
 
-import io
 import os
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video import VideoFrame
-from natsort import natsorted, ns
-from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
-from camseg_core.system.files import read_bytes
+from camseg_core.images.decoding import NotAnImageError, decode_image
+from camseg_core.system.files import check_is_regular, read_bytes
+from camseg_core.system.folders import files_below
 
 IMAGE_SUFFIXES = (
     ".bmp", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
+VIDEO_SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm")
 
 VIDEO_FORMATS = (
-    "asf,avi,flv,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,ogg,"
+    "asf,avi,flv,gif,h264,hevc,ivf,m4v,matroska,mjpeg,mov,mpeg,mpegts,mpegvideo,mxf,ogg,"
     "bmp_pipe,jpeg_pipe,pgm_pipe,png_pipe,ppm_pipe,tiff_pipe,webp_pipe"
 )
 """FFmpeg's names of the formats that are read; the last ones are images under a video's name. Some
@@ -39,8 +36,6 @@ of FFmpeg's others take any text for a video, and playlists open further files."
 ENOUGH = 0.9
 """A video counts as whole if it has this share of the frames that it states or, if it states no
 number, of its duration. Some containers state a little too much."""
-
-cv2.setLogLevel(0)  # OpenCV would print its own notes on damaged files, beside our one line
 
 
 @dataclass(frozen=True)
@@ -77,13 +72,8 @@ class Frame:
     time_ns: int | None = None
 
 
-def in_natural_order(paths: Iterable[Path]) -> list[Path]:
-    """Sort paths by folder and name, numbers by their value: ``2.png`` comes before ``10.png``."""
-    return natsorted(sorted(paths), alg=ns.PATH)
-
-
 def find_sources(path: Path) -> list[Source]:
-    """List what ``path`` holds: itself, or the images in and below a folder, in natural order.
+    """List what ``path`` holds: itself, or the images in and below a folder; see `files_below`.
 
     Raises:
         CamsegError: nothing is there, the folder has no image, or the results of two images would
@@ -92,10 +82,9 @@ def find_sources(path: Path) -> list[Source]:
     if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(f"no such file or folder: {path}")
     if not path.is_dir():
+        check_is_regular(path)
         return [_source(path, Path(path.stem))]
-    images = in_natural_order(
-        file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()
-    )
+    images = [file for file in files_below(path) if file.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise CamsegError(
             f"folder {path} has no image; "
@@ -116,16 +105,14 @@ def read_image(path: Path) -> UInt8:
     """Read an image as RGB uint8 [H, W, 3]; a rotation note in the file is ignored.
 
     Raises:
-        CamsegError: unreadable, empty, or not an image.
+        CamsegError: unreadable, or not one image that can be read; see `decode_image`.
     """
     content = read_bytes(path)
-    image = _decode(content)
-    if image is None:
-        raise CamsegError(
-            f"{path} is not an image: its {len(content)} bytes cannot be decoded "
-            "(truncated, or of another format)"
-        )
-    return image
+    try:
+        pixels = decode_image(content)
+    except CamsegError as error:
+        raise type(error)(f"{path} {error}") from None
+    return pixels if pixels.ndim == 3 else np.ascontiguousarray(np.dstack([pixels] * 3))
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
@@ -168,8 +155,10 @@ def read_frames(source: Source) -> Iterator[Frame]:
 def _source(path: Path, stem: Path) -> Source:
     """Look at one file: what it decodes to decides, its suffix is only a hint."""
     suffix = path.suffix.lower()
-    if suffix not in VIDEO_SUFFIXES and path.is_file() and _decode(read_bytes(path)) is not None:
-        return Source(path, stem, False, 1)
+    if suffix not in VIDEO_SUFFIXES:
+        with suppress(NotAnImageError):
+            read_image(path)
+            return Source(path, stem, False, 1)
     # FFmpeg would take the readable part of a damaged image for a video of one frame.
     if suffix not in IMAGE_SUFFIXES:
         with suppress(av.FFmpegError), _open_video(path) as container:
@@ -208,20 +197,3 @@ def _video_frames(container: InputContainer) -> Iterator[VideoFrame]:
         for frame in frames:
             has_begun = True
             yield frame
-
-
-def _decode(content: bytes) -> UInt8 | None:
-    """Decode an image to RGB uint8 [H, W, 3]; None if it is none, or not whole."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's notes on odd files
-            image = Image.open(io.BytesIO(content))
-            image.load()
-    except Exception:  # PIL raises almost anything on damaged bytes
-        return None
-    if not image.mode.startswith(("I", "F")):
-        return np.array(image.convert("RGB"))
-    # More than 8 bits, which PIL would cut off.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    decoded = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    return None if decoded is None else np.ascontiguousarray(decoded[..., ::-1], np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,15 +49,28 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return the content of a file.
+    """Return the content of a regular file; a pipe or a device might never end.
 
     Raises:
         CamsegError: the file cannot be read.
     """
     try:
+        check_is_regular(path)
         return path.read_bytes()
     except OSError as error:
         raise CamsegError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def check_is_regular(path: Path) -> None:
+    """Refuse a pipe, a device or a socket, which might never end.
+
+    Raises:
+        CamsegError: it is one.
+        OSError: there is nothing.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder, reading tells what is wrong
+        raise CamsegError(f"cannot read {path}: it is no regular file")
 
 
 def read_yaml(path: Path) -> Any:

@@ -7,18 +7,24 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Any
 
-import cv2
 import numpy as np
 from sensor_msgs.msg import CompressedImage, Image
 
+from camseg_core.errors import CamsegError, shown
 from camseg_core.images.arrays import UInt8
+from camseg_core.images.decoding import decode_image
 from camseg_ros.bag.camera_topics import CameraTopics
 from camseg_ros.bag.contents import BagMessage
 from camseg_ros.bag.reader import Bag
 from camseg_ros.bag.serialization import UnreadableMessageError
-from camseg_ros.messages.images import BadFrameError, array_from_image_message, stamp_ns
+from camseg_ros.messages.images import (
+    PNG_DEPTH,
+    PNG_MAGIC,
+    BadFrameError,
+    array_from_image_message,
+    stamp_ns,
+)
 
 MEMORY_BYTES = 64 << 20
 """Size up to which ground truth is kept in memory; more than that is kept on disk."""
@@ -96,8 +102,7 @@ def read_stored_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> Truth
     return store
 
 
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-PNG_DEPTH, PNG_COLOR_TYPE = 24, 25
+PNG_COLOR_TYPE = 25
 """Offsets of bit depth and colour type in a PNG file (https://www.w3.org/TR/png-3/#11IHDR)."""
 
 GRAY, RGB = 0, 2
@@ -125,7 +130,7 @@ def class_ids_of(image: Image) -> UInt8:
         BadFrameError: the image holds no class ids.
     """
     if image.encoding not in ("mono8", "8UC1"):
-        raise BadFrameError(f"ground truth of encoding {image.encoding!r}: mono8 is needed")
+        raise BadFrameError(f"ground truth of encoding {shown(image.encoding)}: mono8 is needed")
     image.encoding = "mono8"
     return array_from_image_message(image)
 
@@ -137,7 +142,7 @@ def class_ids_of_compressed(image: CompressedImage) -> UInt8:
         BadFrameError: the image is in colour, or in a format that may have changed ids.
     """
     content = bytes(image.data)
-    described = f"compressed ground truth of format {image.format!r}"
+    described = f"compressed ground truth of format {shown(image.format)}"
     if not content.startswith(PNG_MAGIC) or len(content) <= PNG_COLOR_TYPE:
         raise BadFrameError(f"{described}: PNG is needed, other formats change ids")
     depth, color_type = content[PNG_DEPTH], content[PNG_COLOR_TYPE]
@@ -147,11 +152,9 @@ def class_ids_of_compressed(image: CompressedImage) -> UInt8:
             "of 8 bits is needed"
         )
     try:
-        pixels: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        pixels = None
-    if pixels is None:
-        raise BadFrameError(f"{described}: cannot be decoded")
+        pixels = decode_image(content, ("PNG",))
+    except CamsegError as error:
+        raise BadFrameError(f"{described} {error}") from None
     if pixels.ndim == 3:
         if (pixels != pixels[..., :1]).any():
             raise BadFrameError(f"{described} is in colour: a gray image of ids is needed")

@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from camseg_core.errors import CamsegError, in_one_line
-from camseg_core.images.reading import in_natural_order
+from camseg_core.system.folders import in_natural_order
 from camseg_ros.bag.contents import BagFile, BagLoss, BagMessage, BagTopic, merge_topics
 from camseg_ros.bag.metadata_file import BagMetadata
 from camseg_ros.bag.storage_file import ROS1_SUFFIXES, ZSTD, is_storage, open_storage

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from sensor_msgs.msg import CompressedImage
@@ -14,6 +15,7 @@ from sensor_msgs.msg import CompressedImage
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import in_one_line
 from camseg_core.images.arrays import UInt8
+from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS
 from camseg_core.segmentation import NETWORK_STAGES, Segmentation
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import free_memory, is_device_failure, is_out_of_memory
@@ -55,6 +57,21 @@ class FrameHandler(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a worker serves.
+
+    Attributes:
+        max_batch_size: most frames of a batch; 0 for no limit.
+        torch_threads: threads of one operation on the CPU; 0 is torch's own choice.
+        max_image_megapixels: size of the largest image that is read, in millions of pixels.
+    """
+
+    max_batch_size: int = 0
+    torch_threads: int = 0
+    max_image_megapixels: float = MAX_IMAGE_MEGAPIXELS
+
+
 class InferenceWorker:
     """One thread that serves a queue until it ends."""
 
@@ -63,8 +80,7 @@ class InferenceWorker:
         segmenter: Segmenter,
         queue: FrameQueue,
         handler: FrameHandler,
-        max_batch_size: int = 0,
-        torch_threads: int = 0,
+        settings: WorkerSettings,
     ) -> None:
         """Serve a queue.
 
@@ -72,14 +88,12 @@ class InferenceWorker:
             segmenter: what infers.
             queue: where the frames wait.
             handler: who is asked and told.
-            max_batch_size: most frames of a batch; 0 for no limit.
-            torch_threads: threads of one operation on the CPU; 0 is torch's own choice.
+            settings: how to serve.
         """
         self.segmenter = segmenter
         self._queue = queue
         self._handler = handler
-        self._most = max_batch_size or None
-        self._torch_threads = torch_threads
+        self._settings = settings
         self._busy_since_ns: int | None = None
         self._pending: dict[str, QueuedFrame] = {}  # frames of the batch that are not finished
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
@@ -100,8 +114,8 @@ class InferenceWorker:
         return 0 if since_ns is None else now_ns - since_ns
 
     def _work(self) -> None:
-        use_threads(self._torch_threads)
-        while frames := self._queue.take_batch(self._most):
+        use_threads(self._settings.torch_threads)
+        while frames := self._queue.take_batch(self._settings.max_batch_size or None):
             self._busy_since_ns = time.monotonic_ns()
             self._pending = {frame.camera: frame for frame in frames}
             try:
@@ -145,7 +159,7 @@ class InferenceWorker:
             with self._costs_only([frame]):
                 is_compressed = isinstance(frame.message, CompressedImage)
                 to_rgb = rgb_from_compressed if is_compressed else rgb_from_image
-                image = to_rgb(frame.message)
+                image = to_rgb(frame.message, self._settings.max_image_megapixels)
                 groups.setdefault(self.segmenter.input_size(image), []).append((frame, image))
         convert_ns = time.monotonic_ns() - taken_ns
         for group in groups.values():

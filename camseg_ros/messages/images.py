@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from camseg_core.errors import in_one_line
+from camseg_core.errors import CamsegError, in_one_line, shown
+from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS, check_size, decode_image
 
 try:
     from cv_bridge import CvBridge
@@ -51,8 +52,15 @@ _CONVERSIONS: dict[str, tuple[int, int | None]] = {
 _BRIDGE_ENCODINGS = frozenset(
     {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8"}
 )
+# The encodings whose colours image_transport may have swapped.
+_COLORS = frozenset({"rgb8", "bgr8", "rgba8", "bgra8"})
 # OpenCV answers with black, not with an error, when a Bayer image is smaller.
 _SMALLEST_BAYER = 3
+
+COMPRESSED_FORMATS = ("JPEG", "PNG")
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH = 24
+"""Place of the bits per channel in a PNG file, whose header always comes first."""
 
 IMAGE_ENCODINGS = tuple(_CONVERSIONS)
 """The encodings that `rgb_from_image` accepts."""
@@ -67,23 +75,27 @@ def stamp_ns(header: Header) -> int:
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
 
 
-def rgb_from_image(message: Image) -> NDArray[np.uint8]:
+def rgb_from_image(
+    message: Image, max_megapixels: float = MAX_IMAGE_MEGAPIXELS
+) -> NDArray[np.uint8]:
     """Convert a camera image to RGB.
 
     The message is in one of IMAGE_ENCODINGS, its rows padded or not. Returns uint8 RGB [H, W, 3],
     0..255, C-contiguous, sharing no memory with the message. Bayer images are demosaiced
     bilinearly; 4:2:2 images are read as BT.601 with luma 16..235, as OpenCV and cv_bridge do.
 
-    Raises BadFrameError if the size, encoding, byte order, step or amount of data breaks a rule, or
-    if the image cannot be converted.
+    Raises BadFrameError if the size, encoding, byte order, step or amount of data breaks a rule, if
+    the image is larger than ``max_megapixels``, or if it cannot be converted.
     """
     encoding = message.encoding
     if encoding not in _CONVERSIONS:
-        raise BadFrameError(
-            f"image encoding {encoding!r}: must be one of {', '.join(IMAGE_ENCODINGS)}"
-        )
+        raise _unknown_encoding(encoding)
     bytes_per_pixel, _code = _CONVERSIONS[encoding]
     rows = _rows(message, bytes_per_pixel)
+    try:
+        check_size(message.height, message.width, max_megapixels)
+    except CamsegError as error:
+        raise BadFrameError(f"image {error}") from None
     # Two bytes a pixel is 4:2:2, where two neighbours share their chroma.
     if bytes_per_pixel == 2 and message.width % 2:
         raise BadFrameError(f"image width {message.width}: must be even for {encoding}")
@@ -95,29 +107,38 @@ def rgb_from_image(message: Image) -> NDArray[np.uint8]:
     return _rgb_from_pixels(pixels, encoding, message if by_bridge else None)
 
 
-def rgb_from_compressed(message: CompressedImage) -> NDArray[np.uint8]:
+def rgb_from_compressed(
+    message: CompressedImage, max_megapixels: float = MAX_IMAGE_MEGAPIXELS
+) -> NDArray[np.uint8]:
     """Decode a compressed camera image (jpeg, png) to RGB.
 
-    The message holds one image file that OpenCV decodes. Returns uint8 RGB [H, W, 3], 0..255,
+    The message holds one JPEG or PNG file of 8 bits a channel. Returns uint8 RGB [H, W, 3], 0..255,
     C-contiguous, sharing no memory with the message. The pixels stay where they are stored: an EXIF
-    orientation is ignored. A gray image whose format starts with a Bayer encoding
-    ("bayer_rggb8; png compressed") is a compressed mosaic and is demosaiced.
+    orientation is ignored. What stands before a semicolon in the format is the camera's encoding,
+    and has to be one of IMAGE_ENCODINGS; a gray image of a Bayer encoding is demosaiced; colours
+    are taken for swapped where image_transport takes them for it.
 
-    Raises BadFrameError if there is no data or it cannot be decoded.
+    Raises BadFrameError if there is no data, it cannot be decoded, is larger than
+    ``max_megapixels`` or has another encoding.
     """
-    file_bytes = np.frombuffer(message.data, np.uint8)
-    described = f"compressed image of format {message.format!r} and {file_bytes.size} bytes"
-    # image_transport puts the camera's encoding first: "bgr8; jpeg compressed bgr8".
-    encoding = message.format.split(";")[0].strip()
-    is_bayer = encoding.startswith("bayer_") and encoding in _CONVERSIONS
-    flags = cv2.IMREAD_ANYCOLOR if is_bayer else cv2.IMREAD_COLOR
+    encoding, is_stated, coding = message.format.partition(";")
+    encoding = encoding.strip()
+    if is_stated and encoding not in _CONVERSIONS:
+        raise _unknown_encoding(encoding)
+    content = bytes(message.data)
+    described = f"compressed image of format {shown(message.format)}"
+    if content.startswith(PNG_MAGIC) and content[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
+        raise BadFrameError(f"{described} has 16 bits a channel; 8 are needed")
     try:
-        pixels: Any = cv2.imdecode(file_bytes, flags | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise BadFrameError(f"{described}: cannot be decoded: {in_one_line(error)}") from error
-    if pixels is None:
-        raise BadFrameError(f"{described}: cannot be decoded as an image")
-    return _rgb_from_pixels(pixels, encoding if pixels.ndim == 2 else "bgr8")
+        pixels = decode_image(content, COMPRESSED_FORMATS, max_megapixels)
+    except CamsegError as error:
+        raise BadFrameError(f"{described} {error}") from None
+    if pixels.ndim == 2:
+        return _rgb_from_pixels(pixels, encoding if encoding.startswith("bayer_") else "mono8")
+    # compressed_image_transport writes what OpenCV took for BGR, and states it.
+    if is_stated and encoding in _COLORS and "compressed bgr" not in coding:
+        pixels = np.ascontiguousarray(pixels[..., ::-1])
+    return pixels
 
 
 def image_message(array: NDArray[Any], encoding: str, header: Header) -> Image:
@@ -150,6 +171,12 @@ def array_from_image_message(message: Image) -> NDArray[Any]:
     return values.reshape(message.height, message.width, *channels).astype(dtype.newbyteorder("="))
 
 
+def _unknown_encoding(encoding: str) -> BadFrameError:
+    return BadFrameError(
+        f"image encoding {shown(encoding)}: must be one of {', '.join(IMAGE_ENCODINGS)}"
+    )
+
+
 def _output_layout(encoding: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     """Return the dtype and the shape after [H, W]."""
     if encoding == "32FC2":
@@ -159,7 +186,7 @@ def _output_layout(encoding: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
     match = re.fullmatch(r"8UC([1-9][0-9]{0,8})", encoding)
     if match is None:
         raise BadFrameError(
-            f"output encoding {encoding!r}: must be mono8, rgb8, 8UC<channels> or 32FC2"
+            f"output encoding {shown(encoding)}: must be mono8, rgb8, 8UC<channels> or 32FC2"
         )
     return np.dtype(np.uint8), (int(match[1]),)
 

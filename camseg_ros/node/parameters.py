@@ -21,6 +21,7 @@ from camseg_core.diffusion.options import (
     Precision,
 )
 from camseg_core.errors import CamsegError
+from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS
 from camseg_core.inference.backends import BACKENDS, PROVIDERS
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
@@ -90,6 +91,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "max_batch_size", 0, "Most frames that are inferred together; 0: one of each camera.",
         0, 1024,
+    ),
+    ParameterSpec(
+        "max_image_megapixels", float(MAX_IMAGE_MEGAPIXELS), "Largest image that is decoded and "
+        "segmented, millions of pixels; larger ones are refused.", 0.0001, 10000.0,
     ),
     ParameterSpec(
         "autostart", True, "Configure and activate without waiting for a lifecycle manager."

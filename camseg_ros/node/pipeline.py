@@ -27,7 +27,7 @@ from camseg_ros.inference.frame_queue import FrameQueue, Outcome, QueuedFrame
 from camseg_ros.inference.step_controller import StepController
 from camseg_ros.inference.torch_threads import run_with_threads
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
-from camseg_ros.inference.worker import InferenceWorker
+from camseg_ros.inference.worker import InferenceWorker, WorkerSettings
 from camseg_ros.messages.outputs import FrameOutputs
 from camseg_ros.node.camera import Camera, TransformedMountings
 from camseg_ros.node.diagnostics import MEASURED, Measurements, diagnostic_status, node_values
@@ -54,8 +54,7 @@ class SegmentationPipeline:
         cameras: Sequence[CameraSettings],
         live: LiveSettings,
         *,
-        max_batch_size: int = 0,
-        torch_threads: int = 0,
+        worker: WorkerSettings | None = None,
         inference_limit_ns: int = 0,
     ) -> None:
         """Create the cameras' publishers on ``node``; `warm_up` and `start` come next."""
@@ -67,9 +66,8 @@ class SegmentationPipeline:
         self._live = live
         self._limit = InferenceLimit(inference_limit_ns)
         self._batch_limit_ns = self._limit.for_batch_ns(live.sampling, 0)
-        self._max_batch_size = max_batch_size
-        self._torch_threads = torch_threads
-        self._worker = InferenceWorker(segmenter, self.queue, self, max_batch_size, torch_threads)
+        self._worker_settings = worker or WorkerSettings()
+        self._worker = InferenceWorker(segmenter, self.queue, self, self._worker_settings)
         self._mountings: TransformedMountings | None = None
         self._controller: StepController | None = None
         self._asked: StepController | None = None  # for the steps of the batch in progress
@@ -89,7 +87,8 @@ class SegmentationPipeline:
         Raises:
             SegmentationCancelled: ``cancelled`` was true.
         """
-        most = min(self._max_batch_size or len(self.cameras), len(self.cameras))
+        settings, cameras = self._worker_settings, len(self.cameras)
+        most = min(settings.max_batch_size or cameras, cameras)
         sampling, controller = self._live.sampling, self._controller
         choices = controller.ladder if controller else (sampling.steps,)
         work = partial(
@@ -106,7 +105,7 @@ class SegmentationPipeline:
             cancelled=cancelled,
             on_hang=on_hang,
         )
-        self._limit = run_with_threads(self._torch_threads, work)
+        self._limit = run_with_threads(settings.torch_threads, work)
         self._batch_limit_ns = self._limit.for_batch_ns(sampling, 0)
 
     def look_at_the_ground(self, geometry: GridGeometry, frame_id: str) -> None:

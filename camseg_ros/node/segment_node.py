@@ -34,6 +34,7 @@ from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.ground.grid import GridGeometry
 from camseg_ros.inference.torch_threads import leave_threads_to_inference, run_with_threads
+from camseg_ros.inference.worker import WorkerSettings
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.node.camera import LATCHED_QOS
 from camseg_ros.node.diagnostics import diagnostic_status
@@ -152,8 +153,9 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             segmenter,
             cameras,
             live_settings(values, segmenter.loaded.profiles, segmenter.label_set),
-            max_batch_size=values["max_batch_size"],
-            torch_threads=values["torch_threads"],
+            worker=WorkerSettings(
+                values["max_batch_size"], values["torch_threads"], values["max_image_megapixels"]
+            ),
             inference_limit_ns=round(1e9 * values["inference_limit_s"]),
         )
         geometry = GridGeometry(

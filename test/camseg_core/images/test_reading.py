@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 
 from camseg_core.errors import CamsegError
@@ -79,9 +81,6 @@ def test_a_rotation_note_is_ignored(tmp_path: Path, write_image: Writer) -> None
     assert read_image(path).shape == (40, 60, 3)
 
 
-SENSELESS_SIZE = b"P5\n1000000 1000000\n255\n" + bytes(9)
-
-
 def cut_image(suffix: str, kept: float) -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     content = cv2.imencode(suffix, noise)[1].tobytes()
@@ -91,7 +90,7 @@ def cut_image(suffix: str, kept: float) -> bytes:
 @pytest.mark.parametrize(
     "content",
     [
-        *(b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", SENSELESS_SIZE),
+        *(b"", b"hello", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"),
         *(
             cut_image(suffix, kept)
             for suffix in (".png", ".jpg", ".bmp", ".webp", ".tif", ".ppm")
@@ -107,7 +106,7 @@ def test_what_is_no_whole_image_is_refused_without_a_word_of_the_decoder(
     with pytest.raises(
         CamsegError,
         match=rf"^{re.escape(str(path))} is not an image: its {len(content)} bytes cannot be "
-        r"decoded \(truncated, or of another format\)$",
+        r"decoded \(truncated, or of another format than BMP, JPEG, PNG, PPM, TIFF, WEBP\)$",
     ):
         read_image(path)
     assert capfd.readouterr() == ("", "")
@@ -266,6 +265,32 @@ def test_a_folder_gives_its_images_in_natural_order_with_their_subfolders(
     for source in sources:
         (frame,) = read_frames(source)
         assert frame.stem == source.stem
+
+
+def test_a_gif_gives_all_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    grays = [PIL.Image.new("L", (40, 20), level) for level in (0, 100, 200)]
+    grays[0].save(path, save_all=True, append_images=grays[1:], duration=[100, 200, 100])
+    (source,) = find_sources(path)
+    frames = list(read_frames(source))
+    assert [int(frame.image.mean().round(-1)) for frame in frames] == [0, 100, 200]
+    assert [frame.time_ns for frame in frames] == [0, 10**8, 3 * 10**8]
+
+
+def test_an_image_of_several_pictures_says_so(tmp_path: Path) -> None:
+    pages = [PIL.Image.new("RGB", (8, 4), (level, 0, 0)) for level in (0, 100)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    for read in (read_image, find_sources):
+        with pytest.raises(CamsegError, match=r"a\.tif holds several pictures"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.mp4"])
+def test_a_pipe_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    for read in (read_image, find_sources):
+        with pytest.raises(CamsegError, match=f"^cannot read .*{name}: it is no regular file$"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("names", [[], ["notes.txt", "clip.mp4"]])

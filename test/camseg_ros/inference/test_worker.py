@@ -17,7 +17,7 @@ from camseg_core.segmenter import SamplingOptions, SegmentationCancelled, Segmen
 from camseg_core.weights.loading import random_model
 from camseg_ros.inference import worker as inference
 from camseg_ros.inference.frame_queue import FrameCounts, FrameQueue, Outcome, QueuedFrame
-from camseg_ros.inference.worker import InferenceWorker
+from camseg_ros.inference.worker import InferenceWorker, WorkerSettings
 from camseg_ros.messages.images import image_message
 
 LIMIT_S = 30.0
@@ -80,7 +80,7 @@ def serve(
         queue.put(item)
     handler = handler or Handler()
     worker = InferenceWorker(
-        segmenter or Segmenter(random_model("tiny")), queue, handler, max_batch_size
+        segmenter or Segmenter(random_model("tiny")), queue, handler, WorkerSettings(max_batch_size)
     )
     worker.start()
     deadline = time.monotonic() + LIMIT_S
@@ -173,10 +173,10 @@ def test_an_error_in_publishing_one_camera_s_frame_costs_no_other_s() -> None:
 def test_an_error_in_converting_one_frame_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     real = inference.rgb_from_image
 
-    def convert(message: Image) -> Any:
+    def convert(message: Image, max_megapixels: float) -> Any:
         if message.height == 12:
             raise RuntimeError("no such conversion")
-        return real(message)
+        return real(message, max_megapixels)
 
     monkeypatch.setattr(inference, "rgb_from_image", convert)
     handler, counts = serve(frame("a", 12, 20), frame("b"))
@@ -212,7 +212,7 @@ def test_each_batch_is_timed_on_its_own() -> None:
     queue.open()
     queue.put(frame("a"))
     queue.put(frame("b", 32, 32))
-    worker = InferenceWorker(segmenter, queue, Handler(), 0)
+    worker = InferenceWorker(segmenter, queue, Handler(), WorkerSettings())
     worker.start()
     deadline = time.monotonic() + LIMIT_S
     while queue.total().out < 2:

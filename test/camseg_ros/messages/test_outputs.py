@@ -43,7 +43,7 @@ def segmentation(seed: int = 0) -> Segmentation:
     return Segmentation(
         class_ids=class_ids.to(torch.uint8).numpy(),
         confidence=(best * 255).round().to(torch.uint8).numpy(),
-        shares=probabilities,
+        logarithms=probabilities.log(),
         fit=Fit.of(HEIGHT, WIDTH, InputConfig("pad", HEIGHT, WIDTH), STRIDE),
         stride=STRIDE,
         stage_seconds={},
