@@ -58,10 +58,17 @@ class BagMessage:
     def decode(self) -> Any:
         """Return the message as a ROS 2 Python object.
 
+        A header without a stamp has the time at which the message was recorded: frames are told
+        apart by their stamps.
+
         Raises:
             UnreadableMessageError: The bytes are not such a message.
         """
-        return decode(self.raw, self.message_type, self.wire)
+        message = decode(self.raw, self.message_type, self.wire)
+        stamp = getattr(getattr(message, "header", None), "stamp", None)
+        if stamp is not None and stamp.sec == stamp.nanosec == 0:
+            stamp.sec, stamp.nanosec = divmod(self.log_ns, 10**9)
+        return message
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 import zstandard
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 
 from camseg_core.errors import in_one_line
@@ -21,6 +23,10 @@ STORES = {"cdr": get_typestore(Stores.ROS2_JAZZY), "ros1": get_typestore(Stores.
 
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 """First bytes of a message that is compressed on its own; CDR begins with a zero."""
+
+
+MOST_TEXTS = 8
+"""Most texts of a message that may hold what is no UTF-8."""
 
 
 class UnreadableMessageError(ValueError):
@@ -39,8 +45,8 @@ def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
         wire: Layout of the bytes.
 
     Returns:
-        The message as a ROS 2 Python object. ROS 1's ``seq`` is dropped, and fields that ROS 1
-        spells in capitals are found.
+        The message as a ROS 2 Python object. ROS 1's ``seq`` is dropped, fields that ROS 1 spells
+        in capitals are found, and bytes of a text that are no UTF-8 become question marks.
 
     Raises:
         UnreadableMessageError: The bytes are not such a message, or its type is not installed.
@@ -49,7 +55,7 @@ def decode(raw: bytes | memoryview, message_type: str, wire: Wire) -> Any:
     store = STORES[wire]
     read = store.deserialize_cdr if wire == "cdr" else store.deserialize_ros1
     try:
-        return _ros_message(read(raw, message_type), message_class)
+        return _ros_message(_read_legible(read, raw, message_type), message_class)
     except Exception as error:  # rosbags raises many types on damaged bytes
         raise UnreadableMessageError(
             f"{len(raw)} bytes are not a {message_type}: {in_one_line(error)}"
@@ -102,6 +108,22 @@ def find_message_class(message_type: str) -> type:
             f"message type {message_type!r} is not installed here"
         ) from error
     return message_class
+
+
+def _read_legible(
+    read: Callable[[bytes | memoryview, str], Any], raw: bytes | memoryview, message_type: str
+) -> Any:
+    """Read a message whose texts need not be UTF-8: rclpy takes such ones, and so does the node."""
+    for _ in range(MOST_TEXTS):
+        try:
+            return read(raw, message_type)
+        except SerdeError as error:  # noqa: PERF203  # each turn mends one text
+            if not isinstance(error.__cause__, UnicodeDecodeError):
+                raise
+            text = error.__cause__.object
+            legible = bytes(byte if byte < 128 else ord("?") for byte in text)
+            raw = bytes(raw).replace(text, legible, 1)
+    raise ValueError(f"more than {MOST_TEXTS} texts are no UTF-8")
 
 
 def _ros_message(source: Any, message_class: type) -> Any:

@@ -47,6 +47,7 @@ def conclude(
         lines, problems = accuracy_lines(drives, accuracies), list[str]()
     else:
         figures, lines, problems = live.figures(), live_lines(live), live.problems
+    problems = [*problems, *unscored(drives)]
     outcomes = check_gates(gates, figures)
     if outcomes:
         write_junit(outcomes, out / JUNIT_FILE)
@@ -64,6 +65,16 @@ def conclude(
     if any(drive.loss for drive in drives):
         return BAD_INPUT
     return 0 if all(outcome.passed for outcome in outcomes) and not problems else FAILED_CHECK
+
+
+def unscored(drives: Sequence[DriveResult]) -> Iterator[str]:
+    """Yield a line for each drive without a frame, or with ground truth that scored none."""
+    for drive in drives:
+        truth = drive.total("truth") + drive.total("truth_refused")
+        if not drive.frames:
+            yield f"{drive.name}: no frame came out"
+        elif truth and not drive.total("with_truth"):
+            yield f"{drive.name}: it holds ground truth ({truth} images), and no frame was scored"
 
 
 def write_summary(

@@ -79,6 +79,17 @@ def test_repeats_are_left_out_and_disorder_is_counted(tmp_path: Path) -> None:
     assert (counts.images, counts.repeated, counts.unordered) == (5, 1, 2)
 
 
+def test_frames_without_a_stamp_have_the_time_of_their_recording(tmp_path: Path) -> None:
+    messages = [bags.noise_image(index) for index in range(3)]
+    for message in messages:
+        message.header.stamp.sec = message.header.stamp.nanosec = 0
+    frames, counts = read(tmp_path, *((IMAGE, message) for message in messages))
+    assert [frame.metadata.stamp_ns for frame in frames] == [1, 2, 3]
+    for frame, message in zip(frames, messages, strict=True):
+        assert np.array_equal(frame.image, rgb_from_image(message))
+    assert counts == CameraCounts(images=3)
+
+
 def test_bad_images_are_refused_and_the_others_come(tmp_path: Path) -> None:
     bad = bags.noise_image(1)
     bad.step = 3

@@ -8,11 +8,13 @@ import rclpy.serialization
 import zstandard
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import OccupancyGrid
+from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_typestore
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import String
 
 from camseg_ros.bag.serialization import (
+    STORES,
     UnreadableMessageError,
     decode,
     decompressed,
@@ -62,6 +64,15 @@ def test_ros1_drops_seq_and_finds_capital_fields() -> None:
     assert (message.header.stamp.sec, message.header.frame_id) == (3, "left")
     assert message.k.tolist() == list(range(9))
     assert list(message.d) == [0.5]
+
+
+def test_a_text_that_is_no_utf_8_costs_nothing_else() -> None:
+    image = Image(height=1, width=2, encoding="mono8", step=2, data=array("B", b"\xff\xfe"))
+    image.header.frame_id = "cam_?x?"
+    raw = encode(image).replace(b"cam_?x?", b"cam_\xffx\xe4")
+    with pytest.raises(SerdeError, match="can't decode byte 0xff"):
+        STORES["cdr"].deserialize_cdr(raw, "sensor_msgs/msg/Image")
+    assert decode(raw, "sensor_msgs/msg/Image", "cdr") == image
 
 
 @pytest.mark.parametrize(

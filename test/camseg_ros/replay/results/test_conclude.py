@@ -67,6 +67,23 @@ def test_broken_promises_and_damage(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert errors[-1] == "camseg: left: no mask came back"
 
 
+@pytest.mark.parametrize(
+    ("drive", "problem"),
+    [
+        (replace(DRIVE, frames=[]), "0002: no frame came out"),
+        (
+            made_drive(with_truth=0, truth=5, truth_refused=2),
+            "0002: it holds ground truth (7 images), and no frame was scored",
+        ),
+    ],
+)
+def test_a_replay_that_scored_nothing_has_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], drive: DriveResult, problem: str
+) -> None:
+    assert conclude_live(tmp_path, GOOD, drive=drive) == FAILED_CHECK
+    assert capsys.readouterr().err.splitlines()[-1] == f"camseg: {problem}"
+
+
 def test_lines_without_truth_and_of_another_player() -> None:
     camera = replace(CAMERA, played=0, latency_ms={}, accuracy={"frames": 0})
     live = replace(LIVE, cameras={"rear": camera}, node_ms={"latency": {"p95": 44.4}})
