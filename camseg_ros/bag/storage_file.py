@@ -13,6 +13,7 @@ from typing import Any
 import zstandard
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
+from rosbags.typesys.msg import normalize_msgtype
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic, merge_topics
@@ -24,7 +25,7 @@ from camseg_ros.bag.damaged_sqlite import (
     find_journals,
     is_cut_off,
 )
-from camseg_ros.bag.serialization import Wire, decompressed
+from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decompressed
 
 MCAP, SQLITE, ZSTD = ".mcap", ".db3", ".zstd"
 ROS1_SUFFIXES = (".bag", ".active")
@@ -90,7 +91,7 @@ class WholeFile:
         # The library's end is one nanosecond after the last message.
         self.end_ns: int | None = int(self._reader.end_time) - 1 if count else None
         self.topics = merge_topics(
-            BagTopic(c.topic, c.msgtype, c.msgcount) for c in self._connections
+            BagTopic(c.topic, normalize_msgtype(c.msgtype), c.msgcount) for c in self._connections
         )
 
     @property
@@ -105,8 +106,11 @@ class WholeFile:
         if not connections:  # the library takes an empty list for all of them
             return
         for connection, log_ns, raw in self._reader.messages(connections):
-            content = decompressed(raw) if self._wire == "cdr" else raw
-            yield BagMessage(connection.topic, connection.msgtype, int(log_ns), content, self._wire)
+            content = raw
+            with suppress(UnreadableMessageError):  # it costs itself: decoding it tells
+                content = decompressed(raw) if self._wire == "cdr" else raw
+            message_type = normalize_msgtype(connection.msgtype)
+            yield BagMessage(connection.topic, message_type, int(log_ns), content, self._wire)
 
 
 def _open_mcap(path: Path, stack: ExitStack) -> tuple[BagFile, str]:

@@ -11,6 +11,7 @@ import made_bags as bags
 import pytest
 import zstandard
 
+from camseg_ros.bag.serialization import UnreadableMessageError
 from camseg_ros.bag.storage_file import open_storage
 
 IMAGE = bags.CAMERA.image
@@ -91,3 +92,39 @@ def test_files_that_are_not_there(tmp_path: Path, scratch: Path, name: str) -> N
     with pytest.raises(FileNotFoundError):
         images(tmp_path / name)
     assert list(scratch.iterdir()) == []
+
+
+def test_a_damaged_message_costs_itself(tmp_path: Path) -> None:
+    path = bags.storage_file(
+        bags.write_bag(tmp_path / "bag", storage="sqlite3", compression="zstd")
+    )
+    with closing(sqlite3.connect(path)) as connection:
+        images_of = "topic_id = (SELECT id FROM topics WHERE name = ?)"
+        ((row, data), *_) = connection.execute(
+            f"SELECT id, data FROM messages WHERE {images_of} ORDER BY timestamp LIMIT 1 OFFSET 2",
+            (IMAGE,),
+        ).fetchall()
+        damaged = data[: len(data) // 2]
+        connection.execute("UPDATE messages SET data = ? WHERE id = ?", (damaged, row))
+        connection.commit()
+    with ExitStack() as stack:
+        file, reason = open_storage(path, stack)
+        messages = list(file.messages([IMAGE]))
+        assert (len(messages), reason) == (6, "")
+        with pytest.raises(UnreadableMessageError):
+            messages.pop(2).decode()
+        assert [bytes(message.decode().data) for message in messages] == [
+            *EXPECTED[:2],
+            *EXPECTED[3:],
+        ]
+
+
+def test_types_are_found_however_they_are_spelled(tmp_path: Path) -> None:
+    path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage="sqlite3"))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE topics SET type = 'sensor_msgs/Image' WHERE name = ?", (IMAGE,))
+        connection.commit()
+    with ExitStack() as stack:
+        file, _ = open_storage(path, stack)
+        assert file.topics[IMAGE].message_type == "sensor_msgs/msg/Image"
+    assert images(path) == (EXPECTED, "")
