@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
+
+from rosbags.typesys.msg import normalize_msgtype
 
 from camseg_ros.bag.serialization import UnreadableMessageError, Wire, decode, decompressed
 
@@ -25,6 +27,16 @@ class BagTopic:
     name: str
     message_type: str
     count: int
+
+
+def described_type(name: str, encoding: str) -> str:
+    """Return a message type as ROS 2 spells it, and with its encoding where ROS does not send it.
+
+    The latter is no type of ROS, so that such messages are shown and never read.
+    """
+    if name and encoding in get_args(Wire):
+        return str(normalize_msgtype(name)) if "/" in name else name
+    return f"{name or 'no type'} ({encoding or 'no encoding'})"
 
 
 def merge_topics(topics: Iterable[BagTopic]) -> dict[str, BagTopic]:

@@ -21,13 +21,8 @@ from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, get_chunk_data_stream
-from rosbags.typesys.msg import normalize_msgtype
 
-from camseg_ros.bag.contents import BagMessage, ScannedFile
-from camseg_ros.bag.serialization import Wire
-
-WIRES: dict[str, Wire] = {"cdr": "cdr", "ros1": "ros1"}
-"""Wire of each message encoding; converters of ROS 1 bags write ``ros1``."""
+from camseg_ros.bag.contents import BagMessage, ScannedFile, described_type
 
 LARGEST_RECORD_BYTES = 2**30
 """Size of the largest record that counts as data; a longer one is damage."""
@@ -84,11 +79,13 @@ class DamagedMcap(ScannedFile):
             if isinstance(record, Schema):
                 schemas[record.id] = record
             elif isinstance(record, Channel):
-                schema = schemas.get(record.schema_id)
-                wire = WIRES.get(record.message_encoding)
-                if schema is not None and wire is not None:
-                    message_type = normalize_msgtype(schema.name)
-                    self._channels[record.id] = (record.topic, message_type, wire)
+                schema, encoding = schemas.get(record.schema_id), record.message_encoding
+                message_type = described_type(schema.name if schema else "", encoding)
+                self._channels[record.id] = (
+                    record.topic,
+                    message_type,
+                    "ros1" if encoding == "ros1" else "cdr",
+                )
             elif isinstance(record, Message):
                 yield from self._message(record.channel_id, record.log_time, record.data)
 

@@ -13,10 +13,9 @@ from typing import Any
 import zstandard
 from rosbags.rosbag1 import Reader as Reader1
 from rosbags.rosbag2 import Reader as Reader2
-from rosbags.typesys.msg import normalize_msgtype
 
 from camseg_core.errors import CamsegError, in_one_line
-from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic, merge_topics
+from camseg_ros.bag.contents import BagFile, BagMessage, BagTopic, described_type, merge_topics
 from camseg_ros.bag.damaged_mcap import DamagedMcap, has_full_index
 from camseg_ros.bag.damaged_sqlite import (
     DamagedSqlite,
@@ -90,27 +89,27 @@ class WholeFile:
         self.start_ns: int | None = int(self._reader.start_time) if count else None
         # The library's end is one nanosecond after the last message.
         self.end_ns: int | None = int(self._reader.end_time) - 1 if count else None
+        self._types = {c.id: described_type(c.msgtype, _encoding(c)) for c in reader.connections}
         self.topics = merge_topics(
-            BagTopic(c.topic, normalize_msgtype(c.msgtype), c.msgcount) for c in self._connections
+            BagTopic(c.topic, self._types[c.id], c.msgcount) for c in reader.connections
         )
-
-    @property
-    def _connections(self) -> list[Any]:
-        """Return the connections whose messages have the layout that ROS sends."""
-        found = self._reader.connections
-        return [c for c in found if getattr(c.ext, "serialization_format", "cdr") == "cdr"]
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Return the messages of some topics by log time."""
-        connections = [c for c in self._connections if c.topic in topics]
+        connections = [c for c in self._reader.connections if c.topic in topics]
         if not connections:  # the library takes an empty list for all of them
             return
         for connection, log_ns, raw in self._reader.messages(connections):
             content = raw
             with suppress(UnreadableMessageError):  # it costs itself: decoding it tells
                 content = decompressed(raw) if self._wire == "cdr" else raw
-            message_type = normalize_msgtype(connection.msgtype)
+            message_type = self._types[connection.id]
             yield BagMessage(connection.topic, message_type, int(log_ns), content, self._wire)
+
+
+def _encoding(connection: Any) -> str:
+    """Return the encoding of a connection's messages; a ROS 1 bag states none."""
+    return str(getattr(connection.ext, "serialization_format", "ros1"))
 
 
 def _open_mcap(path: Path, stack: ExitStack) -> tuple[BagFile, str]:

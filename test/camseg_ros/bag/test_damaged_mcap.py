@@ -132,11 +132,11 @@ def test_messages_that_are_compressed_one_by_one(tmp_path: Path) -> None:
     assert read(file) == contents
 
 
-def test_other_wires_than_those_of_ros_are_no_topics(tmp_path: Path) -> None:
+def test_other_wires_than_those_of_ros_are_shown_with_a_type_of_their_own(tmp_path: Path) -> None:
     write(tmp_path / "a.mcap", 3, CompressionType.NONE, encoding="json")
     file = DamagedMcap(tmp_path / "a.mcap")
     assert file.is_whole
-    assert file.topics == {}
+    assert file.topics == {IMAGE: BagTopic(IMAGE, "sensor_msgs/msg/Image (json)", 3)}
 
 
 def test_what_a_converter_made_of_a_ros_1_bag(tmp_path: Path) -> None:

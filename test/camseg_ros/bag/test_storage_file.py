@@ -33,7 +33,7 @@ def images(path: Path) -> tuple[list[bytes], str]:
         return [bytes(message.decode().data) for message in file.messages([IMAGE])], reason
 
 
-def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
+def test_other_wires_than_cdr_are_shown_with_a_type_of_their_own(tmp_path: Path) -> None:
     path = bags.storage_file(bags.write_bag(tmp_path / "bag", storage="sqlite3"))
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(
@@ -42,7 +42,13 @@ def test_other_wires_than_cdr_are_no_topics(tmp_path: Path) -> None:
         connection.commit()
     with ExitStack() as stack:
         file, reason = open_storage(path, stack)
-        assert (list(file.topics), reason) == ([IMAGE], "")
+        kinds = {name: topic.message_type for name, topic in file.topics.items()}
+    image = "sensor_msgs/msg/Image"
+    text = "std_msgs/msg/String (json)"
+    assert (kinds, reason) == (
+        {"/about": text, IMAGE: image, str(bags.CAMERA.truth): f"{image} (json)"},
+        "",
+    )
     assert images(path) == (EXPECTED, "")
 
 
