@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from io import TextIOWrapper
 
 LONGEST_REASON = 300
 LONGEST_VALUE = 60
@@ -51,19 +52,31 @@ class CamsegWarning(UserWarning):
 
 def exit_status(program: str, work: Callable[[], int]) -> int:
     """Run a command, and return its exit status; what a user can cause ends it with one line."""
+    for stream in (sys.stdout, sys.stderr):
+        # A file name may hold what the terminal's encoding does not.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
+        return status
     except CamsegError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return BAD_INPUT
+        reason, status = str(error), BAD_INPUT
     except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        reason, status = "interrupted", INTERRUPTED
     except BrokenPipeError:  # the reader of our output left, as `| head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nowhere()
         return 0
-    except OSError as error:  # a path that cannot be: too long, a loop of links
+    except OSError as error:  # a path that cannot be: too long, a loop of links; a full disk
+        reason, status = str(error.strerror or error), BAD_INPUT
         if error.filename is None:
-            raise
-        print(f"{program}: {error.filename}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
+            _write_nowhere()
+        else:
+            reason = f"{error.filename}: {reason}"
+    print(f"{program}: {reason}".replace("\n", "\\n"), file=sys.stderr)
+    return status
+
+
+def _write_nowhere() -> None:
+    """Let what is still to be printed go nowhere: its reader, or the disk, is not there."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

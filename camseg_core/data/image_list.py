@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from camseg_core.data.known_layouts import LAYOUTS
 from camseg_core.data.layout import Layout, LayoutImage, home_candidates
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, shown
 from camseg_core.system.files import read_bytes
 
 DATASET_FOLDER = "dataset"
@@ -65,6 +65,11 @@ def read_list(
         text = line.strip()
         if not text:
             continue
+        if "\\" in text and "/" not in text:
+            raise CamsegError(
+                f"list {path} has Windows separators, first in line {number}: {shown(text)}; write "
+                "them as /, for example with tr '\\\\' /"
+            )
         try:
             image = _recognize(text, root, layouts)
             earlier = number_of.setdefault(image.name, number)

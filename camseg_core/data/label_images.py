@@ -6,7 +6,6 @@ Shapes: H, W = image size. Ids in files are bytes; class ids are uint8, 0..C-1, 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
+from camseg_core.images.decoding import NotAnImageError, decode_image
 from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
 from camseg_core.system.files import read_bytes
 
@@ -131,13 +130,13 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
     content = read_bytes(path)
     _check_header(path, content, label_format)
     try:
-        decoded = Image.open(io.BytesIO(content), formats=("PNG",))
-        decoded.load()
-    except Exception as error:  # PIL raises almost anything on damaged bytes and endless sizes
+        pixels = decode_image(content, ("PNG",))
+    except NotAnImageError:
         raise CamsegError(
             f"{path} is damaged: its {len(content)} bytes are no whole PNG file"
-        ) from error
-    pixels = np.asarray(decoded)
+        ) from None
+    except CamsegError as error:
+        raise CamsegError(f"{path} {error}") from None
     return np.ascontiguousarray(pixels if label_format.channel == "grey" else pixels[..., 0])
 
 

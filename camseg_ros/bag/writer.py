@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import struct
 import zlib
 from pathlib import Path
@@ -40,6 +41,9 @@ RECORD_HEAD_BYTES = 9
 CHECKSUM_OFFSET_BYTES = 24
 """Offset of the checksum in a chunk, after two times and a size:
 https://mcap.dev/spec#chunk-op0x06."""
+
+WRITE_ERRORS = (OSError, sqlite3.Error)
+"""What a full disk or a read-only folder raises, in the one storage and in the other."""
 
 UNSET = QosTime(0, 0)
 
@@ -91,7 +95,7 @@ class BagWriter:
             self._writer.open()
         except BaseException as error:  # also a signal that ends the program here
             self._remove()
-            if isinstance(error, OSError):
+            if isinstance(error, WRITE_ERRORS):
                 raise self._cannot_write(error) from error
             raise
         return self
@@ -109,7 +113,7 @@ class BagWriter:
                 with file.open("rb+") as written:
                     os.fsync(written.fileno())
             (self._home / self.path.name).rename(self.path)
-        except OSError as problem:
+        except WRITE_ERRORS as problem:
             raise self._cannot_write(problem) from problem
         finally:
             self._remove()
@@ -139,11 +143,11 @@ class BagWriter:
         self.add_topic(topic, type(message), latched=latched)
         try:
             self._writer.write(self._connections[topic], log_ns, encode(message))
-        except OSError as error:
+        except WRITE_ERRORS as error:
             raise self._cannot_write(error) from error
 
-    def _cannot_write(self, error: OSError) -> CamsegError:
-        return CamsegError(f"cannot write {self.path}: {error.strerror or error}")
+    def _cannot_write(self, error: Exception) -> CamsegError:
+        return CamsegError(f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}")
 
     def _remove(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)

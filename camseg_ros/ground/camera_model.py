@@ -223,9 +223,15 @@ class CameraModel:
 
 
 def _distortion(info: Any) -> tuple[float, ...]:
-    """Return the coefficients of a CameraInfo's D; none if they are all zero."""
+    """Return the coefficients of a CameraInfo's D, without zeros behind the last known one.
+
+    Some drivers fill them up to a length that they share: 8 of plumb_bob, 14 of the rational model.
+    """
     coefficients = tuple(map(float, info.d))
     lengths = PINHOLE_DISTORTIONS.get(info.distortion_model, ())
+    longest = max(lengths, default=0)
+    if lengths and not any(coefficients[longest:]):
+        coefficients = coefficients[:longest]
     if not any(coefficients) and (lengths or info.distortion_model in ("", "none")):
         return ()
     if len(coefficients) not in lengths:

@@ -45,7 +45,7 @@ def find_stamps(folder: Path, images: Sequence[Path]) -> list[int] | None:
 
 def _read_times(path: Path, count: int) -> list[int]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise CamsegError(f"cannot read {path}: {error}") from error
     lines = [line.strip() for line in lines if line.strip()]

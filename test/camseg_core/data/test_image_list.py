@@ -166,6 +166,14 @@ def test_a_list_without_lines(home: Path, content: bytes, message: str) -> None:
         open_dataset("list", home, "a.txt")
 
 
+def test_windows_separators_are_told_in_one_line(home: Path) -> None:
+    path = trees.write_list(home / "a.txt", [LINES[0], *("a\\b\\c.png" for _ in range(1000))])
+    with pytest.raises(CamsegError, match="has Windows separators, first in line 2: 'a") as caught:
+        open_dataset("list", home, "a.txt", label_set=CITYSCAPES)
+    assert str(caught.value).startswith(f"list {path} ")
+    assert len(str(caught.value)) < 300
+
+
 def test_a_root_that_is_not_there(home: Path) -> None:
     path = trees.write_list(home / "a.txt", LINES)
     with pytest.raises(

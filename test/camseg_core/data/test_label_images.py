@@ -126,11 +126,21 @@ def test_a_truncated_file_is_refused(tmp_path: Path, kept: float) -> None:
     assert str(path) in refusal(path)
 
 
-@pytest.mark.parametrize("side", [4, 100_000], ids=["damaged", "bomb"])
-def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, side: int) -> None:
+@pytest.mark.parametrize(
+    ("side", "reason"),
+    [
+        (4, "is damaged: its 68 bytes are no whole PNG file"),
+        (10_000, "is 10000 x 10000 pixels; 64 megapixels are the most"),
+        (100_000, "has far more than 64 megapixels"),
+    ],
+    ids=["damaged", "large", "bomb"],
+)
+def test_a_file_that_is_not_whole_or_too_large_is_refused(
+    tmp_path: Path, side: int, reason: str
+) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(side, side, 8, 0, b"\0\1\2"))  # three bytes are too few pixels
-    assert refusal(path) == f"{path} is damaged: its 68 bytes are no whole PNG file"
+    assert refusal(path) == f"{path} {reason}"
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

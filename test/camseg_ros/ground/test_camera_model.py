@@ -250,6 +250,21 @@ def test_a_raw_image_follows_k_and_d():
     assert CameraModel.from_camera_info(info, rectified=False) == replace(CAMERA, distortion=BARREL)
 
 
+@pytest.mark.parametrize(
+    ("model", "coefficients", "expected"),
+    [
+        ("plumb_bob", [*BARREL, 0.0, 0.0, 0.0], BARREL),
+        ("rational_polynomial", [0.1] * 8 + [0.0] * 6, (0.1,) * 8),
+    ],
+)
+def test_zeros_behind_the_coefficients_are_left_out(model, coefficients, expected):
+    info = camera_info(distortion_model=model, d=coefficients)
+    assert CameraModel.from_camera_info(info, rectified=False).distortion == tuple(expected)
+    info.d = [*coefficients[:-1], 0.2]  # a thin prism or a tilted sensor
+    with pytest.raises(CamsegError, match="coefficients; plumb_bob"):
+        CameraModel.from_camera_info(info, rectified=False)
+
+
 @pytest.mark.parametrize("model", ["plumb_bob", "rational_polynomial", "", "none"])
 def test_distortion_of_zeros_is_none(model):
     for zeros in ([], [0.0] * 5):
