@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, Literal, get_args, get_origin, get_type_hints
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, shown
 
 Bottleneck = Literal["kl", "vq"]
 
@@ -258,15 +258,24 @@ class MaskDecoderConfig(Sizes):
             raise CamsegError(f"mask decoder latent_stride {self.latent_stride!r}: 8 or 16")
 
 
+MOST_LAYERS = 1000
+MOST_CHANNELS = 2**20
+
+
 def require_counts(config: object, *names: str) -> None:
-    """Refuse fields that are no whole numbers above 0."""
+    """Refuse fields that are no whole numbers above 0, or too large for any model."""
     for name in names:
-        value = getattr(config, name)
-        if type(value) is not int or value < 1:
+        value, most = getattr(config, name), _most(name)
+        if type(value) is not int or not 1 <= value <= most:
             raise CamsegError(
-                f"{type(config).__name__}.{name} is {value!r}; "
-                "a number above 0 is needed, and a whole one"
+                f"{type(config).__name__}.{name} is {shown(value)}; "
+                f"a whole number from 1 to {most} is needed"
             )
+
+
+def _most(name: str) -> int:
+    """Return the largest value of a count: layers are built one by one."""
+    return MOST_LAYERS if "depth" in name or "blocks" in name else MOST_CHANNELS
 
 
 def require_positive(config: object, *names: str) -> None:
@@ -284,11 +293,12 @@ def _require_each(config: object, name: str, kinds: tuple[object, ...]) -> None:
     values, is_open = getattr(config, name), Ellipsis in kinds
     if (
         not isinstance(values, tuple)
-        or not all(type(value) is int and value >= 1 for value in values)
+        or not all(type(value) is int and 1 <= value <= _most(name) for value in values)
         or not (is_open or len(values) == len(kinds))
+        or len(values) > MOST_LAYERS
     ):
         count = "" if is_open else f"{len(kinds)} "
         raise CamsegError(
-            f"{type(config).__name__}.{name} is {values!r}; {count}whole numbers of at least 1 are "
-            "needed"
+            f"{type(config).__name__}.{name} is {shown(values)}; {count}whole numbers from 1 to "
+            f"{_most(name)} are needed"
         )

@@ -212,6 +212,12 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if expected != found:
         raise CamsegError(f"{source} does not fit the model:\n{_difference(expected, found)}")
+    floats = {key for key, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    for key, tensor in tensors.items():
+        if tensor.is_complex() or tensor.is_floating_point() != (key in floats):
+            kind = str(tensor.dtype).removeprefix("torch.")
+            wanted = "floating-point" if key in floats else "whole"
+            raise CamsegError(f"{source} does not fit the model: {key} is {kind}, not {wanted}")
     as_float = {
         key: tensor.float() if tensor.is_floating_point() else tensor
         for key, tensor in tensors.items()

@@ -360,13 +360,18 @@ def with_label_set(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         (with_label_set(names=["a"]), "metadata: label_set: label set 'cityscapes' has 1 names"),
         (with_section("transformer", num_head=3), "metadata: config.transformer.num_head is not"),
         (with_section("input", resize="crop"), 'metadata: config.input.resize is "crop": '),
-        (with_section("autoencoder", depth=0), "MaskAutoencoderConfig.depth is 0; a number above"),
+        (
+            with_section("autoencoder", depth=0),
+            "MaskAutoencoderConfig.depth is 0; a whole number from 1 to 1000",
+        ),
         (with_section("transformer", num_heads=3), "transformer width 64 is not a multiple of it"),
         (
             lambda content: {**content, "profiles": {"fast": {}}},
             "changed.safetensors: profiles are fast; accurate, balanced, fast are needed",
         ),
         (with_section("transformer", encoder_depth=2), "does not fit the model:\n  missing "),
+        (with_section("transformer", decoder_depth=10**9), "decoder_depth is 1000000000; a whole"),
+        (with_section("transformer", width=2**40), "width is 1099511627776; a whole number from"),
     ],
 )
 def test_a_description_that_breaks_a_rule_is_refused(
@@ -374,6 +379,28 @@ def test_a_description_that_breaks_a_rule_is_refused(
 ) -> None:
     path = rewrite(tiny_file, tmp_path / "changed.safetensors", change)
     with pytest.raises(CamsegError, match=message):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind", "wanted"),
+    [
+        ("z_proj1.weight", torch.int32, "int32, not floating-point"),
+        ("z_proj1.weight", torch.complex64, "complex64, not floating-point"),
+        ("num_batches_tracked", torch.complex64, "complex64, not whole"),
+        ("num_batches_tracked", torch.float32, "float32, not whole"),
+    ],
+)
+def test_numbers_of_another_kind_are_refused(
+    tiny_file: Path, tmp_path: Path, suffix: str, kind: torch.dtype, wanted: str
+) -> None:
+    tensors = load_file(tiny_file)
+    key = next(key for key in tensors if key.endswith(suffix))
+    with safe_open(tiny_file, "pt") as opened:
+        metadata = opened.metadata()
+    path = tmp_path / "changed.safetensors"
+    save_file({**tensors, key: tensors[key].to(kind)}, path, metadata)
+    with pytest.raises(CamsegError, match=f"does not fit the model: .*{suffix} is {wanted}$"):
         load_model(path)
 
 
