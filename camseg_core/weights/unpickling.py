@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor
@@ -139,18 +140,35 @@ def _load(path: Path) -> Any:
     for name in names:
         module, _, own_name = name.rpartition(".")  # which messages show
         stand_ins[name] = _KNOWN.get(name) or type(own_name, (_Inert,), {"__module__": module})
+    claimed: Counter[int] = Counter()  # bytes of storages
+
+    def on_cpu(storage: Any, _: str) -> Any:
+        claimed[storage.nbytes()] += 1
+        return storage
+
     while True:
         allowed: list[Any] = [(item, name) for name, item in stand_ins.items()]
         try:
             with safe_globals(allowed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's notes on old storages help no user
-                return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+                claimed.clear()
+                content = torch.load(path, map_location=on_cpu, mmap=True, weights_only=True)
+                break
         except UnpicklingError as error:
             # A foreign class proves to be a list or a table only when the loader fills one.
             found = re.search(r"Can only (append|extend|SETITEM).* got <class '(.+)'>", str(error))
             if not found or stand_ins.get(found[2]) in (None, _Table, _List):
                 raise
             stand_ins[found[2]] = _Table if found[1] == "SETITEM" else _List
+    # torch believes a tensor that claims more bytes than its part of the file has.
+    with ZipFile(path) as archive:
+        held = Counter(part.file_size for part in archive.infolist() if "/data/" in part.filename)
+    if too_large := claimed - held:
+        raise CamsegError(
+            f"{path} is damaged: a tensor claims {max(too_large)} bytes, and no part of the file "
+            "has as many"
+        )
+    return content
 
 
 def _plain(value: Any, levels: int) -> Any:

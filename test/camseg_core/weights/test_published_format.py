@@ -253,8 +253,8 @@ def test_other_widths_need_the_number_of_heads(tensors: dict[str, Tensor]) -> No
     ("heads", "message"),
     [
         (5, "transformer width 48 is not a multiple of its 5 heads"),
-        (0, "TransformerConfig.num_heads is 0; a number above 0 is needed"),
-        (-4, "TransformerConfig.num_heads is -4; a number above 0 is needed"),
+        (0, "TransformerConfig.num_heads is 0; a whole number from 1 to "),
+        (-4, "TransformerConfig.num_heads is -4; a whole number from 1 to "),
     ],
 )
 def test_a_wrong_number_of_heads_is_refused(

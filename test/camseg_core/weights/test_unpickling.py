@@ -528,3 +528,19 @@ def test_the_first_bytes_tell_a_torch_file(tmp_path: Path) -> None:
     for content, expected in starts.items():
         path.write_bytes(content)
         assert is_torch_file(path) is expected
+
+
+def test_a_tensor_that_claims_more_than_its_part_of_the_file_is_refused(tmp_path: Path) -> None:
+    whole = save({"model": {"a": torch.zeros(4), "b": torch.zeros(100)}}, tmp_path / "whole.pth")
+    assert set(load_without_code(whole)["model"]) == {"a", "b"}
+    path = tmp_path / "lying.pth"
+    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith("data.pkl"):
+                # The number of values stands in the storage's and in the tensor's description.
+                assert content.count(b"K\x04") == 2
+                content = content.replace(b"K\x04", b"K\x34")
+            target.writestr(name, content)
+    with pytest.raises(CamsegError, match="a tensor claims 208 bytes, and no part of the file has"):
+        load_without_code(path)
