@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+import psutil
 from mcap.data_stream import ReadDataStream
 from mcap.reader import make_reader
 from mcap.records import Chunk
@@ -42,6 +43,9 @@ CHECKSUM_OFFSET_BYTES = 24
 """Offset of the checksum in a chunk, after two times and a size:
 https://mcap.dev/spec#chunk-op0x06."""
 
+UNFINISHED = ".camseg-bag-"
+"""Begin of the names of folders in which bags are written; the number of the process follows."""
+
 WRITE_ERRORS = (OSError, sqlite3.Error)
 """What a full disk or a read-only folder raises, in the one storage and in the other."""
 
@@ -71,7 +75,7 @@ class BagWriter:
         if path.exists():
             raise CamsegError(f"{path} exists already; remove it, or give another name")
         self.path = path
-        self._home = path.parent / f".{uuid4().hex}"
+        self._home = path.parent / f"{UNFINISHED}{os.getpid()}-{uuid4().hex}"
         # The library names the file after the folder, which must have its final name from the
         # start.
         self._writer = Writer(
@@ -92,6 +96,7 @@ class BagWriter:
         """
         try:
             self._home.parent.mkdir(parents=True, exist_ok=True)
+            _remove_what_was_left(self._home.parent)
             self._writer.open()
         except BaseException as error:  # also a signal that ends the program here
             self._remove()
@@ -151,6 +156,14 @@ class BagWriter:
 
     def _remove(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
+
+
+def _remove_what_was_left(folder: Path) -> None:
+    """Remove the unfinished bags of processes that were killed."""
+    for left in folder.glob(f"{UNFINISHED}*-*"):
+        number = left.name.removeprefix(UNFINISHED).partition("-")[0]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def add_checksums(path: Path) -> None:

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bags made here are read by readers that share no code with the writer."""
 
+import signal
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -72,6 +75,23 @@ def test_a_bag_is_whole_or_absent(tmp_path: Path) -> None:
         assert not (tmp_path / "bag").exists()
         raise ZeroDivisionError
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from std_msgs.msg import String\n"
+        "from camseg_ros.bag.writer import BagWriter\n"
+        "with BagWriter(Path(sys.argv[1])) as writer:\n"
+        "    writer.write('/text', String(data='x'), 1)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "bag")], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".")
+    with BagWriter(tmp_path / "other") as one, BagWriter(tmp_path / "third"):
+        one.write("/text", String(data="x"), 1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "third"]
 
 
 def test_an_existing_bag_is_not_overwritten(tmp_path: Path) -> None:
