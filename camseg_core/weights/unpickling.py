@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import torch
 from torch import Tensor
@@ -31,6 +31,8 @@ _ZIP_START = b"PK"
 _PICKLE_START = b"\x80"
 _NEVER_NAMED = {"os", "posix", "nt", "sys"}
 """Modules whose names torch refuses even where a stand-in is given."""
+
+MEMORY_BEYOND_THE_FILE = 2**30
 
 _LOADING = threading.Lock()  # torch's list of allowed names is one for the whole process
 
@@ -87,7 +89,9 @@ def load_without_code(path: Path) -> Any:
         if start[:2] != _ZIP_START:
             raise ValueError("it is no zip archive")
         with _LOADING:
-            return _plain(_load(path), levels=2)
+            content = _plain(_load(path), levels=2)
+        _check_memory(content, path)
+        return content
     except CamsegError:
         raise
     except Exception as error:  # torch raises almost anything on damaged bytes
@@ -129,6 +133,10 @@ def _first_bytes(path: Path) -> bytes:
 
 def _load(path: Path) -> Any:
     """Load with a stand-in for every foreign name in the file."""
+    with ZipFile(path) as archive:
+        parts = archive.infolist()
+    if any(part.compress_type != ZIP_STORED for part in parts):
+        raise CamsegError(f"{path} is compressed, which torch never does; {_advice(path)}")
     names = get_unsafe_globals_in_checkpoint(str(path))
     forbidden = sorted(name for name in names if name.partition(".")[0] in _NEVER_NAMED)
     if forbidden:
@@ -161,14 +169,34 @@ def _load(path: Path) -> Any:
                 raise
             stand_ins[found[2]] = _Table if found[1] == "SETITEM" else _List
     # torch believes a tensor that claims more bytes than its part of the file has.
-    with ZipFile(path) as archive:
-        held = Counter(part.file_size for part in archive.infolist() if "/data/" in part.filename)
+    held = Counter(part.file_size for part in parts if "/data/" in part.filename)
     if too_large := claimed - held:
         raise CamsegError(
             f"{path} is damaged: a tensor claims {max(too_large)} bytes, and no part of the file "
             "has as many"
         )
     return content
+
+
+def _check_memory(content: Any, path: Path) -> None:
+    """Refuse tensors that need far more memory than their file has: many views of a few bytes.
+
+    Raises:
+        CamsegError: there are such tensors.
+    """
+    tables = content.values() if isinstance(content, dict) else ()
+    values = (
+        value
+        for table in tables
+        for value in (table.values() if isinstance(table, dict) else [table])
+    )
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    needed, held = sum(t.numel() * t.element_size() for t in tensors), path.stat().st_size
+    if needed > held + MEMORY_BEYOND_THE_FILE:
+        raise CamsegError(
+            f"{path} is damaged: its tensors need {needed / 1e9:.1f} GB, and the file has "
+            f"{held / 1e9:.1f}"
+        )
 
 
 def _plain(value: Any, levels: int) -> Any:

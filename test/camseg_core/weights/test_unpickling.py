@@ -544,3 +544,28 @@ def test_a_tensor_that_claims_more_than_its_part_of_the_file_is_refused(tmp_path
             target.writestr(name, content)
     with pytest.raises(CamsegError, match="a tensor claims 208 bytes, and no part of the file has"):
         load_without_code(path)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"a": torch.zeros(1).expand(10**9)},  # four bytes for a shape of 4 GB
+        dict.fromkeys(map(str, range(5000)), torch.zeros(10**5)),
+    ],
+    ids=["without steps", "many views"],
+)
+def test_tensors_that_need_far_more_memory_than_their_file_are_refused(
+    tmp_path: Path, tensors: dict[str, Tensor]
+) -> None:
+    path = save({"model": tensors}, tmp_path / "a.pth")
+    with pytest.raises(CamsegError, match="its tensors need [24].0 GB, and the file has 0.0$"):
+        load_without_code(path)
+
+
+def test_a_compressed_file_is_refused_before_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("archive/data.pkl", pickle.PROTO + b"\x02" + b"(" * 10**7)
+        file.writestr("archive/version", "3\n")
+    with pytest.raises(CamsegError, match="is compressed, which torch never does"):
+        load_without_code(path)
