@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from math import inf
 from pathlib import Path
 
 import av
@@ -63,8 +64,8 @@ class Frame:
     Attributes:
         stem: name of its results, relative to the output folder, without suffix.
         image: RGB uint8 [H, W, 3].
-        time_ns: nanoseconds since the begin of the video, as its file states them; None for an
-            image, and where a video states none.
+        time_ns: nanoseconds since the video's first frame, as its file states them; None for an
+            image, and where a video states no times and no rate.
     """
 
     stem: Path
@@ -133,20 +134,25 @@ def read_frames(source: Source) -> Iterator[Frame]:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         tick = stream.time_base or Fraction(0)
+        first: int | None = None
         end = Fraction(0)
         for frame in _video_frames(container):
             stem = source.stem.with_name(f"{source.stem.name}_{index:06d}")
             shown = frame.dts if frame.pts is None else frame.pts
+            rate = stream.codec_context.framerate
             time_ns = None
             if shown is not None:
-                time_ns = round((shown - (stream.start_time or 0)) * tick * 10**9)
+                # Some containers begin later than zero, and AVI counts frames that it shows later.
+                first = shown if first is None else first
+                time_ns = round((shown - first) * tick * 10**9)
                 end = (shown + frame.duration) * tick
+            elif first is None and rate:  # a raw stream, which states its rate alone
+                time_ns = round(index / rate * 10**9)
             yield Frame(stem, np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), time_ns)
             index += 1
-        if stream.frames:
-            is_whole = index >= ENOUGH * stream.frames
-        else:
-            is_whole = end >= ENOUGH * (container.duration or 0) / av.time_base
+        # AVI states frames that it leaves out, and others state no number of frames.
+        by_frames = index >= ENOUGH * stream.frames if stream.frames else not container.duration
+        is_whole = by_frames or end >= ENOUGH * (container.duration or inf) / av.time_base
     if not is_whole or index == 0:
         stated = f" of {source.frame_count}" if source.frame_count else ""
         raise CamsegError(f"{source.path} ends after {index}{stated} frames: truncated or damaged")

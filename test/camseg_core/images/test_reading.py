@@ -267,6 +267,34 @@ def test_a_folder_gives_its_images_in_natural_order_with_their_subfolders(
         assert frame.stem == source.stem
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("b_frames.avi", "mpeg4", {"bf": "2"}),  # states no times, and shows frames later
+        ("raw.h264", "libx264", {"bf": "0"}),  # states its rate alone
+        ("a.mkv", "libx264", {}),  # states no number of frames
+        ("a.ts", "libx264", {}),
+    ],
+)
+def test_times_are_those_that_the_stream_states(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w", format="h264" if name == "raw.h264" else None) as container:
+        stream = container.add_stream(codec, rate=10, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(12):
+            level = np.full((48, 64, 3), 20 * index, np.uint8)
+            frame = av.VideoFrame.from_ndarray(level, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (source,) = find_sources(path)
+    frames = list(read_frames(source))
+    assert [round(frame.image.mean() / 20) for frame in frames] == list(range(12))
+    assert [frame.time_ns for frame in frames] == [index * 10**8 for index in range(12)]
+
+
 def test_a_gif_gives_all_its_frames(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     grays = [PIL.Image.new("L", (40, 20), level) for level in (0, 100, 200)]
