@@ -23,11 +23,13 @@ class Summary:
         frames: Number of images that were segmented.
         stage_seconds: Seconds per stage, summed over the frames.
         failures: One line for each input that could not be read to its end.
+        without_number: Number of images with pixels for which the networks gave no number.
     """
 
     frames: int = 0
     stage_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     failures: list[str] = field(default_factory=list)
+    without_number: int = 0
 
     def lines(self) -> Iterator[str]:
         """Return mean time per stage and the peak memory of the process."""
@@ -70,6 +72,7 @@ def segment_files(
                 }.items():
                     write_png(out / frame.stem.with_name(f"{frame.stem.name}_{kind}.png"), content)
                 summary.frames += 1
+                summary.without_number += result.has_no_number
                 for stage, seconds in result.stage_seconds.items():
                     summary.stage_seconds[stage] += seconds
                 bar.update()

@@ -20,6 +20,9 @@ from camseg_core.images.arrays import UInt8
 from camseg_core.images.fit import Fit
 
 InferenceStage = Literal["prepare", "image_encoder", "transformer", "denoiser", "decoder", "finish"]
+NO_NUMBER = "the networks gave no number for some pixels, which are unlabeled"
+"""What is told where `Segmentation.has_no_number` is true."""
+
 STAGES: tuple[InferenceStage, ...] = get_args(InferenceStage)
 NETWORK_STAGES = STAGES[1:-1]
 """The stages in which the networks run; the first and the last one prepare and finish pixels."""
@@ -36,6 +39,8 @@ class Segmentation:
             device.
         fit: how the image lies in the model's input.
         stride: pixels of a token's side.
+        has_no_number: true if the networks gave infinite values or none for some pixels, which are
+            unlabeled and have no confidence.
         stage_seconds: wall time per stage on the steady clock; a batch's time is on each result.
     """
 
@@ -44,6 +49,7 @@ class Segmentation:
     logarithms: Tensor = field(repr=False, compare=False)
     fit: Fit = field(repr=False)
     stride: int = field(repr=False)
+    has_no_number: bool
     stage_seconds: dict[InferenceStage, float] = field(compare=False)
 
     @cached_property

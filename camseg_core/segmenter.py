@@ -148,12 +148,20 @@ class Segmenter:
             samples = self._sampler.samples(encoded, options, clock)
             decoded = self._decoder.decode(samples, encoded.grid, options, clock)
             # The one place at which the host waits for the device: for a byte of class and a byte
-            # of confidence per pixel.
-            on_host = torch.stack([decoded.class_ids, decoded.confidence]).cpu().numpy()
+            # of confidence per pixel, and one per image.
+            pixels = decoded.class_ids[0].numel()
+            flags = decoded.has_no_number.byte()[:, None]  # [B, 1]
+            parts = (decoded.class_ids.flatten(1), decoded.confidence.flatten(1), flags)
+            on_host = torch.cat(parts, dim=1).cpu().numpy()
             with clock.stage("finish", on_host=True):
+                size = decoded.class_ids.shape[1:]
                 results = [
-                    (fit.from_input(class_ids), fit.from_input(confidence))
-                    for fit, class_ids, confidence in zip(fits, *on_host, strict=True)
+                    (
+                        fit.from_input(row[:pixels].reshape(size)),
+                        fit.from_input(row[pixels:-1].reshape(size)),
+                        bool(row[-1]),
+                    )
+                    for fit, row in zip(fits, on_host, strict=True)
                 ]
         return [
             Segmentation(
@@ -162,9 +170,10 @@ class Segmenter:
                 logarithms=logarithms,
                 fit=fit,
                 stride=self.networks.config.stride,
+                has_no_number=has_no_number,
                 stage_seconds=clock.seconds,
             )
-            for (class_ids, confidence), logarithms, fit in zip(
+            for (class_ids, confidence, has_no_number), logarithms, fit in zip(
                 results, decoded.logarithms, fits, strict=True
             )
         ]

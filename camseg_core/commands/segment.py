@@ -18,7 +18,7 @@ from camseg_core.commands.options import (
     profile_options,
     variant,
 )
-from camseg_core.errors import BAD_INPUT, CamsegError
+from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 
 
@@ -48,6 +48,7 @@ def add_commands(commands: Any) -> None:
 def _segment(parsed: argparse.Namespace) -> int:
     from camseg_core.images.reading import find_sources
     from camseg_core.segment_files import segment_files
+    from camseg_core.segmentation import NO_NUMBER
     from camseg_core.segmenter import Segmenter
     from camseg_core.system.devices import find_device
     from camseg_core.weights.loading import load_model
@@ -70,4 +71,9 @@ def _segment(parsed: argparse.Namespace) -> int:
         print(line)
     for failure in summary.failures:
         print(f"camseg: {failure}", file=sys.stderr)
-    return BAD_INPUT if summary.failures else 0
+    if summary.without_number:
+        images = f"{summary.without_number} of {summary.frames} images"
+        print(f"camseg: {images}: {NO_NUMBER}", file=sys.stderr)
+    if summary.failures:
+        return BAD_INPUT
+    return FAILED_CHECK if summary.without_number else 0

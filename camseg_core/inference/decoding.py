@@ -34,11 +34,14 @@ class DecodedMasks:
         confidence: uint8 [B, H', W'], the largest class probability x 255, rounded.
         logarithms: of class probabilities [B, C, h, w] as they were decoded: at full size from a
             palette, without void's share; else smaller.
+        has_no_number: bool [B], true where a pixel's value is infinite or not a number; such pixels
+            are unlabeled and have no confidence.
     """
 
     class_ids: Tensor
     confidence: Tensor
     logarithms: Tensor
+    has_no_number: Tensor
 
 
 class Decoder:
@@ -83,8 +86,10 @@ class Decoder:
             enlarged = enlarged_logarithms(means, (grid[0] * stride, grid[1] * stride))
             best, class_ids = enlarged.max(dim=1)  # [B, H', W'] each
             confidence = best.exp() / enlarged.exp_().sum(dim=1)  # [B, H', W']
-            class_ids = class_ids.to(torch.uint8).masked_fill_(best.isnan(), UNLABELED)
-            return DecodedMasks(class_ids, as_255ths(confidence), means)
+            no_number = best.isnan()  # [B, H', W']; infinite logits have such logarithms, too
+            class_ids = class_ids.to(torch.uint8).masked_fill_(no_number, UNLABELED)
+            confidence = as_255ths(confidence)
+            return DecodedMasks(class_ids, confidence, means, no_number.flatten(1).any(dim=1))
 
     def _by_palette(
         self, samples: Iterable[Tensor], grid: Grid, options: SamplingOptions, clock: StageClock
@@ -102,4 +107,8 @@ class Decoder:
             mean = total.div_(options.samples)  # [B, C + 1, H', W']
             class_ids = nearest_class(distances if options.samples == 1 else -mean)
             of_classes = mean[:, 1:]  # [B, C, H', W']
-            return DecodedMasks(class_ids, as_255ths(of_classes.amax(dim=1)), of_classes.log_())
+            confidence = as_255ths(of_classes.amax(dim=1))
+            no_number = ~distances[:, 0].isfinite()  # [B, H', W']
+            return DecodedMasks(
+                class_ids, confidence, of_classes.log_(), no_number.flatten(1).any(dim=1)
+            )

@@ -16,6 +16,8 @@ from enum import IntEnum
 from statistics import median
 from typing import Any, NamedTuple
 
+from camseg_core.segmentation import NO_NUMBER
+
 PERCENTILES = (50, 95, 99)
 """Percentiles in which durations are told."""
 SLOW_FRAMES = 5
@@ -91,6 +93,7 @@ class CameraWatch:
         self._input_age_ns = 0
         self._refused_ns: tuple[int, int] | None = None  # the first and the last one in a row
         self._latencies_ns: deque[int] = deque(maxlen=SLOW_FRAMES)
+        self._has_no_number = False
 
     def entered(self, now_ns: int, age_ns: int) -> None:
         """Note a frame that came in, with the age of its stamp."""
@@ -103,10 +106,11 @@ class CameraWatch:
             first_ns = self._refused_ns[0] if self._refused_ns else now_ns
             self._refused_ns = (first_ns, now_ns)
 
-    def left(self, latency_ns: int) -> None:
+    def left(self, latency_ns: int, *, has_no_number: bool = False) -> None:
         """Note how long a segmented frame took, whether it was published or came too late."""
         with self._lock:
             self._refused_ns = None
+            self._has_no_number = has_no_number
             self._latencies_ns.append(latency_ns)
 
     def breaks_error_limit(self, age_ns: int, latency_ns: int) -> bool:
@@ -134,6 +138,8 @@ class CameraWatch:
             for missing in (silence, refusal):
                 if missing.level == Level.ERROR:
                     return missing  # what was measured on earlier frames says nothing about now
+            if self._has_no_number:
+                return Condition(Level.ERROR, NO_NUMBER)
             stale = limits.input_age.judge(
                 abs(self._input_age_ns),
                 "stale input: its stamps are {:.1f} s old"

@@ -229,7 +229,7 @@ class SegmentationPipeline:
         messages = outputs.messages(camera.wanted(live.outputs))
         age_ns = self._clock_ns() - frame.stamp_ns
         latency_ns = time.monotonic_ns() - frame.received_ns
-        camera.watch.left(latency_ns)
+        camera.watch.left(latency_ns, has_no_number=segmentation.has_no_number)
         if camera.watch.breaks_error_limit(age_ns, latency_ns):
             return self._drop(
                 frame,

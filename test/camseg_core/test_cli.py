@@ -23,10 +23,11 @@ from safetensors.torch import load_file, save_file
 from camseg_core import segment_files
 from camseg_core.cli import main
 from camseg_core.commands import benchmark
+from camseg_core.errors import FAILED_CHECK
 from camseg_core.images.reading import read_image
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights import download
-from camseg_core.weights.loading import load_model, save_model
+from camseg_core.weights.loading import load_model, random_model, save_model
 from camseg_core.weights.unpickling import load_without_code
 
 Writer = Callable[..., Path]
@@ -482,3 +483,21 @@ def test_results_do_not_go_into_the_folder_they_come_from(
     assert main([*arguments, str(tmp_path / "in" / "out")]) == 2
     assert "lies inside the input folder" in capsys.readouterr().err
     assert [entry.name for entry in (tmp_path / "in").iterdir()] == ["a.png"]
+
+
+def test_weights_that_give_no_number_end_in_one_line_and_status_1(
+    tmp_path: Path, write_image: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = random_model("tiny")
+    next(broken.model.denoiser.parameters()).data.fill_(torch.nan)
+    save_model(broken, tmp_path / "broken.safetensors")
+    image = write_image(tmp_path / "in" / "a.png", 32, 64)
+    weights, out = str(tmp_path / "broken.safetensors"), tmp_path / "out"
+    assert main(["segment", str(image), "--weights", weights, "--out", str(out)]) == FAILED_CHECK
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line == (
+        "camseg: 1 of 1 images: the networks gave no number for some pixels, which are unlabeled"
+    )
+    ids, confidence = (read_image(out / f"a_{kind}.png") for kind in ("ids", "confidence"))
+    assert (ids == 255).all()
+    assert (confidence == 0).all()

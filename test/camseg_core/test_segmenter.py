@@ -289,6 +289,10 @@ def test_decoded_not_a_number_is_unlabeled_without_confidence(
     assert (result.confidence[:, :32] == 0).all()
     assert (result.class_ids[:, 32:] == 9).all()
     assert (result.confidence[:, 32:] == 255).all()
+    assert result.has_no_number
+    decoded[..., :32] = 0.0
+    result = parity_segmenter.segment(np.zeros((64, 64, 3), np.uint8), SamplingOptions(steps=1))
+    assert not result.has_no_number
 
 
 # Batches
@@ -698,17 +702,21 @@ def test_logits_become_probabilities_that_are_enlarged(
     )
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_logits_that_are_no_number_are_unlabeled_without_confidence(
-    monkeypatch: pytest.MonkeyPatch, light_segmenter: Segmenter
+    monkeypatch: pytest.MonkeyPatch, light_segmenter: Segmenter, value: float
 ) -> None:
     logits = torch.zeros(1, 19, 8, 16)
     logits[:, 0] = 1.0
-    logits[:, 5, :, 12:] = torch.nan
+    logits[:, 5, :, 12:] = value
     monkeypatch.setattr(model_of(light_segmenter), "decode_classes", lambda *_: logits)
     result = light_segmenter.segment(np.zeros((32, 64, 3), np.uint8), FEW)
     assert (result.class_ids[:, 50:] == 255).all()
     assert (result.confidence[:, 50:] == 0).all()
     assert (result.class_ids[:, :44] == 0).all()
+    assert result.has_no_number
+    logits[:, 5, :, 12:] = 0.0
+    assert not light_segmenter.segment(np.zeros((32, 64, 3), np.uint8), FEW).has_no_number
 
 
 def test_several_samples_are_the_mean_of_single_ones(

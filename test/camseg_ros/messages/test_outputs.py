@@ -46,6 +46,7 @@ def segmentation(seed: int = 0) -> Segmentation:
         logarithms=probabilities.log(),
         fit=Fit.of(HEIGHT, WIDTH, InputConfig("pad", HEIGHT, WIDTH), STRIDE),
         stride=STRIDE,
+        has_no_number=False,
         stage_seconds={},
     )
 

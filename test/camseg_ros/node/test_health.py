@@ -170,3 +170,14 @@ def test_a_kind_of_warning_is_told_once_in_ten_seconds_whatever_its_numbers(
     warnings.clear()
     warnings.warn("front: refused", "no pixels")
     assert len(log.lines) == 4
+
+
+def test_pixels_without_a_number_are_an_error_until_a_frame_has_none() -> None:
+    watch = CameraWatch(LIMITS, 0)
+    watch.entered(0, 0)
+    watch.left(0, has_no_number=True)
+    assert watch.check(0) == Condition(
+        Level.ERROR, "the networks gave no number for some pixels, which are unlabeled"
+    )
+    watch.left(0)
+    assert watch.check(0).level == Level.OK
