@@ -339,6 +339,9 @@ class TestRunningNode:
         assert user.values()["steps"] == "1"
         assert user.values()["latency_p50_ms"] != ""
         assert user.values("camera")["frames_lost"] == "0"  # Fast DDS tells
+        user.wait(
+            lambda: user.values()["frames_waiting"] == user.values()["frames_in_progress"] == "0"
+        )
         counted = user.values()["frames_out"]
         answer = user.call("reset", Trigger.Request())
         assert (answer.success, answer.message) == (True, "reset")

@@ -93,7 +93,7 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
     page = (tmp_path / "live" / "replay.html").read_text()
     for text in ("Live replay", "Timing, over DDS", "Accuracy of the frames that came out"):
         assert text in page
-    assert len(list((tmp_path / "live" / "pictures").iterdir())) == 4
+    assert len(list((tmp_path / "live" / "pictures").iterdir())) == min(4, len(lived))
 
 
 def test_a_gate_of_an_unknown_class_is_refused_before_the_bag_is_played(
