@@ -108,7 +108,7 @@ class Decoder:
             class_ids = nearest_class(distances if options.samples == 1 else -mean)
             of_classes = mean[:, 1:]  # [B, C, H', W']
             confidence = as_255ths(of_classes.amax(dim=1))
-            no_number = ~distances[:, 0].isfinite()  # [B, H', W']
+            no_number = mean[:, 0].isnan()  # [B, H', W']; so are all shares of such a pixel
             return DecodedMasks(
                 class_ids, confidence, of_classes.log_(), no_number.flatten(1).any(dim=1)
             )
