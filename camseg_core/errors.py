@@ -68,6 +68,8 @@ def exit_status(program: str, work: Callable[[], int]) -> int:
         _write_nowhere()
         return 0
     except OSError as error:  # a path that cannot be: too long, a loop of links; a full disk
+        if error.errno is None:
+            raise
         reason, status = str(error.strerror or error), BAD_INPUT
         if error.filename is None:
             _write_nowhere()

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import UInt8
-from camseg_core.images.fit import Fit, check_image
+from camseg_core.images.arrays import UInt8, check_image
+from camseg_core.images.fit import Fit
 from camseg_core.inference.backends import BACKENDS, Backend
 from camseg_core.inference.decoding import Decoder
 from camseg_core.inference.networks import EncodedImages, Networks

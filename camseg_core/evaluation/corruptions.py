@@ -20,8 +20,7 @@ from PIL import Image, ImageEnhance
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.weather_filters import SEVERITIES, WEATHER_FILTERS
-from camseg_core.images.arrays import UInt8
-from camseg_core.images.fit import check_image
+from camseg_core.images.arrays import UInt8, check_image
 
 Filter = Callable[[UInt8, Any, np.random.Generator], UInt8]
 

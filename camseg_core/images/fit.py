@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import UNLABELED
 from camseg_core.models.configs import InputConfig
@@ -107,21 +106,3 @@ class Fit:
             inside, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT
         )
         return np.asarray(resized, result.dtype)
-
-
-def check_image(image: object) -> UInt8:
-    """Return ``image`` as uint8 [H, W, 3], RGB, or refuse it.
-
-    Raises:
-        CamsegError: ``image`` is no array, has another dtype or shape, or has no pixels.
-    """
-    if not isinstance(image, np.ndarray):
-        raise CamsegError(f"an image is a {type(image).__name__}; a numpy array is needed")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise CamsegError(
-            f"an image is {image.dtype} of shape {image.shape}; uint8 [height, width, 3] RGB is "
-            "needed"
-        )
-    if image.shape[0] == 0 or image.shape[1] == 0:
-        raise CamsegError(f"an image of shape {image.shape} has no pixels")
-    return image

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from camseg_core.errors import CamsegError
-from camseg_core.images.arrays import UInt8
-from camseg_core.images.fit import Fit, check_image
+from camseg_core.images.arrays import UInt8, check_image
+from camseg_core.images.fit import Fit
 from camseg_core.models.configs import InputConfig
 
 STRIDE = 16

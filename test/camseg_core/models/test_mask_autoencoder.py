@@ -71,7 +71,7 @@ def test_classes_are_decoded_from_raw_latents() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("widths", (8, 8), r"widths is \(8, 8\); 3 whole numbers of at least 1"),
+        ("widths", (8, 8), r"widths is \(8, 8\); 3 whole numbers from 1 to "),
         ("latent_channels", 0, "latent_channels is 0"),
         ("latent_scale", 0.0, "latent_scale is 0.0; a number above 0"),
         ("bottleneck", "vae", "bottleneck 'vae': kl or vq"),

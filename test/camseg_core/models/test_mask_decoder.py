@@ -31,7 +31,7 @@ def test_logits_come_at_a_half(stride: int, height: int, width: int) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("widths", (8,), r"widths is \(8,\); 2 whole numbers of at least 1"),
+        ("widths", (8,), r"widths is \(8,\); 2 whole numbers from 1 to "),
         ("depth", 0, "depth is 0"),
         ("latent_stride", 4, "latent_stride 4: 8 or 16"),
         ("num_classes", 0, "num_classes is 0"),
