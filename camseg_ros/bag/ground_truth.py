@@ -103,7 +103,7 @@ def read_stored_truth(bag: Bag, camera: CameraTopics, stack: ExitStack) -> Truth
 
 
 PNG_COLOR_TYPE = 25
-"""Offsets of bit depth and colour type in a PNG file (https://www.w3.org/TR/png-3/#11IHDR)."""
+"""Place of the colour type in a PNG file (https://www.w3.org/TR/png-3/#11IHDR)."""
 
 GRAY, RGB = 0, 2
 

@@ -134,7 +134,8 @@ def rgb_from_compressed(
     except CamsegError as error:
         raise BadFrameError(f"{described} {error}") from None
     if pixels.ndim == 2:
-        return _rgb_from_pixels(pixels, encoding if encoding.startswith("bayer_") else "mono8")
+        is_bayer = encoding.startswith("bayer_") and encoding in _CONVERSIONS
+        return _rgb_from_pixels(pixels, encoding if is_bayer else "mono8")
     # compressed_image_transport writes what OpenCV took for BGR, and states it.
     if is_stated and encoding in _COLORS and "compressed bgr" not in coding:
         pixels = np.ascontiguousarray(pixels[..., ::-1])

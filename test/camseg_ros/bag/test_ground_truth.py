@@ -78,7 +78,7 @@ def test_what_may_have_changed_ids_is_refused(
         class_ids_of_compressed(compressed(picture, kind))
 
 
-@pytest.mark.parametrize("size", [0, 4, 20, 25, 60, -30])
+@pytest.mark.parametrize("size", [0, 4, 20, 25, 60, -30, -13])
 def test_torn_png(size: int) -> None:
     torn = compressed(PilImage.fromarray(IDS), "PNG")
     torn.data = torn.data[:size]

@@ -448,6 +448,7 @@ def test_exif_orientation_is_ignored() -> None:
     [
         ("mono8; png compressed mono8", [[0, 255]], [[[0, 0, 0], [255, 255, 255]]]),
         ("png", [[[3, 2, 1, 50]]], [[[1, 2, 3]]]),  # transparent
+        ("bayer_unknown", [[7, 9]], [[[7, 7, 7], [9, 9, 9]]]),  # no encoding is stated so
         ("bayer_rggb8; png compressed bgr8", [[[3, 2, 1]]], [[[1, 2, 3]]]),  # colour after all
         *(
             (
