@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -70,7 +71,8 @@ def test_a_whole_run_leaves_a_bag_a_page_and_a_strip(
     assert demo.main([*arguments, "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "the weights are RANDOM" in said
-    assert "refused 0; latency p50" in said
+    # A busy machine may lose frames before the node; that is said, and is no fault of the demo.
+    assert re.search(r"refused 0( \(\d+ lost in DDS before it\))?; latency p50 \d+ ms", said)
     assert "frames that came out: mIoU" in said
     assert f"{out}/replay/replay.html" in said
     assert "RANDOM WEIGHTS" in (out / "replay" / "replay.html").read_text()
