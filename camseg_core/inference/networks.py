@@ -101,17 +101,22 @@ class Networks:
             )
         return condition.float()
 
+    def denoiser_precision(self, precision: Precision, timestep: int) -> Precision:
+        """Return the precision of one step: float32 where an error of epsilon would grow."""
+        too_noisy = timestep > LAST_BFLOAT16_TIMESTEP
+        if too_noisy and self.config.diffusion.prediction == "epsilon":
+            return "float32"
+        return precision
+
     def denoiser(self, condition: Tensor, precision: Precision) -> DenoiseStep:
         """Return the denoiser of tokens [..., N, Z] under their conditions [..., N, D]."""
         # On a CPU, more tokens at once leave the cache between operations: 8 % of a published step.
         tokens, most = condition.shape[-2], CPU_TOKENS_AT_ONCE
         parts = -(-tokens // most) if self.device.type == "cpu" else 1
-        predicts_epsilon = self.config.diffusion.prediction == "epsilon"
         embedded: dict[Precision, Tensor] = {}
 
         def denoise(x: Tensor, timestep: int) -> Tensor:
-            too_noisy = predicts_epsilon and timestep > LAST_BFLOAT16_TIMESTEP
-            here: Precision = "float32" if too_noisy else precision
+            here = self.denoiser_precision(precision, timestep)
             denoiser = self.at(here).denoiser
             with self.autocast(here):
                 if here not in embedded:

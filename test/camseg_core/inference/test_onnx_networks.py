@@ -65,6 +65,30 @@ def test_probabilities_and_classes_are_those_of_torch(
             assert np.mean(one.class_ids == other.class_ids) > 0.999
 
 
+@pytest.mark.skipif(
+    "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="this ONNX Runtime has no OpenVINO",
+)
+@pytest.mark.parametrize("name", ["light", "parity"])
+def test_openvino_computes_in_the_precision_that_is_asked_for(
+    exported: Exported, random_image: Callable[..., UInt8], name: str
+) -> None:
+    folder = exported(name)
+    size = load_model(folder).config.input
+    image = random_image(size.height, size.width, 1)
+    options = SamplingOptions(steps=4, sampler="dpm-solver++")
+    expected = Segmenter.load(folder).segment(image, options)
+    segmenter = onnx_segmenter(folder, providers=["openvino"])
+    found = segmenter.segment(image, options)
+    assert np.abs(found.class_probabilities - expected.class_probabilities).max() < 1e-3
+    assert np.mean(found.class_ids == expected.class_ids) > 0.999
+    # In bfloat16 they differ, where the machine has it, as much as torch's bfloat16 may.
+    rounded = segmenter.segment(image, replace(options, precision="bfloat16"))
+    assert np.abs(rounded.class_probabilities - expected.class_probabilities).mean() < 0.05
+    again = segmenter.segment(image, options)
+    assert np.array_equal(again.class_probabilities, found.class_probabilities)
+
+
 def test_graphs_say_what_they_are(exported: Exported) -> None:
     folder = exported("light")
     loaded = load_model(folder)
