@@ -43,6 +43,9 @@ SCALED_STEPS = 10
 
 LONGEST_SECONDS = 10.0
 
+SHORT_SECONDS = 1.0
+"""A way that takes less runs once more before each timed run, as on the frames of a camera."""
+
 PRODUCT_SIDE = 2048
 """Side of the matrices whose product tells the machine's peak."""
 
@@ -113,6 +116,8 @@ def measure_ladder(ladder: Ladder, repeats: int) -> SpeedResults:
     Raises:
         CamsegError: no such weights, device or way.
     """
+    if ladder.providers and ladder.names and "onnx" not in ladder.names:
+        raise CamsegError("providers are given, but way onnx is not among the ways to time")
     loaded = load_model(ladder.weights)
     trials = _trials(ladder, loaded)
     results = _measure(trials, ladder.weights, repeats)
@@ -160,8 +165,6 @@ def _trials(ladder: Ladder, loaded: LoadedModel) -> list[_Trial]:
     image = _noise(size.height, size.width) if ladder.image is None else ladder.image
     device = find_device(ladder.device)
     ways = ways_to_run(loaded, device, ladder.providers)
-    if ladder.providers and ladder.names and "onnx" not in ladder.names:
-        raise CamsegError("providers are given, but way onnx is not among the ways to time")
     for name in ladder.names:
         if name not in ways:
             raise CamsegError(f"unknown way {name!r}; these weights have {', '.join(ways)}")
@@ -192,16 +195,20 @@ def _noise(height: int, width: int) -> UInt8:
 def _measure(trials: Sequence[_Trial], weights: str, repeats: int) -> SpeedResults:
     device = trials[0].device
     peaks = {precision: _matmul_flops(device, dtype) for precision, dtype in DTYPES.items()}
-    steps, flops = [], []
+    steps, are_short, flops = [], [], []
     runs: list[list[PerStage]] = [[] for _ in trials]
     with progress_bar(len(trials) * (repeats + 1), "run", "speed") as bar:
         for trial in trials:  # counting warms up
-            steps.append(_steps_to_time(trial))
+            timed, is_short = _steps_to_time(trial)
+            steps.append(timed)
+            are_short.append(is_short)
             counted = flops_of(trial.way, trial.images, steps[-1], device)
             flops.append(_scaled(trial, counted, steps[-1]))
             bar.update()
         for _ in range(repeats):
-            for trial, timed, run in zip(trials, steps, runs, strict=True):
+            for trial, timed, is_short, run in zip(trials, steps, are_short, runs, strict=True):
+                if is_short:  # the way before it has left the caches to other weights
+                    trial.seconds(timed)
                 run.append(_scaled(trial, trial.seconds(timed), timed))
                 bar.update()
     return SpeedResults(
@@ -233,12 +240,16 @@ def _speed(trial: _Trial, timed_steps: int, runs: Iterable[PerStage], flops: Per
     )
 
 
-def _steps_to_time(trial: _Trial) -> int:
-    """Return how many steps to time: all, or `SCALED_STEPS` where all would take too long."""
+def _steps_to_time(trial: _Trial) -> tuple[int, bool]:
+    """Return how many steps to time, and whether they take less than `SHORT_SECONDS`.
+
+    All steps are timed, or `SCALED_STEPS` where all would take too long.
+    """
     steps = trial.way.steps
-    step_seconds = trial.seconds(1)["denoiser"]
-    takes_too_long = steps > SCALED_STEPS and step_seconds * steps > LONGEST_SECONDS
-    return SCALED_STEPS if takes_too_long else steps
+    once = trial.seconds(1)
+    takes_too_long = steps > SCALED_STEPS and once["denoiser"] * steps > LONGEST_SECONDS
+    timed = SCALED_STEPS if takes_too_long else steps
+    return timed, sum(once.values()) + once["denoiser"] * (timed - 1) < SHORT_SECONDS
 
 
 def _scaled(trial: _Trial, values: PerStage, timed_steps: int) -> PerStage:

@@ -118,7 +118,8 @@ def notes(results: SpeedResults) -> Iterator[str]:
     """Yield what is to be known about the numbers."""
     peaks = ", ".join(f"{name} {f / 1e9:.0f}" for name, f in results.matmul_flops.items())
     yield (
-        f"{results.machine}; {results.device}; median of {results.repeats} runs, in turns. Per "
+        f"{results.machine}; {results.device}; median of {results.repeats} runs, in turns, short "
+        "ones after an untimed run of their own. Per "
         "stage: seconds of a batch, and in percent the share of the speed of a large matrix "
         f"product in this run (GFLOP/s: {peaks})."
     )

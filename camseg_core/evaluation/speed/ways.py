@@ -72,7 +72,9 @@ def ways_to_run(
 
     def by_graphs() -> Way:
         graphs = Segmenter(loaded, backend="onnx", providers=providers)
-        options = replace(loaded.profiles[DEFAULT_PROFILE], precision="float32")
+        options = loaded.profiles[DEFAULT_PROFILE]
+        if "openvino" not in providers:  # the others have a precision of their own
+            options = replace(options, precision="float32")
         way = own_way("onnx", graphs, options)
         return replace(way, settings=f"{graphs.networks.device_name}, {way.settings}")
 

@@ -24,6 +24,8 @@ from camseg_core.evaluation.speed.results import (
 )
 from camseg_core.segmentation import STAGES
 from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_core.weights.loading import random_model
+from camseg_core.weights.onnx_export import export_onnx
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +125,17 @@ def test_an_unknown_way_or_profile_is_refused() -> None:
         measure_ladder(Ladder("random:tiny", names=["fast"], providers=["cpu"]), repeats=1)
     with pytest.raises(CamsegError, match="unknown profile 'fastest'"):
         measure_sweep(Sweep("random:tiny", profile="fastest"), repeats=1)
+
+
+def test_graphs_are_timed_beside_the_ways_that_are_asked_for(tmp_path: Path) -> None:
+    export_onnx(random_model("tiny"), tmp_path / "graphs")
+    names = ["exact", "onnx"]
+    results = measure_ladder(
+        Ladder(str(tmp_path / "graphs"), names=names, providers=["cpu"]), repeats=1
+    )
+    assert [way.name for way in results.ways] == names
+    assert results.ways[1].settings.startswith("onnx (cpu), float32, ")
+    assert all(way.peak_memory_bytes for way in results.ways)
 
 
 def made(name: str, seconds: float, batch_size: int = 1) -> WaySpeed:
