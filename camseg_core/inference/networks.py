@@ -14,14 +14,18 @@ from torch import Tensor
 
 from camseg_core.diffusion.options import Precision
 from camseg_core.diffusion.samplers import LAST_BFLOAT16_TIMESTEP, DenoiseStep
+from camseg_core.models.autoencoder import ResnetBlock
 from camseg_core.models.camseg import CamSeg
 from camseg_core.models.image_encoder import Features
-from camseg_core.models.transformer import Grid, latent_from_tokens
+from camseg_core.models.transformer import Block, Grid, latent_from_tokens
 from camseg_core.system.devices import describe_device
 from camseg_core.weights.inference import inference_networks
 
 CPU_TOKENS_AT_ONCE = 1024
 """Most tokens that the denoiser takes at once on a CPU."""
+
+CPU_HIDDEN_VALUES_AT_ONCE = 2**21
+"""Most values that the transformer's MLPs have in their hidden layer at once on a CPU."""
 
 
 class EncodedImages(NamedTuple):
@@ -55,7 +59,10 @@ class Networks:
     def at(self, precision: Precision) -> CamSeg:
         """Return the networks of one precision, to be run under autocast of it."""
         if precision not in self._prepared:
-            self._prepared[precision] = inference_networks(self._model, precision)
+            networks = inference_networks(self._model, precision)
+            if self.device.type == "cpu":
+                _work_in_portions(networks, precision)
+            self._prepared[precision] = networks
         return self._prepared[precision]
 
     def autocast(self, precision: Precision) -> torch.autocast:
@@ -153,3 +160,12 @@ class Networks:
         with self.autocast(precision):
             latent = latent_from_tokens(tokens, grid, self.config.patch_size)  # [B, Z', h, w]
             return self.at(precision).color_autoencoder.decode(latent).float()
+
+
+def _work_in_portions(networks: CamSeg, precision: Precision) -> None:
+    """Let large tensors be worked on in portions that stay in a CPU's caches."""
+    for module in networks.modules():
+        if isinstance(module, Block):
+            module.tokens_at_once = CPU_HIDDEN_VALUES_AT_ONCE // module.mlp.fc1.out_features
+        if isinstance(module, ResnetBlock):
+            module.in_place = precision == "bfloat16"  # float32 takes no less time so

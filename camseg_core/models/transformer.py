@@ -70,11 +70,17 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Pre-norm ViT block (Dosovitskiy et al. 2021, arXiv 2010.11929)."""
+    """Pre-norm ViT block (Dosovitskiy et al. 2021, arXiv 2010.11929).
+
+    Attributes:
+        tokens_at_once: most tokens that the MLP takes at once; all where it is None. Without
+            gradients only: the sum of residual and MLP is made in place.
+    """
 
     def __init__(self, config: TransformerConfig) -> None:
         """Build at the size of ``config``."""
         super().__init__()
+        self.tokens_at_once: int | None = None
         self.norm1 = nn.LayerNorm(config.width, eps=1e-6)
         self.attn = Attention(config.width, config.num_heads, config.dropout)
         self.norm2 = nn.LayerNorm(config.width, eps=1e-6)
@@ -83,8 +89,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, first: int = 0) -> Tensor:
         """Map [B, N, D] to the tokens from ``first`` (F) on, [B, N - F, D]."""
         x = x[:, first:] + self.attn(self.norm1(x), first)  # [B, N - F, D]
-        out: Tensor = x + self.mlp(self.norm2(x))  # [B, N - F, D]
-        return out
+        if self.tokens_at_once is None:
+            out: Tensor = x + self.mlp(self.norm2(x))  # [B, N - F, D]
+            return out
+        portions = -(-x.shape[0] * x.shape[1] // self.tokens_at_once)
+        for tokens in x.chunk(portions, dim=1):  # [B, some, D] each
+            tokens.add_(self.mlp(self.norm2(tokens)))
+        return x
 
 
 class MaskedTransformer(nn.Module):

@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from camseg_core.models import autoencoder
 from camseg_core.models.autoencoder import (
     AttentionBlock,
     Autoencoder,
     Downsample,
     GaussianPosterior,
     Upsample,
+    convolve_in_place,
 )
 from camseg_core.models.part_configs import AutoencoderConfig
 from camseg_core.models.presets import preset
@@ -244,3 +246,17 @@ def test_decoded_image_is_not_clamped(small: Autoencoder) -> None:
     finally:
         bias.copy_(before)
     torch.testing.assert_close(shifted, plain + 7.0, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 1, 5), (1, 8, 3, 4), (2, 8, 37, 16)])
+def test_a_convolution_in_bands_of_rows_is_the_convolution(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(autoencoder, "BAND_BYTES", 2 * 8 * 16 * 4 * 3)  # three rows of the last
+    conv = nn.Conv2d(8, 8, kernel_size=3, padding=1)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = conv(x)
+        found = convolve_in_place(conv, x)
+    assert found is x
+    torch.testing.assert_close(found, expected)

@@ -23,6 +23,7 @@ from camseg_core.models.part_configs import TransformerConfig
 from camseg_core.models.presets import preset
 from camseg_core.models.transformer import (
     Attention,
+    Block,
     FeedForward,
     MaskedTransformer,
     latent_from_tokens,
@@ -414,3 +415,12 @@ def test_tokens_are_row_major(patch_size: int) -> None:
             ]
             # Inside a token: channel, then the patch's rows, then its columns.
             assert (tokens[:, row * columns + column] == cut.reshape(2, -1)).all()
+
+
+def test_a_block_in_portions_of_tokens_is_the_block() -> None:
+    block = Block(CONFIG).eval()
+    x = torch.randn(2, 13, CONFIG.width, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = block(x, 4)
+        block.tokens_at_once = 5
+        torch.testing.assert_close(block(x, 4), expected)
