@@ -8,7 +8,7 @@ LIBRARIES := $(addprefix -r requirements/,core.txt research.txt onnx.txt dev.txt
 CLIP ?=
 WEIGHTS ?= demo
 
-.PHONY: help setup demo train-demo test lint format clean
+.PHONY: help setup demo train-demo test test-faults audit lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,19 @@ train-demo: $(READY)  ## draw the data, train the demo preset on it, score it: h
 # Two processes of one thread each: torch with two threads is many times slower beside anything else.
 test: $(READY)  ## all tests, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --durations 20
+
+# One process: the faults have limits of time, and the node needs a core of its own.
+test-faults: $(READY)  ## faults, load and hostile input: 15 minutes, see docs/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python test/fuzz/run.py --cases 20000
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest test/faults --durations 20
+	OMP_NUM_THREADS=1 $(BIN)/python test/faults/soak.py --frames 20000
+
+audit: $(READY)  ## compare the installed libraries with the known vulnerabilities of osv.dev
+	@$(BIN)/python -m pip_audit --local --skip-editable --progress-spinner off -s osv \
+	  2> $(VENV)/audit.log || { \
+	  if grep -q ConnectionError $(VENV)/audit.log; then \
+	    echo "make audit: api.osv.dev cannot be reached; nothing was checked" >&2; \
+	  else cat $(VENV)/audit.log >&2; fi; exit 1; }
 
 lint: $(READY)  ## ruff, mypy, import rules
 	$(BIN)/ruff check .

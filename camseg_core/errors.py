@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from io import TextIOWrapper
 
+LONGEST_MESSAGE = 1000
+"""Most characters of a message, whatever it quotes: long paths and lists of names have room."""
 LONGEST_REASON = 300
 LONGEST_VALUE = 60
 
@@ -34,8 +36,22 @@ def in_one_line(error: BaseException) -> str:
 
 def shown(value: object, longest: int = LONGEST_VALUE) -> str:
     """Return how a value that came from outside is written in a message: as code, and shortened."""
-    text = repr(value)
+    return shortened(repr(value), longest)
+
+
+def shortened(text: str, longest: int) -> str:
+    """Return a text, or its beginning and how long it was."""
     return text if len(text) <= longest else f"{text[:longest]}... ({len(text)} characters)"
+
+
+def message_of(text: str) -> str:
+    """Return a text as one line of a bounded length, with control characters as escapes."""
+    if len(text) > LONGEST_MESSAGE:
+        half = LONGEST_MESSAGE // 2 - 30
+        text = f"{text[:half]} ... ({len(text)} characters) ... {text[-half:]}"
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class CamsegError(ValueError):
@@ -43,7 +59,11 @@ class CamsegError(ValueError):
 
     The text says what was wrong, the value, the rule and what to do. The command line prints it
     without a traceback and exits with status 2; the node logs it and refuses the transition.
+    Whatever the text quotes, it stays one line of a bounded length.
     """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(message_of(text))
 
 
 class CamsegWarning(UserWarning):
@@ -75,7 +95,7 @@ def exit_status(program: str, work: Callable[[], int]) -> int:
             _write_nowhere()
         else:
             reason = f"{error.filename}: {reason}"
-    print(f"{program}: {reason}".replace("\n", "\\n"), file=sys.stderr)
+    print(f"{program}: {message_of(reason)}", file=sys.stderr)
     return status
 
 

@@ -21,7 +21,7 @@ from camseg_core.data.layout import (
     find_label_files,
     same_label,
 )
-from camseg_core.errors import CamsegError, suggest
+from camseg_core.errors import CamsegError, message_of, suggest
 from camseg_core.images.reading import read_image
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.system.progress import progress_bar
@@ -46,7 +46,7 @@ class Finding:
 
     def __str__(self) -> str:
         """Return one line for a terminal."""
-        return f"{self.severity}: {self.path}: {self.message}"
+        return message_of(f"{self.severity}: {self.path}: {self.message}")
 
 
 class SplitCount(NamedTuple):

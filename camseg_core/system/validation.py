@@ -14,12 +14,9 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import LONGEST_VALUE, CamsegError, shortened
 
 T = TypeVar("T")
-
-_MOST_SHOWN = 60
-"""Characters of a bad value that a message shows."""
 
 
 def parse(kind: type[T], content: Any, source: str) -> T:
@@ -75,10 +72,9 @@ def _first_problem(kind: Any, error: ValidationError) -> str:
     elif problem["type"] == "missing":
         text = f"{where} is missing"
     else:
-        value = json.dumps(problem["input"], default=str)
-        shown = value if len(value) <= _MOST_SHOWN else value[: _MOST_SHOWN - 3] + "..."
+        value = shortened(json.dumps(problem["input"], default=str), LONGEST_VALUE)
         rule = problem["msg"][:1].lower() + problem["msg"][1:]
-        text = f"{where or 'the content'} is {shown}: {rule}"
+        text = f"{where or 'the content'} is {value}: {rule}"
     more = len(problems) - 1
     return " ".join(text.split()) + (f" (and {more} more)" if more else "")
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, shown
 from camseg_core.system.processes import ProcessRank, agreed, process_group
 from camseg_core.training.configuration import (
     TrainingConfig,
@@ -65,11 +65,14 @@ def read_recipe(file: Path, overrides: Sequence[str]) -> tuple[RecipeStage, ...]
     content = read_table(file)
     if set(content) - {"common", "stages"} or not isinstance(content.get("stages"), list):
         raise CamsegError(f"{file} holds {', '.join(content)}; common and a list stages are needed")
+    common = content.get("common") or {}
+    if not isinstance(common, dict):
+        raise CamsegError(f"{file}, common is {shown(common)}: a table of settings is needed")
     stages: list[RecipeStage] = []
     for number, own in enumerate(content["stages"]):
         if not isinstance(own, dict):
             raise CamsegError(f"{file}, stage {number + 1}: a table of settings is needed")
-        settings = _merged(content.get("common") or {}, own)
+        settings = _merged(common, own)
         name = str(settings.pop("name", settings.get("stage", "")))
         before = stages[-1].name if stages else ""
         known = [stage.name for stage in stages]

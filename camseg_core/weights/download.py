@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+from tqdm.auto import tqdm
 
 from camseg_core.errors import CamsegError, in_one_line
 from camseg_core.system.files import sha256_of_file
@@ -39,13 +41,19 @@ def _fetch(relative_path: str, destination: Path, endpoint: str | None) -> Path:
     url = hf_hub_url(_REPOSITORY, name, endpoint=endpoint)
     by_hand = f"or download {url} by hand and put it at {destination.absolute()}"
     try:
-        stated = get_hf_file_metadata(url, endpoint=endpoint).etag
+        metadata = get_hf_file_metadata(url, endpoint=endpoint)
+        stated = metadata.etag
         if destination.exists():
             _check(destination, stated, by_hand)
             return destination
         destination.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".download-", dir=destination.parent) as folder:
-            path = Path(hf_hub_download(_REPOSITORY, name, local_dir=folder, endpoint=endpoint))
+            bar = _bar_that_ends(name, metadata.size)
+            path = Path(
+                hf_hub_download(
+                    _REPOSITORY, name, local_dir=folder, endpoint=endpoint, tqdm_class=bar
+                )
+            )
             _check(path, stated, by_hand)
             path.replace(destination)
     except CamsegError:
@@ -55,6 +63,24 @@ def _fetch(relative_path: str, destination: Path, endpoint: str | None) -> Path:
             f"cannot fetch {relative_path}: {in_one_line(error)}; run this command again, {by_hand}"
         ) from error
     return destination
+
+
+def _bar_that_ends(name: str, size: int | None) -> type[tqdm[Any]]:
+    """Return the library's progress bar, which ends a download beyond the size that was stated.
+
+    The library itself compares sizes when all is there: a server may fill the disk until then.
+    """
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs alone
+        bytes_seen = 0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.bytes_seen += int(n or 0)
+            if size is not None and self.bytes_seen > size:
+                raise CamsegError(f"{name} is longer than the {size} bytes that the server states")
+            return super().update(n)
+
+    return Bar
 
 
 def _check(path: Path, stated: str | None, by_hand: str) -> None:

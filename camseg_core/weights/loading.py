@@ -211,7 +211,7 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
     expected = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
     if expected != found:
-        raise CamsegError(f"{source} does not fit the model:\n{_difference(expected, found)}")
+        raise CamsegError(f"{source} does not fit the model: {_difference(expected, found)}")
     floats = {key for key, tensor in model.state_dict().items() if tensor.is_floating_point()}
     for key, tensor in tensors.items():
         if tensor.is_complex() or tensor.is_floating_point() != (key in floats):
@@ -227,9 +227,9 @@ def build_model(config: ModelConfig, tensors: Mapping[str, Tensor], source: str)
 
 
 def _difference(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], most: int = 10
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], most: int = 5
 ) -> str:
-    """Describe how ``found`` names and shapes differ from the ``expected``, a line each."""
+    """Describe how ``found`` names and shapes differ from the ``expected``."""
     groups = {
         "missing": [f"{key} {_shape(expected[key])}" for key in expected if key not in found],
         "unexpected": [f"{key} {_shape(found[key])}" for key in found if key not in expected],
@@ -239,13 +239,12 @@ def _difference(
             if key in found and expected[key] != found[key]
         ],
     }
-    lines = []
+    texts = []
     for title, entries in groups.items():
+        more = f", and {len(entries) - most} more" if len(entries) > most else ""
         if entries:
-            lines += [f"  {title} ({len(entries)}):", *(f"    {one}" for one in entries[:most])]
-        if len(entries) > most:
-            lines.append(f"    ... and {len(entries) - most} more")
-    return "\n".join(lines)
+            texts.append(f"{title} ({len(entries)}): {', '.join(entries[:most])}{more}")
+    return "; ".join(texts)
 
 
 def save_model(loaded: LoadedModel, path: Path) -> None:

@@ -31,6 +31,13 @@ NEAREST_M = 0.05
 
 _OPTICAL_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 """Right, down and along the view as columns, of a camera that looks forward and level."""
+
+LARGEST_NUMBER = 1e6
+"""Largest focal length, coordinate of a principal point and coefficient of a distortion."""
+
+SMALLEST_TERM = 1e-12
+"""Coefficients of the distortion's polynomials that are smaller, where the first is 1, are 0."""
+
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -123,8 +130,8 @@ class CameraModel:
         rectification: Rotation from the camera's frame to that of a rectified image, row-major.
 
     Raises:
-        CamsegError: a number is not finite, a focal length is not above 0, or the rectification is
-            not a rotation.
+        CamsegError: a number is none or above `LARGEST_NUMBER`, a focal length is not above 0, or
+            the rectification is not a rotation.
     """
 
     width: int
@@ -139,9 +146,11 @@ class CameraModel:
     def __post_init__(self) -> None:
         """Check intrinsics and rectification."""
         intrinsics = (self.fx, self.fy, self.cx, self.cy)
-        if not np.isfinite([*intrinsics, *self.distortion]).all():
+        numbers = np.array([*intrinsics, *self.distortion])
+        if not (np.abs(numbers) <= LARGEST_NUMBER).all():
             raise CamsegError(
-                f"camera intrinsics {intrinsics}, distortion {self.distortion}: must be finite"
+                f"camera intrinsics {intrinsics}, distortion {self.distortion}: must be numbers of "
+                f"at most {LARGEST_NUMBER:g}"
             )
         if self.fx <= 0.0 or self.fy <= 0.0:
             raise CamsegError(
@@ -193,7 +202,8 @@ class CameraModel:
         twice_s = Polynomial([0.0, 2.0])
         growth = (upper + twice_s * upper.deriv()) * lower - twice_s * upper * lower.deriv()
         # The tangential part is left out: it is small beside the radial one.
-        roots = np.concatenate([growth.trim().roots(), lower.trim().roots()])
+        # Coefficients that are almost zero would have roots beyond any number.
+        roots = np.concatenate([part.trim(SMALLEST_TERM).roots() for part in (growth, lower)])
         turning = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0.0)]
         return math.sqrt(turning.min()) if turning.size else math.inf
 

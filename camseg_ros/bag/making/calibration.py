@@ -11,7 +11,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from camseg_core.data.sample import SampleMetadata
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, in_one_line
 
 KITTI_CAMERA = "P2"
 """Name of the left colour camera's projection matrix, for the images of ``image_02``."""
@@ -90,6 +90,7 @@ def _json_info(path: Path, size: tuple[int, int]) -> CameraInfo:
     try:
         content = json.loads(path.read_bytes())["intrinsic"]
         fx, fy, u0, v0 = (float(content[name]) for name in ("fx", "fy", "u0", "v0"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CamsegError(f"{path} is not a Cityscapes calibration: {error!r}") from error
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        reason = in_one_line(error)
+        raise CamsegError(f"{path} is not a Cityscapes calibration: {reason}") from error
     return _info([fx, 0, u0, 0, 0, fy, v0, 0, 0, 0, 1, 0], size)

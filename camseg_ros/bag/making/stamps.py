@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, shown
 
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})[ T](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?")
 _NANOSECONDS, _MICROSECONDS = 19, 16
@@ -68,7 +68,7 @@ def _time_ns(text: str, where: str) -> int:
     except (ValueError, InvalidOperation):
         pass
     raise CamsegError(
-        f"{where} is {text!r:.60}; a date and time such as 2011-09-26 13:02:25.964389445, or "
+        f"{where} is {shown(text)}; a date and time such as 2011-09-26 13:02:25.964389445, or "
         "seconds"
     )
 

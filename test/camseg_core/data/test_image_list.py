@@ -66,7 +66,9 @@ def test_a_list_is_looked_for_in_the_data_sets_folder(tmp_path: Path) -> None:
         "dataset/CityScapes/none.txt is a file$",
     ):
         open_dataset("cityscapes", root, "none.txt")
-    with pytest.raises(CamsegError, match="^no list n*: none of"):
+    with pytest.raises(
+        CamsegError, match=r"^no list n* \.\.\. \(\d+ characters\) \.\.\. n*.* is a file$"
+    ):
         open_dataset("cityscapes", root, "val", list_file="n" * 5000)
 
 
@@ -123,8 +125,8 @@ def test_a_root_of_that_name_that_holds_the_tree(tmp_path: Path) -> None:
             "leftImg8bit/val/a/a_leftImg8bit.png",
             "is not there: no file {root}/leftImg8bit/val/a/a_",
         ),
-        (f"images/{'n' * 3000}.png", "is not there: no file {root}/images/nnn"),
-        ("images/\0.png", "is not there: no file {root}/images/"),
+        (f"images/{'n' * 300}.png", "is not there: no file {root}/images/nnn"),
+        ("images/\t.png", "is not there: no file {root}/images/"),
         ("images/alone.png", "has no label: no file {root}/labels/alone.png"),
         (LINES[0], "stands in line 1 already"),
         (f"./{LINES[0]}", "stands in line 1 already"),
@@ -136,8 +138,8 @@ def test_a_line_that_cannot_be_used(home: Path, line: str, message: str) -> None
     trees.write_list(home / "a.txt", [LINES[0], "", line, "second/bad/line"])
     with pytest.raises(CamsegError) as caught:
         open_dataset("list", home, "a.txt", label_set=CITYSCAPES)
-    text = str(caught.value)
-    assert text.startswith(f"{home}/a.txt, line 3: {line} {message.format(root=home)}")
+    text, shown = str(caught.value), line.replace("\t", "\\t")
+    assert text.startswith(f"{home}/a.txt, line 3: {shown} {message.format(root=home)}")
     assert text.endswith(" (and 1 more)")
     assert "\n" not in text
 

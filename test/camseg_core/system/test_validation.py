@@ -65,7 +65,10 @@ def test_a_whole_number_is_a_number():
         ({"bounds": {}, "mode": "c"}, r"""f.yaml: mode is "c": input should be 'a' or 'b'"""),
         ([], r"f.yaml: the content is \[\]: input should be an object"),
         (None, r"f.yaml: the content is null: input should be an object"),
-        ({"bounds": {}, "sizes": "9" * 500}, r'f.yaml: sizes is "9{50,60}\.\.\.: '),
+        (
+            {"bounds": {}, "sizes": "9" * 500},
+            r'f.yaml: sizes is "9{50,60}\.\.\. \(502 characters\): ',
+        ),
         ({"bounds": {}, "mode": "c", "sizes": 3}, r"\(and 1 more\)$"),
         ({"bounds": {1j: 2}}, r"f.yaml: only plain values are allowed"),
     ],

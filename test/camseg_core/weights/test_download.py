@@ -38,6 +38,7 @@ class HubServer(ThreadingHTTPServer):
         }
         self.stated: dict[str, str] = {}  # by default the true one
         self.cut_after: int | None = None  # bytes of the next download, then the line is cut
+        self.never_ends = False  # the next download goes on until the line is cut
         self.downloads: list[tuple[str, str | None]] = []  # relative path, Range
 
 
@@ -75,6 +76,11 @@ class HubHandler(BaseHTTPRequestHandler):
     def send_content(self, relative_path: str, content: bytes) -> None:
         asked = self.headers["Range"]
         self.server.downloads.append((relative_path, asked))
+        if self.server.never_ends:
+            self.answer(200, {"Connection": "close"})
+            with suppress(ConnectionError):
+                while True:
+                    self.wfile.write(content)
         first = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
         headers = {"Content-Length": str(len(content) - first)}
         if asked:
@@ -138,6 +144,16 @@ def test_a_download_that_was_cut_off_is_continued(
     fetch_published_weights(tmp_path, endpoint=hub.endpoint)
     assert hub.downloads == [(MODEL, None), (MODEL, "bytes=30000-"), (AUTOENCODER, None)]
     assert_complete(tmp_path, hub)
+
+
+def test_a_download_ends_at_the_size_that_was_stated(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
+    hub.never_ends = True
+    with pytest.raises(CamsegError, match="is longer than the 200000 bytes that the server states"):
+        fetch_published_weights(tmp_path, endpoint=hub.endpoint)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_another_file_of_that_name_is_reported_and_kept(hub: HubServer, tmp_path: Path) -> None:
