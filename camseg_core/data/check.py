@@ -84,7 +84,7 @@ class TreeReport:
     def lines(self) -> Iterator[str]:
         """Yield the report: a table of the counts, header first, the findings and their number."""
         cells = [
-            ["-" if value in ("", None) else str(value) for value in row]
+            ["-" if value in ("", None) else message_of(str(value)) for value in row]
             for row in (SplitCount._fields, *self.counts)
         ]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

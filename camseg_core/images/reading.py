@@ -179,7 +179,9 @@ def _source(path: Path, stem: Path) -> Source:
 
 
 def _open_video(path: Path) -> InputContainer:
-    return av.open(f"file:{path}", options={"format_whitelist": VIDEO_FORMATS})
+    # Titles and the like may be in any encoding, and nobody here reads them.
+    options = {"format_whitelist": VIDEO_FORMATS}
+    return av.open(f"file:{path}", options=options, metadata_errors="replace")
 
 
 def _video_frames(container: InputContainer) -> Iterator[VideoFrame]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from camseg_core.errors import message_of
+
 
 def progress_bar(
     total: int | None, unit: str, description: str, *, done: int = 0, hidden: bool = False
@@ -25,7 +27,7 @@ def progress_bar(
     return tqdm(
         total=total,
         unit=unit,
-        desc=description,
+        desc=message_of(description),
         initial=done,
         disable=hidden,
         # In a log each state of the bar is one more line, and work of a second needs no bar.

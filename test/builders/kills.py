@@ -61,18 +61,15 @@ class Timeline:
 
     Attributes:
         times_s: when it had come how far, in seconds after its start.
-        end_s: when it ended.
-        output: what it printed.
+        lines: what it printed.
     """
 
     times_s: dict[int, float]
-    end_s: float
-    output: str
+    lines: list[str]
 
-    def moment(self, share: float, first: int = 1, last: int | None = None) -> Moment:
-        """Return the moment at a share of the time from one progress to another, or to the end."""
-        begin_s = self.times_s[first]
-        end_s = self.end_s if last is None else self.times_s[last]
+    def moment(self, share: float, first: int, last: int) -> Moment:
+        """Return the moment at a share of the time from one progress to another."""
+        begin_s, end_s = self.times_s[first], self.times_s[last]
         at_s = begin_s + share * (end_s - begin_s)
         progress = max(reached for reached, time_s in self.times_s.items() if time_s <= at_s)
         return Moment(progress, at_s - self.times_s[progress])
@@ -89,9 +86,8 @@ def measure(program: Program, folder: Path) -> Timeline:
             if reached > max(times_s, default=0):
                 times_s[reached] = now_s
             time.sleep(POLL_S)
-        end_s = time.monotonic() - begin
     assert process.returncode == 0, error_of(folder)
-    return Timeline(times_s, end_s, (folder / "stdout").read_text())
+    return Timeline(times_s, (folder / "stdout").read_text().splitlines())
 
 
 def run(program: Program, folder: Path) -> tuple[int, str, str]:
@@ -122,8 +118,7 @@ def kill_while(program: Program, folder: Path, condition: Callable[[Path], bool]
         while True:
             assert _comes_true(process, lambda: condition(folder / "out")), error_of(folder)
             process.send_signal(signal.SIGSTOP)
-            state = psutil.Process(process.pid).status
-            assert _comes_true(process, lambda: state() == psutil.STATUS_STOPPED)
+            assert _comes_true(process, lambda: psutil.Process(process.pid).status() == "stopped")
             if condition(folder / "out"):
                 break
             process.send_signal(signal.SIGCONT)
@@ -131,9 +126,9 @@ def kill_while(program: Program, folder: Path, condition: Callable[[Path], bool]
     assert process.returncode == -signal.SIGKILL
 
 
-def kill_at_step(program: Program, folder: Path, *steps: Step) -> None:
+def kill_at_step(program: Program, folder: Path, steps: Sequence[Step]) -> None:
     """Run a program that kills itself just before the last of some steps, each after the other."""
-    with running(program, folder, *steps) as (process, _):
+    with running(program, folder, steps) as (process, _):
         status = process.wait(LIMIT_S)
     assert status == -signal.SIGKILL, (steps, status, error_of(folder))
 
@@ -151,7 +146,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 @contextmanager
 def running(
-    program: Program, folder: Path, *steps: Step
+    program: Program, folder: Path, steps: Sequence[Step] = ()
 ) -> Iterator[tuple[subprocess.Popen[bytes], float]]:
     """Run a program in a folder; lend it with the time of its start; afterwards it is dead."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,15 @@ def test_a_value_is_shown_shortened() -> None:
     assert len(in_one_line(ValueError("x" * 10_000))) < 400
 
 
+def test_whatever_a_message_quotes_it_is_one_bounded_line() -> None:
+    text = str(CamsegError(f"first {'x' * 5000}\x1b[31m\n last"))
+    assert text.startswith("first xxx")
+    assert " ... (5017 characters) ... x" in text
+    assert text.endswith(r"\x1b[31m\n last")
+    assert len(text) < 1010
+    assert str(CamsegError("caf\u00e9: \u4e2d")) == "caf\u00e9: \u4e2d"
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [

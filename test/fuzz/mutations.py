@@ -67,7 +67,7 @@ def hostile_value(random: Random) -> Any:
     if kind < 7:
         return random.choice(TEXTS)
     if kind == 7:
-        return [random.choice(NUMBERS + TEXTS) for _ in range(random.choice((0, 1, 3, 1000)))]
+        return [random.choice(NUMBERS + TEXTS) for _ in range(random.choice((0, 1, 3, 50)))]
     if kind == 8:
         deep: Any = random.choice(NUMBERS)
         for _ in range(random.choice((1, 100, DEEPEST))):

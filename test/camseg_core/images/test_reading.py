@@ -295,6 +295,20 @@ def test_times_are_those_that_the_stream_states(
     assert [frame.time_ns for frame in frames] == [index * 10**8 for index in range(12)]
 
 
+def test_a_title_in_another_encoding_costs_no_frame(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "TITLE"
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        pixels = np.zeros((48, 64, 3), np.uint8)
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"\xff\xfe\xffLE"))
+    (source,) = find_sources(path)
+    assert len(list(read_frames(source))) == 1
+
+
 def test_a_gif_gives_all_its_frames(tmp_path: Path) -> None:
     path = tmp_path / "a.gif"
     grays = [PIL.Image.new("L", (40, 20), level) for level in (0, 100, 200)]

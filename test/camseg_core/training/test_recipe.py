@@ -133,6 +133,9 @@ def test_a_recipe_has_stages_and_a_folder(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("steps: 3\n")
     with pytest.raises(CamsegError, match="other.yaml holds steps; common and a list stages are"):
         read_recipe(tmp_path / "other.yaml", [])
+    (tmp_path / "other.yaml").write_text("{common: demo, stages: [{name: a}]}")
+    with pytest.raises(CamsegError, match="common is 'demo': a table of settings is needed"):
+        read_recipe(tmp_path / "other.yaml", [])
     with pytest.raises(CamsegError, match="--recipe needs --output-dir FOLDER"):
         run_recipe(recipe, [], None)
 

@@ -265,6 +265,16 @@ def test_zeros_behind_the_coefficients_are_left_out(model, coefficients, expecte
         CameraModel.from_camera_info(info, rectified=False)
 
 
+@pytest.mark.parametrize("coefficient", [1e-320, 1e-200, -1e-30])
+def test_a_coefficient_of_almost_nothing_is_none(coefficient):
+    info = camera_info(distortion_model="rational_polynomial", d=[0.1, *[coefficient] * 7])
+    almost, without = (
+        replace(CameraModel.from_camera_info(info, rectified=False), distortion=coefficients)
+        for coefficients in ((0.1, *[coefficient] * 7), (0.1, 0.0, 0.0, 0.0))
+    )
+    assert almost.largest_tangent == without.largest_tangent
+
+
 @pytest.mark.parametrize("model", ["plumb_bob", "rational_polynomial", "", "none"])
 def test_distortion_of_zeros_is_none(model):
     for zeros in ([], [0.0] * 5):

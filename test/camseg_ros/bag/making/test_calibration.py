@@ -40,3 +40,22 @@ def test_no_file_is_no_calibration(tmp_path: Path) -> None:
         find_camera_info(dataset.root, dataset.samples[0], 64, 128)
     calibration.unlink()
     assert find_camera_info(dataset.root, dataset.samples[0], 64, 128) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("[" * 100_000, "RecursionError"),
+        ('{"intrinsic": {"fx": 1' + "0" * 400 + "}}", "OverflowError"),
+        ('{"intrinsic": {"fx": []}}', "TypeError"),
+    ],
+)
+def test_a_hostile_calibration_is_refused_in_one_line(
+    tmp_path: Path, content: str, reason: str
+) -> None:
+    write_drive(tmp_path, 1, 9000, size=SIZE, layout="cityscapes", split="val")
+    dataset = open_dataset("cityscapes", tmp_path, "val")
+    (calibration,) = (tmp_path / "camera").rglob("*.json")
+    calibration.write_text(content)
+    with pytest.raises(CamsegError, match=f"is not a Cityscapes calibration: {reason}: "):
+        find_camera_info(dataset.root, dataset.samples[0], 64, 128)
