@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, message_of
 from camseg_core.images.drawing import overlay_image, write_png
 from camseg_core.images.reading import Frame, Source, find_sources, read_frames
 from camseg_core.segmenter import STAGES, SamplingOptions, Segmentation, Segmenter
@@ -88,4 +88,5 @@ def _segmented(
             yield frame, segmenter.segment(frame.image, options)
     except CamsegError as error:
         path = str(source.path)
-        failures.append(str(error) if path in str(error) else f"{path}: {error}")
+        text, name = message_of(str(error)), message_of(path)
+        failures.append(text if name in text else f"{name}: {text}")

@@ -90,10 +90,11 @@ def test_one_bad_picture_does_not_stop_the_others(
         write_image(tmp_path / "in" / name)
     (tmp_path / "in" / "b.png").write_bytes(b"no picture")
     (tmp_path / "in" / "d.jpg").touch()
+    (tmp_path / "in" / "e\udcff\n.png").touch()
     summary = segment_files(tiny_segmenter, tmp_path / "in", tmp_path / "out", ONE_STEP)
     assert summary.frames == 2
-    assert len(summary.failures) == 2
-    for name, failure in zip(("b.png", "d.jpg"), summary.failures, strict=True):
+    assert len(summary.failures) == 3
+    for name, failure in zip(("b.png", "d.jpg", r"e\udcff\n.png"), summary.failures, strict=True):
         assert failure.startswith(f"{tmp_path / 'in' / name} is not an image: ")
         assert "\n" not in failure
     assert files_below(tmp_path / "out") == results_of("a", "c")

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from camseg_core.errors import BAD_INPUT, FAILED_CHECK
+from camseg_core.errors import BAD_INPUT, FAILED_CHECK, message_of
 from camseg_core.system.files import write_bytes
 from camseg_ros.replay.results.accuracy import (
     METRIC_COLUMNS,
@@ -56,11 +56,11 @@ def conclude(
     for line in lines:
         print(line)
     for note in replay_notes(drives):
-        print(f"camseg: note: {note}", file=sys.stderr)
+        print(f"camseg: note: {message_of(note)}", file=sys.stderr)
     for outcome in outcomes:
         print(outcome.line, file=sys.stdout if outcome.passed else sys.stderr)
     for problem in problems:
-        print(f"camseg: {problem}", file=sys.stderr)
+        print(f"camseg: {message_of(problem)}", file=sys.stderr)
     print(report)
     if any(drive.loss for drive in drives):
         return BAD_INPUT
