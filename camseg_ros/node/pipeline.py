@@ -36,6 +36,9 @@ from camseg_ros.node.settings import CameraSettings, LiveSettings
 
 LOCK_LIMIT_S = 0.2
 
+STOOD_STILL_NS = 2 * 10**9
+"""Time between two looks of the watchdog after which this whole process must have stood still."""
+
 
 class SegmentationPipeline:
     """One model, several cameras, one worker.
@@ -73,6 +76,7 @@ class SegmentationPipeline:
         self._asked: StepController | None = None  # for the steps of the batch in progress
         self._publish_lock = threading.Lock()
         self._measured = Measurements(*MEASURED)
+        self._checked_ns = self._resumed_ns = time.monotonic_ns()
         self._last_batch = (live.sampling.steps, 0)  # its steps and its frames
         self._warnings = RepeatedWarnings(node.get_logger())
         self._renew_controller()
@@ -283,11 +287,18 @@ class SegmentationPipeline:
     # ---- health --------------------------------------------------------------------------------
 
     def check(self) -> bool:
-        """Look at every camera and at the worker; true if a camera's condition changed level."""
+        """Look at every camera and at the worker; true if a camera's condition changed level.
+
+        It is to be called several times a second: a process that stood still in between has hung
+        in nothing, and the batch in progress gets its time anew.
+        """
         # The limit before the time: a batch that begins in between has taken none yet.
         limit_ns = self._batch_limit_ns
         now_ns = time.monotonic_ns()
-        busy_ns = self._worker.busy_ns(now_ns)
+        if now_ns - self._checked_ns > STOOD_STILL_NS:  # SIGSTOP, or a machine that slept
+            self._resumed_ns = now_ns
+        self._checked_ns = now_ns
+        busy_ns = min(self._worker.busy_ns(now_ns), now_ns - self._resumed_ns)
         if self.failure is None and limit_ns < busy_ns:
             self.failure = (
                 f"inference hangs: a batch has taken {busy_ns / 1e9:.1f} s, "

@@ -234,26 +234,54 @@ def test_a_batch_s_limit_follows_what_it_has_to_do(segmenter: Segmenter, node: F
     failures: list[str | None] = []
 
     def check_after(seconds: int) -> None:
-        node.ns += seconds * S + 1
+        for _ in range(seconds):
+            node.ns += S
+            made.check()
+        node.ns += 1
         made.check()
         failures.append(made.failure)
 
     def slower_settings() -> None:
-        made.apply(live(steps=1000, samples=16))
+        made.apply(live(steps=100))
         check_after(19)  # the batch in progress is of before
 
     made.start()
     for during in (
         slower_settings,
-        lambda: check_after(20 * 8000 - 1),
-        lambda: check_after(20 * 8000),
+        lambda: check_after(20 * 50 - 1),
+        lambda: check_after(20 * 50),
     ):
         slow.during = during
         feed(made, frame(node))
     made.end()
     assert failures[:2] == [None, None]
-    assert failures[2] == ("inference hangs: a batch has taken 160000.0 s, 160000.0 s is the limit")
+    assert failures[2] == ("inference hangs: a batch has taken 1000.0 s, 1000.0 s is the limit")
     assert condition(made).level == Level.ERROR
+
+
+def test_a_process_that_stood_still_has_hung_in_nothing(
+    segmenter: Segmenter, node: FakeNode
+) -> None:
+    slow = SlowSegmenter(segmenter, node, S)
+    made = make(slow, node, steps=2)
+    made.warm_up(24, 40, cancelled=lambda: False, on_hang=pytest.fail)
+    slow.step_ns = 0
+    failures: list[str | None] = []
+
+    def stand_still_then_hang() -> None:
+        made.check()
+        node.ns += 1000 * S
+        for _ in range(22):
+            made.check()
+            failures.append(made.failure)
+            node.ns += S
+
+    slow.during = stand_still_then_hang
+    made.start()
+    feed(made, frame(node))
+    made.end()
+    assert failures[:21] == [None] * 21  # the limit of 20 s begins anew
+    assert failures[21] == "inference hangs: a batch has taken 21.0 s, 20.0 s is the limit"
 
 
 def test_the_warm_up_runs_every_batch_size_and_number_of_steps(
