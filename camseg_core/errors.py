@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from io import TextIOWrapper
+from typing import TextIO
 
 LONGEST_MESSAGE = 1000
 """Most characters of a message, whatever it quotes: long paths and lists of names have room."""
@@ -68,6 +71,32 @@ class CamsegError(ValueError):
 
 class CamsegWarning(UserWarning):
     """Something that the user must know and that is no error; its text is one line too."""
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Show a `CamsegWarning` as one line on stderr, and other warnings as Python does."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        yield
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print what users must know as one line, and other warnings as Python does."""
+    text = warnings.formatwarning(message, category, filename, lineno, line)
+    is_ours = issubclass(category, CamsegWarning)
+    print(
+        f"camseg: note: {message_of(str(message))}\n" if is_ours else text,
+        end="",
+        file=file or sys.stderr,
+    )
 
 
 def exit_status(program: str, work: Callable[[], int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
@@ -103,6 +104,10 @@ _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 NEW_FILE_MODE = 0o666 & ~_UMASK
 """Permissions that the user's shell gives a new file."""
+
+
+TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{32}(\.\w+)?")
+"""Names of what is written beside its place, and of what a killed process left of it."""
 
 
 @contextmanager

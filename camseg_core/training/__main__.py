@@ -14,13 +14,20 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from camseg_core.errors import FAILED_CHECK, INTERRUPTED, CamsegError, exit_status
+from camseg_core.errors import (
+    FAILED_CHECK,
+    INTERRUPTED,
+    CamsegError,
+    exit_status,
+    warnings_in_one_line,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parsed = _parser().parse_args(arguments)
-    return exit_status("camseg", lambda: _run(parsed))
+    with warnings_in_one_line():
+        return exit_status("camseg", lambda: _run(parsed))
 
 
 def _run(parsed: argparse.Namespace) -> int:

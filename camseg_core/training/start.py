@@ -141,7 +141,8 @@ def model_of_run(run: Path, which: str = "best") -> LoadedModel:
     Raises:
         CamsegError: there is no checkpoint, or it is damaged.
     """
-    folder = (last_checkpoint(run / BEST) if which == "best" else None) or last_checkpoint(run)
+    best = last_checkpoint(run / BEST, tells=True) if which == "best" else None
+    folder = best or last_checkpoint(run, tells=True)
     if folder is None:
         raise CamsegError(f"{run} has no complete checkpoint yet")
     state = load_state(folder)

@@ -14,6 +14,8 @@ import json
 import os
 import re
 import shutil
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from camseg_core.errors import CamsegError
-from camseg_core.system.files import sha256_of_file
+from camseg_core.errors import CamsegError, CamsegWarning
+from camseg_core.system.files import TEMPORARY_NAME, sha256_of_file
 
 CHECKPOINTS = "checkpoints"
 STATE_FILE = "state.json"
@@ -69,7 +71,11 @@ def save_state(run: Path, state: TrainState, max_file_bytes: int, keep: int = 2)
     """
     folder = run / CHECKPOINTS / f"step-{state.step:08d}"
     if folder.exists():
-        return folder
+        with suppress(CamsegError):
+            _check(folder)
+            return folder
+        _remove(folder)  # it is damaged, and the run went on from an earlier one
+    _remove_leftovers(folder.parent)
     temporary = folder.parent / f".{uuid4().hex}"
     try:
         temporary.mkdir(parents=True)
@@ -90,13 +96,27 @@ def save_state(run: Path, state: TrainState, max_file_bytes: int, keep: int = 2)
         reason = getattr(error, "strerror", None) or error
         raise CamsegError(
             f"cannot write checkpoint {folder}: {reason}; the last good one is "
-            f"{last_checkpoint(run) or 'none'}"
+            f"{next(reversed(list_checkpoints(run)), 'none')}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     for old in list_checkpoints(run)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        _remove(old)
     return folder
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint so that a half-removed one does not bear its name."""
+    hidden = checkpoint.parent / f".{uuid4().hex}"
+    checkpoint.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _remove_leftovers(checkpoints: Path) -> None:
+    """Remove what a killed process left while it saved or removed a checkpoint."""
+    for folder in checkpoints.glob(".*"):
+        if TEMPORARY_NAME.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def list_checkpoints(run: Path) -> list[Path]:
@@ -108,10 +128,43 @@ def list_checkpoints(run: Path) -> list[Path]:
     )
 
 
-def last_checkpoint(run: Path) -> Path | None:
-    """Return the newest complete checkpoint of a run; None if there is none."""
-    checkpoints = list_checkpoints(run)
-    return checkpoints[-1] if checkpoints else None
+def last_checkpoint(run: Path, *, tells: bool = False) -> Path | None:
+    """Return the newest checkpoint of a run that is not damaged; None if there is none at all.
+
+    With ``tells``, a damaged one is told by a `CamsegWarning`.
+
+    Raises:
+        CamsegError: all checkpoints are damaged.
+    """
+    problems: list[str] = []
+    for checkpoint in reversed(list_checkpoints(run)):
+        try:
+            _check(checkpoint)
+        except CamsegError as error:
+            problems.append(str(error))
+            continue
+        if problems and tells:
+            text = f"{'; '.join(problems)}; {checkpoint} before it is taken"
+            warnings.warn(text, CamsegWarning, stacklevel=2)
+        return checkpoint
+    if problems:
+        raise CamsegError("; ".join(problems))
+    return None
+
+
+def _check(folder: Path) -> Manifest:
+    """Return what a checkpoint says about itself, when its files are what was written.
+
+    Raises:
+        CamsegError: a file is missing or is not what was written.
+    """
+    manifest = read_manifest(folder)
+    for name, sha256 in manifest.hashes.items():
+        if sha256_of_file(folder / name) != sha256:
+            raise CamsegError(
+                f"{folder / name} is not what was written: its hash differs; it is damaged"
+            )
+    return manifest
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -138,13 +191,10 @@ def load_state(folder: Path) -> TrainState:
     Raises:
         CamsegError: a file is missing or is not what was written.
     """
-    manifest = read_manifest(folder)
+    manifest = _check(folder)
     tensors: dict[str, Tensor] = {}
-    for name, sha256 in manifest.hashes.items():
-        part = folder / name
-        if sha256_of_file(part) != sha256:
-            raise CamsegError(f"{part} is not what was written: its hash differs; it is damaged")
-        with safe_open(part, framework="pt") as file:
+    for name in manifest.hashes:
+        with safe_open(folder / name, framework="pt") as file:
             tensors.update({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118  # not a mapping
     return TrainState(manifest.step, tensors, manifest.facts)
 

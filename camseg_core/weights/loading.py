@@ -274,7 +274,8 @@ def published_pair(folder: Path) -> tuple[Path, Path] | None:
 
 def _only_file(folder: Path) -> Path:
     """Return the one file of ours in a folder."""
-    ours = sorted(folder.glob("*.safetensors"))
+    # Hidden ones are what a killed process left.
+    ours = sorted(path for path in folder.glob("*.safetensors") if path.name[0] != ".")
     if len(ours) != 1:
         pairs = " or ".join(" + ".join(names) for names in PUBLISHED_PAIRS)
         found = ", ".join(path.name for path in ours) or "none"

@@ -40,11 +40,13 @@ class Program:
         arguments: its arguments; paths in ``out`` are relative to the folder.
         progress: how far it has come, for its folder and the time at which the process was started:
             0 before it writes anything. What earlier processes left counts where work is resumed.
+        loses: how much of the progress the next run may lose; None where each one begins anew.
     """
 
     module: str
     arguments: tuple[str, ...]
     progress: Callable[[Path, float], int]
+    loses: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,22 +106,32 @@ def kill_at_moment(program: Program, folder: Path, moment: Moment) -> bool:
     """
     out = folder / "out"
     with running(program, folder) as (process, started):
-        least = max(moment.progress, program.progress(out, started) + 1)
-        if _comes_true(process, lambda: program.progress(out, started) >= least):
+        before = program.progress(out, started)
+
+        def has_come_so_far() -> bool:
+            reached = program.progress(out, started)
+            assert program.loses is None or reached >= before - program.loses
+            return reached >= max(moment.progress, before + 1)
+
+        if _comes_true(process, has_come_so_far):
             time.sleep(moment.delay_s)
         kill(process)
     assert process.returncode in (0, -signal.SIGKILL), error_of(folder)
     return process.returncode != 0
 
 
-def kill_while(program: Program, folder: Path, condition: Callable[[Path], bool]) -> None:
-    """Run a program and kill it while ``condition`` holds: it stands still when that is checked."""
-    with running(program, folder) as (process, _):
+def kill_while(program: Program, folder: Path, condition: Callable[[Path, float], bool]) -> None:
+    """Run a program and kill it while ``condition`` holds: it stands still when that is checked.
+
+    The condition is of its folder ``out`` and the time at which it was started.
+    """
+    out = folder / "out"
+    with running(program, folder) as (process, started):
         while True:
-            assert _comes_true(process, lambda: condition(folder / "out")), error_of(folder)
+            assert _comes_true(process, lambda: condition(out, started)), error_of(folder)
             process.send_signal(signal.SIGSTOP)
             assert _comes_true(process, lambda: psutil.Process(process.pid).status() == "stopped")
-            if condition(folder / "out"):
+            if condition(out, started):
                 break
             process.send_signal(signal.SIGCONT)
         kill(process)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.records import RUN_FILE
+from camseg_core.system.files import TEMPORARY_NAME
 from camseg_ros.replay.results.drives import DRIVES_FOLDER
 
 PAGE_FILE, RESULT_FILE, JUNIT_FILE = "replay.html", "replay.json", "junit.xml"
@@ -54,13 +55,16 @@ def prepare_folder(out: Path) -> None:
         CamsegError: the folder holds something else, or cannot be written.
     """
     try:
-        for entry in _entries(out):
+        # The marker is there first and goes never: a folder that was left half-made is still ours.
+        entries = _entries(out)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARKER).touch()
+        for entry in entries:
             if entry.is_dir():
                 shutil.rmtree(entry)
-            else:
+            elif entry.name != MARKER:
                 entry.unlink()
-        (out / DRIVES_FOLDER).mkdir(parents=True)
-        (out / MARKER).touch()
+        (out / DRIVES_FOLDER).mkdir()
     except OSError as error:
         raise CamsegError(f"cannot write {out}: {error.strerror or error}") from error
 
@@ -92,5 +96,10 @@ def check_inputs(out: Path, bags: Sequence[Path]) -> None:
 
 def _is_ours(entry: Path) -> bool:
     if entry.is_dir() and not entry.is_symlink():
-        return entry.name in FOLDERS or (entry / RUN_FILE).is_file()
-    return entry.name in FILES
+        return entry.name in FOLDERS or (entry / RUN_FILE).is_file() or _is_left(entry)
+    return entry.name in FILES or TEMPORARY_NAME.fullmatch(entry.name) is not None
+
+
+def _is_left(folder: Path) -> bool:
+    """Tell a folder of a replay that was killed before it had written anything whole."""
+    return all(TEMPORARY_NAME.fullmatch(entry.name) for entry in folder.iterdir())

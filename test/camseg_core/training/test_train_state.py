@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, CamsegWarning
 from camseg_core.training import train_state
 from camseg_core.training.train_state import (
     TrainState,
@@ -88,6 +88,20 @@ def test_a_folder_that_a_kill_left_is_no_checkpoint(tmp_path: Path) -> None:
     shutil.copytree(good, torn)
     (torn / "state.json").unlink()
     assert last_checkpoint(tmp_path) == good
+
+
+def test_a_damaged_last_checkpoint_is_left_for_the_one_before(tmp_path: Path) -> None:
+    good, last = (save_state(tmp_path, state_of(step), 1 << 20) for step in (1, 2))
+    part = last / "part-000.safetensors"
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.warns(CamsegWarning, match=f"its hash differs.*; {good} before it is taken"):
+        assert last_checkpoint(tmp_path, tells=True) == good
+    save_state(tmp_path, state_of(2), 1 << 20)  # the run comes to that step again
+    assert last_checkpoint(tmp_path) == last
+    for folder in (good, last):
+        (folder / "state.json").write_text("")
+    with pytest.raises(CamsegError, match="step-00000002.*; .*step-00000001"):
+        last_checkpoint(tmp_path)
 
 
 def test_damage_is_said(tmp_path: Path) -> None:
