@@ -105,6 +105,8 @@ class Denoiser(nn.Module):
 
     def _initialize(self) -> None:
         """Time MLP N(0, 0.02); modulation and last linear zero; the rest xavier-uniform."""
+        if self.input_proj.weight.is_meta:  # a file gives the values, as in `MaskedTransformer`
+            return
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)

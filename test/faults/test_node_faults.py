@@ -8,7 +8,6 @@ That inference raises, hangs, loses its device or runs out of memory is tested i
 from __future__ import annotations
 
 import signal
-import statistics
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -498,7 +497,9 @@ def test_two_nodes_of_one_name_serve_side_by_side_and_the_second_outlives_the_fi
 
 
 @pytest.mark.timeout(300)
-def test_two_hundred_lifecycles_leak_nothing() -> None:
+def test_two_hundred_lifecycles_leak_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # glibc gives each new thread one of several heaps: each grows once, at any time, by a model.
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
     cycles, warm = 200, 50
     with running(autostart=False) as (user, node):
         stream = Stream(user)
@@ -518,8 +519,10 @@ def test_two_hundred_lifecycles_leak_nothing() -> None:
     assert topics[-1] == topics[0]
     assert max(threads[warm:]) <= max(threads[:warm])
     assert max(files[warm:]) <= max(files[:warm])
-    grown = statistics.mean(memory[-10:]) - statistics.mean(memory[warm : warm + 10])
-    assert grown <= 1.0, f"{grown:.2f} MiB more after {cycles - warm} lifecycles"
+    # A leak adds up in small steps; a heap or a table that grows once makes a large one.
+    steps = np.sort(np.diff(memory[warm:]))
+    print("MiB in the two largest steps", steps[-2:], "and in all others", steps[:-2].sum())
+    assert steps[:-2].sum() <= 1.0
 
 
 def published_topics(user: NodeUser) -> dict[str, int]:

@@ -17,6 +17,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import uuid4
 
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.records import RUN_FILE
@@ -61,7 +62,9 @@ def prepare_folder(out: Path) -> None:
         (out / MARKER).touch()
         for entry in entries:
             if entry.is_dir():
-                shutil.rmtree(entry)
+                hidden = out / f".{uuid4().hex}"  # a half-removed folder is ours by this name
+                entry.rename(hidden)
+                shutil.rmtree(hidden)
             elif entry.name != MARKER:
                 entry.unlink()
         (out / DRIVES_FOLDER).mkdir()
@@ -95,9 +98,11 @@ def check_inputs(out: Path, bags: Sequence[Path]) -> None:
 
 
 def _is_ours(entry: Path) -> bool:
+    if TEMPORARY_NAME.fullmatch(entry.name):  # what a killed replay left
+        return True
     if entry.is_dir() and not entry.is_symlink():
         return entry.name in FOLDERS or (entry / RUN_FILE).is_file() or _is_left(entry)
-    return entry.name in FILES or TEMPORARY_NAME.fullmatch(entry.name) is not None
+    return entry.name in FILES
 
 
 def _is_left(folder: Path) -> bool:
