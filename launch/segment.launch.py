@@ -3,6 +3,7 @@
 
     ros2 launch camseg_ros segment.launch.py
     ros2 launch camseg_ros segment.launch.py cameras:=left,right image_topics:=/l/image,/r/image
+    ros2 launch camseg_ros segment.launch.py image_topics:=/image_rect mountings:=1.5,0,1.2,0,0.05,0
 
 Without launch: `segment_node --ros-args --params-file config/segment.yaml`.
 """
@@ -18,7 +19,12 @@ from launch_ros.actions import LifecycleNode
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from camseg_ros.node.parameters import LAUNCH_ARGUMENTS, NODE_NAME, camera_overrides
+from camseg_ros.node.parameters import (
+    CAMERA_ARGUMENTS,
+    LAUNCH_ARGUMENTS,
+    NODE_NAME,
+    camera_overrides,
+)
 
 PACKAGE = "camseg_ros"
 OTHERWISE = "Not given: as in params_file."
@@ -41,7 +47,7 @@ def start_node(context: LaunchContext) -> list[object]:
         namespace=given["namespace"],
         # Of a params file named in `parameters` that is missing, launch only warns.
         ros_arguments=["--params-file", given["params_file"], "--log-level", given["log_level"]],
-        parameters=[{**camera_overrides(given["cameras"], given["image_topics"]), **overrides}],
+        parameters=[{**camera_overrides(given["cameras"], given), **overrides}],
         output="screen",
     )
 
@@ -61,7 +67,11 @@ def generate_launch_description() -> LaunchDescription:
     arguments = {
         "params_file": (params_file, "Parameters of the node."),
         "cameras": ("", f"Names of the cameras, separated by commas. {OTHERWISE}"),
-        "image_topics": ("", f"Input topic of each camera, separated by commas. {OTHERWISE}"),
+        **{
+            name: ("", f"{parameter} of each camera, separated by {separator}. {OTHERWISE}")
+            for name, parameter in CAMERA_ARGUMENTS.items()
+            for separator in ["semicolons" if name == "mountings" else "commas"]
+        },
         "namespace": ("", "Namespace of the node."),
         "respawn": ("true", "Start the node again, unless it was shut down or had bad arguments."),
         "log_level": ("info", "Log level: debug, info, warn, error or fatal."),

@@ -12,9 +12,8 @@ from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time as ClockTime
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError
@@ -26,22 +25,14 @@ from camseg_ros.messages.images import stamp_ns
 from camseg_ros.messages.labels import label_info_message
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.messages.outputs import OUTPUTS, unlabeled_messages
+from camseg_ros.node.camera_input import CameraInput
 from camseg_ros.node.diagnostics import Measurements
 from camseg_ros.node.health import CameraWatch, Condition, Level, WatchLimits
 from camseg_ros.node.settings import CameraSettings
 
-try:
-    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
-except ImportError:  # Humble
-    from rclpy.qos_event import (  # type: ignore[no-redef]
-        SubscriptionEventCallbacks,
-        UnsupportedEventTypeError,
-    )
-
 SAFE_PERIOD_NS = 10**9
 NOT_ACTIVE = Condition(Level.OK, "not active")
 # The newest message counts; latched ones wait for late subscribers.
-INPUT_QOS = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(
     depth=1,
@@ -112,9 +103,7 @@ class Camera:
 
     Attributes:
         settings: Its parameters.
-        camera_info: Its last calibration; None before the first one.
-        frames_lost: How many of its images DDS lost before the callback; None where the middleware
-            does not tell.
+        input: What it hears: images and calibrations.
         watch: What its health is judged by; a new one for each activation.
         condition: What `watch` last said.
         safe_state: What it publishes when nothing should be trusted.
@@ -125,15 +114,13 @@ class Camera:
     def __init__(self, node: LifecycleNode, settings: CameraSettings, limits: WatchLimits) -> None:
         """Create its publishers on ``node``."""
         self.settings = settings
-        self.camera_info: CameraInfo | None = None
-        self.frames_lost: int | None = None
+        self.input = CameraInput(node, settings)
         self.watch = CameraWatch(limits, time.monotonic_ns())
         self.condition = NOT_ACTIVE
         self.safe_state = SafeState()
         self.measured = Measurements()
         self.ground: GroundView | None = None
         self._node = node
-        self._subscriptions: list[Any] = []
         self._publishers = {
             name: node.create_publisher(
                 OUTPUTS[name].message_type, self._topic(item.topic), OUTPUT_QOS
@@ -156,41 +143,29 @@ class Camera:
             )
         self._label_info.publish(message)
 
-    def listen(self, on_frame: Callable[[QueuedFrame], None], limits: WatchLimits) -> str:
+    def listen(
+        self,
+        on_frame: Callable[[QueuedFrame], None],
+        limits: WatchLimits,
+        on_loss: Callable[[str], None],
+    ) -> str:
         """Wait for input from now on, and return the image topic's full name."""
-        settings = self.settings
         self.watch = CameraWatch(limits, time.monotonic_ns())
-
-        def on_image(message: Image | CompressedImage) -> None:
-            received_ns = time.monotonic_ns()
-            on_frame(QueuedFrame(settings.name, stamp_ns(message.header), received_ns, message))
-
-        def on_info(message: CameraInfo) -> None:
-            self.camera_info = message
-
-        def on_lost(status: Any) -> None:
-            self.frames_lost = (self.frames_lost or 0) + status.total_count_change
-
-        message_type = CompressedImage if settings.transport == "compressed" else Image
-        given = (message_type, settings.image_topic, on_image, INPUT_QOS)
-        events = SubscriptionEventCallbacks(message_lost=on_lost)
-        try:
-            images = self._node.create_subscription(*given, event_callbacks=events)
-            self.frames_lost = self.frames_lost or 0
-        except UnsupportedEventTypeError:
-            images = self._node.create_subscription(*given)
-        infos = self._node.create_subscription(
-            CameraInfo, settings.camera_info_topic, on_info, INPUT_QOS
-        )
-        self._subscriptions = [images, infos]
-        return str(images.topic_name)
+        self.input.open(on_frame, on_loss)
+        return self.input.topic
 
     def stop_listening(self) -> None:
         """Wait for no more input."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-        self._subscriptions = []
+        self.input.close()
         self.condition = NOT_ACTIVE
+
+    def check(self, now_ns: int) -> Condition:
+        """Follow the publishers of the images, and return the camera's condition now."""
+        self.input.look_at_publishers()
+        condition = self.watch.check(now_ns)
+        if self.watch.lacks_input(now_ns):
+            return Condition(condition.level, f"{condition.text}: {self.input.why_none()}")
+        return condition
 
     def close(self) -> None:
         """Destroy all topics."""
@@ -225,7 +200,7 @@ class Camera:
         """Return the camera's figures as diagnostics name them."""
         return {
             **self.measured.values(counts, now_ns),
-            "frames_lost": "" if self.frames_lost is None else str(self.frames_lost),
+            **self.input.values(),
             "safe_masks": str(self.safe_state.masks),
             **{f"subscribers_{name}": str(n) for name, n in self.subscribers().items()},
         }

@@ -123,6 +123,11 @@ class CameraWatch:
         with self._lock:
             return self.limits.no_input.is_error(now_ns - self._last_input_ns)
 
+    def lacks_input(self, now_ns: int) -> bool:
+        """Return whether no frame has come in for so long that it is a warning or an error."""
+        with self._lock:
+            return self.limits.no_input.judge(now_ns - self._last_input_ns, "").level > Level.OK
+
     def check(self, now_ns: int) -> Condition:
         """Return the camera's condition now."""
         limits = self.limits

@@ -8,7 +8,7 @@ tables of docs/node.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import get_args
@@ -20,7 +20,7 @@ from camseg_core.diffusion.options import (
     SAMPLERS,
     Precision,
 )
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, shown
 from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS
 from camseg_core.inference.backends import BACKENDS, PROVIDERS
 from camseg_core.models.configs import TRAIN_TIMESTEPS
@@ -202,11 +202,16 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
 CAMERA_PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "image_topic", "", "Topic of the images; empty: <camera>/image_raw, with /compressed after "
-        "it for that transport.",
+        "it for transport compressed.",
     ),
     ParameterSpec(
-        "transport", "raw", "Type of the images: sensor_msgs/Image or CompressedImage.",
-        choices=("raw", "compressed"),
+        "transport", "auto", "Type of the images: raw is sensor_msgs/Image, compressed is "
+        "CompressedImage, auto is what the topic has.", choices=("auto", "raw", "compressed"),
+    ),
+    ParameterSpec(
+        "reliability", "auto", "What the subscription to the images asks of DDS; auto is reliable, "
+        "unless a publisher offers only best effort.",
+        choices=("auto", "reliable", "best_effort"),
     ),
     ParameterSpec(
         "camera_info_topic", "", "Topic of the camera's sensor_msgs/CameraInfo; empty: camera_info "
@@ -251,26 +256,60 @@ def find_parameter(name: str) -> ParameterSpec | None:
     return next((spec for spec in specs if spec.name == (of_camera or name)), None)
 
 
-def camera_overrides(cameras: str, image_topics: str) -> dict[str, str | list[str]]:
-    """Make parameters of the launch file's comma-separated lists; an empty list sets none.
+CAMERA_ARGUMENTS = {
+    "image_topics": "image_topic",
+    "transports": "transport",
+    "camera_info_topics": "camera_info_topic",
+    "mountings": "mounting",
+}
+"""Arguments of the launch file that list a parameter of each camera, and the parameter."""
+
+
+def camera_overrides(
+    cameras: str, lists: Mapping[str, str]
+) -> dict[str, str | list[str] | list[float]]:
+    """Make parameters of the launch file's lists.
+
+    Args:
+        cameras: Names of the cameras, separated by commas; empty for the one camera ``camera``.
+        lists: Texts of CAMERA_ARGUMENTS by their names: one entry for each camera, separated by
+            commas, and mountings by semicolons, their six numbers by commas; an empty list sets
+            nothing.
 
     Raises:
-        CamsegError: there are topics, but not one for each camera.
+        CamsegError: a list has not one entry for each camera, or a mounting not six numbers.
     """
-    names, topics = (
-        [part.strip() for part in text.split(",") if part.strip()]
-        for text in (cameras, image_topics)
-    )
+    names = _split(cameras, ",")
     owners = names or ["camera"]
-    if topics and len(topics) != len(owners):
+    overrides: dict[str, str | list[str] | list[float]] = {"cameras": names} if names else {}
+    for argument, parameter in CAMERA_ARGUMENTS.items():
+        is_mounting = parameter == "mounting"
+        entries = _split(lists.get(argument, ""), ";" if is_mounting else ",")
+        if entries and len(entries) != len(owners):
+            raise CamsegError(
+                f"{argument} has {len(entries)} entries for the cameras {', '.join(owners)}; "
+                "one each is needed"
+            )
+        for owner, entry in zip(owners, entries, strict=False):
+            overrides[f"{owner}.{parameter}"] = _numbers(argument, entry) if is_mounting else entry
+    return overrides
+
+
+def _split(text: str, separator: str) -> list[str]:
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def _numbers(argument: str, text: str) -> list[float]:
+    try:
+        numbers = [float(part) for part in _split(text, ",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) != 6:
         raise CamsegError(
-            f"image_topics has {len(topics)} entries for the cameras {', '.join(owners)}; "
-            "one each is needed"
+            f"{argument} has {shown(text)}; x, y, z in metres and roll, pitch, yaw in radians are "
+            "needed, separated by commas"
         )
-    return {
-        **({"cameras": names} if names else {}),
-        **{f"{name}.image_topic": topic for name, topic in zip(owners, topics, strict=False)},
-    }
+    return numbers
 
 
 def markdown_tables() -> list[str]:

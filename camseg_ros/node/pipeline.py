@@ -133,7 +133,10 @@ class SegmentationPipeline:
         """Listen to the cameras and accept frames; return the image topics' full names."""
         self.queue.open()
         limits = self._live.limits
-        return [camera.listen(self.accept, limits) for camera in self.cameras.values()]
+        return [
+            camera.listen(self.accept, limits, partial(self._warnings.warn, name))
+            for name, camera in self.cameras.items()
+        ]
 
     def accept(self, frame: QueuedFrame) -> None:
         """Queue a frame; nothing here may be slow, since it is the executor's thread."""
@@ -227,7 +230,7 @@ class SegmentationPipeline:
             frame.message.header,
             live.output,
             self.segmenter.label_set,
-            camera.camera_info,
+            camera.input.camera_info,
             camera.ground,
         )
         messages = outputs.messages(camera.wanted(live.outputs))
@@ -306,7 +309,7 @@ class SegmentationPipeline:
             )
         changed = False
         for name, camera in self.cameras.items():
-            before, camera.condition = camera.condition, camera.watch.check(now_ns)
+            before, camera.condition = camera.condition, camera.check(now_ns)
             if camera.condition.level != before.level:
                 changed = True
                 self._tell(name, camera.condition)

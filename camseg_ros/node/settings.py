@@ -118,7 +118,8 @@ class CameraSettings:
     Attributes:
         name: Name of the camera.
         image_topic, camera_info_topic: Topics as given, or by convention.
-        transport: ``raw`` or ``compressed``.
+        transport: ``raw``, ``compressed`` or ``auto``, which follows the topic's type.
+        reliability: ``reliable``, ``best_effort`` or ``auto``, which follows the publishers.
         rectified: True for a rectified image.
         mounting: Where the camera is on the vehicle; None where tf is to be asked.
     """
@@ -127,6 +128,7 @@ class CameraSettings:
     image_topic: str
     transport: str
     camera_info_topic: str
+    reliability: str = "auto"
     rectified: bool = False
     mounting: Mounting | None = None
 
@@ -180,10 +182,11 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
     """Read one camera's settings; ``values`` holds ``<camera>.<parameter>``.
 
     Raises:
-        CamsegError: the transport is unknown, or the mounting breaks a rule.
+        CamsegError: transport or reliability is unknown, or the mounting breaks a rule.
     """
+    for choice in ("transport", "reliability"):
+        _require_known(f"{name}.{choice}", [values[f"{name}.{choice}"]])
     transport = values[f"{name}.transport"]
-    _require_known(f"{name}.transport", [transport])
     suffix = "/compressed" if transport == "compressed" else ""
     image_topic = values[f"{name}.image_topic"] or f"{name}/image_raw{suffix}"
     # As image_transport does: beside the raw image topic.
@@ -205,6 +208,7 @@ def camera_settings(name: str, values: Values) -> CameraSettings:
         image_topic=image_topic,
         transport=transport,
         camera_info_topic=values[f"{name}.camera_info_topic"] or beside,
+        reliability=values[f"{name}.reliability"],
         rectified=values[f"{name}.rectified"],
         mounting=mounting,
     )

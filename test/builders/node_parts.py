@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 from geometry_msgs.msg import Transform
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from std_msgs.msg import Header, String
 
-from camseg_ros.node.camera import UnsupportedEventTypeError
+from camseg_ros.node.camera_input import UnsupportedEventTypeError
 from camseg_ros.node.parameters import CAMERA_PARAMETERS, PARAMETERS
 from camseg_ros.node.settings import CameraSettings, camera_settings
 
@@ -72,6 +73,8 @@ class FakeNode:
         ns: Time of the node's clock.
         publishers, subscriptions: What exists, by topic.
         knows_events: False for a middleware that does not tell of lost messages.
+        offers: Type and reliability of the publishers of each topic.
+        parameters: Parameters by name.
     """
 
     def __init__(self, knows_events: bool = True) -> None:
@@ -80,6 +83,40 @@ class FakeNode:
         self.knows_events = knows_events
         self.publishers: dict[str, FakePublisher] = {}
         self.subscriptions: dict[str, FakeSubscription] = {}
+        self.offers: dict[str, list[tuple[str, ReliabilityPolicy]]] = {}
+        self.parameters: dict[str, Any] = {}
+
+    def get_fully_qualified_name(self) -> str:
+        return "/segment_node"
+
+    def resolve_topic_name(self, topic: str) -> str:
+        return f"/{topic.lstrip('/')}"
+
+    def has_parameter(self, name: str) -> bool:
+        return name in self.parameters
+
+    def declare_parameter(self, name: str, default: Any) -> None:
+        self.parameters[name] = default
+
+    def get_parameter(self, name: str) -> Any:
+        return SimpleNamespace(value=self.parameters[name])
+
+    def get_publishers_info_by_topic(self, topic: str) -> list[Any]:
+        return [
+            SimpleNamespace(
+                node_namespace="/",
+                node_name="driver",
+                topic_type=topic_type,
+                qos_profile=QoSProfile(depth=1, reliability=reliability),
+            )
+            for topic_type, reliability in self.offers.get(topic, [])
+        ]
+
+    def get_topic_names_and_types(self) -> list[tuple[str, list[str]]]:
+        return [(topic, [kind for kind, _ in offers]) for topic, offers in self.offers.items()]
+
+    def count_publishers(self, topic: str) -> int:
+        return len(self.offers.get(topic, []))
 
     def get_logger(self) -> Log:
         return self.log
@@ -94,7 +131,9 @@ class FakeNode:
     def destroy_publisher(self, publisher: FakePublisher) -> None:
         del self.publishers[publisher.topic]
 
-    def create_subscription(self, *given: Any, event_callbacks: Any = None) -> FakeSubscription:
+    def create_subscription(
+        self, *given: Any, event_callbacks: Any = None, qos_overriding_options: Any = None
+    ) -> FakeSubscription:
         if event_callbacks is not None and not self.knows_events:
             raise UnsupportedEventTypeError("message lost")
         made = FakeSubscription(*given, event_callbacks)

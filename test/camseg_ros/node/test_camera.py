@@ -2,16 +2,12 @@
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion, Transform, Vector3
 from node_parts import FakeNode, camera, stand_in_for_tf, stand_in_for_vision_msgs
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES
@@ -25,53 +21,6 @@ LIMITS = WatchLimits()
 MS, S = 10**6, 10**9
 NOW = 100 * S
 """Both clocks, when the safe state is published."""
-
-
-@pytest.mark.parametrize(
-    ("transport", "topic", "message_type"),
-    [
-        ("raw", "front/image_raw", Image),
-        ("compressed", "front/image_raw/compressed", CompressedImage),
-    ],
-)
-def test_images_become_frames_and_calibrations_are_kept(
-    transport: str, topic: str, message_type: Any
-) -> None:
-    node, frames = FakeNode(), list[QueuedFrame]()
-    made = Camera(node, camera(transport=transport), LIMITS)
-    assert made.listen(frames.append, LIMITS) == topic
-    images, infos = node.subscriptions[topic], node.subscriptions["front/camera_info"]
-    assert (images.message_type, infos.message_type) == (message_type, CameraInfo)
-    message = message_type(header=Header(stamp=Time(sec=2, nanosec=3)))
-    images.callback(message)
-    (frame,) = frames
-    assert (frame.camera, frame.stamp_ns, frame.message) == ("front", 2 * 10**9 + 3, message)
-    info = CameraInfo(width=7)
-    infos.callback(info)
-    assert made.camera_info is info
-    made.stop_listening()
-    assert node.subscriptions == {}
-
-
-def test_images_that_dds_lost_are_counted_also_over_activations() -> None:
-    node = FakeNode()
-    made = Camera(node, camera(), LIMITS)
-    assert made.frames_lost is None
-    for expected, changes in ((0, []), (5, [3, 2]), (6, [1])):
-        made.listen(print, LIMITS)
-        events = node.subscriptions["front/image_raw"].event_callbacks
-        for change in changes:
-            events.message_lost(SimpleNamespace(total_count=9, total_count_change=change))
-        assert made.frames_lost == expected
-        made.stop_listening()
-
-
-def test_a_middleware_that_tells_nothing_still_gives_images() -> None:
-    node = FakeNode(knows_events=False)
-    made = Camera(node, camera(), LIMITS)
-    made.listen(print, LIMITS)
-    assert node.subscriptions["front/image_raw"].event_callbacks is None
-    assert made.frames_lost is None
 
 
 def test_only_what_is_enabled_and_heard_is_wanted() -> None:

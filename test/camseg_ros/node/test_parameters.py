@@ -57,7 +57,7 @@ def test_every_parameter_and_topic_is_described() -> None:
 @pytest.mark.parametrize(
     ("name", "default"),
     [
-        ("steps", 0), ("use_sim_time", False), ("front.transport", "raw"), ("front.steps", None),
+        ("steps", 0), ("use_sim_time", False), ("front.transport", "auto"), ("front.steps", None),
         ("transport", None), ("a.b.rectified", None), ("speed", None),
     ],
 )  # fmt: skip
@@ -67,27 +67,44 @@ def test_a_parameter_is_found_by_the_name_in_a_params_file(name: str, default: A
 
 
 @pytest.mark.parametrize(
-    ("cameras", "topics", "parameters"),
+    ("cameras", "lists", "parameters"),
     [
-        ("", "", {}),
-        ("", "/image", {"camera.image_topic": "/image"}),
-        ("front", "", {"cameras": ["front"]}),
+        ("", {}, {}),
+        ("", {"image_topics": "/image"}, {"camera.image_topic": "/image"}),
+        ("front", {"image_topics": ""}, {"cameras": ["front"]}),
         (
             "front, rear",
-            "/a,/b",
-            {"cameras": ["front", "rear"], "front.image_topic": "/a", "rear.image_topic": "/b"},
+            {"image_topics": "/a,/b", "transports": "raw, auto", "camera_info_topics": "/c,/d",
+             "mountings": "1,0,2,0,0.1,0; -1,0,2.5,0,0,3"},
+            {"cameras": ["front", "rear"], "front.image_topic": "/a", "rear.image_topic": "/b",
+             "front.transport": "raw", "rear.transport": "auto",
+             "front.camera_info_topic": "/c", "rear.camera_info_topic": "/d",
+             "front.mounting": [1.0, 0.0, 2.0, 0.0, 0.1, 0.0],
+             "rear.mounting": [-1.0, 0.0, 2.5, 0.0, 0.0, 3.0]},
         ),
     ],
-)
-def test_lists_of_cameras_and_topics_become_parameters(
-    cameras: str, topics: str, parameters: dict[str, Any]
+)  # fmt: skip
+def test_lists_of_the_launch_file_become_parameters(
+    cameras: str, lists: dict[str, str], parameters: dict[str, Any]
 ) -> None:
-    assert camera_overrides(cameras, topics) == parameters
+    assert camera_overrides(cameras, lists) == parameters
 
 
-def test_as_many_topics_as_cameras_are_needed() -> None:
-    with pytest.raises(CamsegError, match="image_topics has 1 entries for the cameras a, b; one"):
-        camera_overrides("a,b", "/image")
+@pytest.mark.parametrize(
+    ("lists", "told"),
+    [
+        (
+            {"image_topics": "/image"},
+            "image_topics has 1 entries for the cameras a, b; one each is",
+        ),
+        ({"mountings": "1,0,2,0,0,0"}, "mountings has 1 entries for the cameras a, b"),
+        ({"mountings": "1,0,2;1,0,2,0,0,0"}, "mountings has '1,0,2'; x, y, z in metres and roll"),
+        ({"mountings": "1,0,2,0,0,0;1,0,two,0,0,0"}, "mountings has '1,0,two,0,0,0'; x, y, z in"),
+    ],
+)
+def test_lists_that_do_not_fit_are_told(lists: dict[str, str], told: str) -> None:
+    with pytest.raises(CamsegError, match=told):
+        camera_overrides("a,b", lists)
 
 
 def test_parameters_are_read_without_torch_and_ros() -> None:

@@ -266,7 +266,7 @@ def test_a_parameter_is_refused_with_a_reason_and_changes_nothing(
         ({"weights": "/nowhere"}, {"weights": "random:tiny"}),
         ({"device": "tpu"}, {"device": "cpu"}),
         ({"backend": "onnx"}, {"backend": "torch"}),
-        ({"camera.transport": "theora"}, {"camera.transport": "raw"}),
+        ({"camera.transport": "theora"}, {"camera.transport": "auto"}),
     ],
 )
 def test_configure_fails_on_a_bad_parameter_and_the_node_can_try_again(
@@ -433,7 +433,7 @@ def test_cameras_may_change_while_the_node_is_not_active(harness: Callable[..., 
     front = node.user.create_publisher(Image, "front/image_raw", QoSProfile(depth=10))
     node.wait(lambda: front.get_subscription_count() == 1)
     settings = node.pipeline.cameras["front"].settings
-    assert (settings.rectified, settings.transport) == (True, "raw")
+    assert (settings.rectified, settings.transport) == (True, "auto")
     assert list(node.pipeline.cameras) == ["front", "camera"]
 
 

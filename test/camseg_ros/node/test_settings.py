@@ -130,7 +130,7 @@ def test_bad_camera_names_are_told(names: list[str], told: str) -> None:
 
 
 def test_topics_follow_the_camera_s_name() -> None:
-    assert camera() == CameraSettings("front", "front/image_raw", "raw", "front/camera_info")
+    assert camera() == CameraSettings("front", "front/image_raw", "auto", "front/camera_info")
     assert not camera().rectified
     assert camera(transport="compressed") == CameraSettings(
         "front", "front/image_raw/compressed", "compressed", "front/camera_info"
@@ -146,9 +146,11 @@ def test_camera_info_is_beside_the_image_topic_unless_it_is_given() -> None:
     assert camera(camera_info_topic="/info").camera_info_topic == "/info"
 
 
-def test_an_unknown_transport_is_told() -> None:
-    with pytest.raises(CamsegError, match="front.transport has 'theora'; it is one of raw"):
+def test_unknown_transports_and_reliabilities_are_told() -> None:
+    with pytest.raises(CamsegError, match="front.transport has 'theora'; it is one of auto, raw"):
         camera(transport="theora")
+    with pytest.raises(CamsegError, match="front.reliability has 'often'; it is one of auto, reli"):
+        camera(reliability="often")
 
 
 def test_a_mounting_is_read_and_checked() -> None:
