@@ -161,8 +161,10 @@ class Camera:
 
     def check(self, now_ns: int) -> Condition:
         """Follow the publishers of the images, and return the camera's condition now."""
-        self.input.look_at_publishers()
         condition = self.watch.check(now_ns)
+        if not self.input.is_open:
+            return condition
+        self.input.look_at_publishers()
         if self.watch.lacks_input(now_ns):
             return Condition(condition.level, f"{condition.text}: {self.input.why_none()}")
         return condition

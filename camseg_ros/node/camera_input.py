@@ -138,21 +138,17 @@ class CameraInput:
         camera_info: The last calibration; None before the first one.
         frames_lost: How many of its images DDS lost before the callback; None where the middleware
             does not tell.
-        topic: Full name of the image topic.
+        topic: Name of the image topic; its full name once the input was opened.
     """
 
     def __init__(self, node: LifecycleNode, settings: CameraSettings) -> None:
-        """Take the node that subscribes; a user's ``qos_overrides`` are read here.
-
-        Raises:
-            CamsegError: ``qos_overrides`` name a reliability that there is not.
-        """
+        """Take the node that subscribes."""
         self.camera_info: CameraInfo | None = None
         self.frames_lost: int | None = None
-        self.topic = str(node.resolve_topic_name(settings.image_topic))
+        self.topic = settings.image_topic
         self._node = node
         self._settings = settings
-        self._reliability = _overridden_reliability(node, self.topic) or settings.reliability
+        self._reliability = settings.reliability
         self._on_frame: Callable[[QueuedFrame], None] = _ignore
         self._on_loss: Callable[[str], None] = _ignore
         self._images: Any = None
@@ -162,11 +158,25 @@ class CameraInput:
         self._offers: tuple[Offer, ...] = ()
 
     def open(self, on_frame: Callable[[QueuedFrame], None], on_loss: Callable[[str], None]) -> None:
-        """Give every image that comes from now on, and the news of every loss, to the callbacks."""
+        """Give every image that comes from now on, and the news of every loss, to the callbacks.
+
+        Raises:
+            CamsegError: DDS cannot have such a topic, or a user's ``qos_overrides`` name a
+                reliability that there is not.
+        """
+        given = self._settings.image_topic
+        try:
+            self.topic = str(self._node.resolve_topic_name(given))
+        except RuntimeError as error:
+            reason = str(error).partition(", at ")[0]
+            raise CamsegError(
+                f"{self._settings.name}.image_topic is {shown(given)}: {reason}"
+            ) from error
+        overridden = _overridden_reliability(self._node, self.topic)
+        self._reliability = overridden or self._settings.reliability
         self._on_frame, self._on_loss = on_frame, on_loss
         self._lost_before = self.frames_lost or 0
         self._asked = None
-        self.look_at_publishers()
         quality = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
         def on_info(message: CameraInfo) -> None:
@@ -175,6 +185,12 @@ class CameraInput:
         self._infos = self._node.create_subscription(
             CameraInfo, self._settings.camera_info_topic, on_info, quality
         )
+        self.look_at_publishers()
+
+    @property
+    def is_open(self) -> bool:
+        """True from `open` to `close`."""
+        return self._infos is not None
 
     def close(self) -> None:
         """Wait for no more input."""

@@ -292,7 +292,7 @@ def test_an_error_in_a_transition_is_told_in_one_line_and_the_node_can_try_again
     node.trigger("configure")
     assert node.call(node.node.trigger_activate) == FAILURE
     (line,) = said
-    assert line.startswith("cannot activate: InvalidTopicNameException: ")
+    assert line.startswith("cannot activate: camera.image_topic is 'bad topic': failed to resolve")
     assert "\n" not in line
     node.trigger("cleanup")
     assert node.set(**{"camera.image_topic": ""}).successful
