@@ -3,12 +3,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,7 +22,6 @@ from std_msgs.msg import Header
 from camseg_core.errors import CamsegError
 from camseg_ros.inference.frame_queue import QueuedFrame
 from camseg_ros.node.camera_input import TYPE_NAMES, CameraInput, Offer, Request, follow
-from camseg_ros.node.dds_environment import PROFILES_VARIABLES
 from camseg_ros.remote.node_client import SpinningThread
 
 RAW, PACKED, TEXT = TYPE_NAMES["raw"], TYPE_NAMES["compressed"], "std_msgs/msg/String"
@@ -276,66 +271,3 @@ def test_an_override_that_is_no_reliability_is_told(spinning: Callable[..., Spin
     ros = spinning(**{name: "often"})
     with pytest.raises(CamsegError, match="is 'often'; it is one of reliable, best_effort"):
         ros.open()
-
-
-STOCK_PLAYER = """
-import sys, time, rclpy
-from sensor_msgs.msg import Image
-width, height, frames = map(int, sys.argv[1:])
-rclpy.init()
-node = rclpy.create_node("stock_driver")
-images = node.create_publisher(Image, "front/image_raw", 10)
-while images.get_subscription_count() < 2:
-    time.sleep(0.01)
-message = Image(width=width, height=height, step=3 * width, encoding="rgb8",
-                data=bytes(3 * width * height))
-for number in range(frames):
-    message.header.stamp.sec = number + 1
-    images.publish(message)
-    time.sleep(0.1)
-sys.stdin.read()  # until both have counted
-"""
-STOCK_LISTENER = """
-import rclpy
-from sensor_msgs.msg import Image
-rclpy.init()
-node = rclpy.create_node("stock_listener")
-node.create_subscription(
-    Image, "front/image_raw", lambda message: print(message.header.stamp.sec, flush=True), 10)
-rclpy.spin(node)
-"""
-
-
-@pytest.mark.parametrize("size", [(640, 480), (1920, 1080)])
-def test_no_more_frames_of_a_stock_camera_are_lost_than_by_a_plain_subscriber(
-    size: tuple[int, int], spinning: Callable[..., Spinning], tmp_path: Path
-) -> None:
-    """Publisher and plain subscriber run without our profile of Fast DDS, at 10 Hz."""
-    stock = {name: value for name, value in os.environ.items() if name not in PROFILES_VARIABLES}
-    frames = 15
-    ros = spinning()
-    made = ros.open()
-    heard = tmp_path / "heard"
-    with (
-        heard.open("w") as out,
-        subprocess.Popen([sys.executable, "-c", STOCK_LISTENER], env=stock, stdout=out) as listener,
-        subprocess.Popen(
-            [sys.executable, "-c", STOCK_PLAYER, *map(str, size), str(frames)],
-            env=stock, stdin=subprocess.PIPE,
-        ) as player,
-    ):  # fmt: skip
-        try:
-
-            def both_have_the_last() -> bool:
-                of_both = (
-                    heard.read_text().split(),
-                    [str(f.stamp_ns // 10**9) for f in ros.frames],
-                )
-                return all(str(frames) in numbers for numbers in of_both)
-
-            ros.wait(both_have_the_last)
-        finally:
-            for process in (player, listener):
-                process.kill()
-    assert len(ros.frames) >= len(heard.read_text().split())
-    assert made.frames_lost == 0
