@@ -99,7 +99,13 @@ def follow(
 
 
 def why_no_input(
-    topic: str, offers: Sequence[Offer], asked: Request, frames_lost: int, elsewhere: Sequence[str]
+    topic: str,
+    offers: Sequence[Offer],
+    asked: Request,
+    frames_lost: int,
+    elsewhere: Sequence[str],
+    *,
+    had_input: bool,
 ) -> str:
     """Tell in words why no image comes, and what to do.
 
@@ -109,6 +115,7 @@ def why_no_input(
         asked: What the subscription asks for.
         frames_lost: How many images DDS lost since the subscription was opened.
         elsewhere: Other topics on which images are published.
+        had_input: True if images came before, since the subscription was opened.
     """
     type_name = TYPE_NAMES[asked.transport]
     expected = f"{topic} ({type_name}, {_word(asked.is_reliable)})"
@@ -125,6 +132,8 @@ def why_no_input(
         return f"{expected} is not offered by {publishers}; set the camera's reliability to auto"
     if frames_lost:
         return f"DDS lost {frames_lost} images of {expected} from {publishers}; {LOSS_CURE}"
+    if had_input:
+        return f"{publishers} sends nothing more on {topic}"
     return (
         f"{publishers} sends nothing on {topic}, or DDS loses all of it, as it does with large "
         f"images: {LOSS_CURE}"
@@ -155,6 +164,7 @@ class CameraInput:
         self._infos: Any = None
         self._asked: Request | None = None
         self._lost_before = 0
+        self._had_input = False
         self._offers: tuple[Offer, ...] = ()
 
     def open(self, on_frame: Callable[[QueuedFrame], None], on_loss: Callable[[str], None]) -> None:
@@ -176,6 +186,7 @@ class CameraInput:
         self._reliability = overridden or self._settings.reliability
         self._on_frame, self._on_loss = on_frame, on_loss
         self._lost_before = self.frames_lost or 0
+        self._had_input = False
         self._asked = None
         quality = QoSProfile(depth=1, reliability=qos_profile_sensor_data.reliability)
 
@@ -224,6 +235,7 @@ class CameraInput:
 
         def on_image(message: Image | CompressedImage) -> None:
             received_ns = time.monotonic_ns()
+            self._had_input = True
             self._on_frame(QueuedFrame(name, stamp_ns(message.header), received_ns, message))
 
         def on_lost(status: Any) -> None:
@@ -250,8 +262,10 @@ class CameraInput:
         assert self._asked is not None  # the input is open
         lost = (self.frames_lost or 0) - self._lost_before
         elsewhere = [] if self._offers else self._other_image_topics()
-        # Names come from other participants of DDS.
-        return message_of(why_no_input(self.topic, self._offers, self._asked, lost, elsewhere))
+        reason = why_no_input(
+            self.topic, self._offers, self._asked, lost, elsewhere, had_input=self._had_input
+        )
+        return message_of(reason)  # names come from other participants of DDS
 
     def _other_image_topics(self) -> list[str]:
         own = f"{self._node.get_fully_qualified_name()}/"

@@ -130,6 +130,11 @@ def test_images_become_frames_and_calibrations_are_kept() -> None:
     assert (images.message_type, infos.message_type) == (Image, CameraInfo)
     message = Image(header=Header(stamp=Time(sec=2, nanosec=3)))
     images.callback(message)
+    node.offers = {"/front/image_raw": [(RAW, RELIABLE)]}
+    made.look_at_publishers()
+    assert made.why_none() == (
+        "/driver (sensor_msgs/msg/Image, reliable) sends nothing more on /front/image_raw"
+    )
     (frame,) = frames
     assert (frame.camera, frame.stamp_ns, frame.message) == ("front", 2 * 10**9 + 3, message)
     info = CameraInfo(width=7)
