@@ -169,13 +169,20 @@ def _source(path: Path, stem: Path) -> Source:
     if suffix not in IMAGE_SUFFIXES:
         with suppress(av.FFmpegError), _open_video(path) as container:
             for _ in _video_frames(container):
-                stream = container.streams.video[0]
-                count = stream.frames
-                if not count and container.duration and stream.average_rate:
-                    count = round(container.duration * stream.average_rate / av.time_base)
-                return Source(path, stem, True, count)
+                return Source(path, stem, True, _stated_frame_count(container))
     size = path.stat().st_size
     raise CamsegError(f"{path} is neither an image nor a video: its {size} bytes cannot be decoded")
+
+
+def _stated_frame_count(container: InputContainer) -> int:
+    stream = container.streams.video[0]
+    if stream.frames or not container.duration or not stream.average_rate:
+        return stream.frames
+    is_matroska = (
+        "matroska" in container.format.name
+    )  # its duration begins at zero, not at its start
+    start = max(0, container.start_time or 0) if is_matroska else 0
+    return max(0, round((container.duration - start) * stream.average_rate / av.time_base))
 
 
 def _open_video(path: Path) -> InputContainer:

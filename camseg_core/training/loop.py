@@ -100,7 +100,7 @@ class Training:
         self.parameters = list(self.stage.trained_parameters())
         self.optimizer = make_optimizer(self.parameters, config.optimizer)
         self.step, self.best = 0, float("-inf")
-        last = last_checkpoint(self.run, tells=True)
+        last = last_checkpoint(self.run, tells=self.process.is_first)
         if last is not None:
             self._take_up(load_state(last), last)
         else:

@@ -295,6 +295,23 @@ def test_times_are_those_that_the_stream_states(
     assert [frame.time_ns for frame in frames] == [index * 10**8 for index in range(12)]
 
 
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4"])
+def test_frames_are_counted_from_the_first_one_where_a_video_begins_late(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(20):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = 100 + index, Fraction(1, 10)  # ten seconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    (source,) = find_sources(path)
+    assert source.frame_count == len(list(read_frames(source))) == 20
+
+
 def test_a_title_in_another_encoding_costs_no_frame(tmp_path: Path) -> None:
     path = tmp_path / "a.mkv"
     with av.open(str(path), "w") as container:
