@@ -19,7 +19,7 @@ done
 if "$PYTHON" -c "import rclpy" 2> /dev/null; then
     for cameras in 1 3; do
         "$PYTHON" -m camseg_core.cli benchmark node --cameras "$cameras" --rate 10 --seconds 20 \
-            --set device="$DEVICE" --out "$OUT/node-$cameras.json"
+            --set device="$DEVICE" --json "$OUT/node-$cameras.json"
     done
 else
     echo "rclpy is not installed: the node was not measured"

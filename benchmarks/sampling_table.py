@@ -76,7 +76,7 @@ def main() -> int:
     parser.add_argument("--weights", required=True)
     parser.add_argument("--drives", type=Path, nargs="+", required=True)
     parser.add_argument("--sigma", type=float, default=100.0, help="of the noise, of 255")
-    parser.add_argument("--max-images", type=int)
+    parser.add_argument("--spread", type=int)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     parsed = parser.parse_args()
@@ -92,7 +92,7 @@ def run(parsed: argparse.Namespace) -> int:
     for place, path in enumerate(parsed.drives):
         corruptions = () if place else (noise,)
         out = parsed.out / f"drive-{place}"
-        plan = Plan(timed(path), corruptions=corruptions, max_images=parsed.max_images)
+        plan = Plan(timed(path), corruptions=corruptions, max_images=parsed.spread)
         summaries = evaluate_ways(segmenter, plan, out)
         for corruption in (None, *corruptions):
             name = str(path) if corruption is None else f"{path}, noise of sigma {parsed.sigma:g}"

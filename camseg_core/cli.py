@@ -7,11 +7,14 @@ Exit status: 0 done, 1 a check failed, 2 bad usage or input, 130 interrupted, 14
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import entry_points
+from contextlib import suppress
+from importlib.metadata import entry_points, version
 
 from camseg_core.commands import benchmark, data, evaluation, segment, weights
+from camseg_core.commands.parser import CommandParser
 from camseg_core.errors import exit_status, warnings_in_one_line
 from camseg_core.system.processes import termination_unwinds
 
@@ -21,18 +24,29 @@ PLUGINS = "camseg.commands"
 """Entry points that add commands: what needs ROS comes from camseg_ros."""
 
 
+COMPLETION = "_ARGCOMPLETE"
+"""Variable that a shell sets when it asks argcomplete what may come next."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit status."""
-    parsed = _parser().parse_args(arguments)
+    parser = _parser()
+    if COMPLETION in os.environ:
+        with suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+    parsed = parser.parse_args(arguments)
     command: Command = parsed.command
     with warnings_in_one_line(), termination_unwinds():
         return exit_status("camseg", lambda: command(parsed))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         prog="camseg", description="CAM-Seg semantic segmentation of road scenes."
     )
+    parser.add_argument("--version", action="version", version=f"camseg {version('camseg_ros')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for module in (segment, evaluation, benchmark, data, weights):
         module.add_commands(commands)

@@ -87,7 +87,7 @@ def run_demo(given: argparse.Namespace) -> int:
     """
     if given.frames < 1:
         raise CamsegError(f"--frames is {given.frames}; at least 1 is needed")
-    drive, play = demo_drive(given.clip, given.frames), PlaySettings(given.rate)
+    drive, play = demo_drive(given.clip, given.frames), PlaySettings(given.speed)
     bags, replay_out = given.out / BAG_FOLDER, given.out / REPLAY_FOLDER
     if bags.exists() and not (replay_out / MARKER).is_file():
         raise CamsegError(f"{bags} is not of an earlier demo; give another --out")
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clip", type=Path, help="video or folder; a synthetic drive without it")
     parser.add_argument("--weights", default="demo", help="as camseg segment takes them")
     parser.add_argument("--steps", type=int, default=0, help="0: as in the profile")
-    parser.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast")
+    parser.add_argument("--speed", type=float, default=1.0, help="2 plays twice as fast")
     parser.add_argument("--frames", type=int, default=10**9, help="most frames to play")
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
     parsed = parser.parse_args(arguments)

@@ -13,6 +13,8 @@ from camseg_core.commands.options import (
     WEIGHTS_HELP,
     add_dataset_options,
     add_device_option,
+    add_spread_option,
+    check_count,
     open_chosen_dataset,
 )
 from camseg_core.commands.speed import add_speed
@@ -39,11 +41,11 @@ def _add_latent(subjects: Any) -> None:
         description="Score true masks through the autoencoder, the segmentation, and latents "
         "that are swapped between images: a model that still scores well with those does not "
         "segment through its latent.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     latent.set_defaults(command=_latent)
     latent.add_argument("--weights", required=True, help=WEIGHTS_HELP)
     add_dataset_options(latent)
+    add_spread_option(latent)
     latent.add_argument(
         "--json",
         type=Path,
@@ -54,6 +56,7 @@ def _add_latent(subjects: Any) -> None:
 
 
 def _latent(parsed: argparse.Namespace) -> int:
+    check_count("--spread", parsed.spread)
     dataset = open_chosen_dataset(parsed)
     from camseg_core.evaluation.latent import measure_latent
     from camseg_core.evaluation.latent_scores import write_latent_scores
@@ -61,7 +64,7 @@ def _latent(parsed: argparse.Namespace) -> int:
 
     segmenter = Segmenter.load(parsed.weights, device=parsed.device)
     options = segmenter.loaded.profiles[DEFAULT_PROFILE]
-    scores = measure_latent(segmenter, dataset, options, parsed.max_images or 0)
+    scores = measure_latent(segmenter, dataset, options, parsed.spread or 0)
     for name, value in asdict(scores).items():
         print(f"{name:26} {format(value, '.4f') if isinstance(value, float) else value}")
     if parsed.json is not None:

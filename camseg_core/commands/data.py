@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import Any
 
-from camseg_core.commands.options import chosen_label_set
+from camseg_core.commands.options import chosen_label_set, image_size
 from camseg_core.data.datasets import DATASETS
 from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import FAILED_CHECK, CamsegError
@@ -24,13 +23,13 @@ def add_commands(commands: Any) -> None:
         help="list what is wrong with a data set's folder",
         description="Compare names, counts and label files with the layout and the published "
         "numbers. Exit status 1 if a file cannot be used.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     check.set_defaults(command=_check)
-    check.add_argument("root", type=Path, help="folder of the data set, or the folder above it")
     check.add_argument("--dataset", required=True, help=f"one of {', '.join(DATASETS)}")
-    check.add_argument("--split", help="one split; if not given, all of them")
-    check.add_argument("--list", type=Path, help="a text file of image paths to check instead")
+    check.add_argument(
+        "--root", type=Path, required=True, help="folder of the data set, or the folder above it"
+    )
+    check.add_argument("--split", help="one split, or a list file; if not given, all splits")
     check.add_argument("--label-set", help="name or YAML file; if not given, the data set's own")
     check.add_argument(
         "--names-only", action="store_true", help="be quick: do not open images and labels"
@@ -41,13 +40,12 @@ def add_commands(commands: Any) -> None:
         help="make a labelled data set of a synthetic world",
         description="A seeded road world seen from a moving vehicle, with exact class ids, depth "
         "and calibration. The same options give the same files.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     synth.set_defaults(command=_synth)
     synth.add_argument("--out", type=Path, help="folder for the data set, absent or empty")
-    synth.add_argument("--frames", type=int, default=200)
+    synth.add_argument("--frames", type=int, default=200, help="how many")
     synth.add_argument("--seed", type=int, default=0, help="9000 and above are held out")
-    synth.add_argument("--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels")
+    synth.add_argument("--size", type=image_size, default="512x256", help="WIDTHxHEIGHT in pixels")
     synth.add_argument("--condition", choices=CONDITIONS, default="clear")
     synth.add_argument("--layout", choices=list(DRIVE_LAYOUTS), default="cityscapes")
     synth.add_argument("--split", choices=["train", "val"], default="val")
@@ -59,14 +57,6 @@ def add_commands(commands: Any) -> None:
     )
 
 
-def image_size(text: str) -> tuple[int, int]:
-    """Read a size such as ``512x256``, width first."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256, width first")
-    return int(match[1]), int(match[2])
-
-
 def _check(parsed: argparse.Namespace) -> int:
     from camseg_core.data.check import check_tree
 
@@ -74,7 +64,6 @@ def _check(parsed: argparse.Namespace) -> int:
         parsed.dataset,
         parsed.root,
         parsed.split,
-        list_file=parsed.list,
         label_set=chosen_label_set(parsed),
         read_files=not parsed.names_only,
     )

@@ -15,7 +15,10 @@ from camseg_core.commands.options import (
     add_dataset_options,
     add_published_options,
     add_sampling_options,
+    add_spread_option,
+    add_threads_option,
     backend_options,
+    check_count,
     check_threads,
     chosen_label_set,
     given_options,
@@ -49,7 +52,6 @@ def add_commands(commands: Any) -> None:
         "with the same options goes on where the first one was stopped. Options of sampling take "
         "lists such as 1,4,16: every image is segmented in each way, and `camseg report` compares "
         "them. Several processes: torchrun --nproc-per-node N -m camseg_core.cli evaluate ...",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     evaluate.set_defaults(command=_evaluate)
     evaluate.add_argument(
@@ -61,6 +63,7 @@ def add_commands(commands: Any) -> None:
     )
     data = evaluate.add_argument_group("data")
     add_dataset_options(data)
+    add_spread_option(data)
     data.add_argument(
         "--suite",
         choices=["paper"],
@@ -84,19 +87,13 @@ def add_commands(commands: Any) -> None:
     )
     add_sampling_options(how, several=True)
     add_backend_options(how)
-    how.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        help="threads of torch in each process, on the CPU; equal numbers give equal bytes",
-    )
+    add_threads_option(how)
     add_published_options(how)
     evaluate.add_argument("--out", type=Path, required=True, help="folder of runs")
 
     report = commands.add_parser(
         "report",
         help="make one self-contained HTML page of evaluations",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     report.set_defaults(command=_report)
     report.add_argument("folder", type=Path, help="what `camseg evaluate --out` got")
@@ -118,6 +115,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
 
     process = ProcessRank.from_environment()
     check_threads(parsed.threads)
+    check_count("--spread", parsed.spread)
     device = process.device(parsed.device)
     find_device(device)
     _choices(parsed, V_PROFILES)  # what is wrong is said before weights are loaded
@@ -208,7 +206,7 @@ def _plans(parsed: argparse.Namespace) -> list[Plan]:
             dataset=dataset,
             protocol="published" if _is_published(parsed) else "official",
             corruptions=corruptions.get(dataset.name, corruptions[""]),
-            max_images=parsed.max_images,
+            max_images=parsed.spread,
         )
         for dataset in datasets
     ]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -87,6 +88,16 @@ def list_of(kind: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
     return read
 
 
+def check_count(option: str, value: int | None) -> None:
+    """Refuse a count below 1; None stands for one that was not given.
+
+    Raises:
+        CamsegError: out of range.
+    """
+    if value is not None and value < 1:
+        raise CamsegError(f"{option} is {value}; at least 1 is needed")
+
+
 def check_threads(threads: int) -> None:
     """Refuse a number of threads that torch crashes with.
 
@@ -127,7 +138,6 @@ def add_dataset_options(
 ) -> None:
     """Add the options that choose labelled images; ``others`` are further names for --dataset."""
     names = "see `camseg data check --help`"
-    which = "the first ones of each drive" if others else "spread evenly"
     parser.add_argument("--dataset", default=default, help=f"{others}{names}")
     parser.add_argument("--root", type=Path, required=not others, help="folder of the data set")
     parser.add_argument(
@@ -135,10 +145,42 @@ def add_dataset_options(
     )
     parser.add_argument("--part", default="", help="ACDC: adverse (default), reference or both")
     parser.add_argument(
-        "--condition", action="extend", nargs="+", default=[], help="ACDC: fog rain snow night"
+        "--condition", type=list_of(str), default=(), help="ACDC: e.g. fog,rain,snow,night"
     )
     parser.add_argument("--label-set", help="name or YAML file; the data set's own without")
-    parser.add_argument("--max-images", type=int, help=f"at most N images, {which}")
+
+
+def add_spread_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add ``--spread``, of commands that look at a part of a data set."""
+    parser.add_argument(
+        "--spread", type=int, metavar="N", help="only N images, at equal distances; all without"
+    )
+
+
+def add_frames_option(parser: argparse.ArgumentParser | argparse._ArgumentGroup, text: str) -> None:
+    """Add ``--frames``, of commands that take or make the first frames of something."""
+    parser.add_argument("--frames", type=int, metavar="N", help=text)
+
+
+def add_threads_option(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, default: int | None = 1
+) -> None:
+    """Add ``--threads``; None as the default leaves torch's choice."""
+    choice = "; one per core if not given" if default is None else ", in each process"
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=default,
+        help=f"torch's on the CPU{choice}; equal numbers give equal bytes",
+    )
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """Read a size such as ``512x256``, width first."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 512x256, width first")
+    return int(match[1]), int(match[2])
 
 
 def chosen_label_set(parsed: argparse.Namespace) -> LabelSet | None:
@@ -167,7 +209,7 @@ def open_chosen_dataset(parsed: argparse.Namespace) -> Dataset:
         parsed.root,
         parsed.split or default_split(parsed.dataset),
         part=parsed.part,
-        conditions=parsed.condition,
+        conditions=list(parsed.condition),
         label_set=chosen_label_set(parsed),
     )
 
@@ -185,18 +227,25 @@ def add_backend_options(parser: argparse.ArgumentParser | argparse._ArgumentGrou
         default="torch",
         help="torch, or onnx for the graphs of a folder that camseg export made",
     )
+    add_providers_option(parser, "with --backend onnx")
+
+
+def add_providers_option(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup, when: str
+) -> None:
+    """Add ``--providers``, whose help begins with ``when`` they are used."""
     parser.add_argument(
         "--providers",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="with --backend onnx: cpu, openvino, cuda or tensorrt, the preferred one first",
+        type=list_of(str),
+        default=(),
+        metavar="NAME[,NAME...]",
+        help=f"{when}: cpu, openvino, cuda, tensorrt, the preferred one first",
     )
 
 
 def backend_options(parsed: argparse.Namespace) -> dict[str, Any]:
     """Return the keywords of `Segmenter` that `add_backend_options` read."""
-    return {"backend": parsed.backend, "providers": tuple(parsed.providers)}
+    return {"backend": parsed.backend, "providers": parsed.providers}
 
 
 def add_published_options(parser: argparse.ArgumentParser) -> None:

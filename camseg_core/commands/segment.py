@@ -13,8 +13,10 @@ from camseg_core.commands.options import (
     add_backend_options,
     add_published_options,
     add_sampling_options,
+    add_threads_option,
     backend_options,
     check_sampling_options,
+    check_threads,
     profile_options,
     variant,
 )
@@ -28,7 +30,6 @@ def add_commands(commands: Any) -> None:
         "segment",
         help="segment an image, a video or a folder of images",
         description="Write ids, colours, overlay and confidence of every input as PNG files.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     segment.set_defaults(command=_segment)
     segment.add_argument("input", type=Path, metavar="IMAGE|VIDEO|FOLDER")
@@ -42,10 +43,13 @@ def add_commands(commands: Any) -> None:
     )
     add_sampling_options(segment)
     add_backend_options(segment)
+    add_threads_option(segment, default=None)
     add_published_options(segment)
 
 
 def _segment(parsed: argparse.Namespace) -> int:
+    import torch
+
     from camseg_core.images.reading import find_sources
     from camseg_core.segment_files import segment_files
     from camseg_core.segmentation import NO_NUMBER
@@ -54,6 +58,9 @@ def _segment(parsed: argparse.Namespace) -> int:
     from camseg_core.weights.loading import load_model
 
     check_sampling_options(parsed)
+    if parsed.threads is not None:
+        check_threads(parsed.threads)
+        torch.set_num_threads(parsed.threads)
     find_device(parsed.device)
     find_sources(parsed.input)  # what is wrong with the input is said before weights are loaded
     if parsed.out.resolve().is_relative_to(parsed.input.resolve()) and parsed.input.is_dir():

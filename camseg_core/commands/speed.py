@@ -7,11 +7,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from camseg_core.commands.data import image_size
 from camseg_core.commands.options import (
     WEIGHTS_HELP,
     add_device_option,
+    add_providers_option,
+    check_count,
     check_threads,
+    image_size,
     list_of,
 )
 from camseg_core.errors import CamsegError
@@ -24,30 +26,25 @@ def add_speed(subjects: Any) -> None:
         help="each way to run a model, against the published implementation's work",
         description="Time, in turns and in one run, the work of the published implementation, ours "
         "without any approximation, and the profiles. With --sweep, time one profile at every "
-        "combination of --sizes, --steps, --cameras and --threads. See docs/performance.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "combination of --size, --steps, --cameras and --threads. See docs/performance.md.",
     )
     speed.set_defaults(command=_speed)
     speed.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     add_device_option(speed)
     speed.add_argument("--image", type=Path, help="image file; noise of the model's size without")
-    speed.add_argument("--ways", nargs="+", default=[], metavar="WAY", help="only these ways")
-    speed.add_argument("--repeats", type=int, default=3, help="runs of each; the median counts")
     speed.add_argument(
-        "--providers",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="also time the graphs of a folder that camseg export made, by ONNX Runtime: cpu, "
-        "openvino, cuda or tensorrt, the preferred one first",
+        "--ways", type=list_of(str), default=(), help="only these, e.g. exact,balanced"
     )
-    counts = {"type": list_of(int), "default": (), "metavar": "N[,N...]"}
+    speed.add_argument("--repeats", type=int, default=3, help="runs of each; the median counts")
+    when = "also time the graphs of a folder that camseg export made, by ONNX Runtime"
+    add_providers_option(speed, when)
+    counts: dict[str, Any] = {"type": list_of(int), "default": (), "metavar": "N[,N...]"}
     speed.add_argument("--cameras", **counts, help="images at once; 1 if not given")
     speed.add_argument("--threads", **counts, help="torch's; one per core if not given")
     speed.add_argument("--sweep", metavar="PROFILE", help="time this profile alone")
     speed.add_argument("--steps", **counts, help="diffusion steps; the profile's if not given")
     speed.add_argument(
-        "--sizes",
+        "--size",
         type=list_of(image_size),
         default=(),
         metavar="WIDTHxHEIGHT[,...]",
@@ -58,10 +55,9 @@ def add_speed(subjects: Any) -> None:
 
 
 def _speed(parsed: argparse.Namespace) -> int:
-    for name in ("cameras", "threads", "steps", "sizes"):
+    for name in ("cameras", "threads", "steps", "size"):
         _check_counts(name, getattr(parsed, name), sweeps=parsed.sweep is not None)
-    if parsed.repeats < 1:
-        raise CamsegError(f"--repeats is {parsed.repeats}; at least 1 is needed")
+    check_count("--repeats", parsed.repeats)
     if parsed.sweep is not None and (parsed.ways or parsed.image or parsed.providers):
         raise CamsegError("--sweep times one profile on noise: no --ways, --image or --providers")
     import torch
@@ -86,7 +82,7 @@ def _speed(parsed: argparse.Namespace) -> int:
         )
         results = measure_ladder(ladder, parsed.repeats)
     else:
-        sizes = [(height, width) for width, height in parsed.sizes]
+        sizes = [(height, width) for width, height in parsed.size]
         cameras = parsed.cameras or (1,)
         sweep = Sweep(
             parsed.weights,
@@ -115,7 +111,7 @@ def _check_counts(name: str, values: tuple[Any, ...], *, sweeps: bool) -> None:
     if name == "threads":
         for value in values:
             check_threads(value)
-    elif name != "sizes" and any(value < 1 for value in values):
+    elif name != "size" and any(value < 1 for value in values):
         raise CamsegError(f"--{name} is {','.join(map(str, values))}; at least 1 is needed")
-    if not sweeps and (len(values) > 1 or (values and name in {"steps", "sizes"})):
-        raise CamsegError(f"--{name} with several values, --steps and --sizes need --sweep PROFILE")
+    if not sweeps and (len(values) > 1 or (values and name in {"steps", "size"})):
+        raise CamsegError(f"--{name} with several values, --steps and --size need --sweep PROFILE")

@@ -7,8 +7,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from camseg_core.commands.data import image_size
-from camseg_core.commands.options import WEIGHTS_HELP, add_published_options, variant
+from camseg_core.commands.options import (
+    WEIGHTS_HELP,
+    add_published_options,
+    image_size,
+    variant,
+)
 from camseg_core.errors import FAILED_CHECK
 
 
@@ -25,7 +29,6 @@ def add_commands(commands: Any) -> None:
     convert = commands.add_parser(
         "convert",
         help="make one safetensors file of the two published files",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     convert.set_defaults(command=_convert)
     convert.add_argument("transformer", type=Path, help="e.g. pretrained_models/mar/city768.16.pth")
@@ -52,7 +55,6 @@ def add_commands(commands: Any) -> None:
         "export",
         help="make a folder with the weights and their graphs for other runtimes",
         description="Run it with --weights FOLDER --backend onnx. See docs/performance.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     export.set_defaults(command=_export)
     export.add_argument("weights", help=WEIGHTS_HELP)
@@ -73,7 +75,6 @@ def add_commands(commands: Any) -> None:
     fetch = commands.add_parser(
         "fetch-weights",
         help="download the two published weight files",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     fetch.set_defaults(command=_fetch)
     fetch.add_argument("--out", type=Path, default=Path("pretrained_models"), help="folder")

@@ -9,12 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from camseg_core.commands.data import CONDITIONS, image_size
-from camseg_core.commands.options import add_dataset_options, open_chosen_dataset
+from camseg_core.commands.options import (
+    add_dataset_options,
+    add_frames_option,
+    check_count,
+    image_size,
+    open_chosen_dataset,
+)
+from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_ros.commands import ros_needed
 
 SYNTHETIC = "synthetic"
+SYNTHETIC_FRAMES = 60
 FILES = "files"
 
 
@@ -39,20 +46,20 @@ def _add_make(actions: Any) -> None:
         "make",
         help="make bags of a data set, a video, a folder of images or a synthetic drive",
         description="One bag per sequence, with images, calibration where the data has it, and "
-        "ground truth beside the images; --max-images takes the first ones of each. See "
-        "docs/bags.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "ground truth beside the images. See docs/bags.md.",
     )
     make.set_defaults(command=_make)
     make.add_argument("--out", type=Path, required=True, help="folder of bags")
     data = make.add_argument_group("from what")
     others = f"{FILES} (a video, image or folder at --root), {SYNTHETIC}, or a data set: "
     add_dataset_options(data, others=others, default=FILES)
+    add_frames_option(
+        data, f"the first N of each drive; all without, {SYNTHETIC_FRAMES} of {SYNTHETIC}"
+    )
     synthetic = make.add_argument_group(f"the synthetic drive (--dataset {SYNTHETIC})")
-    synthetic.add_argument("--frames", type=int, default=60, help="0.1 s apart")
     synthetic.add_argument("--seed", type=int, default=9000, help="9000 and above are held out")
     synthetic.add_argument(
-        "--size", type=image_size, default=(512, 256), help="WIDTHxHEIGHT in pixels"
+        "--size", type=image_size, default="512x256", help="WIDTHxHEIGHT in pixels"
     )
     form = make.add_argument_group("how")
     form.add_argument("--rate", type=float, default=10.0, help="Hz, where the data has no times")
@@ -78,8 +85,7 @@ def _make(parsed: argparse.Namespace) -> int:
         compression=parsed.compression,
         camera=parsed.camera,
     )
-    if parsed.max_images is not None and parsed.max_images < 1:
-        raise CamsegError(f"--max-images is {parsed.max_images}; at least 1 is needed")
+    check_count("--frames", parsed.frames)
     drives: list[Drive]
     if parsed.dataset == SYNTHETIC:
         drives = _synthetic(parsed)
@@ -90,9 +96,8 @@ def _make(parsed: argparse.Namespace) -> int:
     elif parsed.dataset == FILES:
         drives = input_drives(parsed.root)
     else:
-        whole = argparse.Namespace(**{**vars(parsed), "max_images": None})
-        drives = dataset_drives(open_chosen_dataset(whole))
-    for path in make_bags([shortened(d, parsed.max_images) for d in drives], parsed.out, form):
+        drives = dataset_drives(open_chosen_dataset(parsed))
+    for path in make_bags([shortened(d, parsed.frames) for d in drives], parsed.out, form):
         print(path)
     return 0
 
@@ -101,19 +106,18 @@ def _synthetic(parsed: argparse.Namespace) -> list[Any]:
     from camseg_core.synthetic.drive import MAX_FRAMES_PER_SEQUENCE, SyntheticDrive
     from camseg_ros.bag.making.drives import synthetic_drives
 
-    if parsed.frames < 1:
-        raise CamsegError(f"--frames is {parsed.frames}; at least 1 is needed")
+    frames = parsed.frames or SYNTHETIC_FRAMES
     if len(parsed.condition) > 1 or not set(parsed.condition) <= set(CONDITIONS):
         raise CamsegError(
-            f"--condition {' '.join(parsed.condition)}: one of {', '.join(CONDITIONS)} is needed"
+            f"--condition {','.join(parsed.condition)}: one of {', '.join(CONDITIONS)} is needed"
         )
     drive = SyntheticDrive(
         parsed.seed,
         *parsed.size,
         condition=parsed.condition[0] if parsed.condition else "clear",
-        frames_per_sequence=min(parsed.frames, MAX_FRAMES_PER_SEQUENCE),
+        frames_per_sequence=min(frames, MAX_FRAMES_PER_SEQUENCE),
     )
-    return synthetic_drives(parsed.frames, drive)
+    return synthetic_drives(frames, drive)
 
 
 @ros_needed

@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from camseg_core.commands.options import WEIGHTS_HELP, check_count, image_size
 from camseg_core.errors import FAILED_CHECK, CamsegError
 from camseg_core.system.files import parse_yaml
 from camseg_ros.commands import ros_needed
+
+SMALLEST_SIDE = 16
 
 
 def add_node_benchmark(subjects: Any) -> None:
@@ -24,10 +27,9 @@ def add_node_benchmark(subjects: Any) -> None:
         description="Play synthetic frames over DDS to segment_node in its own process, and "
         "measure what comes out. Exit status 1 if the node breaks a promise (counts, stamps). See "
         "docs/node.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     node.set_defaults(command=_node)
-    node.add_argument("--weights", default="demo", help="as camseg segment takes them")
+    node.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     node.add_argument("--cameras", type=int, default=1, help="each gets every frame")
     node.add_argument("--rate", type=float, default=10.0, help="frames per second and camera")
     node.add_argument(
@@ -38,10 +40,13 @@ def add_node_benchmark(subjects: Any) -> None:
         "short first run measures",
     )
     node.add_argument("--seconds", type=float, default=30.0, help="how long to play")
-    node.add_argument("--width", type=int, default=512, help="pixels of the frames")
-    node.add_argument("--height", type=int, default=256, help="pixels of the frames")
+    node.add_argument(
+        "--size", type=image_size, default="512x256", help="WIDTHxHEIGHT of the frames in pixels"
+    )
     add_set_option(node)
-    node.add_argument("--out", type=Path, help="JSON file for all figures; printed without")
+    node.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures there; printed without"
+    )
 
 
 def add_set_option(parser: Any) -> None:
@@ -66,17 +71,20 @@ def _node(parsed: argparse.Namespace) -> int:
         value = getattr(parsed, name)
         if value is not None and not (math.isfinite(value) and value > 0.0):
             raise CamsegError(f"--{name} is {value}; a number above 0 is needed")
-    for name, least in (("cameras", 1), ("width", 16), ("height", 16)):
-        if getattr(parsed, name) < least:
-            raise CamsegError(f"--{name} is {getattr(parsed, name)}; at least {least} is needed")
+    check_count("--cameras", parsed.cameras)
+    width, height = parsed.size
+    if min(width, height) < SMALLEST_SIDE:
+        raise CamsegError(
+            f"--size is {width}x{height}; at least {SMALLEST_SIDE}x{SMALLEST_SIDE} is needed"
+        )
     use_free_domain()
     use_large_images()
     benchmark = NodeBenchmark(
         cameras=parsed.cameras,
         rate_hz=parsed.rate,
         seconds=parsed.seconds,
-        height=parsed.height,
-        width=parsed.width,
+        height=height,
+        width=width,
         parameters={"weights": parsed.weights, **node_parameters(parsed.set)},
     )
     result = run_node_benchmark(benchmark, parsed.overload)
@@ -86,9 +94,9 @@ def _node(parsed: argparse.Namespace) -> int:
         **result,
     }
     text = json.dumps(content, indent=1) + "\n"
-    if parsed.out is not None:
-        write_bytes(parsed.out, text.encode())
-        print(*summary_lines(result), parsed.out, sep="\n")
+    if parsed.json is not None:
+        write_bytes(parsed.json, text.encode())
+        print(*summary_lines(result), parsed.json, sep="\n")
     else:
         print(text, end="")
     for problem in result["problems"]:

@@ -14,10 +14,14 @@ from camseg_core.commands.options import (
     DEFAULT_PROFILE,
     WEIGHTS_HELP,
     add_device_option,
+    add_frames_option,
     add_published_options,
     add_sampling_options,
+    add_threads_option,
+    check_count,
     check_sampling_options,
     check_threads,
+    list_of,
     profile_options,
     variant,
 )
@@ -29,6 +33,11 @@ if TYPE_CHECKING:
     from camseg_ros.replay.results.gates import Gate
 
 OFFLINE, LIVE = "offline", "live"
+LIVE_OPTIONS = (
+    ("--speed", float, "2 plays twice as fast as recorded; 1 if not given"),
+    ("--loops", int, "how often, each stamp is scored once; 1 if not given"),
+    ("--start-offset", float, "seconds to leave out; none if not given"),
+)
 NODE_OPTIONS = ("profile", "steps", "sampler", "samples", "precision", "seed")
 """Options of sampling that the node knows, too."""
 
@@ -42,7 +51,6 @@ def add_commands(commands: Any) -> None:
         "--nproc-per-node N -m camseg_core.cli replay ... Live: over DDS, in time, through the "
         "real node in its own process. Writes OUT/replay.html. Exit status 1 if a gate fails, 2 "
         "if a bag is damaged (what can be read of it is scored). See docs/bags.md.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     replay.set_defaults(command=_replay)
     replay.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="folder or file")
@@ -50,17 +58,20 @@ def add_commands(commands: Any) -> None:
     replay.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     replay.add_argument("--out", type=Path, default=Path("output/replay"), help="folder")
     data = replay.add_argument_group("which frames")
+    topics: dict[str, Any] = {
+        "type": list_of(str),
+        "default": (),
+        "metavar": "TOPIC[,TOPIC...]",
+    }
     data.add_argument(
-        "--image-topic", action="extend", nargs="+", default=[], metavar="TOPIC",
-        help="topics of the camera images; found by type if not given",
-    )  # fmt: skip
-    data.add_argument(
-        "--truth-topic", action="extend", nargs="+", default=[], metavar="TOPIC",
-        help="ground truth of each image topic; semantic_gt/image beside the images if not given",
-    )  # fmt: skip
-    data.add_argument(
-        "--max-frames", type=int, help="frames of each bag at most, from its first one on"
+        "--image-topic", **topics, help="topics of the camera images; found by type if not given"
     )
+    data.add_argument(
+        "--truth-topic",
+        **topics,
+        help="ground truth of each image topic; semantic_gt/image beside the images if not given",
+    )
+    add_frames_option(data, "the first N of each bag; all without; only with --mode offline")
     how = replay.add_argument_group("how")
     how.add_argument(
         "--steps",
@@ -70,17 +81,11 @@ def add_commands(commands: Any) -> None:
     )
     add_sampling_options(how)
     add_device_option(how)
-    how.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        help="torch's, on the CPU; equal numbers, equal bytes",
-    )
+    add_threads_option(how)
     add_published_options(replay)
     live = replay.add_argument_group("only with --mode live")
-    live.add_argument("--rate", type=float, default=1.0, help="2 plays twice as fast as recorded")
-    live.add_argument("--loops", type=int, default=1, help="how often; each stamp is scored once")
-    live.add_argument("--start-offset", type=float, default=0.0, help="seconds to leave out")
+    for name, kind, text in LIVE_OPTIONS:
+        live.add_argument(name, type=kind, default=argparse.SUPPRESS, help=text)
     add_set_option(live)
     results = replay.add_argument_group("results")
     results.add_argument("--gates", type=Path, help="YAML file of thresholds; see docs/bags.md")
@@ -99,13 +104,23 @@ def _replay(parsed: argparse.Namespace) -> int:
 
     check_inputs(parsed.out, parsed.bags)
     check_threads(parsed.threads)
+    check_count("--frames", parsed.frames)
     find_device(parsed.device)
     check_sampling_options(parsed)  # what is wrong is said before weights are loaded
     gates = read_gates(parsed.gates) if parsed.gates else []
     for path in parsed.bags:
         if not path.exists():
             raise CamsegError(f"no such bag: {path}")
-    return _live(parsed, gates) if parsed.mode == LIVE else _offline(parsed, gates)
+    if parsed.mode == LIVE:
+        return _live(parsed, gates)
+    for name, _kind, _text in LIVE_OPTIONS:
+        if name[2:].replace("-", "_") in parsed:
+            raise CamsegError(f"{name} is for --mode live; offline, every frame is taken")
+    if parsed.set:
+        raise CamsegError(
+            f"--set {parsed.set[0]} is for --mode live: it sets a parameter of the node"
+        )
+    return _offline(parsed, gates)
 
 
 def _offline(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
@@ -134,7 +149,7 @@ def _offline(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
         loaded.label_set,
         image_topics=parsed.image_topic,
         truth_topics=parsed.truth_topic,
-        most_frames=parsed.max_frames,
+        most_frames=parsed.frames,
     )
     with process_group(process):
         if process.is_first:
@@ -172,8 +187,8 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
             f"--{unknown[0].replace('_', '-')} is for --mode offline; the node takes "
             + ", ".join(NODE_OPTIONS)
         )
-    if parsed.heads or parsed.ema or parsed.max_frames:
-        raise CamsegError("--heads, --ema and --max-frames are for --mode offline")
+    if parsed.heads or parsed.ema or parsed.frames:
+        raise CamsegError("--heads, --ema and --frames are for --mode offline")
     parameters = {
         "weights": parsed.weights,
         "device": parsed.device,
@@ -184,7 +199,11 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     }
     plan = LivePlan(
         parameters=parameters,
-        play=PlaySettings(parsed.rate, parsed.loops, parsed.start_offset),
+        play=PlaySettings(
+            getattr(parsed, "speed", 1.0),
+            getattr(parsed, "loops", 1),
+            getattr(parsed, "start_offset", 0.0),
+        ),
         image_topics=tuple(parsed.image_topic),
         truth_topics=tuple(parsed.truth_topic),
         gates=tuple(gates),

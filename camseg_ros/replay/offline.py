@@ -52,8 +52,6 @@ def look_at_bags(
         CamsegError: a bag is not readable, two have one name, or their ground truth is of other
             classes than the weights know.
     """
-    if most_frames is not None and most_frames < 1:
-        raise CamsegError(f"--max-frames is {most_frames}; at least 1 is needed")
     bags: list[BagDataset] = []
     for path in paths:
         bag = BagDataset(

@@ -45,8 +45,8 @@ def test_the_strip_puts_pictures_below_each_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--rate", "0"], "the rate is 0.0; 0.001 to 1000"),
-        (["--rate", "nan"], "the rate is nan; 0.001 to 1000"),
+        (["--speed", "0"], "the speed is 0.0; 0.001 to 1000"),
+        (["--speed", "nan"], "the speed is nan; 0.001 to 1000"),
         (["--frames", "0"], "--frames is 0; at least 1"),
         (["--clip", "/nowhere.mp4"], "no such file or folder: /nowhere.mp4"),
     ],

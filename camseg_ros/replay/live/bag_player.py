@@ -32,19 +32,19 @@ class PlaySettings:
     """How to play.
 
     Attributes:
-        rate: speed, 1 as recorded, 2 twice as fast.
+        speed: 1 as recorded, 2 twice as fast.
         loops: number of times to play; 0 until it is stopped.
         start_offset_s: seconds of the bag to leave out at its beginning.
     """
 
-    rate: float = 1.0
+    speed: float = 1.0
     loops: int = 1
     start_offset_s: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if not 0.001 <= self.rate <= 1000.0:
-            raise CamsegError(f"the rate is {self.rate}; 0.001 to 1000 is possible")
+        if not 0.001 <= self.speed <= 1000.0:
+            raise CamsegError(f"the speed is {self.speed}; 0.001 to 1000 is possible")
         if self.loops < 0:
             raise CamsegError(f"loops is {self.loops}; 0 (endless) or more is needed")
         if not 0.0 <= self.start_offset_s < 1e9:
@@ -96,7 +96,7 @@ class BagPlayer(Player):
                 f"{length_s:.3f} s long"
             )
         for _ in range(settings.loops) if settings.loops else itertools.count():
-            self.play(self._messages(bag, first_ns), first_ns, settings.rate, progress)
+            self.play(self._messages(bag, first_ns), first_ns, settings.speed, progress)
             if self.stopped.is_set():
                 return
 

@@ -115,7 +115,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> tuple[ReplayFacts,
         out, bag.name, client, evaluator, abouts[0],
         weights=weights if weights.startswith(RANDOM) else Path(weights).name,
         sampling=", ".join(f"{name} {value}" for name, value in sorted(given.items())),
-        rate=plan.play.rate, loss=loss, pictures=pictures,
+        rate=plan.play.speed, loss=loss, pictures=pictures,
     )  # fmt: skip
     if exit_status != 0:
         live.problems.append(f"the node exited with status {exit_status}")

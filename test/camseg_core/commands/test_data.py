@@ -30,7 +30,7 @@ def test_a_made_data_set_is_found_whole(
     manifest = json.loads((out / "synthetic.json").read_text())
     assert manifest["layout"] == layout
     assert [drive["frames"] for drive in manifest["drives"]] == [3]
-    assert main(["data", "check", str(out), "--dataset", layout]) == 0
+    assert main(["data", "check", "--root", str(out), "--dataset", layout]) == 0
     table = capsys.readouterr().out
     assert "0 errors" in table
     rows = [line.split() for line in table.splitlines() if line.startswith("val")]
@@ -80,17 +80,27 @@ def test_a_file_that_cannot_be_used_fails_the_check(
     dataset_trees.original_project(tmp_path)
     label = next((tmp_path / "dataset" / "CityScapes" / "gtFine").rglob("*_labelIds.png"))
     label.write_bytes(b"no image")
-    assert main(["data", "check", str(tmp_path), "--dataset", "cityscapes"]) == 1
+    check = ["data", "check", "--root", str(tmp_path), "--dataset", "cityscapes"]
+    assert main(check) == 1
     printed = capsys.readouterr().out
     assert f"error: {label}" in printed
     assert "1 errors" in printed
-    assert main(["data", "check", str(tmp_path), "--dataset", "cityscapes", "--names-only"]) == 0
+    assert main([*check, "--names-only"]) == 0
 
 
 def test_a_list_can_be_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dataset_trees.original_project(tmp_path)
     listed = tmp_path / "dataset" / "ACDC" / "vallist_fog.txt"
-    arguments = ["data", "check", str(tmp_path), "--dataset", "acdc", "--list", str(listed)]
+    arguments = [
+        "data",
+        "check",
+        "--root",
+        str(tmp_path),
+        "--dataset",
+        "acdc",
+        "--split",
+        str(listed),
+    ]
     main(arguments)
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert {row[1] for row in rows if "fog" in row} == {"adverse", "reference"}
@@ -102,7 +112,7 @@ def test_notes_are_one_line_each(tmp_path: Path, capsys: pytest.CaptureFixture[s
     status = main(
         [
             "evaluate", "--weights", "random:tiny", "--dataset", "acdc", "--root", str(tmp_path),
-            "--split", str(listed), "--steps", "1", "--max-images", "1",
+            "--split", str(listed), "--steps", "1", "--spread", "1",
             "--out", str(tmp_path / "out"),
         ]
     )  # fmt: skip

@@ -49,7 +49,7 @@ def test_a_run_prints_its_scores(
 def test_the_published_protocol_draws_the_latent_with_100_steps(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate(root, tmp_path / "out", "--protocol", "published", "--max-images", "1") == 0
+    assert evaluate(root, tmp_path / "out", "--protocol", "published", "--spread", "1") == 0
     (folder,) = find_runs(tmp_path / "out")
     (record,) = iterate_records(record_files(folder))
     assert record.steps == 100
@@ -63,7 +63,7 @@ def test_the_published_protocol_draws_the_latent_with_100_steps(
     [
         (("--threads", "0"), "--threads is 0; 1 to 1024 are possible"),
         (("--steps", "0"), "steps is 0; a whole number from 1 to 1000 is needed"),
-        (("--max-images", "0"), "max_images is 0; at least 1 is needed"),
+        (("--spread", "0"), "--spread is 0; at least 1 is needed"),
         (("--corruption", "fogg"), "no corruption 'fogg'; give none alone, or a comma list"),
         (("--device", "cuda:77"), "device 'cuda:77' was asked for, but torch sees"),
         (("--dataset", "foldr"), "unknown data set 'foldr'; did you mean 'folder'"),

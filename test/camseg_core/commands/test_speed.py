@@ -16,9 +16,7 @@ TINY = ["benchmark", "speed", "--weights", "random:tiny", "--repeats", "1", "--t
 
 def test_table_file_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     numbers, plot = tmp_path / "speed.json", tmp_path / "speed.svg"
-    assert (
-        main([*TINY, "--ways", "exact", "fast", "--json", str(numbers), "--plot", str(plot)]) == 0
-    )
+    assert main([*TINY, "--ways", "exact,fast", "--json", str(numbers), "--plot", str(plot)]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(" | ")[0] for row in rows[2:4]] == ["| exact", "| fast"]
     assert [way["name"] for way in json.loads(numbers.read_text())["ways"]] == ["exact", "fast"]
@@ -27,7 +25,7 @@ def test_table_file_and_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*TINY, "--sweep", "fast", "--cameras", "1,2", "--sizes", "64x32,32x32"]) == 0
+    assert main([*TINY, "--sweep", "fast", "--cameras", "1,2", "--size", "64x32,32x32"]) == 0
     rows = capsys.readouterr().out.splitlines()
     assert [row.split(" | ")[0] for row in rows[2:6]] == [
         f"| {size}, steps 1, cameras {cameras}, threads 1"
@@ -43,10 +41,10 @@ def test_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
         (["--cameras", "0"], "--cameras is 0; at least 1 is needed"),
         (["--cameras", "1,2"], "need --sweep PROFILE"),
         (["--steps", "4"], "need --sweep PROFILE"),
-        (["--sizes", "64x32"], "need --sweep PROFILE"),
+        (["--size", "64x32"], "need --sweep PROFILE"),
         (["--threads", "0"], "--threads is 0; 1 to 1024 are possible"),
         (["--sweep", "fast", "--ways", "exact"], "no --ways, --image or --providers"),
-        (["--sweep", "fast", "--sizes", "65x32"], "stride"),
+        (["--sweep", "fast", "--size", "65x32"], "stride"),
         (["--plot", "speed.jpeg"], "--plot is speed.jpeg: a name that ends in .svg, .png, .pdf"),
         (["--ways", "slow"], "unknown way 'slow'; these weights have published, exact, "),
         (["--image", "none.png"], "none.png"),

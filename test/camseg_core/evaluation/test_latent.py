@@ -68,7 +68,7 @@ def test_the_command_writes_its_numbers(drive: Path, tmp_path: Path) -> None:
     out = tmp_path / "latent.json"
     arguments = ["--dataset", "cityscapes", "--root", str(drive), "--split", "val"]
     command = ["benchmark", "latent", "--weights", "random:tiny", *arguments, "--json", str(out)]
-    assert main([*command, "--max-images", "3"]) == 0
+    assert main([*command, "--spread", "3"]) == 0
     content = json.loads(out.read_text())
     assert content["images"] == 3
     assert content["mean_iou"] == content["latent_only_mean_iou"]

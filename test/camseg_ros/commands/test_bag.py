@@ -42,7 +42,7 @@ def test_make_of_files_and_of_the_synthetic_drive(
     trees.write_image(tmp_path / "pictures" / "a.png")
     trees.write_image(tmp_path / "pictures" / "b.png")
     out = tmp_path / "bags"
-    assert run("bag", "make", "--root", tmp_path / "pictures", "--out", out, "--max-images", 1) == 0
+    assert run("bag", "make", "--root", tmp_path / "pictures", "--out", out, "--frames", 1) == 0
     made = ["--dataset", "synthetic", "--frames", 2, "--size", "64x32", "--condition", "night"]
     assert run("bag", "make", *made, "--out", out, "--storage", "sqlite3") == 0
     assert capsys.readouterr().out.splitlines() == [
@@ -93,7 +93,7 @@ def test_what_is_terminated_leaves_nothing(tmp_path: Path) -> None:
         (["--dataset", "synthetic", "--condition", "hail"], "--condition hail: one of clear, fog"),
         (["--dataset", "synthetic", "--frames", "0"], "--frames is 0; at least 1 is needed"),
         (["--dataset", "synthetic", "--rate", "0"], "the rate is 0.0; 0.001 to 1000"),
-        (["--root", ".", "--max-images", "0"], "--max-images is 0; at least 1 is needed"),
+        (["--root", ".", "--frames", "0"], "--frames is 0; at least 1 is needed"),
     ],
 )
 def test_what_is_refused(

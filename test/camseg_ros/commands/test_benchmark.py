@@ -9,7 +9,7 @@ import pytest
 from camseg_core.cli import main
 from camseg_ros.benchmark import node_benchmark
 
-TINY = ["--weights", "random:tiny", "--seconds", "2", "--width", "64", "--height", "32"]
+TINY = ["--weights", "random:tiny", "--seconds", "2", "--size", "64x32"]
 
 
 def test_overload_plays_faster_than_the_node_is(
@@ -17,7 +17,7 @@ def test_overload_plays_faster_than_the_node_is(
 ) -> None:
     out = tmp_path / "node.json"
     how = ["--set", "steps=30", "--overload", "3", "--cameras", "2"]
-    assert main(["benchmark", "node", *TINY, *how, "--out", str(out)]) == 0
+    assert main(["benchmark", "node", *TINY, *how, "--json", str(out)]) == 0
     content = json.loads(out.read_text(encoding="utf-8"))
     settings, node_ms = content["settings"], content["node_ms"]
     assert settings["parameters"] == {"weights": "random:tiny", "steps": 30}
@@ -57,7 +57,7 @@ def test_without_a_file_all_figures_are_printed_and_problems_decide_the_status(
         (["--seconds", "nan"], "--seconds is nan; a number above 0 is needed"),
         (["--overload", "-1"], "--overload is -1.0; a number above 0 is needed"),
         (["--cameras", "0"], "--cameras is 0; at least 1 is needed"),
-        (["--height", "8"], "--height is 8; at least 16 is needed"),
+        (["--size", "64x8"], "--size is 64x8; at least 16x16 is needed"),
         (["--set", "steps"], "--set 'steps': NAME=VALUE is needed"),
         (["--set", "stepz=3"], "segment_node has no parameter stepz"),
     ],

@@ -205,7 +205,7 @@ def test_a_bag_without_truth_has_a_report_without_scores(
         (pictures / f"{index}.png").write_bytes(image.read_bytes())
     assert run("bag", "make", "--root", pictures, "--out", tmp_path / "bags") == 0
     bag = tmp_path / "bags" / "pictures"
-    assert run("replay", bag, "--out", tmp_path / "out", "--max-frames", 2) == 0
+    assert run("replay", bag, "--out", tmp_path / "out", "--frames", 2) == 0
     found = capsys.readouterr()
     assert "pictures has no ground truth: nothing of it is scored." in found.err
     content = json.loads((tmp_path / "out" / "drives" / "pictures.json").read_bytes())

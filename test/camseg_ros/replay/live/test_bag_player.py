@@ -79,7 +79,7 @@ def test_every_frame_comes_once_in_order_with_truth_and_clock(
 ) -> None:
     player, bag, listener = played
     count: list[int] = []
-    player.play_bag(bag, PlaySettings(rate=RATE), lambda: count.append(1))
+    player.play_bag(bag, PlaySettings(speed=RATE), lambda: count.append(1))
     listener.wait_for(5)
     listener.client.wait(lambda: len(listener.truth) == 5, LIMIT_S, "the truth")
     assert listener.stamps == stamps(0, 1, 2, 3, 4)
@@ -94,7 +94,7 @@ def test_every_frame_comes_once_in_order_with_truth_and_clock(
 
 def test_loops_and_start_offset(played: tuple[BagPlayer, Bag, Listener]) -> None:
     player, bag, listener = played
-    player.play_bag(bag, PlaySettings(rate=RATE, loops=2, start_offset_s=0.25))
+    player.play_bag(bag, PlaySettings(speed=RATE, loops=2, start_offset_s=0.25))
     listener.wait_for(4)
     assert listener.stamps == stamps(3, 4, 3, 4)
     assert player.traffic[bags.CAMERA.name].played == 4
@@ -114,7 +114,7 @@ def test_an_image_of_a_stamp_that_was_played_is_left_out_as_offline(
         for log_ns, index in enumerate((1, 0, 1, 2), start=1):
             writer.write(bags.CAMERA.image, bags.noise_image(index), log_ns)
     with open_bag(tmp_path / "odd") as odd:
-        player.play_bag(odd, PlaySettings(rate=RATE, loops=2))
+        player.play_bag(odd, PlaySettings(speed=RATE, loops=2))
     listener.wait_for(6)
     assert listener.stamps == stamps(1, 0, 2) * 2
     assert player.traffic[bags.CAMERA.name].played == 6
@@ -145,7 +145,7 @@ def test_pause_stops_time_and_resume_goes_on(played: tuple[BagPlayer, Bag, Liste
 
 def test_stop_ends_an_endless_play(played: tuple[BagPlayer, Bag, Listener]) -> None:
     player, bag, listener = played
-    thread = threading.Thread(target=player.play_bag, args=(bag, PlaySettings(rate=50.0, loops=0)))
+    thread = threading.Thread(target=player.play_bag, args=(bag, PlaySettings(speed=50.0, loops=0)))
     thread.start()
     listener.wait_for(12)
     player.stop()

@@ -62,7 +62,7 @@ def test_live_masks_are_the_offline_ones_on_every_frame(
     (tmp_path / "live" / "report.html").write_text("of an earlier replay")
     how = ["--steps", 3, "--threads", 1]
     assert run("replay", synthetic_bag, *how, "--out", tmp_path / "offline", "--write-bag") == 0
-    live = ["--mode", "live", "--out", tmp_path / "live", "--loops", 2, "--rate", 0.5]
+    live = ["--mode", "live", "--out", tmp_path / "live", "--loops", 2, "--speed", 0.5]
     assert run("replay", synthetic_bag, *how, *live, "--gates", gates) == 1
     assert not (tmp_path / "live" / "report.html").exists()
     said = capsys.readouterr()
@@ -221,7 +221,7 @@ def test_player_and_evaluator_as_programs_of_their_own(
     [
         ("play_node", [], "play_node: no bag; -p bag:=FOLDER is needed"),
         ("play_node", ["bag:=/nowhere"], "play_node: no such bag: /nowhere"),
-        ("play_node", ["bag:=/nowhere", "rate:=0.0"], "play_node: the rate is 0.0; 0.001"),
+        ("play_node", ["bag:=/nowhere", "rate:=0.0"], "play_node: the speed is 0.0; 0.001"),
         ("play_node", ["rate:=fast"], 'play_node: parameters: rate is "fast": input should be a'),
         ("play_node", ["bag:=/nowhere", "rate:=2"], "play_node: no such bag: /nowhere"),
         (
