@@ -50,6 +50,9 @@ def _add_make(actions: Any) -> None:
     )
     make.set_defaults(command=_make)
     make.add_argument("--out", type=Path, required=True, help="folder of bags")
+    make.add_argument(
+        "--skip-existing", action="store_true", help="make only the bags that are not there yet"
+    )
     data = make.add_argument_group("from what")
     others = f"{FILES} (a video, image or folder at --root), {SYNTHETIC}, or a data set: "
     add_dataset_options(data, others=others, default=FILES)
@@ -97,8 +100,13 @@ def _make(parsed: argparse.Namespace) -> int:
         drives = input_drives(parsed.root)
     else:
         drives = dataset_drives(open_chosen_dataset(parsed))
-    for path in make_bags([shortened(d, parsed.frames) for d in drives], parsed.out, form):
+    drives = [shortened(drive, parsed.frames) for drive in drives]
+    made = 0
+    for path in make_bags(drives, parsed.out, form, skips_existing=parsed.skip_existing):
         print(path)
+        made += 1
+    if made < len(drives):
+        print(f"{len(drives) - made} that exist already were skipped")
     return 0
 
 

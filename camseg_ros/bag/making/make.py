@@ -67,18 +67,24 @@ class BagForm:
             )
 
 
-def make_bags(drives: Sequence[Drive], out: Path, form: BagForm) -> Iterator[Path]:
+def make_bags(
+    drives: Sequence[Drive], out: Path, form: BagForm, *, skips_existing: bool = False
+) -> Iterator[Path]:
     """Write one bag for each drive below ``out``; yield each path once its bag is complete.
 
+    A bag bears its name only once it is complete, so that with ``skips_existing`` those that a
+    killed run did not come to are made.
+
     Raises:
-        CamsegError: a bag exists already, an input cannot be read, or nothing can be written.
+        CamsegError: a bag exists already, and is not to be skipped; an input cannot be read, or
+            nothing can be written.
     """
-    for drive in drives:
-        if (out / drive.name).exists():
-            raise CamsegError(
-                f"{out / drive.name} exists already; remove it, or give another --out"
-            )
-    for drive in drives:
+    missing = [drive for drive in drives if not (out / drive.name).exists()]
+    if len(missing) < len(drives) and not skips_existing:
+        path = next(out / drive.name for drive in drives if drive not in missing)
+        cure = f"--skip-existing makes the {len(missing)} that are missing; or " if missing else ""
+        raise CamsegError(f"{path} exists already; {cure}remove it, or give another --out")
+    for drive in missing:
         yield write_drive(drive, out / drive.name, form)
 
 

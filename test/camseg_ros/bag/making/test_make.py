@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,9 +117,14 @@ def test_times_that_ros_does_not_know(tmp_path: Path) -> None:
 def test_nothing_is_begun_where_a_bag_exists(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     drives = [drive(frame(0), name="a"), drive(frame(0), name="b")]
-    with pytest.raises(CamsegError, match=r"/b exists already; remove it, or give another --out$"):
+    told = r"/b exists already; --skip-existing makes the 1 that are missing; or remove it, or give"
+    with pytest.raises(CamsegError, match=told):
         list(make_bags(drives, tmp_path, BagForm()))
     assert not (tmp_path / "a").exists()
+    assert list(make_bags(drives, tmp_path, BagForm(), skips_existing=True)) == [tmp_path / "a"]
+    with pytest.raises(CamsegError, match=r"/a exists already; remove it, or give another --out$"):
+        list(make_bags(drives, tmp_path, BagForm()))
+    shutil.rmtree(tmp_path / "a")
     (tmp_path / "b").rmdir()
     assert list(make_bags(drives, tmp_path, BagForm())) == [tmp_path / "a", tmp_path / "b"]
 
