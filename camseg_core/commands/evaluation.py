@@ -189,26 +189,28 @@ def _candidates(parsed: argparse.Namespace, name: str, segmenter: Segmenter) -> 
 
 def _plans(parsed: argparse.Namespace) -> list[Plan]:
     """Open the data, and put together what is to be done with it."""
-    from camseg_core.data.datasets import NOISE_STUDY_DATASET, open_paper_suite
+    from camseg_core.data.datasets import NOISE_STUDY_DATASET, PAPER_DATASETS, open_paper_suite
     from camseg_core.evaluation.corruptions import select_corruptions
     from camseg_core.evaluation.evaluate import Plan
 
-    corruptions = {"": select_corruptions(parsed.corruption)}
+    chosen = select_corruptions(parsed.corruption)
     if parsed.suite is not None:
-        datasets = open_paper_suite(parsed.root, chosen_label_set(parsed))
-        corruptions[NOISE_STUDY_DATASET] = select_corruptions("all")
+        opened = open_paper_suite(parsed.root, chosen_label_set(parsed))
+        datasets = dict(zip(PAPER_DATASETS, opened, strict=True))
     elif parsed.dataset is not None:
-        datasets = [open_chosen_dataset(parsed)]
+        datasets = {parsed.dataset: open_chosen_dataset(parsed)}
     else:
         raise CamsegError("--dataset or --suite is needed; `camseg data check --help` names them")
     return [
         Plan(
             dataset=dataset,
             protocol="published" if _is_published(parsed) else "official",
-            corruptions=corruptions.get(dataset.name, corruptions[""]),
+            corruptions=select_corruptions("all")
+            if parsed.suite is not None and name == NOISE_STUDY_DATASET
+            else chosen,
             max_images=parsed.spread,
         )
-        for dataset in datasets
+        for name, dataset in datasets.items()
     ]
 
 

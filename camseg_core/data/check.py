@@ -21,6 +21,7 @@ from camseg_core.data.layout import (
     find_label_files,
     same_label,
 )
+from camseg_core.data.synthetic_manifest import MANIFEST, read_manifest
 from camseg_core.errors import CamsegError, message_of, suggest
 from camseg_core.images.reading import read_image
 from camseg_core.labels import UNLABELED, LabelSet
@@ -138,17 +139,27 @@ def check_tree(
         layout = LAYOUTS[name]
         home = find_home(layout, root, split)
         splits = layout.splits(home) if split is None else (split,)
+        is_synthetic = (home / MANIFEST).is_file()
+        official = () if is_synthetic else layout.official
         findings = [
             Finding("note", home, f"split {one.split!r} is not there; it has {one.frames} frames")
-            for one in layout.official
+            for one in official
             if split is None and not one.part and one.split not in splits
         ]
+        if is_synthetic:
+            findings += [
+                Finding(
+                    "note", home, f"is synthetic: {drive.condition}, split {drive.split!r}, seed "
+                    f"{drive.seed}, {drive.frames} frames",
+                )
+                for drive in read_manifest(home / MANIFEST).drives
+            ]  # fmt: skip
         images = []
         for one in splits:
             found, strangers = find_images(layout, home, one)
             findings += _check_names(layout, home, one, found, strangers)
-            findings += _check_numbers(layout, home, one, found)
-            counts += _count(one, found, layout.official)
+            findings += [] if is_synthetic else _check_numbers(layout, home, one, found)
+            counts += _count(one, found, official)
             images += found
     if read_files:
         unique = {image.image: image for image in images}

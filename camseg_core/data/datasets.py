@@ -25,6 +25,7 @@ from camseg_core.data.layout import (
     same_label,
 )
 from camseg_core.data.sample import Dataset, FileDataset, SampleFiles, SampleMetadata
+from camseg_core.data.synthetic_manifest import SYNTHETIC, synthetic_conditions
 from camseg_core.errors import CamsegError, CamsegWarning, suggest
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
@@ -74,7 +75,8 @@ def open_dataset(
 
     Returns:
         The samples, sorted by name, or in the order of the list. ``Dataset.root`` is the data
-        set's own folder, and for a list ``root``.
+        set's own folder, and for a list ``root``. ``Dataset.name`` is `SYNTHETIC` where all images
+        are of synthetic drives, in whatever layout, and else ``name``.
 
     Raises:
         CamsegError: a name, split, part or condition is unknown, nothing is found, an image has
@@ -121,12 +123,13 @@ def open_dataset(
     formats = {image.label: image.label_format for image in images}
     for label_format in dict.fromkeys(formats.values()):
         class_table(label_format, classes)  # what does not fit is said before anything is read
+    samples = _metadata(images, root, split)
     return FileDataset(
-        name=name,
+        name=SYNTHETIC if {sample.dataset for sample in samples} == {SYNTHETIC} else name,
         root=root,
         split=split,
         label_set=classes,
-        samples=_metadata(images, split),
+        samples=samples,
         files=tuple(SampleFiles(image.image, image.label) for image in images),
         read_labels=partial(_read_labels, formats),
     )
@@ -251,18 +254,19 @@ def _own_classes(images: Sequence[LayoutImage]) -> LabelSet:
     return first
 
 
-def _metadata(images: Iterable[LayoutImage], split: str) -> tuple[SampleMetadata, ...]:
+def _metadata(images: Sequence[LayoutImage], root: Path, split: str) -> tuple[SampleMetadata, ...]:
     counted: Counter[str] = Counter()  # per sequence, for names that tell no frame
     samples = []
-    for image in images:
+    synthetic = synthetic_conditions([image.image for image in images], root)
+    for image, condition in zip(images, synthetic, strict=True):
         index = image.frame_index
         samples.append(
             SampleMetadata(
                 name=image.name,
-                dataset=image.layout.name,
+                dataset=image.layout.name if condition is None else SYNTHETIC,
                 split=split,
                 part=image.part,
-                condition=image.condition,
+                condition=image.condition if condition is None else condition,
                 sequence=image.sequence,
                 frame_index=counted[image.sequence] if index is None else index,
             )

@@ -52,8 +52,8 @@ class LayoutImage:
 
     @property
     def condition(self) -> str:
-        """The condition of this very image."""
-        return "clear" if self.part == REFERENCE else self.filed_under or "clear"
+        """The condition of this very image; empty where its layout does not say."""
+        return "clear" if self.part == REFERENCE else self.filed_under
 
     @property
     def has_label(self) -> bool:

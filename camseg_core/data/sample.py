@@ -35,10 +35,11 @@ class SampleMetadata:
     Attributes:
         name: the image's name, unique in the data set and the same on every machine: for a file
             its path below the data set's root, with ``/``.
-        dataset: the data set, e.g. ``acdc``.
+        dataset: the data set, e.g. ``acdc``; ``synthetic`` in whatever layout.
         split: e.g. ``val``.
         part: a portion that is scored apart, e.g. ``adverse`` or ``reference`` of ACDC, or empty.
         condition: one of `CONDITIONS`, of this very image: a clear-weather reference is ``clear``.
+            Empty where the data does not say.
         sequence: the drive, city or bag that it belongs to, or empty.
         frame_index: its place in the sequence, as its file name says, else counted from 0.
         camera: the camera that took it, where a data set names its cameras; or empty.
@@ -49,7 +50,7 @@ class SampleMetadata:
     dataset: str
     split: str
     part: str = ""
-    condition: str = "clear"
+    condition: str = ""
     sequence: str = ""
     frame_index: int = 0
     camera: str = ""

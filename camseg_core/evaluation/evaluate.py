@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from camseg_core.data.sample import Dataset, Sample, UnusableSampleError, spread_indices
+from camseg_core.diffusion.options import DEFAULT_PROFILE, find_profile
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import Corruption, corrupt, corruption_generator
 from camseg_core.evaluation.frames import FrameKeeper
@@ -286,6 +287,7 @@ def describe_session(candidate: Candidate) -> Session:
         threads=torch.get_num_threads(),
         libraries={name: version(name) for name in LIBRARIES},
         started_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        default_sampling=asdict(find_profile(segmenter.loaded.profiles, DEFAULT_PROFILE)),
     )
 
 

@@ -201,6 +201,8 @@ class Session:
         threads: number of torch's threads.
         libraries: version by name.
         started_at: date and time, ISO 8601, UTC.
+        default_sampling: how these weights are sampled unless told otherwise, their profile
+            `DEFAULT_PROFILE`; None in records of earlier releases.
         kind: tells a session from an `ImageRecord`.
     """
 
@@ -210,6 +212,7 @@ class Session:
     threads: int
     libraries: dict[str, str]
     started_at: str
+    default_sampling: dict[str, Any] | None = None
     kind: Literal["session"] = "session"
 
 

@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camseg_core.diffusion.options import DEFAULT_PROFILE, SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import FrameScore
+from camseg_core.evaluation.grid import simplest
 from camseg_core.evaluation.metrics.calibration import (
     TemperatureScores,
     calibration_at,
@@ -38,6 +40,10 @@ from camseg_core.evaluation.records import (
     read_run,
     record_files,
 )
+from camseg_core.system.validation import parse
+
+NO_CONDITION = "not stated"
+"""What tables call the condition of images whose data does not say."""
 
 
 @dataclass(frozen=True, order=True)
@@ -148,6 +154,33 @@ class Summary:
     sums: dict[Group, Sums]
     frame_scores: list[FrameScore]
     without_ground_truth: int = 0
+
+    @property
+    def title(self) -> str:
+        """What was scored, in words: data set and split, and the condition where all share one."""
+        conditions = {group.condition for group in self.sums}
+        condition = f", {conditions.pop()}" if len(conditions) == 1 and "" not in conditions else ""
+        return f"{self.run.dataset} {self.run.split}{condition}"
+
+    @cached_property
+    def default_steps(self) -> int | None:
+        """The steps of the weights' default sampling; None if the run did not sample that way.
+
+        Raises:
+            CamsegError: a record's sampling is damaged.
+        """
+        stated = [one.default_sampling for one in self.sessions if one.default_sampling]
+        has_mask_decoder = bool(self.run.model.get("mask_decoder"))
+
+        def computed(content: dict[str, Any]) -> SamplingOptions:
+            options = parse(SamplingOptions, content, f"{self.folder}, sampling")
+            return simplest(options, has_mask_decoder=has_mask_decoder)
+
+        if not stated:
+            return None
+        default = computed(stated[-1])
+        ways = {steps: computed({**self.run.sampling, "steps": steps}) for steps in self.steps()}
+        return next((steps for steps, way in ways.items() if way == default), None)
 
     def parts(self) -> list[str]:
         """List the parts of the data set, sorted."""
@@ -289,7 +322,7 @@ def headline_lines(summary: Summary) -> Iterator[str]:
     run = summary.run
     how = [session.weights for session in summary.sessions[-1:]]
     how += [str(run.sampling[name]) for name in ("sampler", "decoder") if name in run.sampling]
-    what = f"{run.protocol} protocol, {run.dataset} {run.split}"
+    what = f"{run.protocol} protocol, {summary.title}"
     yield f"{summary.folder} ({what}; {', '.join(how)}; shares in percent)"
     if run.is_random:
         yield "the weights are RANDOM: these scores mean nothing"
@@ -297,13 +330,17 @@ def headline_lines(summary: Summary) -> Iterator[str]:
         yield f"not scored, without ground truth: {summary.without_ground_truth}"
     columns = [metric.label for metric in metrics_of(run.protocol).values() if metric.is_brief]
     yield " ".join([f"{'part':<10} {'steps':>5} {'what':<24} {'images':>6}", *columns])
+    default = summary.default_steps
     for part in summary.parts():
         for steps in summary.steps():
-            yield from map(_row, summary.rows(part, steps))
+            mark = " *" if steps == default else ""
+            yield from (f"{_row(scores)}{mark}" for scores in summary.rows(part, steps))
+    if default is not None:
+        yield f"* the weights' default sampling (profile {DEFAULT_PROFILE})"
 
 
 def _row(scores: Scores) -> str:
-    what = scores.condition or "all"
+    what = "all" if scores.condition is None else scores.condition or NO_CONDITION
     if scores.corruption != NO_CORRUPTION:
         what = f"{scores.corruption}:{scores.level:g}"
     cells = [f"{scores.part or '-':<10} {scores.steps:>5} {what:<24} {scores.images:>6}"]

@@ -47,7 +47,8 @@ class FrameKey:
 class DriveLayout:
     """How one data set files a frame and, from its frames' cameras, a sequence.
 
-    Both functions return the contents of files by their paths below the data set's folder.
+    Both functions return the contents of files by their paths below the data set's folder, a
+    frame's image first.
     """
 
     frame_files: Callable[[SyntheticFrame, FrameKey], dict[str, bytes]]

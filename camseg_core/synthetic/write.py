@@ -13,13 +13,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
 from camseg_core.data.sample import CONDITIONS
+from camseg_core.data.synthetic_manifest import MANIFEST, Manifest, WrittenDrive, read_manifest
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_jpeg
@@ -29,38 +30,6 @@ from camseg_core.synthetic.drive import GENERATOR_VERSION, SyntheticDrive
 from camseg_core.synthetic.layouts import DRIVE_LAYOUTS, DriveLayout, FrameKey
 from camseg_core.system.files import write_bytes
 from camseg_core.system.progress import progress_bar
-from camseg_core.system.validation import parse_json
-
-MANIFEST = "synthetic.json"
-
-
-@dataclass(frozen=True)
-class WrittenDrive:
-    """One drive of a folder, as `MANIFEST` lists it.
-
-    Attributes:
-        generator_version: version of the generator; other versions have other labels.
-        seed, condition, split, width, height, frames, frames_per_sequence: settings of the drive.
-        labels_sha256: hash of the class ids, see `labels_sha256`.
-    """
-
-    generator_version: int
-    seed: int
-    condition: str
-    split: str
-    width: int
-    height: int
-    frames: int
-    frames_per_sequence: int
-    labels_sha256: str
-
-
-@dataclass(frozen=True)
-class _Manifest:
-    """Content of `MANIFEST`."""
-
-    layout: str
-    drives: list[WrittenDrive]
 
 
 def labels_sha256(masks: Iterable[UInt8]) -> str:
@@ -97,7 +66,11 @@ def write_drive(
     work = out / f".synthetic-{uuid4().hex}"
     try:
         work.mkdir(parents=True)
-        digest = labels_sha256(_write_frames(work, drive, frames, DRIVE_LAYOUTS[layout], split))
+        image_folders: dict[str, None] = {}
+        written_frames = _write_frames(
+            work, drive, frames, DRIVE_LAYOUTS[layout], split, image_folders
+        )
+        digest = labels_sha256(written_frames)
         os.sync()  # once for all, where a sync a file would cost more than rendering it
         _move_into_place(work, out)
     except OSError as error:
@@ -105,17 +78,19 @@ def write_drive(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     written = WrittenDrive(
-        GENERATOR_VERSION, seed, condition, split, *size, frames, frames_per_sequence, digest
-    )
-    manifest = asdict(_Manifest(layout, [*earlier, written]))
+        GENERATOR_VERSION, seed, condition, split, *size, frames, frames_per_sequence, digest,
+        [*image_folders],
+    )  # fmt: skip
+    manifest = asdict(Manifest(layout, [*earlier, written]))
     write_bytes(out / MANIFEST, json.dumps(manifest, indent=2).encode() + b"\n")
     return written
 
 
 def _write_frames(
-    work: Path, drive: SyntheticDrive, frames: int, layout: DriveLayout, split: str
-) -> Iterator[UInt8]:
-    """Write frames one by one; give the class ids of each."""
+    work: Path, drive: SyntheticDrive, frames: int, layout: DriveLayout, split: str,
+    image_folders: dict[str, None],
+) -> Iterator[UInt8]:  # fmt: skip
+    """Write frames one by one, note the folders of their images, and give the class ids of each."""
     cameras: list[Camera] = []
     with progress_bar(frames, "frame", "synth") as bar:
         for index in range(frames):
@@ -123,6 +98,7 @@ def _write_frames(
             key = FrameKey(drive.seed, drive.condition, split, sequence, number)
             frame = drive.frame(index)
             files = layout.frame_files(frame, key)
+            image_folders.setdefault(next(iter(files)).rpartition("/")[0])
             cameras.append(frame.camera)
             if number == drive.frames_per_sequence - 1 or index == frames - 1:
                 files.update(layout.sequence_files(cameras, key))
@@ -155,7 +131,7 @@ def _read_manifest(out: Path, layout: str) -> list[WrittenDrive]:
                 f"{out} holds other data ({sorted(others)[0]}) and no {MANIFEST}; "
                 "give a new or empty folder"
             )
-        manifest = parse_json(_Manifest, path.read_bytes(), str(path))
+        manifest = read_manifest(path)
     except OSError as error:
         raise CamsegError(f"cannot read {out}: {error.strerror or error}") from error
     problem = f"in the layout {manifest.layout}" if manifest.layout != layout else ""

@@ -169,7 +169,7 @@ class BagDataset(AbstractContextManager["BagDataset"]):
                 dataset=self.name,
                 split=self.split,
                 part=self.about.part,
-                condition=self.about.condition or "clear",
+                condition=self.about.condition,
                 sequence=self.bag_name,
                 frame_index=next(indices[one.camera.name]),
                 camera=one.camera.name,

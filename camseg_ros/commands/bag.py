@@ -17,10 +17,10 @@ from camseg_core.commands.options import (
     open_chosen_dataset,
 )
 from camseg_core.data.sample import CONDITIONS
+from camseg_core.data.synthetic_manifest import SYNTHETIC
 from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_ros.commands import ros_needed
 
-SYNTHETIC = "synthetic"
 SYNTHETIC_FRAMES = 60
 FILES = "files"
 

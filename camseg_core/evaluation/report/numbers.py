@@ -119,7 +119,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class PartNumbers:
-    """One part of the data set, at the largest number of steps and without corruption.
+    """One part of the data set, at the headline's number of steps and without corruption.
 
     Attributes:
         part: its name, or empty.
@@ -149,22 +149,27 @@ class RunNumbers:
 
     Attributes:
         name: name of its folder.
-        dataset, split, protocol, label_set, model, weights_sha256, is_random, sampling,
-            corruption_seed: as in its `records.Run`; of label set and model the names.
+        title: what was scored, in words.
+        dataset, split, images_sha256, protocol, label_set, model, weights_sha256, is_random,
+            sampling, corruption_seed: as in its `records.Run`; of label set and model the names.
         score_name: name of the protocol's one number.
         weights, machines, libraries: what its processes loaded and ran on, each once, in words.
         started: first and last date of a process, ISO 8601; empty if that is not recorded.
         images: number of images.
         steps: numbers of diffusion steps, rising.
+        default_steps: the steps of the weights' default sampling; None if the run did not sample
+            that way, or does not say.
         rows: without corruption: each part and number of steps, then its conditions.
         corrupted_rows: each part, number of steps, corruption and level.
-        parts: details at the largest number of steps.
-        worst, best: frames at the largest number of steps, ranked by their own mean IoU.
+        parts: details at `headline_steps`.
+        worst, best: frames at `headline_steps`, ranked by their own mean IoU.
     """
 
     name: str
+    title: str
     dataset: str
     split: str
+    images_sha256: str
     protocol: Protocol
     score_name: str
     label_set: str
@@ -179,27 +184,36 @@ class RunNumbers:
     started: tuple[str, ...]
     images: int
     steps: tuple[int, ...]
+    default_steps: int | None
     rows: tuple[Row, ...]
     corrupted_rows: tuple[Row, ...]
     parts: tuple[PartNumbers, ...]
     worst: tuple[FrameScore, ...]
     best: tuple[FrameScore, ...]
 
+    @property
+    def headline_steps(self) -> int:
+        """The number of steps that stands for the run: the default, or else the largest."""
+        return self.default_steps or self.steps[-1]
+
 
 def run_numbers(summary: Summary) -> RunNumbers:
     """Compute what the report shows of one run, which has an image with ground truth."""
     run, sessions = summary.run, summary.sessions
     steps = summary.steps()
+    headline_steps = summary.default_steps or steps[-1]
     places = itertools.product(summary.parts(), steps)
     scored = {(part, count): list(summary.rows(part, count)) for part, count in places}
     rows = [row for (part, _), group in scored.items() for row in _rows(summary, part, group)]
-    ranked = (score for score in summary.frame_scores if score.steps == steps[-1])
+    ranked = (score for score in summary.frame_scores if score.steps == headline_steps)
     worst, best = worst_and_best(ranked)
     started = sorted(session.started_at for session in sessions)
     return RunNumbers(
         name=summary.folder.resolve().name,
+        title=summary.title,
         dataset=run.dataset,
         split=run.split,
+        images_sha256=run.images_sha256,
         protocol=run.protocol,
         score_name=METRICS[MAIN_METRIC[run.protocol]].label,
         label_set=run.classes.name,
@@ -222,12 +236,13 @@ def run_numbers(summary: Summary) -> RunNumbers:
         started=_unique([started[0], started[-1]]) if started else (),
         images=len({score.sample for score in summary.frame_scores}),
         steps=tuple(steps),
+        default_steps=summary.default_steps,
         rows=tuple(row for row in rows if row.corruption == NO_CORRUPTION),
         corrupted_rows=tuple(row for row in rows if row.corruption != NO_CORRUPTION),
         parts=tuple(
             _part_numbers(summary, group, rows)
             for (_, count), group in scored.items()
-            if count == steps[-1] and group and group[0].corruption == NO_CORRUPTION
+            if count == headline_steps and group and group[0].corruption == NO_CORRUPTION
         ),
         worst=tuple(worst),
         best=tuple(best),
@@ -244,7 +259,9 @@ def _rows(summary: Summary, part: str, group: Sequence[Scores]) -> Iterator[Row]
         yield Row(
             part=part,
             steps=scores.steps,
-            condition=conditions[0] if is_clean and len(conditions) == 1 else scores.condition,
+            condition=(
+                conditions[0] or None if is_clean and len(conditions) == 1 else scores.condition
+            ),
             corruption=scores.corruption,
             level=scores.level,
             images=scores.images,

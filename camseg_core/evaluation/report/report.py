@@ -11,6 +11,7 @@ from typing import Any
 
 from PIL import Image
 
+from camseg_core.diffusion.options import DEFAULT_PROFILE
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import PICTURES, FrameScore, picture_path
 from camseg_core.evaluation.latent_scores import read_latent_scores
@@ -70,6 +71,8 @@ def write_report(folder: Path, out: Path, budget_ms: float | None = None) -> Pat
             f"{folder} holds no scored image: `camseg evaluate` was stopped too early, or the "
             "images have no ground truth"
         )
+    # The weights' default sampling first: it is what a user of them gets.
+    scored.sort(key=lambda summary: summary.default_steps is None)
     views = [_view(summary, f"run-{n}") for n, summary in enumerate(scored, start=1)]
     if len(views) > 1:
         views = [view | {"title": f"{n}. {view['title']}"} for n, view in enumerate(views, start=1)]
@@ -115,7 +118,7 @@ def _view(summary: Summary, anchor: str) -> dict[str, Any]:
     colors = [*zip(label_set.names, label_set.palette, strict=True)]
     return {
         "anchor": anchor,
-        "title": f"{run.dataset} {run.split}",
+        "title": run.title,
         "numbers": run,
         "colors": [*colors, (UNLABELED_NAME, label_set.void_color)],
         "parts": [_part_view(run, part, f"{anchor}-part-{n}") for n, part in enumerate(run.parts)],
@@ -178,6 +181,12 @@ def _scores(run: RunNumbers) -> Iterator[str]:
             f"A fitted temperature of {TEMPERATURES[0]:g} or {TEMPERATURES[-1]:g} lies at an end "
             "of the measured range: the best one may lie beyond."
         )
+    if run.default_steps is None and run.protocol == "official":
+        yield (
+            "These are not the scores of the weights' default sampling (profile "
+            f"{DEFAULT_PROFILE}), which was not evaluated here or is not recorded: the headline is "
+            f"at {run.headline_steps} steps of the sampling below."
+        )
     if len(run.machines) > 1:
         yield "Times are means over different machines or settings."
 
@@ -197,8 +206,8 @@ def _unfinished(run: RunNumbers) -> Iterator[str]:
     hidden = sorted({row.part or "clean" for row in run.rows if row.part not in shown})
     if hidden:
         yield (
-            f"Unfinished: no {', '.join(hidden)} image is scored with {run.steps[-1]} steps yet, "
-            "so that details are left out."
+            f"Unfinished: no {', '.join(hidden)} image is scored with {run.headline_steps} steps "
+            "yet, so that details are left out."
         )
     elif not run.parts:
         yield "Unfinished: no clean image is scored yet, so that details are left out."

@@ -26,14 +26,17 @@ class SamplingTable:
     """The ways to sample that were tried on one part of a data set.
 
     Attributes:
-        dataset, split, protocol, part: what was scored.
+        title, dataset, split, protocol, part: what was scored.
         score_name: name of the protocol's one number.
         budget_ms: median time of an image that the best choice must keep; None for any.
         choices: every choice.
+        default: index of the weights' default sampling; None if it was not tried, or by several
+            weights.
         best: index of the choice with the best score within the budget; None if there is none.
         fastest: index of the fastest choice.
     """
 
+    title: str
     dataset: str
     split: str
     protocol: Protocol
@@ -41,6 +44,7 @@ class SamplingTable:
     score_name: str
     budget_ms: float | None
     choices: tuple[SamplingChoice, ...]
+    default: int | None
     best: int | None
     fastest: int
 
@@ -59,7 +63,7 @@ def sampling_tables(
         for row in run.rows:  # the first of a part and number of steps is that of all conditions
             whole.setdefault((row.part, row.steps), row)
         for row in whole.values():
-            key = (run.dataset, run.split, run.protocol, row.part)
+            key = (run.title, run.images_sha256, run.protocol, row.part)
             found.setdefault(key, []).append((run, row))
     return tuple(_sampling_table(tried, budget_ms) for tried in found.values() if tried[1:])
 
@@ -91,7 +95,9 @@ def _sampling_table(
         for index, time in times.items()
         if (score := tried[index][1].score) is not None and (budget_ms is None or time <= budget_ms)
     ]
+    defaults = [n for n, (run, row) in enumerate(tried) if row.steps == run.default_steps]
     return SamplingTable(
+        title=first.title,
         dataset=first.dataset,
         split=first.split,
         protocol=first.protocol,
@@ -99,6 +105,7 @@ def _sampling_table(
         score_name=first.score_name,
         budget_ms=budget_ms,
         choices=choices,
+        default=defaults[0] if len(defaults) == 1 else None,
         best=-max(in_time)[-1] if in_time else None,
         fastest=min(times, key=times.__getitem__),
     )

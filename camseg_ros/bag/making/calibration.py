@@ -35,7 +35,7 @@ def find_camera_info(
     Raises:
         CamsegError: The file exists but cannot be read.
     """
-    if sample.dataset == "kitti-step":
+    if sample.name.startswith("training/image_02/"):
         path = root / "training" / "calib" / f"{sample.sequence}.txt"
         return _kitti_info(path, (height, width)) if path.is_file() else None
     for folder, ending, replacement in (

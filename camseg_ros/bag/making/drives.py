@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo
 
 from camseg_core.data.layout import PARTS
 from camseg_core.data.sample import Dataset, SampleMetadata
+from camseg_core.data.synthetic_manifest import SYNTHETIC
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.reading import Source, find_sources, read_frames
 from camseg_core.labels import CITYSCAPES
@@ -25,7 +26,6 @@ from camseg_ros.bag.making.calibration import find_camera_info, pinhole_info
 from camseg_ros.bag.making.stamps import find_stamps
 
 REFERENCE = PARTS[1]
-SYNTHETIC = "synthetic"
 
 
 @dataclass(frozen=True)

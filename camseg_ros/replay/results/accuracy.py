@@ -10,7 +10,7 @@ from typing import Any
 
 from camseg_core.evaluation.metrics.ratios import finite_or_none
 from camseg_core.evaluation.metrics.registry import Measured, metrics_of
-from camseg_core.evaluation.summary import Summary, summarize
+from camseg_core.evaluation.summary import NO_CONDITION, Summary, summarize
 from camseg_core.labels import LabelSet
 from camseg_ros.replay.results.drives import DriveResult
 
@@ -37,7 +37,7 @@ class DatasetAccuracy:
     """Scores of one part of a data set's bags.
 
     Attributes:
-        dataset: name and split.
+        dataset: name and split, and the condition where all bags share one.
         part: portion that is scored apart, or empty.
         rows: all frames first, then by condition and by bag, where there are several; each with
             ``dataset``, ``part``, ``condition`` and ``sequence`` (the bag), the latter two None for
@@ -87,11 +87,12 @@ def _score(summary: Summary, part: str, bags: Sequence[str]) -> DatasetAccuracy:
     choices: list[tuple[str | None, str | None]] = [(None, None)]
     choices += [(condition, None) for condition in conditions if len(conditions) > 1]
     choices += [(None, bag) for bag in bags if len(bags) > 1]
-    dataset = f"{summary.run.dataset} {summary.run.split}"
+    dataset = summary.title
     rows, iou = list[dict[str, Any]](), dict[str, float | None]()
     for condition, sequence in choices:
         scores = summary.scores(steps=steps, part=part, condition=condition, sequence=sequence)
-        row = {"dataset": dataset, "part": part, "condition": condition, "sequence": sequence}
+        shown_condition = NO_CONDITION if condition == "" else condition
+        row = {"dataset": dataset, "part": part, "condition": shown_condition, "sequence": sequence}
         rows.append({**row, "frames": scores.images if scores else 0})
         if scores:  # else no frame of the bag could be scored
             rows[-1] |= {**scores.metrics, "flicker": scores.flicker.share}

@@ -12,6 +12,7 @@ from dataset_trees import random_pairs
 from camseg_core.cli import main
 from camseg_core.evaluation.records import find_runs, iterate_records, read_run, record_files
 from camseg_core.evaluation.summary import summarize
+from camseg_core.synthetic.write import write_drive
 
 
 @pytest.fixture
@@ -44,6 +45,22 @@ def test_a_run_prints_its_scores(
     run = read_run(folder)
     assert (run.protocol, run.is_random, run.split) == ("official", True, "all")
     assert run.sampling["sample_image_latent"] is False
+
+
+def test_a_synthetic_drive_is_called_so_and_the_default_sampling_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_drive(tmp_path / "drive", 1, 5, (64, 32), "fog", split="val")
+    arguments = ["--dataset", "cityscapes", "--root", str(tmp_path / "drive"), "--steps", "1,4"]
+    out = str(tmp_path / "out")
+    assert main(["evaluate", "--weights", "random:tiny", *arguments, "--out", out]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "official protocol, synthetic val, fog; " in lines[0]
+    assert [line.endswith(" *") for line in lines[3:5]] == [False, True]
+    assert lines[5] == "* the weights' default sampling (profile balanced)"
+    (folder,) = find_runs(tmp_path / "out")
+    (group, _) = summarize(folder).sums
+    assert (group.condition, read_run(folder).dataset) == ("fog", "synthetic")
 
 
 def test_the_published_protocol_draws_the_latent_with_100_steps(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from pathlib import Path
@@ -21,6 +22,7 @@ from camseg_core.data.datasets import (
 from camseg_core.data.sample import CONDITIONS
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES, LabelSet
+from camseg_core.synthetic.write import write_drive
 
 TWO = LabelSet("two", ("a", "b"), ((1, 2, 3), (4, 5, 6)))
 
@@ -40,7 +42,7 @@ def test_one_contract(tmp_path: Path, name: str) -> None:
     for index, metadata in enumerate(dataset.samples):
         assert metadata.dataset == name
         assert metadata.split == "val"
-        assert metadata.condition in CONDITIONS
+        assert metadata.condition in (CONDITIONS if name == "acdc" else ("",))
         assert dataset.files[index].image == dataset.root / metadata.name
         sample = dataset.read(index)
         assert sample.metadata is metadata
@@ -93,6 +95,53 @@ def test_only_acdc_has_parts_and_conditions(tmp_path: Path, name: str) -> None:
         open_dataset(name, tmp_path, "val", part="adverse")
     with pytest.raises(CamsegError, match=f"{name} has no images filed under 'fog'; it has none"):
         open_dataset(name, tmp_path, "val", conditions=["fog"])
+
+
+@pytest.mark.parametrize("layout", ["cityscapes", "kitti-step", "acdc"])
+def test_a_synthetic_drive_is_called_synthetic_with_its_condition(
+    tmp_path: Path, layout: str
+) -> None:
+    size = (64, 32)
+    write_drive(tmp_path / "a", 2, 5, size, "fog", layout, "val")
+    write_drive(tmp_path / "a", 2, 6, size, "night", layout, "train")
+    for split, condition in (("val", "fog"), ("train", "night")):
+        dataset = open_dataset(layout, tmp_path / "a", split)
+        assert dataset.name == "synthetic"
+        found = {(one.dataset, one.condition) for one in dataset.samples}
+        assert found == {("synthetic", condition)}
+    # Lists find it, too.
+    names = [one.name for one in open_dataset(layout, tmp_path / "a", "val").samples]
+    (tmp_path / "list.txt").write_text("\n".join(f"a/{name}" for name in names))
+    listed = open_dataset("list", tmp_path, str(tmp_path / "list.txt"))
+    assert (listed.name, listed.samples[0].condition) == ("synthetic", "fog")
+
+
+def test_synthetic_drives_of_one_split_and_those_of_earlier_releases(tmp_path: Path) -> None:
+    for condition in ("fog", "night"):
+        write_drive(tmp_path, 1, 5, (64, 32), condition, "cityscapes", "val")
+    samples = open_dataset("cityscapes", tmp_path, "val").samples
+    assert [one.condition for one in samples] == ["fog", "night"]
+    path = tmp_path / "synthetic.json"
+    content = json.loads(path.read_text())
+    for drive in content["drives"]:
+        del drive["image_folders"]
+    path.write_text(json.dumps(content))
+    dataset = open_dataset("cityscapes", tmp_path, "val")
+    assert dataset.name == "synthetic"
+    # Which is which cannot be told.
+    assert [one.condition for one in dataset.samples] == ["", ""]
+    path.write_text(json.dumps({**content, "drives": content["drives"][:1]}))
+    assert open_dataset("cityscapes", tmp_path, "val").samples[1].condition == "fog"
+
+
+def test_real_images_beside_a_synthetic_drive_stay_real(tmp_path: Path) -> None:
+    write_drive(tmp_path, 1, 5, (64, 32), "fog", "cityscapes", "val")
+    trees.cityscapes(tmp_path)
+    dataset = open_dataset("cityscapes", tmp_path, "val")
+    assert dataset.name == "cityscapes"
+    assert {(one.dataset, one.condition) for one in dataset.samples} == {
+        ("cityscapes", ""), ("synthetic", "fog"),
+    }  # fmt: skip
 
 
 def test_an_empty_split(tmp_path: Path) -> None:

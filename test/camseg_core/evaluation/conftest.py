@@ -122,6 +122,7 @@ def simulate(
     dataset: str = "drawn",
     weights: str = "weights.safetensors",
     sampling: dict[str, object] | None = None,
+    default_sampling: dict[str, object] | None = None,
 ) -> Path:
     """Write a run: predictions are the ground truth with soft borders, noise and too much
     confidence.
@@ -139,7 +140,7 @@ def simulate(
     tasks = [("none", 0.0, 0.0)]
     tasks += [(c.name, c.level, abs(c.level) / (20 + abs(c.level))) for c in corruptions]
     with RecordWriter(folder, 0, 1) as writer:
-        writer.write(made_session(weights=weights))
+        writer.write(made_session(weights=weights, default_sampling=default_sampling))
         keeper = FrameKeeper(folder, label_set, [])
         for (place, sample), (name, level, severity), count in product(
             enumerate(images), tasks, steps

@@ -72,7 +72,7 @@ def test_the_command_writes_its_numbers(drive: Path, tmp_path: Path) -> None:
     content = json.loads(out.read_text())
     assert content["images"] == 3
     assert content["mean_iou"] == content["latent_only_mean_iou"]
-    assert (content["weights"], content["dataset"]) == ("random:tiny", "cityscapes")
+    assert (content["weights"], content["dataset"]) == ("random:tiny", "synthetic")
     assert 0.0 <= content["autoencoder_mean_iou"] <= 1.0
 
 

@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_records import made_record, made_run, made_session
 
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.calibration import (
     calibration_at,
@@ -26,10 +27,12 @@ from camseg_core.evaluation.records import ImageRecord, RecordWriter, Run, open_
 from camseg_core.evaluation.summary import Scores, Summary, headline_lines, summarize
 
 
-def written(out: Path, records: Sequence[ImageRecord], run: Run | None = None) -> Path:
+def written(
+    out: Path, records: Sequence[ImageRecord], run: Run | None = None, **session: object
+) -> Path:
     folder = open_run(out, run or made_run())
     with RecordWriter(folder, 0, 1) as writer:
-        writer.write(made_session())
+        writer.write(made_session(**session))
         for record in records:
             writer.write(record)
     return folder
@@ -197,3 +200,38 @@ def test_random_weights_are_called_so(tmp_path: Path) -> None:
     assert lines[1] == "the weights are RANDOM: these scores mean nothing"
     assert "mean precision" in lines[2]
     assert len(lines[3].split()) == 6  # no accuracy in the published protocol
+
+
+def test_the_title_names_the_condition_that_all_images_share(tmp_path: Path) -> None:
+    def title(*conditions: str) -> str:
+        records = [made_record(n, condition=one) for n, one in enumerate(conditions)]
+        run = made_run(dataset="synthetic")
+        return summarize(written(tmp_path / "-".join(conditions), records, run)).title
+
+    assert title("fog", "fog") == "synthetic val, fog"
+    assert title("fog", "night") == "synthetic val"
+    assert title("") == "synthetic val"
+
+
+def test_the_default_sampling_of_the_weights_is_found_and_marked(tmp_path: Path) -> None:
+    default = asdict(SamplingOptions(steps=4, sampler="ddim"))
+    records = [made_record(n, steps=steps) for n, steps in enumerate((1, 4, 16))]
+
+    def summary(sampler: str, **session: object) -> Summary:
+        run = made_run(sampling={"sampler": sampler})
+        return summarize(written(tmp_path / f"{sampler}{len(session)}", records, run, **session))
+
+    found = summary("ddim", default_sampling=default)
+    assert found.default_steps == 4
+    lines = list(headline_lines(found))
+    assert [line.endswith(" *") for line in lines[2:5]] == [False, True, False]
+    assert lines[-1] == "* the weights' default sampling (profile balanced)"
+    assert summary("ddpm", default_sampling=default).default_steps is None
+    assert summary("ddim").default_steps is None  # an earlier release's, which does not say
+
+
+def test_equal_ways_to_sample_count_as_the_default(tmp_path: Path) -> None:
+    default = asdict(SamplingOptions(steps=1, sampler="ddim"))
+    run = made_run(sampling={"sampler": "ddpm"})  # with one step every sampler is the same
+    records = [made_record(1, steps=1), made_record(2, steps=2)]
+    assert summarize(written(tmp_path, records, run, default_sampling=default)).default_steps == 1

@@ -224,6 +224,7 @@ def test_the_manifest_says_what_is_there(tmp_path: Path) -> None:
             "generator_version": GENERATOR_VERSION, "seed": 5, "condition": condition,
             "split": split, "width": 64, "height": 32, "frames": 3, "frames_per_sequence": 2,
             "labels_sha256": expected_hash,
+            "image_folders": [f"leftImg8bit/{split}/{condition}5"],
         }
         for condition, split in (("clear", "val"), ("clear", "train"), ("snow", "val"))
     ]  # fmt: skip

@@ -27,9 +27,7 @@ def test_make_and_info(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [f"{out}/0002", "  0.200 s, from 1000000000 to 1200000000 ns"]
     assert "  camera camera_color_left: 3 images 40 x 6 rgb8, 3 with ground truth" in lines
-    assert lines[-1] == (
-        "    classes cityscapes, dataset kitti-step, split val, condition clear, sequence 0002"
-    )
+    assert lines[-1] == ("    classes cityscapes, dataset kitti-step, split val, sequence 0002")
     assert run("bag", "info", "--json", out / "0018") == 0
     content = json.loads(capsys.readouterr().out)
     assert content["cameras"]["camera_color_left"]["truth"] == 3

@@ -66,10 +66,10 @@ def test_kitti_step_from_the_tree_to_the_report(
     gates.write_text("mean_iou: {min: 0.01}\nflicker: {max: 1}\ndrop_rate: {max: 1}\n")
     assert run("replay", *kitti_bags, "--out", out, "--write-bag", "--gates", gates) == 1
     said = capsys.readouterr()
-    assert "gate drop_rate FAILED: kitti-step val: it was not measured" in said.err
+    assert "gate drop_rate FAILED: synthetic val, clear: it was not measured" in said.err
     printed = said.out.splitlines()
     assert printed[0] == "2 bags, 6 frames"
-    assert "gate mean_iou passed: kitti-step val: it is 0." in said.out
+    assert "gate mean_iou passed: synthetic val, clear: it is 0." in said.out
     assert printed[-1] == f"{out}/replay.html"
 
     # The same by hand, from the tree itself.
@@ -90,7 +90,7 @@ def test_kitti_step_from_the_tree_to_the_report(
     content = json.loads((out / "replay.json").read_bytes())
     (accuracy,) = content["accuracy"]
     whole = accuracy["rows"][0]
-    assert (accuracy["dataset"], whole["frames"]) == ("kitti-step val", 6)
+    assert (accuracy["dataset"], whole["frames"]) == ("synthetic val, clear", 6)
     assert whole["mean_iou"] == pytest.approx(expected.mean_iou, abs=1e-12)
     assert whole["pixel_accuracy"] == pytest.approx(expected.pixel_accuracy, abs=1e-12)
     assert whole["flicker"] == pytest.approx(flicker.share)
@@ -108,7 +108,7 @@ def test_kitti_step_from_the_tree_to_the_report(
 
     page = (out / "replay.html").read_text()
     assert f"{100 * expected.mean_iou:.2f}" in page
-    for text in ("Offline replay", "kitti-step val", "0002", "0006", "Worst frames", "<svg"):
+    for text in ("Offline replay", "synthetic val, clear", "0002", "0006", "Worst frames", "<svg"):
         assert text in page
     assert not re.search(r"https?://(?!www\.w3\.org/)", page)
 
@@ -155,7 +155,7 @@ def test_acdc_conditions_from_the_tree_to_the_report(
     # Reference images never enter an adverse score.
     assert found["adverse"] == [(None, 4), ("fog", 2), ("night", 2)]
     assert found["reference"] == [(None, 2)]
-    assert "acdc val adverse" in capsys.readouterr().out
+    assert "synthetic val adverse" in capsys.readouterr().out
 
 
 def test_evaluate_and_replay_give_the_same_records(kitti_bags: list[Path], tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_ways_to_sample_compete_with_all_images_and_within_the_budget(numbers: R
     assert sampling_tables(runs, 100.0)[0].best == 2
     assert sampling_tables(runs, 10.0)[0].best is None
     assert sampling_tables(runs[:1]) == ()
-    other = replace(runs[1], dataset="another")
+    other = replace(runs[1], images_sha256="1" * 64)
     assert sampling_tables([runs[0], other]) == ()
 
 

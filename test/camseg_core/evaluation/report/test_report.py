@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from camseg_core.cli import main
+from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.corruptions import select_corruptions
 from camseg_core.evaluation.latent_scores import (
@@ -236,6 +237,33 @@ def test_the_header_names_what_was_done(page: Page) -> None:
         assert wanted in text, wanted
     banners = [a["class"] for _, a in page.elements if a.get("class") == "banner"]
     assert len(banners) == 2  # in the random run's card and above its details
+
+
+def test_the_headline_is_the_default_sampling_of_the_weights(
+    tmp_path: Path, simulate_run: Simulate, simulated_images: Draw
+) -> None:
+    images = simulated_images(4, 3, ("fog",))
+    default = asdict(SamplingOptions(steps=4, sampler="ddim"))
+    for name, sampler, steps in (("a", "ddpm", (1, 64)), ("b", "ddim", (1, 4, 16))):
+        simulate_run(
+            tmp_path, images, FOUR, dataset="synthetic", steps=steps, weights=name,
+            sampling={"sampler": sampler}, default_sampling=default,
+        )  # fmt: skip
+    page = Page(write_report(tmp_path, tmp_path / "report.html"))
+    text = " ".join(page.text.split())
+    first, second = text.index("1. synthetic val, fog"), text.index("2. synthetic val, fog")
+    head = text[first:second]
+    assert "images 4 steps 4 default Weights b" in head
+    assert "steps 64 Weights a" in text[second:]
+    assert "These are not the scores of the weights' default sampling" not in head
+    assert "These are not the scores of the weights' default sampling" in text[second:]
+    assert "At 4 diffusion steps, the weights' default sampling." in text
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert [run["default_steps"] for run in figures["runs"]] == [4, None]
+    (table,) = figures["sampling"]
+    chosen = table["choices"][table["default"]]
+    assert (chosen["weights"], chosen["row"]["steps"]) == ("b", 4)
+    assert "Ways to sample: synthetic val, fog, official protocol The weights' default:" in text
 
 
 def test_the_page_needs_nothing_from_elsewhere(page: Page) -> None:

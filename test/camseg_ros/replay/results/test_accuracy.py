@@ -87,7 +87,7 @@ def test_one_drive_has_one_row(tmp_path: Path) -> None:
     made = MadeReplay(tmp_path)
     made.add("0002", range(5), flicker=3)
     (accuracy,) = score_drives(tmp_path, made.drives)
-    assert (accuracy.dataset, accuracy.part) == ("made val", "")
+    assert (accuracy.dataset, accuracy.part) == ("made val, clear", "")
     (row,) = accuracy.rows
     check_row(row, made.records["0002"], 0.3)
     counts = sum_confusions([record.confusion for record in made.records["0002"]], 3)
@@ -99,7 +99,7 @@ def test_one_drive_has_one_row(tmp_path: Path) -> None:
     lines = list(accuracy_lines(made.drives, [accuracy]))
     assert lines[0] == "1 bags, 5 frames"
     assert " ".join(lines[1].split()) == "frames of frames mIoU pixel accuracy ECE flicker"
-    assert lines[2].startswith("made val ")
+    assert lines[2].startswith("made val, clear ")
     assert lines[2].endswith("30.00")
 
 
@@ -128,7 +128,7 @@ def test_parts_and_data_sets_are_never_mixed(tmp_path: Path) -> None:
     other.add("day", range(8, 9))
     scored = score_drives(tmp_path, [*made.drives, *other.drives])
     assert [(one.subject, len(one.rows)) for one in scored] == [
-        ("made val adverse", 1), ("made val reference", 1), ("other val", 1),
+        ("made val adverse", 1), ("made val reference", 1), ("other val, clear", 1),
     ]  # fmt: skip
     check_row(scored[0].rows[0], made.records["fog"], 0.0)
     check_row(scored[1].rows[0], made.records["ref"], 0.0)
