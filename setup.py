@@ -24,6 +24,7 @@ setup(
         "camseg_core": [
             "py.typed",
             "weights/*.*",
+            "data/merges/*.yaml",
             "evaluation/report/*.j2",
             "evaluation/report/*.css",
         ],

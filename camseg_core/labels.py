@@ -173,3 +173,16 @@ CAMVID = _label_set(
     {**{class_id: class_id for class_id in range(11)}, 11: UNLABELED},
 )
 """The 11 classes of CamVid as SegNet (arXiv 1511.00561) distributes and colours it."""
+
+COMMA10K = _label_set(
+    "comma10k",
+    [
+        ("road", (64, 32, 32)),
+        ("lane markings", (255, 0, 0)),
+        ("undrivable", (128, 128, 96)),
+        ("movable", (0, 255, 102)),
+        ("my car", (204, 0, 255)),
+    ],
+    {class_id: class_id for class_id in range(5)},  # its masks are read by their colours
+)
+"""The five classes of comma10k, with the colours of its masks."""

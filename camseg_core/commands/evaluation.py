@@ -26,6 +26,7 @@ from camseg_core.commands.options import (
     open_chosen_dataset,
     variant,
 )
+from camseg_core.data.class_merges import MERGES, find_merge
 from camseg_core.diffusion.options import (
     DEFAULT_PROFILE,
     V_PROFILES,
@@ -69,6 +70,11 @@ def add_commands(commands: Any) -> None:
         choices=["paper"],
         help="instead of --dataset: the four published data sets below --root, and the eight "
         "corruptions on Cityscapes, by the published protocol",
+    )
+    data.add_argument(
+        "--merge",
+        help=f"score on the data set's own classes, into which predicted ones are merged: "
+        f"{', '.join(MERGES)}, or a YAML file",
     )
     how = evaluate.add_argument_group("how")
     how.add_argument("--protocol", choices=["official", "published"], default="official")
@@ -194,6 +200,7 @@ def _plans(parsed: argparse.Namespace) -> list[Plan]:
     from camseg_core.evaluation.evaluate import Plan
 
     chosen = select_corruptions(parsed.corruption)
+    merge = find_merge(parsed.merge) if parsed.merge else None
     if parsed.suite is not None:
         opened = open_paper_suite(parsed.root, chosen_label_set(parsed))
         datasets = dict(zip(PAPER_DATASETS, opened, strict=True))
@@ -209,6 +216,7 @@ def _plans(parsed: argparse.Namespace) -> list[Plan]:
             if parsed.suite is not None and name == NOISE_STUDY_DATASET
             else chosen,
             max_images=parsed.spread,
+            merge=merge,
         )
         for name, dataset in datasets.items()
     ]

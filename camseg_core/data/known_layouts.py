@@ -12,7 +12,7 @@ from pathlib import Path
 from camseg_core.data.label_images import LabelFormat
 from camseg_core.data.layout import ADVERSE, REFERENCE, Layout, OfficialCount
 from camseg_core.images.reading import IMAGE_SUFFIXES
-from camseg_core.labels import CAMVID, CITYSCAPES
+from camseg_core.labels import CAMVID, CITYSCAPES, COMMA10K
 from camseg_core.system.folders import subfolders
 
 LABEL_IDS = LabelFormat("cityscapes", 34, CITYSCAPES, CITYSCAPES.source_ids)
@@ -263,6 +263,24 @@ _CAMVID = Layout(
 for unlabeled."""
 
 
+_COMMA10K = Layout(
+    name="comma10k",
+    folders=("comma10k",),
+    home_pattern="masks/",
+    image_form="imgs/<name>.png",
+    label_form="masks/<name>.png",
+    image=re.compile(r"imgs/(?P<stem>[^/]+)\.png"),
+    label=lambda home, said, split: home / "masks" / f"{said['stem']}.png",
+    splits=lambda home: ("all", "train", "val"),
+    image_folders=lambda home, split: [home / "imgs"],
+    label_folders=lambda home, split: [home / "masks"],
+    in_split=lambda split, name: split == "all" or (split == "val") == name.endswith("9.png"),
+    labels=LabelFormat("comma10k", 5, COMMA10K, COMMA10K.source_ids, channel="color"),
+)
+"""comma10k (github.com/commaai/comma10k, MIT): five classes, masks in colours. By its own rule,
+images whose names end in ``9.png`` are for validation."""
+
+
 def _pair_folders(home: Path, kind: str, split: str) -> list[Path]:
     return [home / kind if split == "all" else home / kind / split]
 
@@ -301,6 +319,7 @@ LAYOUTS: Mapping[str, Layout] = {
         _CADEDGETUNE,
         FOLDER_PAIR,  # in lists before CamVid, whose names say less
         _CAMVID,
+        _COMMA10K,
     )
 }
 """Name -> layout. The lines of a list may have any of these, tried in this order."""

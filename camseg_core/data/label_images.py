@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.decoding import NotAnImageError, decode_image
-from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
+from camseg_core.labels import CAMVID, CITYSCAPES, COMMA10K, UNLABELED, LabelSet
 from camseg_core.system.files import read_bytes
 
 # The PNG specification (ISO/IEC 15948), 11.2.1: colour types of the header.
-GREY, RGB, PALETTE = 0, 2, 3
+GREY, RGB, PALETTE, RGBA = 0, 2, 3, 6
 COLOR_TYPES = {
     GREY: "grey",
     RGB: "RGB",
     PALETTE: "palette",
     4: "grey with alpha",
-    6: "RGB with alpha",
+    RGBA: "RGB with alpha",
 }
 NO_COLOR = "; colours are not read as classes"
 ADVICE = {
@@ -46,14 +46,16 @@ class LabelFormat:
         num_ids: a file may hold 0 to ``num_ids`` - 1, and 255; 0 if the label set decides.
         classes: the data set's own label set; None if it has none.
         source_ids: id in a file -> class id of ``classes``; ids not listed are unlabeled.
-        channel: ``grey``: 8-bit grey, the grey value is the id; ``red``: 8-bit RGB, R is the id.
+        channel: ``grey``: 8-bit grey, the grey value is the id; ``red``: 8-bit RGB, R is the id;
+            ``color``: 8-bit RGB, with or without alpha, and the id is that of the class of
+            ``classes`` with that colour, or 255 for the void colour.
     """
 
     owner: str
     num_ids: int = 0
     classes: LabelSet | None = None
     source_ids: Mapping[int, int] = field(default_factory=dict, hash=False)
-    channel: Literal["grey", "red"] = "grey"
+    channel: Literal["grey", "red", "color"] = "grey"
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
     """Read the ids that a label file holds: uint8 [H, W].
 
     Raises:
-        CamsegError: the file is unreadable, is no whole PNG, or has another pixel type than its
-            format.
+        CamsegError: the file is unreadable, is no whole PNG, has another pixel type than its
+            format, or a colour that is no class's.
     """
     content = read_bytes(path)
     _check_header(path, content, label_format)
@@ -137,7 +139,32 @@ def read_ids(path: Path, label_format: LabelFormat) -> UInt8:
         ) from None
     except CamsegError as error:
         raise CamsegError(f"{path} {error}") from None
+    if label_format.channel == "color" and label_format.classes is not None:
+        return _ids_of_colors(path, pixels, label_format.classes)
     return np.ascontiguousarray(pixels if label_format.channel == "grey" else pixels[..., 0])
+
+
+def _ids_of_colors(path: Path, pixels: UInt8, classes: LabelSet) -> UInt8:
+    """Return the class id of each colour: RGB uint8 [H, W, 3] -> uint8 [H, W]."""
+    colors = np.array([*classes.palette, classes.void_color], np.int64)  # [C + 1, 3]
+    ids = np.array([*range(classes.num_classes), UNLABELED], np.uint8)
+    bytes_of = np.array([1 << 16, 1 << 8, 1], np.int64)
+    numbers, order = pixels @ bytes_of, np.argsort(colors @ bytes_of)  # [H, W], [C + 1]
+    known = (colors @ bytes_of)[order]
+    places = np.searchsorted(known, numbers).clip(max=len(known) - 1)
+    strange = known[places] != numbers
+    if strange.any():
+        found = int(numbers[strange][0])
+        names = ", ".join(
+            f"{name} #{bytes(color).hex()}"
+            for name, color in zip(classes.names, classes.palette, strict=True)
+        )
+        raise CamsegError(
+            f"{path} has colour #{found:06x} on {np.count_nonzero(numbers == found)} pixels; the "
+            f"classes are {names}"
+        )
+    class_ids: UInt8 = ids[order][places]
+    return class_ids
 
 
 def unknown_ids(ids: UInt8, label_format: LabelFormat, table: ClassTable, most: int = 5) -> str:
@@ -168,7 +195,7 @@ def _check_fits(label_format: LabelFormat, label_set: LabelSet) -> None:
         reason = f"has no source_ids for {owner} label files"
     elif any(
         (label_set.names, label_set.source_ids) == (known.names, known.source_ids)
-        for known in (CITYSCAPES, CAMVID)  # each has the ids of its own data set's files
+        for known in (CITYSCAPES, CAMVID, COMMA10K)  # each has the ids of its own data set's files
     ):
         reason = f"is made for other label files than {owner}'s"
     elif outside:  # -1 is not: it is what Cityscapes calls a licence plate, and no file holds it
@@ -191,8 +218,12 @@ def _check_header(path: Path, content: bytes, label_format: LabelFormat) -> None
     wanted = GREY if label_format.channel == "grey" else RGB
     if (depth, color_type) == (8, wanted):
         return
+    if label_format.channel == "color" and (depth, color_type) == (8, RGBA):
+        return
     found = f"{depth}-bit {COLOR_TYPES.get(color_type, f'colour type {color_type}')}"
-    if wanted == RGB:
+    if label_format.channel == "color":
+        advice = "each class has a colour"
+    elif wanted == RGB:
         advice = "R is the class id (only the original panoptic maps are read)"
     else:
         advice = f"the grey value is the id{ADVICE.get(color_type, NO_COLOR)}"

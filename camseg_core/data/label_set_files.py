@@ -19,7 +19,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from camseg_core.errors import CamsegError, suggest
-from camseg_core.labels import CAMVID, CITYSCAPES, UNLABELED, LabelSet
+from camseg_core.labels import CAMVID, CITYSCAPES, COMMA10K, UNLABELED, LabelSet
 from camseg_core.system.files import read_yaml
 from camseg_core.system.validation import parse
 
@@ -27,6 +27,7 @@ LABEL_SETS = {
     "cityscapes": CITYSCAPES,
     "cityscapes-train-ids": replace(CITYSCAPES, source_ids={}),
     "camvid": CAMVID,
+    "comma10k": COMMA10K,
 }
 """The label sets that have a name. ``cityscapes`` reads the 34 label ids; ``cityscapes-train-ids``
 has the same classes, for files that hold 0..18 already."""

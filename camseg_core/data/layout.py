@@ -105,6 +105,8 @@ class Layout:
         splits: (home) -> the splits that are there.
         image_folders: (home, split) -> folders that hold its images.
         label_folders: (home, split) -> folders that hold its labels.
+        in_split: (split, name of an image or label file) -> whether it is of the split, where
+            splits share folders.
         labels: how its label files hold classes.
         other_labels: ending of a label file's name -> how files with that ending hold classes.
         label_endings: how the names of its label files end.
@@ -126,6 +128,7 @@ class Layout:
     image_folders: Callable[[Path, str], list[Path]]
     label_folders: Callable[[Path, str], list[Path]]
     labels: LabelFormat
+    in_split: Callable[[str, str], bool] = lambda split, name: True
     other_labels: Mapping[str, LabelFormat] = field(default_factory=dict)
     label_endings: tuple[str, ...] = (".png",)
     companion_endings: tuple[str, ...] = ()
@@ -202,7 +205,7 @@ def find_images(layout: Layout, home: Path, split: str) -> tuple[list[LayoutImag
         image = layout.recognize(home, path.relative_to(home).as_posix(), split)
         if image is None:
             strangers.append(path)
-        else:
+        elif layout.in_split(split, path.name):
             images.append(image)
     images.sort(key=lambda image: (natural_key(image.name), image.name))
     return images, sorted(strangers)
@@ -217,7 +220,7 @@ def find_label_files(layout: Layout, home: Path, split: str) -> tuple[list[Path]
     labels, strangers = [], []
     for path in sorted(_files(layout.label_folders(home, split))):
         if path.name.endswith(layout.label_endings):
-            labels.append(path)
+            labels += [path] if layout.in_split(split, path.name) else []
         elif not path.name.endswith(layout.companion_endings):
             strangers.append(path)
     return labels, strangers

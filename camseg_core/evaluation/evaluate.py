@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from camseg_core.data.class_merges import ClassMerge, MergeFile
 from camseg_core.data.sample import Dataset, Sample, UnusableSampleError, spread_indices
 from camseg_core.diffusion.options import DEFAULT_PROFILE, find_profile
 from camseg_core.errors import CamsegError
@@ -66,6 +67,7 @@ class Plan:
             the same bytes.
         resumes: whether results that the run's folder holds already are read, and not computed
             again; false for a new folder, whose other shards' records need no reading.
+        merge: how predicted classes become those of the data set; None where they are the same.
         title: name on the progress bar, which every shard then shows; empty for one bar of all.
     """
 
@@ -75,12 +77,18 @@ class Plan:
     max_images: int | None = None
     record_times: bool = True
     resumes: bool = True
+    merge: MergeFile | None = None
     title: str = ""
 
     def __post_init__(self) -> None:
         """Check the range."""
         if self.max_images is not None and self.max_images < 1:
             raise CamsegError(f"max_images is {self.max_images}; at least 1 is needed")
+        if self.merge is not None and self.protocol != "official":
+            raise CamsegError(
+                f"--merge {self.merge.name}: the {self.protocol} protocol scores the weights' own "
+                "classes; merged ones are scored by the official one"
+            )
 
     def indices(self, shard: Shard) -> list[int]:
         """Choose a shard's share of the images, or of ``max_images`` at equal distances."""
@@ -151,7 +159,10 @@ def evaluate(
     """
     shard = shard or Shard()
     for candidate in candidates:
-        check_label_sets(candidate.segmenter, plan.dataset)
+        if plan.merge is None:
+            check_label_sets(candidate.segmenter, plan.dataset)
+        else:
+            plan.merge.between(candidate.segmenter.label_set, plan.dataset.label_set)
     folders = [open_run(out, describe_run(one, plan)) for one in candidates]
     if len(set(folders)) < len(folders):
         raise CamsegError("two weights with their ways to sample are the same; give each once")
@@ -190,6 +201,11 @@ class _Way:
 
     def __init__(self, candidate: Candidate, plan: Plan, writer: RecordWriter) -> None:
         self._candidate, self._plan, self._writer = candidate, plan, writer
+        label_set = candidate.segmenter.label_set
+        self._merge: ClassMerge | None = None
+        if plan.merge is not None:
+            self._merge = plan.merge.between(label_set, plan.dataset.label_set)
+            label_set = plan.dataset.label_set
         folder = writer.path.parent
         done, own = set(), []
         for path in record_files(folder) if plan.resumes else ():
@@ -198,7 +214,7 @@ class _Way:
                 if path == writer.path and record.frame_score is not None:
                     own.append(record.frame_score)
         self._done = done
-        self._keeper = FrameKeeper(folder, candidate.segmenter.label_set, own)
+        self._keeper = FrameKeeper(folder, label_set, own)
         self._flicker = FlickerTracker()
         self._has_begun = False
 
@@ -222,11 +238,14 @@ class _Way:
         segmenter = self._candidate.segmenter
         sample = _prepare(segmenter, self._plan.protocol, sample, key)
         result = segmenter.segment(sample.image, self._candidate.options(key.steps))
-        record = image_record(key, sample, result, record_times=self._plan.record_times)
+        class_ids = self._merge.class_ids(result.class_ids) if self._merge else result.class_ids
+        record = image_record(
+            key, sample, result, record_times=self._plan.record_times, merge=self._merge
+        )
         if record.stamp_ns is not None:
             stream = (replace(key, sample=""), record.sequence, record.camera)
             changed, flicker = self._flicker.compare(
-                stream, record.stamp_ns, sample.class_ids, result.class_ids
+                stream, record.stamp_ns, sample.class_ids, class_ids
             )
             record = replace(
                 record,
@@ -236,7 +255,7 @@ class _Way:
                 flickered=flicker.flickered,
             )
         if record.frame_score is not None:
-            self._keeper.offer(record.frame_score, sample, result.class_ids, result.confidence)
+            self._keeper.offer(record.frame_score, sample, class_ids, result.confidence)
         self._writer.write(record)
         self._keeper.prune()
         return sample, result, record
@@ -253,7 +272,8 @@ def check_label_sets(segmenter: Segmenter, dataset: Dataset) -> None:
         raise CamsegError(
             f"the weights know the {ours.num_classes} classes of {ours.name!r}, but "
             f"{dataset.name} is read with the {theirs.num_classes} classes of {theirs.name!r}; "
-            "--label-set FILE can map the data set's ids to the weights' classes"
+            "--merge scores the weights on the data set's classes, --label-set FILE can map the "
+            "data set's ids to the weights' classes"
         )
 
 
@@ -267,12 +287,13 @@ def describe_run(candidate: Candidate, plan: Plan) -> Run:
         split=plan.dataset.split,
         images_sha256=plan.dataset.fingerprint(),
         protocol=plan.protocol,
-        label_set=loaded.label_set.to_dict(),
+        label_set=(plan.dataset if plan.merge else loaded).label_set.to_dict(),
         weights_sha256=loaded.weights_sha256,
         is_random=loaded.is_random,
         model=json.loads(json.dumps(asdict(loaded.config))),  # tuples become lists, as in the file
         sampling=options,
         corruption_seed=CORRUPTION_SEED,
+        merge=plan.merge,
     )
 
 
@@ -311,15 +332,24 @@ def _prepare(segmenter: Segmenter, protocol: Protocol, sample: Sample, key: Key)
 
 
 def image_record(
-    key: Key, sample: Sample, result: Segmentation, *, record_times: bool = True
+    key: Key,
+    sample: Sample,
+    result: Segmentation,
+    *,
+    record_times: bool = True,
+    merge: ClassMerge | None = None,
 ) -> ImageRecord:
-    """Compare a result with the sample's ground truth, where it has one."""
+    """Compare a result, its classes merged where asked, with the ground truth if there is one."""
     metadata = sample.metadata
     counts = calibration = None
     if sample.class_ids is not None:
-        probabilities, truth = result.class_probabilities, sample.class_ids
-        counts = confusion_counts(truth, result.class_ids, len(probabilities)).tolist()
-        calibration = measure_calibration(probabilities, truth, result.class_ids).to_dict()
+        probabilities, class_ids = result.class_probabilities, result.class_ids
+        if merge is not None:
+            probabilities = merge.probabilities(probabilities)
+            class_ids = merge.class_ids(class_ids)
+        truth = sample.class_ids
+        counts = confusion_counts(truth, class_ids, len(probabilities)).tolist()
+        calibration = measure_calibration(probabilities, truth, class_ids).to_dict()
     height, width = result.class_ids.shape
     times = result.stage_seconds if record_times else {}
     return ImageRecord(

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from camseg_core.data.class_merges import MergeFile
 from camseg_core.errors import CamsegError
 from camseg_core.evaluation.frames import FrameScore
 from camseg_core.evaluation.metrics.calibration_counts import CalibrationCounts
@@ -60,6 +61,8 @@ class Run:
         model: the model's configuration.
         sampling: sampler, temperature, seed and what else decides a result, but for the steps.
         corruption_seed: seed of the corruptions' noise.
+        merge: content of the merge file by which predicted classes became those of the label set;
+            None where they are the same.
         records_version: version of the record format.
     """
 
@@ -73,6 +76,7 @@ class Run:
     model: dict[str, Any]
     sampling: dict[str, Any]
     corruption_seed: int
+    merge: MergeFile | None = None
     records_version: Literal[1] = 1
 
     @property
@@ -84,8 +88,11 @@ class Run:
     def folder_name(self) -> str:
         """Name of the run's folder: readable, and unique by a hash over everything."""
         name = f"{self.dataset}-{Path(self.split).stem}-{self.protocol}"
+        decides = asdict(self)
+        if self.merge is None:  # as in folders of earlier releases
+            del decides["merge"]
         # A data set's name may come from a bag of others.
-        return f"{re.sub(r'[^-.a-zA-Z0-9_]', '_', name)}-{_digest(asdict(self))[:8]}"
+        return f"{re.sub(r'[^-.a-zA-Z0-9_]', '_', name)}-{_digest(decides)[:8]}"
 
 
 @dataclass(frozen=True, order=True)

@@ -157,10 +157,11 @@ class Summary:
 
     @property
     def title(self) -> str:
-        """What was scored, in words: data set and split, and the condition where all share one."""
+        """What was scored: data set and split, the condition that all share, and the merge."""
         conditions = {group.condition for group in self.sums}
         condition = f", {conditions.pop()}" if len(conditions) == 1 and "" not in conditions else ""
-        return f"{self.run.dataset} {self.run.split}{condition}"
+        merged = f" ({self.run.merge.name})" if self.run.merge else ""
+        return f"{self.run.dataset} {self.run.split}{condition}{merged}"
 
     @cached_property
     def default_steps(self) -> int | None:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from camseg_core.labels import COMMA10K
+
 Builder = Callable[..., Path]
 
 SIZE = (6, 40)  # height, width; more pixels than any layout has ids
@@ -135,6 +137,16 @@ def camvid(
     return home
 
 
+def comma10k(
+    home: Path, stems: Iterable[str] = ("0000_a_1_019", "0001_b_2_9", "0002_c_3_10")
+) -> Path:
+    colors = [*COMMA10K.palette, COMMA10K.void_color]
+    for stem in stems:
+        write_image(home / "imgs" / f"{stem}.png")
+        write_ids(home / "masks" / f"{stem}.png", np.array(colors)[cycle(range(6))])
+    return home
+
+
 def folder_pair(
     home: Path,
     names: Iterable[str] = ("a.jpg", "val/b.png", "val/deep/c.JPG"),
@@ -153,6 +165,7 @@ BUILDERS: dict[str, Builder] = {
     "cadedgetune": cadedgetune,
     "camvid": camvid,
     "folder": folder_pair,
+    "comma10k": comma10k,
 }
 """Name of a data set -> function that makes a small tree of it."""
 

@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-from dataset_trees import random_pairs
+from dataset_trees import comma10k, random_pairs
 
 from camseg_core.cli import main
 from camseg_core.evaluation.records import find_runs, iterate_records, read_run, record_files
 from camseg_core.evaluation.summary import summarize
+from camseg_core.labels import COMMA10K
 from camseg_core.synthetic.write import write_drive
 
 
@@ -63,6 +64,24 @@ def test_a_synthetic_drive_is_called_so_and_the_default_sampling_is_marked(
     assert (group.condition, read_run(folder).dataset) == ("fog", "synthetic")
 
 
+def test_scores_on_the_classes_of_other_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comma10k(tmp_path / "comma10k")
+    arguments = ["--dataset", "comma10k", "--root", str(tmp_path), "--steps", "1"]
+    command = ["evaluate", "--weights", "random:tiny", *arguments, "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert "--merge scores the weights on the data set's classes" in capsys.readouterr().err
+    assert main([*command, "--merge", "cityscapes-to-comma10k"]) == 0
+    assert "comma10k val (cityscapes-to-comma10k)" in capsys.readouterr().out
+    (folder,) = find_runs(tmp_path / "out")
+    assert read_run(folder).classes == COMMA10K
+    (first, second) = summarize(folder).sums.values()
+    confusion = first.confusion + second.confusion
+    assert confusion.sum() == 2 * 6 * 40 * 5 / 6  # a sixth has the void colour
+    assert not confusion[:, [1, 4]].any()  # lane markings and the own car
+
+
 def test_the_published_protocol_draws_the_latent_with_100_steps(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,6 +110,15 @@ def test_the_published_protocol_draws_the_latent_with_100_steps(
         (("--weights", "=x"), "--weights '=x': NAME=WEIGHTS is needed, neither part empty"),
         (("--weights", "x=absent"), "no such weights: absent"),
         (("--precision", "float32,float16"), "unknown precision 'float16'"),
+        (("--merge", "cityscapes-to-camvd"), "no merge .*; did you mean 'cityscapes-to-camvid'"),
+        (
+            ("--merge", "cityscapes-to-camvid"),
+            "names 'pavement', which is no class of the data set",
+        ),
+        (
+            ("--merge", "cityscapes-to-kitti", "--protocol", "published"),
+            "--merge cityscapes-to-kitti: the published protocol scores the weights' own classes",
+        ),
         (("--suite", "paper"), "the paper's suite needs all of cityscapes, kitti-step, acdc, cad"),
     ],
 )

@@ -78,7 +78,10 @@ def test_samples_with_a_relative_root(tmp_path: Path, monkeypatch: pytest.Monkey
     ("name", "hint"),
     [
         ("cityscape", "did you mean 'cityscapes'? known are"),
-        ("xyz", "known are cityscapes, acdc, kitti-step, cadedgetune, folder, camvid, list"),
+        (
+            "xyz",
+            "known are cityscapes, acdc, kitti-step, cadedgetune, folder, camvid, comma10k",
+        ),
         ("", "known are"),
     ],
 )

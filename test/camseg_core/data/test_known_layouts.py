@@ -10,7 +10,9 @@ import dataset_trees as trees
 import numpy as np
 import pytest
 from dataset_trees import BUILDERS
+from PIL import Image
 
+from camseg_core.data.check import check_tree
 from camseg_core.data.datasets import DatasetWarning, open_dataset
 from camseg_core.data.known_layouts import LAYOUTS
 from camseg_core.data.sample import FileDataset
@@ -146,6 +148,7 @@ def test_the_published_numbers() -> None:
         "cadedgetune": {"all": 1508, "train": 1508, "train-only": 1063, "val": 445},
         "camvid": {"train": 367, "val": 101, "test": 233},
         "folder": {},
+        "comma10k": {},
     }
     assert acdc["train", "adverse", ""] == 1600
     assert acdc["val", "adverse", ""] == 406
@@ -401,12 +404,39 @@ def test_a_split_of_camvid_needs_both_folders(tmp_path: Path) -> None:
     assert LAYOUTS["camvid"].splits(tmp_path) == ("val",)
 
 
+def test_comma10k_is_split_by_its_own_rule_and_read_by_colours(tmp_path: Path) -> None:
+    home = trees.comma10k(tmp_path / "comma10k")
+    names = {
+        split: [one.name for one in opened("comma10k", tmp_path, split).samples]
+        for split in ("train", "val", "all")
+    }
+    assert names["val"] == ["imgs/0000_a_1_019.png", "imgs/0001_b_2_9.png"]
+    assert names["train"] == ["imgs/0002_c_3_10.png"]
+    assert sorted(names["all"]) == sorted([*names["train"], *names["val"]])
+    expected = np.resize(np.array([0, 1, 2, 3, 4, 255], np.uint8), trees.SIZE)
+    np.testing.assert_array_equal(opened("comma10k", home, "train").read(0).class_ids, expected)
+    mask = home / "masks" / "0002_c_3_10.png"
+    pixels = np.array(Image.open(mask))
+    Image.fromarray(np.dstack([pixels, np.full(trees.SIZE, 255, np.uint8)])).save(mask)  # RGBA
+    np.testing.assert_array_equal(opened("comma10k", home, "train").read(0).class_ids, expected)
+    pixels[0, :2] = (64, 32, 33)
+    Image.fromarray(pixels).save(mask)
+    with pytest.raises(CamsegError, match="10.png has colour #402021 on 2 pixels; .* road #402020"):
+        opened("comma10k", home, "train").read(0)
+    trees.write_ids(mask, trees.cycle(range(5)))
+    with pytest.raises(CamsegError, match="is 8-bit grey; label files of comma10k are 8-bit RGB"):
+        opened("comma10k", home, "train").read(0)
+    report = check_tree("comma10k", home, "val")
+    assert [(row.frames, row.labelled) for row in report.counts] == [(2, 2)]
+    assert report.findings == []
+
+
 def test_a_folder_pair_has_the_classes_that_are_given(tmp_path: Path) -> None:
     home = trees.folder_pair(tmp_path, ids=(7, 8, 0, 255))
     with pytest.raises(
         CamsegError,
         match="^data set folder has no classes of its own: give a label set, a YAML file or one of "
-        "cityscapes, cityscapes-train-ids, camvid$",
+        "cityscapes, cityscapes-train-ids, camvid, comma10k$",
     ):
         open_dataset("folder", home, "all")
     with pytest.raises(CamsegError, match="has no split 'train'; known are all, val$"):

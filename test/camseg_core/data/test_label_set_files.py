@@ -145,14 +145,14 @@ def test_names_and_files_are_found(file: Path) -> None:
     train_ids = find_label_set("cityscapes-train-ids")
     assert (train_ids.names, train_ids.source_ids) == (CITYSCAPES.names, {})
     assert find_label_set(file).name == find_label_set(str(file)).name == "drivable"
-    assert [*LABEL_SETS] == ["cityscapes", "cityscapes-train-ids", "camvid"]
+    assert [*LABEL_SETS] == ["cityscapes", "cityscapes-train-ids", "camvid", "comma10k"]
 
 
 def test_an_unknown_name_is_told_the_known_ones() -> None:
     with pytest.raises(
         CamsegError,
         match="^no label set 'cityscape'; did you mean 'cityscapes'\\? known are cityscapes, "
-        "cityscapes-train-ids, camvid, or give a YAML file$",
+        "cityscapes-train-ids, camvid, comma10k, or give a YAML file$",
     ):
         find_label_set("cityscape")
     with pytest.raises(CamsegError, match="^no label set 'x.yaml'; known are cityscapes, "):

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import pytest
 
+from camseg_core.data.class_merges import MergeFile
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import FileDataset, Sample, SampleMetadata, UnusableSampleError
 from camseg_core.errors import CamsegError
@@ -110,6 +111,42 @@ def test_a_new_folder_s_earlier_records_are_read_only_to_go_on(
         run(parity_segmenter, replace(plan, resumes=True), tmp_path, Shard(1, 2))
     other.write_bytes(whole)
     assert len(records_of(folder)) == 2
+
+
+def test_merged_classes_are_scored_as_the_data_set_s(
+    tmp_path: Path, drawn: FileDataset, parity_segmenter: Segmenter
+) -> None:
+    names = drawn.label_set.names
+    classes = {"ground": [*names[:2]], "thing": [*names[2:12]]}  # seven classes have no target
+    two = LabelSet(
+        "two", ("ground", "thing"), ((1, 2, 3), (4, 5, 6)),
+        source_ids={id_: int(id_ > 1) for id_ in range(19)},
+    )  # fmt: skip
+    data = replace(drawn, label_set=two)
+    plan = Plan(data, max_images=2, merge=MergeFile("mine", classes))
+    folder = run(parity_segmenter, plan, tmp_path, steps=(2,))
+    for index in (0, 3):
+        sample = data.read(index)
+        result = parity_segmenter.segment(sample.image, SamplingOptions(steps=2))
+        truth, predicted = sample.ground_truth.ravel(), result.class_ids.ravel()
+        expected = np.zeros((2, 3), int)
+        for true, id_ in zip(truth.tolist(), predicted.tolist(), strict=True):
+            if true != 255:
+                expected[true, 0 if id_ < 2 else 1 if id_ < 12 else 2] += 1
+        record = records_of(folder)[Key(sample.metadata.name, "none", 0.0, 2)]
+        assert record.counts == expected.tolist()
+        planes = result.class_probabilities
+        merged = np.stack([planes[:2].sum(axis=0), planes[2:12].sum(axis=0)])
+        ids = np.where(result.class_ids < 2, 0, np.where(result.class_ids < 12, 1, 255))
+        counts = measure_calibration(merged, sample.ground_truth, ids.astype(np.uint8))
+        assert record.calibration_counts is not None
+        np.testing.assert_allclose(record.calibration_counts.nll_units, counts.nll_units, atol=9)
+    assert read_run(folder).classes == two
+    assert read_run(folder).merge == MergeFile("mine", classes)
+    assert summarize(folder).title == "folder all (mine)"
+    plain = run(parity_segmenter, Plan(drawn, max_images=1), tmp_path)
+    assert plain != folder
+    assert read_run(plain).merge is None
 
 
 def test_the_published_protocol_squashes_image_and_colours_and_samples_the_latent(
@@ -330,7 +367,7 @@ def test_ids_that_mean_other_classes_and_no_images_are_refused(
     with pytest.raises(
         CamsegError,
         match="the weights know the 19 classes of 'cityscapes', but folder is read with the 11 "
-        "classes of 'camvid'; --label-set FILE can map",
+        "classes of 'camvid'; --merge scores the weights on the data set's classes",
     ):
         run(parity_segmenter, plan, tmp_path)
     assert not list(tmp_path.iterdir())
