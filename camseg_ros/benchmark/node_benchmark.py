@@ -24,6 +24,7 @@ from std_msgs.msg import Header
 from camseg_core.images.arrays import UInt8
 from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.progress import progress_bar
+from camseg_ros.benchmark.isaac_figures import isaac_figures
 from camseg_ros.messages.images import image_message, stamp_ns
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import NodeClient, NodeParameters, node_process, ros_context
@@ -169,6 +170,7 @@ def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> dict[str, 
             "masks_received": len(traffic.masks),
             "rate_out_hz": traffic.rate_hz(),
             "latency_ms": traffic.latency_ms(),
+            "ros2_benchmark": isaac_figures(traffic),
         }
     return {
         "cameras": cameras,

@@ -17,6 +17,7 @@ from camseg_core.system.files import parse_yaml
 from camseg_ros.commands import ros_needed
 
 SMALLEST_SIDE = 16
+STANDARD_OUTPUT = "-"
 
 
 def add_node_benchmark(subjects: Any) -> None:
@@ -45,7 +46,11 @@ def add_node_benchmark(subjects: Any) -> None:
     )
     add_set_option(node)
     node.add_argument(
-        "--json", type=Path, metavar="FILE", help="write all figures there; printed without"
+        "--json",
+        nargs="?",
+        const=STANDARD_OUTPUT,
+        metavar="FILE",
+        help="write all figures there, or print them, instead of the main ones",
     )
 
 
@@ -94,11 +99,13 @@ def _node(parsed: argparse.Namespace) -> int:
         **result,
     }
     text = json.dumps(content, indent=1) + "\n"
-    if parsed.json is not None:
-        write_bytes(parsed.json, text.encode())
-        print(*summary_lines(result), parsed.json, sep="\n")
-    else:
+    if parsed.json == STANDARD_OUTPUT:
         print(text, end="")
+    else:
+        print(*summary_lines(result), sep="\n")
+        if parsed.json is not None:
+            write_bytes(Path(parsed.json), text.encode())
+            print(parsed.json)
     for problem in result["problems"]:
         print(f"camseg: {problem}", file=sys.stderr)
     return FAILED_CHECK if result["problems"] else 0

@@ -29,6 +29,10 @@ def test_overload_plays_faster_than_the_node_is(
         assert 0 < camera["masks_received"] <= camera["out"]
         assert camera["dropped"] > 0
         assert 0.0 < camera["latency_ms"]["p50"] <= camera["latency_ms"]["p99"]
+        isaac = camera["ros2_benchmark"]
+        missed = camera["played"] - camera["masks_received"]
+        assert isaac["BasicPerformanceMetrics.NUM_MISSED_FRAMES"] == missed
+        assert isaac["BasicPerformanceMetrics.MEAN_LATENCY"] > 0.0
     assert content["steps"] == 30
     assert content["problems"] == []
     assert content["process"]["memory_mib_most"] >= content["process"]["memory_mib_first"] > 50.0
@@ -39,12 +43,12 @@ def test_overload_plays_faster_than_the_node_is(
     assert said[-1] == str(out)
 
 
-def test_without_a_file_all_figures_are_printed_and_problems_decide_the_status(
+def test_json_prints_all_figures_and_problems_decide_the_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = {"problems": ["camera: no mask came back"]}
     monkeypatch.setattr(node_benchmark, "run_node_benchmark", lambda *_: result)
-    assert main(["benchmark", "node", "--seconds", "1"]) == 1
+    assert main(["benchmark", "node", "--seconds", "1", "--json"]) == 1
     printed = capsys.readouterr()
     assert json.loads(printed.out)["problems"] == result["problems"]
     assert printed.err == "camseg: camera: no mask came back\n"
