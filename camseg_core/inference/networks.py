@@ -43,6 +43,8 @@ class Networks:
         config: the model's configuration.
         device: where the tensors are that go in and come out.
         device_name: what computes, in words.
+        has_exact_float32: whether float32 is multiplied as such; PyTorch and ONNX Runtime let GPUs
+            round it for their tensor cores.
         reads_mask_tokens: whether conditions can be asked for with some mask tokens visible.
     """
 
@@ -53,6 +55,7 @@ class Networks:
         self.config = model.config
         self.device = device
         self.device_name = describe_device(device)
+        self.has_exact_float32 = device.type == "cpu"
         self._model = model.to(device)
         self._prepared: dict[Precision, CamSeg] = {}
 

@@ -53,6 +53,7 @@ class OnnxNetworks(Networks):
         self._source, self._folder = loaded.source, Path(loaded.source).parent
         self.device_name = f"onnx ({', '.join(providers) or 'cpu'})"
         self._provider_names = _check_providers(providers)
+        self.has_exact_float32 = not {"cuda", "tensorrt"} & set(self._provider_names)
         self._weights_sha256 = loaded.weights_sha256
         self._opened: dict[tuple[str, Precision], Any] = {}
         wanted = loaded.profiles[DEFAULT_PROFILE].precision

@@ -2,13 +2,13 @@
 """The description inside our weights files, and the bundled weights.
 
 One safetensors file; its metadata holds, under ``camseg``, JSON with the format version, the model
-configuration, the label set, how to sample and where the weights came from.
+configuration, the label set, how to sample, where the weights came from and a known answer.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
 from camseg_core.system.files import sha256_of_file
 from camseg_core.system.validation import parse, parse_json
+from camseg_core.weights.known_answer import KnownAnswer
 
 FORMAT_VERSION = 1
 METADATA_KEY = "camseg"
@@ -38,6 +39,7 @@ class Description:
     provenance: dict[str, Any]
     is_random: bool = False
     profiles: Profiles | None = None
+    known_answer: KnownAnswer | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """Return the metadata of a safetensors file; `read_safetensors` reads it back."""
@@ -50,6 +52,8 @@ class Description:
         }
         if self.profiles is not None:
             content["profiles"] = profiles_to_dict(self.profiles)
+        if self.known_answer is not None:
+            content["known_answer"] = asdict(self.known_answer)
         return {METADATA_KEY: json.dumps(content)}
 
 

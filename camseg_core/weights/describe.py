@@ -87,6 +87,8 @@ def _model_lines(loaded: LoadedModel) -> Iterator[str]:
     yield f"label set: {loaded.label_set.name}, {loaded.label_set.num_classes} classes"
     for name, options in (loaded.stated_profiles or {}).items():
         yield f"profile {name}: {_fields(asdict(options))}"
+    if loaded.known_answer is not None:
+        yield f"known answer: of {loaded.known_answer.width} x {loaded.known_answer.height} pixels"
     yield f"provenance: {json.dumps(loaded.provenance)}"
     yield from _config_lines(loaded.config.to_dict())
 

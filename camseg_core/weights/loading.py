@@ -40,6 +40,7 @@ from camseg_core.weights.camseg_format import (
     bundled_path,
     read_safetensors,
 )
+from camseg_core.weights.known_answer import KnownAnswer, known_answer
 from camseg_core.weights.published_format import (
     PUBLISHED_FILES,
     Variant,
@@ -71,6 +72,7 @@ class LoadedModel:
         stated_profiles: Sampling options by profile name, as the file states them; None where it
             states none.
         kind: What `camseg inspect` calls the file.
+        known_answer: What the file says that its networks compute; None where it does not.
     """
 
     model: CamSeg
@@ -81,6 +83,7 @@ class LoadedModel:
     is_random: bool = False
     stated_profiles: Profiles | None = None
     kind: str = ""
+    known_answer: KnownAnswer | None = None
 
     @property
     def profiles(self) -> Profiles:
@@ -139,6 +142,7 @@ def load_model(
         is_random=description.is_random,
         stated_profiles=description.profiles,
         kind=f"a camseg model, format version {FORMAT_VERSION}",
+        known_answer=description.known_answer,
     )
 
 
@@ -247,14 +251,22 @@ def _difference(
     return "; ".join(texts)
 
 
-def save_model(loaded: LoadedModel, path: Path) -> None:
+def save_model(loaded: LoadedModel, path: Path, answer_size: tuple[int, int] | None = None) -> None:
     """Write one safetensors file with everything that is needed to load it again.
+
+    Trained weights are asked for the known answer that they then carry.
+
+    Args:
+        loaded: the model.
+        path: the file.
+        answer_size: height and width in pixels of the known answer's input; a small one without.
 
     Raises:
         CamsegError: the file cannot be written.
     """
     facts = loaded.label_set, loaded.provenance, loaded.is_random, loaded.stated_profiles
-    description = Description(loaded.config, *facts)
+    answer = None if loaded.is_random else known_answer(loaded.model, answer_size)
+    description = Description(loaded.config, *facts, known_answer=answer)
     tensors = {key: tensor.contiguous() for key, tensor in loaded.model.state_dict().items()}
     with atomic_path(path) as temporary:
         try:

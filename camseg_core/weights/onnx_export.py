@@ -117,7 +117,7 @@ def _write_graphs(loaded: LoadedModel, folder: Path, size: tuple[int, int]) -> N
     """Write the weights and the graphs for a size (height, width) into an empty folder."""
     config, (height, width) = loaded.config, size
     grid = height // config.stride, width // config.stride
-    save_model(loaded, folder / WEIGHTS_FILE)
+    save_model(loaded, folder / WEIGHTS_FILE, answer_size=size)  # the only one of the graphs
     weights_sha256 = sha256_of_file(folder / WEIGHTS_FILE)
     networks, batch = inference_networks(loaded.model, "float32"), Dim("batch")
     tokens = torch.zeros(2, grid[0] * grid[1], config.transformer.token_channels)  # [B, L, Z]

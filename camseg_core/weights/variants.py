@@ -121,4 +121,5 @@ def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> L
 def _rebuilt(
     loaded: LoadedModel, config: ModelConfig, tensors: Mapping[str, Tensor]
 ) -> LoadedModel:
-    return replace(loaded, model=build_model(config, tensors, loaded.source))
+    model = build_model(config, tensors, loaded.source)
+    return replace(loaded, model=model, known_answer=None)

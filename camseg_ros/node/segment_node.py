@@ -28,8 +28,9 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
-from camseg_core.diffusion.options import V_PROFILES
+from camseg_core.diffusion.options import V_PROFILES, Precision
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError, in_one_line
+from camseg_core.inference.known_answer import check_known_answer
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
 from camseg_ros.ground.grid import GridGeometry
@@ -146,13 +147,16 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             providers=values["providers"] if onnx else (),
         )
         segmenter = run_with_threads(values["torch_threads"], load)
+        live = live_settings(values, segmenter.loaded.profiles, segmenter.label_set)
+        check = partial(self._check_known_answer, segmenter, live.sampling.precision)
+        run_with_threads(values["torch_threads"], check)
         if self.stop_requested.is_set():
             raise SegmentationCancelled
         self.pipeline = SegmentationPipeline(
             self,
             segmenter,
             cameras,
-            live_settings(values, segmenter.loaded.profiles, segmenter.label_set),
+            live,
             worker=WorkerSettings(
                 values["max_batch_size"], values["torch_threads"], values["max_image_megapixels"]
             ),
@@ -181,6 +185,23 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             f"configured: {segmenter.loaded.source} on {segmenter.networks.device_name}, "
             f"loaded and warmed up in {time.monotonic() - started:.1f} s"
         )
+
+    def _check_known_answer(self, segmenter: Segmenter, precision: Precision) -> None:
+        """Refuse a device that computes something else than the weights should.
+
+        Raises:
+            CamsegError: it does, in float32 or in the precision that is used.
+        """
+        answer = segmenter.loaded.known_answer
+        if answer is None:
+            self.get_logger().info(
+                "the weights carry no known answer: that this device computes them rightly is not "
+                "checked"
+            )
+            return
+        precisions: tuple[Precision, ...] = ("float32", precision)
+        for one in dict.fromkeys(precisions):
+            check_known_answer(segmenter.networks, answer, one)
 
     def _activate(self) -> None:
         assert self.pipeline is not None  # only a configured node is activated

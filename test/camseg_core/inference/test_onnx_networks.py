@@ -18,6 +18,8 @@ from camseg_core.cli import main
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
+from camseg_core.inference.backends import PROVIDERS
+from camseg_core.inference.known_answer import check_known_answer
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import LoadedModel, load_model, random_model, save_model
 from camseg_core.weights.onnx_export import export_onnx
@@ -87,6 +89,21 @@ def test_openvino_computes_in_the_precision_that_is_asked_for(
     assert np.abs(rounded.class_probabilities - expected.class_probabilities).mean() < 0.05
     again = segmenter.segment(image, options)
     assert np.array_equal(again.class_probabilities, found.class_probabilities)
+
+
+@pytest.mark.parametrize("providers", [[], ["openvino"]])
+def test_graphs_compute_the_known_answer_that_the_weights_beside_them_carry(
+    exported: Exported, providers: list[str]
+) -> None:
+    names = onnxruntime.get_available_providers()
+    if any(PROVIDERS[provider] not in names for provider in providers):
+        pytest.skip("this ONNX Runtime has no OpenVINO")
+    segmenter = onnx_segmenter(exported("parity"), providers=providers)
+    answer, size = segmenter.loaded.known_answer, segmenter.loaded.config.input
+    assert answer is not None
+    assert (answer.height, answer.width) == (size.height, size.width)  # the only one they take
+    for precision in ("float32", "bfloat16"):
+        check_known_answer(segmenter.networks, answer, precision)
 
 
 def test_graphs_say_what_they_are(exported: Exported) -> None:

@@ -7,6 +7,8 @@ import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -25,6 +29,7 @@ from camseg_core.diffusion.options import V_PROFILES
 from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError
 from camseg_core.labels import CITYSCAPES
 from camseg_core.segmenter import SamplingOptions, Segmenter
+from camseg_core.weights.loading import random_model, save_model
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.node.parameters import INFORMATION, PARAMETERS
 from camseg_ros.node.segment_node import SegmentNode
@@ -347,6 +352,37 @@ def test_cleanup_gives_back_threads_publishers_and_the_model(
             assert networks() == before[2]
     finally:
         gc.enable()
+
+
+def test_a_device_that_computes_something_else_is_refused(
+    harness: Callable[..., Harness], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    right, wrong = tmp_path / "right.safetensors", tmp_path / "wrong.safetensors"
+    save_model(replace(random_model("tiny"), is_random=False), right)
+    with safe_open(right, framework="pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(right)
+    tensors["mask_decoder.to_logits.weight"] *= 1.02  # as if the decoder's last kernel were wrong
+    save_file(tensors, wrong, metadata=metadata)
+    node = harness(weights=wrong)
+    said: list[str] = []
+
+    class Log:
+        error = info = staticmethod(said.append)
+        warning = staticmethod(lambda _: None)
+
+    monkeypatch.setattr(node.node, "get_logger", Log)
+    assert node.call(node.node.trigger_configure) == FAILURE
+    (line,) = said
+    assert line.startswith("cannot configure: ")
+    assert "computes something else than these weights should: in float32 the decoder is" in line
+    said.clear()
+    assert node.set(weights=str(right)).successful
+    node.trigger("configure", "cleanup")
+    assert not any("known answer" in line for line in said)
+    assert node.set(weights="random:tiny").successful
+    node.trigger("configure")
+    assert sum("the weights carry no known answer" in line for line in said) == 1
 
 
 def test_a_configure_that_is_told_to_end_does(
