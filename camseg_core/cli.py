@@ -14,8 +14,8 @@ from contextlib import suppress
 from importlib.metadata import entry_points, version
 
 from camseg_core.commands import benchmark, data, evaluation, segment, weights
-from camseg_core.commands.parser import CommandParser
 from camseg_core.errors import exit_status, warnings_in_one_line
+from camseg_core.system.command_parser import CommandParser
 from camseg_core.system.processes import termination_unwinds
 
 Command = Callable[[argparse.Namespace], int]

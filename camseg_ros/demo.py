@@ -16,12 +16,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from camseg_core.commands.options import check_count
 from camseg_core.diffusion.options import DEFAULT_PROFILE
 from camseg_core.errors import FAILED_CHECK, CamsegError, exit_status
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_jpeg
 from camseg_core.images.reading import read_image
 from camseg_core.synthetic.drive import SyntheticDrive
+from camseg_core.system.command_parser import CommandParser
 from camseg_core.system.files import write_bytes
 from camseg_ros.bag.making.drives import Drive, input_drives, shortened, synthetic_drives
 from camseg_ros.bag.making.make import BagForm, write_drive
@@ -41,7 +43,7 @@ RANDOM_MARK = "RANDOM WEIGHTS, NOT A RESULT"
 BAG_FOLDER, REPLAY_FOLDER, STRIP = "bag", "replay", "strip.jpg"
 
 
-def demo_drive(clip: Path | None, most_frames: int) -> Drive:
+def demo_drive(clip: Path | None, most_frames: int | None) -> Drive:
     """Return the drive to show: of a video, picture or folder, or synthetic.
 
     Raises:
@@ -49,7 +51,7 @@ def demo_drive(clip: Path | None, most_frames: int) -> Drive:
     """
     if clip is not None:
         return shortened(input_drives(clip)[0], most_frames)
-    frames = min(SYNTHETIC_FRAMES, most_frames)
+    frames = min(SYNTHETIC_FRAMES, most_frames or SYNTHETIC_FRAMES)
     width, height = SYNTHETIC_SIZE
     drive = SyntheticDrive(SYNTHETIC_SEED, width, height, frames_per_sequence=SYNTHETIC_FRAMES)
     return synthetic_drives(frames, drive)[0]
@@ -85,8 +87,7 @@ def run_demo(given: argparse.Namespace) -> int:
     Raises:
         CamsegError: the drive cannot be read, the node does not start, nothing can be written.
     """
-    if given.frames < 1:
-        raise CamsegError(f"--frames is {given.frames}; at least 1 is needed")
+    check_count("--frames", given.frames)
     drive, play = demo_drive(given.clip, given.frames), PlaySettings(given.speed)
     bags, replay_out = given.out / BAG_FOLDER, given.out / REPLAY_FOLDER
     if bags.exists() and not (replay_out / MARKER).is_file():
@@ -109,14 +110,12 @@ def run_demo(given: argparse.Namespace) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run the demo, and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="camseg-demo", formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = CommandParser(prog="python -m camseg_ros.demo")
     parser.add_argument("--clip", type=Path, help="video or folder; a synthetic drive without it")
     parser.add_argument("--weights", default="demo", help="as camseg segment takes them")
-    parser.add_argument("--steps", type=int, default=0, help="0: as in the profile")
+    parser.add_argument("--steps", type=int, help="diffusion steps; the profile's if not given")
     parser.add_argument("--speed", type=float, default=1.0, help="2 plays twice as fast")
-    parser.add_argument("--frames", type=int, default=10**9, help="most frames to play")
+    parser.add_argument("--frames", type=int, metavar="N", help="the first N; all without")
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
     parsed = parser.parse_args(arguments)
     use_free_domain()

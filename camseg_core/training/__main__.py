@@ -21,6 +21,7 @@ from camseg_core.errors import (
     exit_status,
     warnings_in_one_line,
 )
+from camseg_core.system.command_parser import CommandParser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,9 +65,9 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="camseg_core.training",
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        prog="python -m camseg_core.training",
         description="Train one stage: autoencoder, transformer, mask-decoder or finetune. Settings "
         "and what they mean: docs/training.md.",
     )
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--profiles", type=Path, help="a YAML file of profiles to write into the export"
     )
-    parser.add_argument("--output-dir", type=Path, help="where runs are; output_dir without")
+    parser.add_argument("--output-dir", type=Path, help="where runs are; output_dir if not given")
     return parser
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How all commands parse: defaults that are real in the help, and help with a typing error."""
+"""How all programs parse: defaults that are real in the help, and help with a typing error."""
 
 from __future__ import annotations
 
 import argparse
 import re
+import sys
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
@@ -23,6 +24,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         """Take the settings of `argparse.ArgumentParser`."""
+        self._has_commands = False
         super().__init__(
             **{"formatter_class": DefaultsHelpFormatter, "allow_abbrev": False, **settings}
         )
@@ -30,15 +32,36 @@ class CommandParser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Parse, and end with an error if anything is unknown.
 
-        argparse would leave it to the main command, which knows nothing of this one's options.
+        argparse would leave it to the main command, which knows nothing of this one's options; and
+        it would miss a required option before it looks at how that one was typed.
         """
-        parsed, unknown = super().parse_known_args(args, namespace)
+        words = [*map(str, sys.argv[1:] if args is None else args)]
+        self._check_options(words)
+        parsed, unknown = super().parse_known_args(words, namespace)
         if unknown:
-            word = unknown[0].partition("=")[0]
-            options = re.findall(r"--[a-z][a-z-]*", self.format_help())
-            told = shortened(" ".join(unknown), LONGEST_TEXT)
-            self.error(f"unrecognized arguments: {told}{_suggestion(word, options)}")
+            self._refuse(unknown)
         return parsed, unknown
+
+    def add_subparsers(self, **settings: Any) -> Any:
+        """Add commands: what stands behind the name of one is for its own parser."""
+        self._has_commands = True
+        return super().add_subparsers(**settings)
+
+    def _check_options(self, words: list[str]) -> None:
+        for word in words:
+            if word == "--" or (self._has_commands and not word.startswith("-")):
+                return
+            if word.startswith("--") and word.partition("=")[0] not in self._options():
+                self._refuse([word])
+
+    def _options(self) -> list[str]:
+        return list(self._option_string_actions)  # argparse has no public name for it
+
+    def _refuse(self, unknown: list[str]) -> NoReturn:
+        options = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+        told = shortened(" ".join(unknown), LONGEST_TEXT)
+        suggestion = _suggestion(options[0], self._options()) if options else ""
+        self.error(f"unrecognized arguments: {told}{suggestion}")
 
     def error(self, message: str) -> NoReturn:
         """Print usage and message, and exit with 2."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 
 import pytest
@@ -19,8 +20,12 @@ from camseg_core.cli import main
         ("segmnt a.png", "camseg", "did you mean segment?"),
         ("segment a.png --out o --stpes=4", "camseg segment", "--stpes=4; did you mean --steps?"),
         ("segment a.png b.png --out o", "camseg segment", "unrecognized arguments: b.png"),
+        ("segment a.png --otu o", "camseg segment", "--otu; did you mean --out?"),
+        ("segment --out o a.png b.png --sedd 1", "camseg segment", "did you mean --seed?"),
+        ("export demo --backend onnx", "camseg export", "unrecognized arguments: --backend"),
+        ("--verison", "camseg", "did you mean --version?"),
         ("bag mkae", "camseg bag", "did you mean make?"),
-        ("bag make --out o --frame 3", "camseg bag make", "--frame 3; did you mean --frames?"),
+        ("bag make --out o --frame 3", "camseg bag make", "--frame; did you mean --frames?"),
         ("benchmark speed --sizes 64x32", "camseg benchmark speed", "did you mean --size?"),
         ("synth --out o --condition fgo", "camseg synth", "did you mean fog?"),
         ("evaluate --weights demo --out o --root r --dataset d --thread 2", "camseg evaluate",
@@ -37,6 +42,22 @@ def test_a_typing_error_gets_the_usage_of_its_command_and_the_nearest_word(
     assert printed.startswith(f"usage: {command} [")
     assert printed.splitlines()[-1].startswith(f"{command}: error: ")
     assert printed.rstrip().endswith(told)
+
+
+@pytest.mark.parametrize(
+    ("module", "typed", "meant"),
+    [("camseg_core.training", "--confgi", "--config"), ("camseg_ros.demo", "--farmes", "--frames")],
+)
+def test_programs_of_their_own_parse_alike(
+    module: str, typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"{module}.__main__" if module == "camseg_core.training" else module
+    with pytest.raises(SystemExit) as end:
+        import_module(name).main([typed, "x"])
+    assert end.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"usage: python -m {module} [")
+    assert printed.rstrip().endswith(f"unrecognized arguments: {typed}; did you mean {meant}?")
 
 
 def test_a_long_unknown_argument_is_shortened(capsys: pytest.CaptureFixture[str]) -> None:
