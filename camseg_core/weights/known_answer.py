@@ -10,6 +10,7 @@ Shapes: H', W' = the input's size; L = tokens; Z = channels of a mask token.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,9 +54,11 @@ def known_answer(model: CamSeg, size: tuple[int, int] | None = None) -> KnownAns
     """Ask a model on the CPU in float32; None where an answer is infinite or not a number.
 
     Args:
-        model: the networks, in evaluation mode.
+        model: the networks, in evaluation mode, in any precision on any device.
         size: height and width of the input in pixels; `TOKENS_PER_SIDE` squared without.
     """
+    if {(one.dtype, one.device.type) for one in model.parameters()} != {(torch.float32, "cpu")}:
+        model = deepcopy(model).to("cpu", torch.float32)  # e.g. of an export as float16
     config = model.config
     height, width = size or (TOKENS_PER_SIDE * config.stride,) * 2
     grid = height // config.stride, width // config.stride
@@ -103,7 +106,7 @@ def input_timestep(config: ModelConfig) -> int:
 
 
 def some_values(output: Tensor) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Return `VALUES_PER_PART` values, or all where there are fewer, evenly spaced over a tensor."""
+    """Return `VALUES_PER_PART` values, or all if there are fewer, evenly spaced over a tensor."""
     flat = output.detach().flatten()  # as if it were contiguous, whatever its memory format
     places = np.linspace(0, len(flat) - 1, min(VALUES_PER_PART, len(flat))).round().astype(int)
     return flat[torch.from_numpy(places).to(flat.device)].double().cpu().numpy()
