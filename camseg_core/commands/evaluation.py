@@ -34,7 +34,7 @@ from camseg_core.diffusion.options import (
     SamplingOptions,
     find_profile,
 )
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, message_of
 
 if TYPE_CHECKING:
     from camseg_core.evaluation.evaluate import Candidate, Plan
@@ -138,6 +138,10 @@ def _evaluate(parsed: argparse.Namespace) -> int:
         loaded = load_model(weights, num_heads=parsed.heads, variant=variant(parsed))
         if loaded.is_random and process.is_first:
             print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
+        for plan in plans if process.is_first else ():
+            if plan.merge is not None:
+                for note in plan.merge.notes(loaded.label_set, plan.dataset.label_set):
+                    print(f"camseg: note: {message_of(note)}", file=sys.stderr)
         candidates += _candidates(
             parsed, name, Segmenter(loaded, device, **backend_options(parsed))
         )

@@ -15,6 +15,7 @@ Shapes: H, W = image size; C = predicted classes; T = classes of the data set.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -110,10 +111,24 @@ class MergeFile:
                 table[index] = target.names.index(name)
         return ClassMerge(target, tuple(table))
 
-    def without_target(self, predicted: LabelSet) -> list[str]:
-        """List the predicted classes that have no target."""
+    def notes(self, predicted: LabelSet, target: LabelSet) -> Iterator[str]:
+        """Say what costs points whatever the weights do, a line each.
+
+        Raises:
+            CamsegError: see `between`.
+        """
+        self.between(predicted, target)
         merged = {source for sources in self.classes.values() for source in sources}
-        return [name for name in predicted.names if name not in merged]
+        lost = [name for name in predicted.names if name not in merged]
+        never = [name for name in target.names if not self.classes.get(name)]
+        if lost:
+            yield (
+                f"merge {self.name!r}: a pixel that is taken for {' or '.join(lost)} is wrong, "
+                "since the data set has nothing of the kind"
+            )
+        if never:
+            names = ", ".join(never)
+            yield f"merge {self.name!r}: never predicted, so that their IoU is 0: {names}"
 
     def _check(self, name: str, label_set: LabelSet, whose: str) -> None:
         if name not in label_set.names:

@@ -104,5 +104,6 @@ def check_classes(about: AboutDrive, ours: LabelSet, source: object) -> None:
         raise CamsegError(
             f"the weights know the {ours.num_classes} classes of {ours.name!r}, but the "
             f"ground truth in {source} has the {theirs.num_classes} classes of {theirs.name!r}; "
-            "make the bag with `camseg bag make --label-set`, or use other weights"
+            "--merge scores the weights on them, `camseg bag make --label-set` makes a bag of the "
+            "weights' classes"
         )

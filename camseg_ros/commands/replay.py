@@ -25,6 +25,7 @@ from camseg_core.commands.options import (
     profile_options,
     variant,
 )
+from camseg_core.data.class_merges import MERGES, find_merge
 from camseg_core.errors import CamsegError
 from camseg_ros.commands import ros_needed
 from camseg_ros.commands.benchmark import add_set_option, node_parameters
@@ -72,6 +73,11 @@ def add_commands(commands: Any) -> None:
         help="ground truth of each image topic; semantic_gt/image beside the images if not given",
     )
     add_frames_option(data, "the first N of each bag; all without; only with --mode offline")
+    data.add_argument(
+        "--merge",
+        help="score on the bags' own classes, into which predicted ones are merged: "
+        f"{', '.join(MERGES)}, or a YAML file; only with --mode offline",
+    )
     how = replay.add_argument_group("how")
     how.add_argument(
         "--steps",
@@ -137,32 +143,38 @@ def _offline(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
     from camseg_ros.replay.results.page import ReplayFacts
 
     loaded = load_model(parsed.weights, num_heads=parsed.heads, variant=variant(parsed))
-    check_class_gates(gates, loaded.label_set)
     options = profile_options(parsed, loaded.profiles)
     process = ProcessRank.from_environment()
     if loaded.is_random and process.is_first:
         print("camseg: the weights are RANDOM, the scores mean nothing", file=sys.stderr)
     torch.set_num_threads(parsed.threads)
     segmenter = Segmenter(loaded, process.device(parsed.device))
+    merge = find_merge(parsed.merge) if parsed.merge else None
     bags = look_at_bags(
         parsed.bags,
-        loaded.label_set,
+        None if merge else loaded.label_set,
         image_topics=parsed.image_topic,
         truth_topics=parsed.truth_topic,
         most_frames=parsed.frames,
     )
+    label_set = bags[0].label_set if merge else loaded.label_set
+    check_class_gates(gates, label_set)
+    if merge:
+        merge.between(loaded.label_set, label_set)  # what does not fit is said before any work
     with process_group(process):
         if process.is_first:
             prepare_folder(parsed.out)
         agreed(True, process)  # nobody writes before the folder is ready
         shard = Shard(process.rank, process.world_size)
-        replay_offline(segmenter, bags, options, parsed.out, shard, write_bags=parsed.write_bag)
+        replay_offline(
+            segmenter, bags, options, parsed.out, shard, write_bags=parsed.write_bag, merge=merge
+        )
     facts = ReplayFacts(
         mode=OFFLINE,
         weights=" + ".join(Path(part).name for part in loaded.source.split(" + ")),
         weights_sha256=loaded.weights_sha256,
         is_random=loaded.is_random,
-        label_set=loaded.label_set,
+        label_set=label_set,
         sampling=", ".join(
             f"{name.replace('_', ' ')} {value}" for name, value in sorted(asdict(options).items())
         ),
@@ -187,8 +199,8 @@ def _live(parsed: argparse.Namespace, gates: Sequence[Gate]) -> int:
             f"--{unknown[0].replace('_', '-')} is for --mode offline; the node takes "
             + ", ".join(NODE_OPTIONS)
         )
-    if parsed.heads or parsed.ema or parsed.frames:
-        raise CamsegError("--heads, --ema and --frames are for --mode offline")
+    if parsed.heads or parsed.ema or parsed.frames or parsed.merge:
+        raise CamsegError("--heads, --ema, --frames and --merge are for --mode offline")
     parameters = {
         "weights": parsed.weights,
         "device": parsed.device,

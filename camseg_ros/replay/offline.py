@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+from camseg_core.data.class_merges import MergeFile
 from camseg_core.data.sample import Sample
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import CamsegError
@@ -38,7 +39,7 @@ class _OneBag(Plan):
 
 def look_at_bags(
     paths: Sequence[Path],
-    label_set: LabelSet,
+    label_set: LabelSet | None,
     *,
     image_topics: Sequence[str] = (),
     truth_topics: Sequence[str] = (),
@@ -46,7 +47,7 @@ def look_at_bags(
 ) -> list[BagDataset]:
     """Look once into each bag, to know cameras and classes before anything is segmented.
 
-    The arguments are those of `BagDataset`.
+    The arguments are those of `BagDataset`; all bags have the classes of the first one.
 
     Raises:
         CamsegError: a bag is not readable, two have one name, or their ground truth is of other
@@ -68,6 +69,7 @@ def look_at_bags(
                     "one of them"
                 )
         bags.append(bag)
+        label_set = label_set or bag.label_set
     for one in bags:
         together = [bag for bag in bags if (bag.name, bag.split) == (one.name, one.split)]
         one.identities = [bag.identity for bag in together]
@@ -82,6 +84,7 @@ def replay_offline(
     shard: Shard,
     *,
     write_bags: bool,
+    merge: MergeFile | None = None,
 ) -> None:
     """Replay a shard's bags, and write records and one result file for each below ``out``.
 
@@ -92,6 +95,7 @@ def replay_offline(
         out: folder for results, see `prepare_folder`.
         shard: this process's share of the bags.
         write_bags: whether masks and confidence of each bag are written into a bag.
+        merge: how predicted classes become those of the bags; None where they are the same.
 
     Raises:
         CamsegError: a bag is not readable, or a result cannot be written.
@@ -99,7 +103,7 @@ def replay_offline(
     for index in range(shard.index, len(bags), shard.count):
         with bags[index] as bag:
             one = Shard(index, len(bags))
-            _replay(segmenter, bag, sampling, out, one, write_bag=write_bags)
+            _replay(segmenter, bag, sampling, out, one, write_bag=write_bags, merge=merge)
 
 
 def _replay(
@@ -110,6 +114,7 @@ def _replay(
     shard: Shard,
     *,
     write_bag: bool,
+    merge: MergeFile | None,
 ) -> None:
     label_set = segmenter.label_set
     kept, pictures = spread(max(1, bag.expected)), list[str]()
@@ -129,7 +134,7 @@ def _replay(
 
         (folder,) = evaluate(
             [Candidate(segmenter, (sampling.steps,), sampling)],
-            _OneBag(bag, record_times=False, resumes=False, title=bag.bag_name),
+            _OneBag(bag, record_times=False, resumes=False, merge=merge, title=bag.bag_name),
             out,
             shard,
             on_result,

@@ -73,7 +73,9 @@ def test_scores_on_the_classes_of_other_data(
     assert main(command) == 2
     assert "--merge scores the weights on the data set's classes" in capsys.readouterr().err
     assert main([*command, "--merge", "cityscapes-to-comma10k"]) == 0
-    assert "comma10k val (cityscapes-to-comma10k)" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "comma10k val (cityscapes-to-comma10k)" in said.out
+    assert "never predicted, so that their IoU is 0: lane markings, my car" in said.err
     (folder,) = find_runs(tmp_path / "out")
     assert read_run(folder).classes == COMMA10K
     (first, second) = summarize(folder).sums.values()

@@ -39,7 +39,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["--profile", "best"], "best"),
         (["--device", "cuda:7"], "cuda:7"),
         (["--mode", "live", "--rounds", 3], "--rounds is for --mode offline; the node takes prof"),
-        (["--mode", "live", "--frames", 3], "--heads, --ema and --frames are for --mode"),
+        (["--mode", "live", "--frames", 3], "--heads, --ema, --frames and --merge are"),
         (["--mode", "live", "--speed", 0], "the speed is 0.0; 0.001 to 1000"),
         (["--speed", 2], "--speed is for --mode live; offline, every frame is taken"),
         (["--start-offset", 0], "--start-offset is for --mode live"),

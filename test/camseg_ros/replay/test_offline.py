@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dataset_trees as trees
 import made_bags as bags
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from camseg_core.evaluation.metrics.confusion import confusion_counts, sum_confu
 from camseg_core.evaluation.metrics.flicker import FlickerCounts, flicker_counts
 from camseg_core.evaluation.metrics.official import official_scores
 from camseg_core.evaluation.records import iterate_records
+from camseg_core.labels import CAMVID
 from camseg_core.segmenter import Segmenter
 from camseg_core.synthetic.write import write_drive
 from camseg_core.weights.loading import load_model
@@ -219,3 +221,23 @@ def test_a_bag_without_truth_has_a_report_without_scores(
     )
     assert 'failures="1"' in (tmp_path / "out" / "junit.xml").read_text()
     assert "bags without truth" in (tmp_path / "out" / "replay.html").read_text()
+
+
+def test_merged_classes_are_scored_as_the_bags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ["--dataset", "camvid", "--root", trees.camvid(tmp_path / "camvid", ["val"])]
+    assert run("bag", "make", *made, "--out", tmp_path / "bags") == 0
+    made_bags = sorted((tmp_path / "bags").iterdir())
+    weights = ["--weights", "random:tiny", "--out", tmp_path / "out"]
+    assert run("replay", *made_bags, *weights) == 2
+    assert "--merge scores the weights on them" in capsys.readouterr().err
+    (tmp_path / "g.yaml").write_text("class_iou: {pavement: {min: 0.0}}\n")
+    merged = [*weights, "--merge", "cityscapes-to-camvid", "--gates", tmp_path / "g.yaml"]
+    assert run("replay", *made_bags, *merged) == 0
+    (accuracy,) = json.loads((tmp_path / "out" / "replay.json").read_bytes())["accuracy"]
+    assert accuracy["dataset"] == "camvid val (cityscapes-to-camvid)"
+    assert [*accuracy["class_iou"]] == [*CAMVID.names]
+    assert "pavement" in (tmp_path / "out" / "replay.html").read_text()
+    assert run("replay", made_bags[0], *merged, "--mode", "live") == 2
+    assert "--frames and --merge are for --mode offline" in capsys.readouterr().err
