@@ -28,6 +28,7 @@ from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 NODE_NAME = "segment_node"
 ALL_UNLABELED = "all_unlabeled"
+DEFAULT_FREE_CLASSES = ["road"]
 LARGEST_SIDE = 16384
 LARGEST_LIMIT_S = 3600.0
 
@@ -159,7 +160,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     ParameterSpec(
         "grid_sideways_m", 10.0, "How far the grid reaches to each side.", 0.0, 1000.0
     ),
-    _live("grid_free_classes", ["road"], "Classes that may be driven on."),
+    _live(
+        "grid_free_classes", DEFAULT_FREE_CLASSES,
+        "Classes that may be driven on; the default names none of weights that have no such class.",
+    ),
     _live(
         "grid_min_confidence", 0.5, "Least confidence of a cell; below it the cell is unknown.",
         0.0, 1.0,

@@ -28,6 +28,7 @@ from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.parameters import (
     ALL_UNLABELED,
     CAMERA_PARAMETERS,
+    DEFAULT_FREE_CLASSES,
     INFORMATION,
     PARAMETERS,
     ParameterSpec,
@@ -248,7 +249,10 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
                     f"{', '.join(label_set.names)}"
                 )
         shares = [by_class.get(name, shares[0]) for name in label_set.names]
-        drivable = occupancy_table(label_set, list(filter(None, values["grid_free_classes"])))
+        free = list(filter(None, values["grid_free_classes"]))
+        if free == DEFAULT_FREE_CLASSES and not {*free} <= {*label_set.names}:
+            free = []  # weights of other classes: nothing may be driven on unless it is named
+        drivable = occupancy_table(label_set, free)
     return LiveSettings(
         sampling=replace(profile, seed=values["seed"], **given),
         budget_ns=round(1e6 * values["latency_budget_ms"]),

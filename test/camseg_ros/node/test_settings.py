@@ -10,8 +10,9 @@ from node_parts import parameter_values as values
 
 from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
-from camseg_core.labels import CITYSCAPES
+from camseg_core.labels import CITYSCAPES, LabelSet
 from camseg_ros.ground.camera_model import Mounting
+from camseg_ros.ground.grid import FREE
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.parameters import PARAMETERS
@@ -171,3 +172,15 @@ def test_the_grid_is_read() -> None:
     assert settings.output.drivable_least_confidence == 77
     with pytest.raises(CamsegError, match="free class 'lawn'; must be one of road"):
         live(grid_free_classes=["lawn"])
+
+
+def test_weights_without_a_road_configure_and_nothing_is_free_unless_named() -> None:
+    mine = LabelSet("mine", ("drivable", "obstacle"), ((1, 2, 3), (4, 5, 6)))
+
+    def free(**changes: object) -> list[int]:
+        table = live_settings(values(**changes), V_PROFILES, mine).output.drivable
+        assert table is not None
+        return [class_id for class_id, meaning in enumerate(table.tolist()) if meaning == FREE]
+
+    assert free() == []
+    assert free(grid_free_classes=["drivable"]) == [0]
