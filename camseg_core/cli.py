@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import entry_points, version
 
-from camseg_core.commands import benchmark, data, evaluation, segment, weights
+from camseg_core.commands import benchmark, data, evaluation, segment, train, weights
 from camseg_core.errors import exit_status, warnings_in_one_line
 from camseg_core.system.command_parser import CommandParser
 from camseg_core.system.processes import termination_unwinds
@@ -48,7 +48,7 @@ def _parser() -> CommandParser:
     )
     parser.add_argument("--version", action="version", version=f"camseg {version('camseg_ros')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for module in (segment, evaluation, benchmark, data, weights):
+    for module in (segment, evaluation, train, benchmark, data, weights):
         module.add_commands(commands)
     for entry in entry_points(group=PLUGINS):
         entry.load()(commands)

@@ -57,7 +57,7 @@ def add_commands(commands: Any) -> None:
         description="Run it with --weights FOLDER --backend onnx. See docs/performance.md.",
     )
     export.set_defaults(command=_export)
-    export.add_argument("weights", help=WEIGHTS_HELP)
+    export.add_argument("--weights", default="demo", help=WEIGHTS_HELP)
     export.add_argument("--format", choices=["onnx"], default="onnx", help="format of the graphs")
     export.add_argument("--out", type=Path, required=True, help="the folder, absent or empty")
     export.add_argument(

@@ -93,6 +93,17 @@ def peak_memory_bytes(device: torch.device) -> int | None:
     return None
 
 
+def computes_bfloat16(device: str) -> bool:
+    """Return whether a device has arithmetic of its own for bfloat16: else it is slow."""
+    if device != "cpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    try:
+        words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    except OSError:  # not on Linux
+        return False
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(words)
+
+
 def find_device(name: str) -> torch.device:
     """Return the torch device called ``name``.
 

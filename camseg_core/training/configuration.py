@@ -123,6 +123,8 @@ class TrainingConfig:
             Position embeddings of weights are interpolated.
         replace_classes: give weights of other classes than the data's a new last layer of the mask
             decoder (stages mask-decoder and finetune); false refuses them.
+        merge: with ``replace_classes``, the name or YAML file of a merge: which classes of the
+            weights the data's come from, for a start; classes of equal names if empty.
         seed: seed of everything random: weights, order, augmentation, noise.
         steps: optimizer steps in all.
         batch_size: images per step, over all processes and accumulations.
@@ -146,6 +148,7 @@ class TrainingConfig:
     input_height: int = 0
     input_width: int = 0
     replace_classes: bool = False
+    merge: str = ""
     seed: int = 0
     steps: int = 1000
     batch_size: int = 8

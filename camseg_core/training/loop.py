@@ -118,21 +118,24 @@ class Training:
         started = time.monotonic()
         module = self._wrapped()
         log = RunLog(self.run if self.process.is_first else None, self.step)
-        loader = self._loader()
+        loader, begun = self._loader(), self.step
         with progress_bar(
             config.steps, "step", config.stage, done=self.step, hidden=not self.process.is_first
         ) as bar:
             for batch in loader.batches(self.step, config.steps):
                 losses = self._train_step(module, batch)
                 self.step += 1
+                bar.set_postfix_str(f"loss {float(losses['loss']):.4g}", refresh=False)
                 bar.update()
+                if self.step == begun + 1:  # loss and time left are known from now on
+                    bar.delay = 0.0
+                    bar.refresh()
                 if self.step % config.log_every == 0 or self.step == config.steps:
                     numbers = {name: self._mean(value) for name, value in losses.items()}
                     numbers["learning_rate"] = self.optimizer.param_groups[0]["lr"]
                     log.write(self.step, "train", numbers)
                     self._fit_latent_scale(numbers)
                     self._say_if_latents_left(numbers)
-                    bar.set_postfix_str(f"loss {numbers['loss']:.4g}", refresh=False)
                 over = self._time_is_over(started)
                 last = over or self.step == config.steps
                 if last or (config.validate_every and self.step % config.validate_every == 0):

@@ -102,15 +102,22 @@ def run_recipe(file: Path, overrides: Sequence[str], folder: Path | None) -> Pat
     """
     if folder is None:
         raise CamsegError("--recipe needs --output-dir FOLDER")
-    stages = read_recipe(file, overrides)
+    return run_stages(read_recipe(file, overrides), folder, tells_settings=True)
+
+
+def run_stages(
+    stages: Sequence[RecipeStage], folder: Path, *, tells_settings: bool = False
+) -> Path:
+    """Train what is not done yet; see `run_recipe`. ``tells_settings`` prints each stage's."""
     process = ProcessRank.from_environment()
     _, backend = device_and_backend(stages[0].config, process)
     with process_group(process, backend):  # one for all stages
-        return _run_stages(stages, folder, process)
+        return _run_stages(stages, folder, process, tells_settings=tells_settings)
 
 
-def _run_stages(stages: Sequence[RecipeStage], folder: Path, process: ProcessRank) -> Path:
-    """Train what is not done yet; see `run_recipe`."""
+def _run_stages(
+    stages: Sequence[RecipeStage], folder: Path, process: ProcessRank, *, tells_settings: bool
+) -> Path:
     started = time.monotonic()
     weights, has_trained = folder, False
     for stage in stages:
@@ -126,7 +133,7 @@ def _run_stages(stages: Sequence[RecipeStage], folder: Path, process: ProcessRan
             if left <= 0.0 and has_trained:
                 return run
             config = replace(config, max_minutes=max(left, 1e-6))  # each call does a step at least
-        train(config, process, run)
+        train(config, process, run, tells_settings=tells_settings)
         has_trained = True
         if not is_complete(run, config.steps):
             return run
@@ -153,7 +160,7 @@ def _check_settings(run: Path, config: TrainingConfig) -> None:
         if name not in OF_THE_MACHINE and begun[name] != now[name]:
             raise CamsegError(
                 f"{run} was begun with {name} {begun[name]!r}, now it is {now[name]!r}; "
-                "give another --output-dir, or the settings it was begun with"
+                "give another folder, or the settings it was begun with"
             )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import yaml
 
+from camseg_core.data.class_merges import find_merge
 from camseg_core.data.datasets import open_dataset
 from camseg_core.data.label_set_files import find_label_set
 from camseg_core.data.sample import Dataset
@@ -78,13 +79,20 @@ def start_or_resume(
     return run if process.is_first else None
 
 
-def train(config: TrainingConfig, process: ProcessRank, run: Path | None = None) -> Path:
+def train(
+    config: TrainingConfig,
+    process: ProcessRank,
+    run: Path | None = None,
+    *,
+    tells_settings: bool = True,
+) -> Path:
     """Train as one of the processes of ``process``; return the run's folder.
 
     Args:
         config: the run's settings.
         process: this process among the others.
         run: the folder of a run, to go on after its last checkpoint; None makes one.
+        tells_settings: whether all settings are printed.
 
     Raises:
         CamsegError: settings, data, weights or folder are not usable.
@@ -95,7 +103,7 @@ def train(config: TrainingConfig, process: ProcessRank, run: Path | None = None)
     loaded = _first_model(config, dataset.label_set, run)
     with process_group(process, backend):
         run = _shared_folder(config, run, process)
-        if process.is_first:
+        if process.is_first and tells_settings:
             print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="", flush=True)
         Training(config, loaded, dataset, run, process, torch.device(device), validate).fit()
     return run
@@ -213,7 +221,8 @@ def _first_model(config: TrainingConfig, label_set: LabelSet, run: Path | None) 
         if config.stage == "mask-decoder":
             loaded = with_mask_decoder(loaded, config.seed)
         if config.replace_classes and loaded.label_set.names != label_set.names:
-            loaded = with_label_set(loaded, label_set, config.seed)
+            merge = find_merge(config.merge) if config.merge else None
+            loaded = with_label_set(loaded, label_set, config.seed, merge)
     else:
         model_config = _model_config(config, label_set.num_classes)
         loaded = new_model(model_config, label_set, f"preset {config.preset}", config.seed)

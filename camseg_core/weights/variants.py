@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from camseg_core.data.class_merges import MergeFile
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_core.models.configs import ModelConfig
@@ -101,21 +103,45 @@ def config_with_classes(config: ModelConfig, num_classes: int) -> ModelConfig:
     return replace(config, autoencoder=autoencoder, mask_decoder=decoder)
 
 
-def with_label_set(loaded: LoadedModel, label_set: LabelSet, seed: int = 0) -> LoadedModel:
-    """Return the model for other classes; the layers that touch classes are new, to be trained.
+def with_label_set(
+    loaded: LoadedModel, label_set: LabelSet, seed: int = 0, merge: MergeFile | None = None
+) -> LoadedModel:
+    """Return the model for other classes; the layers that touch classes are to be trained.
 
     They are the last one of the mask decoder and, where masks are encoded as classes, the first one
-    of their encoder. All else is kept, also a latent space of the old classes' colours.
+    of their encoder. What they have for a class is the mean of the old classes that it comes from,
+    by ``merge`` or else by an equal name, and new where it comes from none. All else is kept, also
+    a latent space of the old classes' colours.
 
     Raises:
-        CamsegError: the model has no mask decoder.
+        CamsegError: the model has no mask decoder, or the merge does not fit the classes.
     """
     config = config_with_classes(loaded.config, label_set.num_classes)
-    of_classes = ("mask_decoder.to_logits.", "autoencoder.stem.conv.")
+    if merge is None:
+        same = [name for name in label_set.names if name in loaded.label_set.names]
+        merge = MergeFile("equal names", {name: [name] for name in same})
+    table = merge.between(loaded.label_set, label_set).table
+    origins = [
+        [old for old, target in enumerate(table) if target == class_id]
+        for class_id in range(label_set.num_classes)
+    ]
     old = loaded.model.state_dict()
     new = new_model(config, label_set, loaded.source, seed).model.state_dict()
-    tensors = {name: (new if name.startswith(of_classes) else old)[name] for name in new}
+    tensors = dict(old)
+    for name in (one for one in new if one.startswith("mask_decoder.to_logits.")):
+        fours = old[name].unflatten(0, (-1, 4)), new[name].unflatten(0, (-1, 4))  # [C, 4, ...]
+        tensors[name] = _of_origins(*fours, origins).flatten(0, 1)
+    if (name := "autoencoder.stem.conv.weight") in new:  # [C1, C + 1, 3, 3], unlabeled last
+        planes = old[name].movedim(1, 0), new[name].movedim(1, 0)
+        of_void = [loaded.label_set.num_classes]
+        tensors[name] = _of_origins(*planes, [*origins, of_void]).movedim(0, 1).contiguous()
     return _rebuilt(replace(loaded, label_set=label_set), config, tensors)
+
+
+def _of_origins(old: Tensor, new: Tensor, origins: Sequence[Sequence[int]]) -> Tensor:
+    """Return for each class the mean of its origins' rows of ``old``; ``new``'s without any."""
+    rows = [old[list(of)].mean(dim=0) if of else new[i] for i, of in enumerate(origins)]
+    return torch.stack(rows)
 
 
 def _rebuilt(

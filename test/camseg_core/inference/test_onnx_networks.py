@@ -124,7 +124,7 @@ def test_a_size_of_its_own(
     tmp_path: Path, random_image: Callable[..., UInt8], write_image: Callable[..., Path]
 ) -> None:
     loaded, out = random_model("tiny"), tmp_path / "out"
-    assert main(["export", "random:tiny", "--out", str(out), "--size", "32x32"]) == 0
+    assert main(["export", "--weights", "random:tiny", "--out", str(out), "--size", "32x32"]) == 0
     image = write_image(tmp_path / "square.png", 50, 50)
     for backend in ("torch", "onnx"):
         options = ["--backend", backend, "--precision", "float32", "--weights", str(out)]

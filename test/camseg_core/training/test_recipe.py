@@ -103,7 +103,7 @@ def test_cut_into_slices_it_gives_the_same_weights(recipe: Path, tmp_path: Path)
 def test_a_stage_is_not_continued_with_other_settings(recipe: Path, tmp_path: Path) -> None:
     run_recipe(recipe, ["max_minutes=1e-4"], tmp_path / "out")
     with pytest.raises(
-        CamsegError, match="out/autoencoder was begun with seed 0, now it is 1; give another --out"
+        CamsegError, match="out/autoencoder was begun with seed 0, now it is 1; give another folder"
     ):
         run_recipe(recipe, ["seed=1"], tmp_path / "out")
 

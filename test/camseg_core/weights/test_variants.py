@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from camseg_core.data.class_merges import MergeFile
 from camseg_core.errors import CamsegError
-from camseg_core.labels import CAMVID
+from camseg_core.labels import CAMVID, LabelSet
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import LoadedModel, load_model, save_model
 from camseg_core.weights.variants import (
@@ -91,6 +92,31 @@ def test_other_classes_renew_the_layers_that_touch_them(
     assert changed.model.state_dict()["mask_decoder.to_logits.bias"].shape == (44,)
     result = Segmenter(changed).segment(np.full((32, 64, 3), 90, np.uint8))
     assert result.class_ids.max() < 11
+
+
+def test_other_classes_start_from_those_that_they_come_from(tiny_model: LoadedModel) -> None:
+    three = LabelSet("three", ("road", "vehicle", "snow"), ((1, 1, 1), (2, 2, 2), (3, 3, 3)))
+    origins = MergeFile("mine", {"road": ["road"], "vehicle": ["car", "truck"]})
+    old = tiny_model.model.state_dict()
+    new = with_label_set(tiny_model, three, merge=origins).model.state_dict()
+    car, truck = (tiny_model.label_set.names.index(name) for name in ("car", "truck"))
+    for name in ("mask_decoder.to_logits.weight", "mask_decoder.to_logits.bias"):
+        before, after = old[name].unflatten(0, (-1, 4)), new[name].unflatten(0, (-1, 4))
+        assert after[0].equal(before[0])
+        assert torch.allclose(after[1], (before[car] + before[truck]) / 2)
+    before, after = (one["autoencoder.stem.conv.weight"] for one in (old, new))
+    assert after.shape[1] == 4
+    assert after[:, 0].equal(before[:, 0])
+    assert torch.allclose(after[:, 1], (before[:, car] + before[:, truck]) / 2)
+    assert after[:, 3].equal(before[:, 19])  # unlabeled
+    # By equal names where nothing is said; what comes from nothing is new.
+    named = with_label_set(tiny_model, three, seed=7).model.state_dict()
+    other = with_label_set(tiny_model, three, seed=8).model.state_dict()
+    biases = [one["mask_decoder.to_logits.bias"].unflatten(0, (-1, 4)) for one in (named, other)]
+    assert biases[0][0].equal(old["mask_decoder.to_logits.bias"][:4])
+    assert not biases[0][1].equal(biases[1][1])
+    with pytest.raises(CamsegError, match="merge 'mine' names 'vehicle', which is no class of"):
+        with_label_set(tiny_model, CAMVID, merge=origins)
 
 
 def test_a_published_model_has_no_mask_decoder_to_change(parity_model: LoadedModel) -> None:
