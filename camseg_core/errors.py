@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from io import TextIOWrapper
@@ -25,11 +25,15 @@ INTERRUPTED = 130
 TERMINATED = 143
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest known word was meant; empty if none is near."""
+    close = get_close_matches(word, [*known], n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
 def suggest(word: str, known: Sequence[str]) -> str:
     """Return what could have been meant instead of an unknown word, and the known ones."""
-    close = get_close_matches(word, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    return f"{hint}known are {', '.join(known) or 'none'}"
+    return f"{did_you_mean(word, known)} known are {', '.join(known) or 'none'}".lstrip()
 
 
 def in_one_line(error: BaseException) -> str:

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How to sample: what a caller chooses per image."""
+"""How to sample: what a caller chooses per image.
+
+Importing it imports nothing but the standard library, which ROS' own Python reads launch
+files with.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from camseg_core.errors import CamsegError
 from camseg_core.models.configs import TRAIN_TIMESTEPS, Prediction
-from camseg_core.system.validation import parse
 
 SamplerName = Literal["ddpm", "ddim", "dpm-solver++"]
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
@@ -70,7 +72,7 @@ class SamplingOptions:
                 )
         for name in ("temperature", "initial_noise_scale"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value >= 0.0):
+            if not (math.isfinite(value) and value >= 0.0):
                 raise CamsegError(f"{name} is {value!r}; a finite number of at least 0 is needed")
 
 
@@ -152,6 +154,8 @@ def profiles_from_dict(content: object, source: str) -> Profiles:
     Raises:
         CamsegError: A profile is missing or unknown, or an option is unknown or out of its range.
     """
+    from camseg_core.system.validation import parse  # it needs pydantic, see above
+
     profiles = parse(dict[str, SamplingOptions], content, source)
     if sorted(profiles) != sorted(PROFILE_NAMES):
         raise CamsegError(

@@ -15,9 +15,7 @@ from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
-
-MAX_IMAGE_MEGAPIXELS = 64
-"""Size of the largest image that is read, in millions of pixels, where nothing else is said."""
+from camseg_core.images.limits import MAX_IMAGE_MEGAPIXELS
 
 FILE_FORMATS = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """Pillow's names of the formats that files may have."""

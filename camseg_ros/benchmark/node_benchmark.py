@@ -29,7 +29,12 @@ from camseg_ros.messages.images import image_message, stamp_ns
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import NodeClient, NodeParameters, node_process, ros_context
 from camseg_ros.remote.player import PlayedTopic, Player, TimedMessage
-from camseg_ros.remote.traffic import CameraTraffic, frame_counts, node_percentiles_ms
+from camseg_ros.remote.traffic import (
+    CameraTraffic,
+    budget_shortfall,
+    frame_counts,
+    node_percentiles_ms,
+)
 
 CAMERA = "camera"
 FRAME_ID = "camera_optical_frame"
@@ -100,6 +105,8 @@ def summary_lines(result: dict[str, Any]) -> Iterator[str]:
         f"{usage['cpu_percent_mean']:.0f} % of one core; memory "
         f"{usage['memory_mib_first']:.0f} MiB at first, {usage['memory_mib_last']:.0f} at last"
     )
+    if result["shortfall"]:
+        yield f"node: {result['shortfall']}"
 
 
 def _times(percentiles_ms: Mapping[str, float]) -> str:
@@ -179,6 +186,7 @@ def play_frames(benchmark: NodeBenchmark, frames: Sequence[UInt8]) -> dict[str, 
         "weights_sha256": client.node_values["weights_sha256"],
         "process": usage,
         "problems": problems,
+        "shortfall": budget_shortfall(client.node_values),
     }
 
 

@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage
 from camseg_core.diffusion.options import SamplingOptions
 from camseg_core.errors import in_one_line
 from camseg_core.images.arrays import UInt8
-from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS
+from camseg_core.images.limits import MAX_IMAGE_MEGAPIXELS
 from camseg_core.segmentation import NETWORK_STAGES, Segmentation
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import free_memory, is_device_failure, is_out_of_memory

@@ -18,7 +18,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from camseg_core.errors import CamsegError, in_one_line, shown
-from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS, check_size, decode_image
+from camseg_core.images.decoding import check_size, decode_image
+from camseg_core.images.limits import MAX_IMAGE_MEGAPIXELS
 
 try:
     from cv_bridge import CvBridge

@@ -21,12 +21,13 @@ from camseg_core.diffusion.options import (
     Precision,
 )
 from camseg_core.errors import CamsegError, shown
-from camseg_core.images.decoding import MAX_IMAGE_MEGAPIXELS
+from camseg_core.images.limits import MAX_IMAGE_MEGAPIXELS
 from camseg_core.inference.backends import BACKENDS, PROVIDERS
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 
 NODE_NAME = "segment_node"
+STRICT = "strict_parameters"
 ALL_UNLABELED = "all_unlabeled"
 DEFAULT_FREE_CLASSES = ["road"]
 LARGEST_SIDE = 16384
@@ -43,6 +44,7 @@ class ParameterSpec:
         description: Full sentence about what it sets, for ``ros2 param describe`` and the docs.
         lowest, highest: Inclusive range of a number, or None.
         live: True if it may change while the node is active.
+        at_start: True if it is read once, when the process starts, and may not change afterwards.
         choices: Values that are allowed, or all that a list may hold; empty if any value is.
     """
 
@@ -52,6 +54,7 @@ class ParameterSpec:
     lowest: float | None = None
     highest: float | None = None
     live: bool = False
+    at_start: bool = False
     choices: tuple[str, ...] = ()
 
     @property
@@ -98,7 +101,12 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
         "segmented, millions of pixels; larger ones are refused.", 0.0001, 10000.0,
     ),
     ParameterSpec(
-        "autostart", True, "Configure and activate without waiting for a lifecycle manager."
+        "autostart", True, "Configure and activate without waiting for a lifecycle manager.",
+        at_start=True,
+    ),
+    ParameterSpec(
+        STRICT, False, "End with status 2 where a parameter is given that the node does not have; "
+        "else it is told and ignored.", at_start=True,
     ),
     ParameterSpec(
         "warmup_height", 540, "Height of the image of the warm-up run in configure, pixels.",
@@ -323,7 +331,7 @@ def markdown_tables() -> list[str]:
     ]
     cameras, *others = PARAMETERS
     parameters = [
-        (f"`{prefix}{spec.name}`", _shown(spec.default), _range(spec), "yes" if spec.live else "",
+        (f"`{prefix}{spec.name}`", _shown(spec.default), _range(spec), _when(spec),
          spec.help.replace("<", "\\<"))
         for prefix, specs in (("", [cameras]), ("<camera>.", CAMERA_PARAMETERS), ("", others))
         for spec in specs
@@ -346,6 +354,10 @@ def _shown(value: object) -> str:
     if isinstance(value, list):
         return "all" if value == list(OUTPUT_TOPICS) else f"[{', '.join(map(_shown, value))}]"
     return str(value).lower() if isinstance(value, bool) else str(value) or "empty"
+
+
+def _when(spec: ParameterSpec) -> str:
+    return "yes" if spec.live else "never" if spec.at_start else ""
 
 
 def _range(spec: ParameterSpec) -> str:

@@ -78,6 +78,7 @@ class SegmentationPipeline:
         self._measured = Measurements(*MEASURED)
         self._checked_ns = self._resumed_ns = time.monotonic_ns()
         self._last_batch = (live.sampling.steps, 0)  # its steps and its frames
+        self._frames_over_budget = 0
         self._warnings = RepeatedWarnings(node.get_logger())
         self._renew_controller()
 
@@ -257,6 +258,7 @@ class SegmentationPipeline:
             measured.add_frame(
                 now_ns, now_ns - frame.received_ns, self._clock_ns() - frame.stamp_ns
             )
+        self._frames_over_budget += 0 < live.budget_ns < now_ns - frame.received_ns
         return "out"
 
     def _drop(self, frame: QueuedFrame, reason: str) -> Outcome:
@@ -351,6 +353,7 @@ class SegmentationPipeline:
         counts, total, now_ns = self.queue.counts(), self.queue.total(), time.monotonic_ns()
         values = self._measured.values(total, now_ns)
         values |= node_values(self.segmenter, self._live, *self._last_batch)
+        values["frames_over_budget"] = str(self._frames_over_budget)
         return [
             diagnostic_status(node_name, self._condition(active), values),
             *(
@@ -371,8 +374,12 @@ class SegmentationPipeline:
             conditions.append(Condition(Level.WARN, "weights are random"))
         controller = self._controller
         if controller is not None and controller.over_budget:
-            text = "over the latency budget with the fewest steps"
+            text = (
+                f"over the latency budget of {self._live.budget_ns / 1e6:g} ms with the fewest "
+                f"steps, {controller.ladder[0]}"
+            )
             conditions.append(Condition(Level.WARN, text))
+            self._warnings.warn("latency_budget_ms", text)
         if self.failure is not None:
             conditions.append(Condition(Level.ERROR, self.failure))
         return worst(conditions, otherwise="active" if active else "not active")

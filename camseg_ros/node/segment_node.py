@@ -38,16 +38,12 @@ from camseg_ros.inference.torch_threads import leave_threads_to_inference, run_w
 from camseg_ros.inference.worker import WorkerSettings
 from camseg_ros.messages.labels import labels_json
 from camseg_ros.node.camera import LATCHED_QOS
+from camseg_ros.node.declared_parameters import NodeParameters
 from camseg_ros.node.diagnostics import diagnostic_status
 from camseg_ros.node.health import Condition, Level
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.node.pipeline import SegmentationPipeline
-from camseg_ros.node.settings import (
-    NodeParameters,
-    camera_names,
-    camera_settings,
-    live_settings,
-)
+from camseg_ros.node.settings import camera_names, camera_settings, live_settings
 from camseg_ros.remote.program import run_program
 
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -261,6 +257,30 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
             free_memory(self._device)  # the model is in reference cycles
 
     # ---- parameters ----------------------------------------------------------------------------
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters, as the services do, with the answer that rclpy does not give.
+
+        A present value is always accepted, so that ``ros2 param load`` succeeds with a dump, and a
+        whole number is taken for a float. The reason of a success says what waits.
+        """
+        try:
+            changes = self._declared.changes(parameter_list)
+        except CamsegError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        if not changes:
+            return SetParametersResult(successful=True)
+        result = super().set_parameters_atomically(changes)
+        specs = [self._declared.specs.get(parameter.name) for parameter in changes]
+        waiting = [
+            change.name
+            for change, spec in zip(changes, specs, strict=True)
+            if spec is not None and not spec.live
+        ]
+        if result.successful and waiting:
+            result.reason = f"{', '.join(waiting)}: takes effect with the next configure"
+            self.get_logger().info(result.reason)
+        return result
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         """Accept live parameters from the next frame on; refuse the others while active."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters as rclpy has them, and the settings that the parts of the node read from them."""
+"""The settings that the parts of the node read from the values of its parameters."""
 
 from __future__ import annotations
 
@@ -9,15 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import (
-    InvalidParameterTypeException,
-    InvalidParameterValueException,
-    ParameterUninitializedException,
-)
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-
 from camseg_core.diffusion.options import Profiles, SamplingOptions, find_profile
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
@@ -25,91 +16,10 @@ from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.ground.grid import occupancy_table
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
 from camseg_ros.node.health import Limit, WatchLimits
-from camseg_ros.node.parameters import (
-    ALL_UNLABELED,
-    CAMERA_PARAMETERS,
-    DEFAULT_FREE_CLASSES,
-    INFORMATION,
-    PARAMETERS,
-    ParameterSpec,
-    find_parameter,
-)
+from camseg_ros.node.parameters import ALL_UNLABELED, DEFAULT_FREE_CLASSES, find_parameter
 
 Values = Mapping[str, Any]
 """Parameter values by name."""
-
-
-class NodeParameters:
-    """Declares the parameters on a node and reads them.
-
-    Attributes:
-        specs: What is known of each declared parameter, by name; rclpy's own, such as
-            use_sim_time, are not among them.
-
-    Raises:
-        CamsegError: at a declaration, if a value from the command line or the params file breaks
-            its rule.
-    """
-
-    def __init__(self, node: Node) -> None:
-        """Declare all parameters, those of the cameras that ``cameras`` names too."""
-        self._node = node
-        self.specs: dict[str, ParameterSpec] = {}
-        for spec in (*PARAMETERS, *INFORMATION):
-            self._declare(spec.name, spec)
-        self.declare_cameras(camera_names(self.values()))
-
-    def declare_cameras(self, names: Sequence[str]) -> None:
-        """Declare the parameters of cameras that have none yet."""
-        for camera in names:
-            for spec in CAMERA_PARAMETERS:
-                if f"{camera}.{spec.name}" not in self.specs:
-                    self._declare(f"{camera}.{spec.name}", spec)
-
-    def inform(self, label_set: LabelSet, weights_sha256: str) -> None:
-        """Set the read-only parameters, which tell what the class ids mean."""
-        information = {
-            "label_set": label_set.name,
-            "class_names": list(label_set.names),
-            "class_colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in label_set.palette],
-            "weights_sha256": weights_sha256,
-        }
-        for name, value in information.items():
-            descriptor = self._node.describe_parameter(name)
-            descriptor.read_only = False
-            self._node.set_parameters([Parameter(name, value=value)])
-            descriptor.read_only = True
-
-    def values(self) -> dict[str, Any]:
-        """Return all values by name."""
-        return {name: self._value(name) for name in self.specs}
-
-    def _value(self, name: str) -> Any:
-        try:
-            return self._node.get_parameter(name).value
-        except ParameterUninitializedException:  # an empty list in a params file has no type
-            return []
-
-    def _declare(self, name: str, spec: ParameterSpec) -> None:
-        descriptor = parameter_descriptor(spec)
-        descriptor.read_only = spec in INFORMATION
-        try:
-            self._node.declare_parameter(name, spec.default, descriptor)
-        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-            raise CamsegError(f"parameter {name}: {error}") from error
-        self.specs[name] = spec
-
-
-def parameter_descriptor(spec: ParameterSpec) -> ParameterDescriptor:
-    """Describe a parameter as rclpy wants it."""
-    descriptor = ParameterDescriptor(description=spec.description, additional_constraints=spec.rule)
-    if spec.lowest is not None and spec.highest is not None:
-        ends = {"from_value": spec.lowest, "to_value": spec.highest}
-        if isinstance(spec.default, float):
-            descriptor.floating_point_range = [FloatingPointRange(**ends)]
-        else:
-            descriptor.integer_range = [IntegerRange(**ends)]
-    return descriptor
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, did_you_mean
 from camseg_core.system.processes import termination_unwinds
-from camseg_ros.node.parameters import NODE_NAME, find_parameter
+from camseg_ros.node.parameters import NODE_NAME, PARAMETERS, find_parameter
 from camseg_ros.remote.traffic import CameraTraffic, frame_counts
 
 START_LIMIT_S = 300.0
@@ -68,9 +68,10 @@ def node_process(
     Raises:
         CamsegError: the node has no parameter of that name.
     """
-    unknown = [name for name in parameters if find_parameter(name) is None]
-    if unknown:
-        raise CamsegError(f"segment_node has no parameter {', '.join(sorted(unknown))}")
+    for name in parameters:
+        if find_parameter(name) is None:
+            hint = did_you_mean(name, [spec.name for spec in PARAMETERS])
+            raise CamsegError(f"{NODE_NAME} has no parameter {name}; {hint or 'see docs/node.md'}")
     with tempfile.TemporaryDirectory(prefix="camseg_") as folder:
         params_file = Path(folder) / "params.yaml"
         lines = [f"    {name}: {json.dumps(value)}" for name, value in parameters.items()]

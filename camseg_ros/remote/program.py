@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import rclpy
@@ -21,6 +23,7 @@ from rclpy.utilities import remove_ros_args
 from camseg_core.errors import BAD_INPUT, CamsegError
 from camseg_core.system.validation import parse
 from camseg_ros.node.dds_environment import use_large_images
+from camseg_ros.remote.number_lists import with_float_lists
 
 USER_ERRORS = (CamsegError, InvalidParameterTypeException, InvalidParameterValueException)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -49,14 +52,16 @@ def run_program(
         signal.signal(number, lambda *_: stop.set())
     context = Context()
     try:
-        leftover = remove_ros_args(given)[1:]
-        if leftover:
-            raise CamsegError(
-                f"unknown argument {leftover[0]!r}; usage: {name} --ros-args "
-                "[--params-file FILE] [-p NAME:=VALUE ...]"
-            )
-        # rclpy's own handlers would shut the context down before the last messages are published.
-        rclpy.init(args=given, context=context, signal_handler_options=SignalHandlerOptions.NO)
+        with TemporaryDirectory(prefix="camseg_") as folder:  # rcl reads the files at once
+            given = with_float_lists(given, Path(folder))
+            leftover = remove_ros_args(given)[1:]
+            if leftover:
+                raise CamsegError(
+                    f"unknown argument {leftover[0]!r}; usage: {name} --ros-args "
+                    "[--params-file FILE] [-p NAME:=VALUE ...]"
+                )
+            # rclpy's own handlers would shut the context down before the last messages are out.
+            rclpy.init(args=given, context=context, signal_handler_options=SignalHandlerOptions.NO)
         return work(context, stop)
     except USER_ERRORS as error:
         print(f"{name}: {error}", file=sys.stderr)

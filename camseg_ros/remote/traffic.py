@@ -98,6 +98,21 @@ def frame_counts(values: Mapping[str, str]) -> dict[str, int]:
     }
 
 
+def budget_shortfall(values: Mapping[str, str]) -> str:
+    """Say from the node's own diagnostics that its latency budget was not kept; empty if it was.
+
+    A tenth of the frames may take longer: the node predicts by its 90th percentile.
+    """
+    budget_ms = float(values.get("latency_budget_ms", 0.0))
+    late, out = (int(values.get(f"frames_{name}", 0)) for name in ("over_budget", "out"))
+    if not budget_ms or 10 * late <= out:
+        return ""
+    return (
+        f"the latency budget of {budget_ms:g} ms was not kept: {late} of {out} frames took longer "
+        "in the node"
+    )
+
+
 def node_percentiles_ms(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Read the percentiles of latency, age and stages from the node's own diagnostics."""
     found: dict[str, dict[str, float]] = {}

@@ -333,7 +333,8 @@ class TestRunningNode:
         audience.publish(1, 2)  # the first one measures what one step costs
         user.wait(
             lambda: (
-                user.status() and "over the latency budget with the few" in user.status().message
+                user.status()
+                and "over the latency budget of 0.001 ms with the fewest" in user.status().message
             )
         )
         assert user.values()["steps"] == "1"

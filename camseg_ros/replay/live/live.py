@@ -32,7 +32,7 @@ from camseg_ros.remote.node_client import (
     node_process,
     ros_context,
 )
-from camseg_ros.remote.traffic import frame_counts, node_percentiles_ms
+from camseg_ros.remote.traffic import budget_shortfall, frame_counts, node_percentiles_ms
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
 from camseg_ros.replay.live.evaluator import OUTPUTS_HEARD, Evaluator
 from camseg_ros.replay.results.accuracy import class_iou
@@ -207,6 +207,7 @@ def live_results(
         rate=rate,
         machine=describe_machine(),
         problems=problems,
+        shortfall=budget_shortfall(client.node_values),
     )
     assert evaluator.label_set is not None
     facts = ReplayFacts(

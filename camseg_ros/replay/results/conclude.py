@@ -55,7 +55,7 @@ def conclude(
     report = write_report(out, facts, drives, accuracies, outcomes, live)
     for line in lines:
         print(line)
-    for note in replay_notes(drives):
+    for note in replay_notes(drives, live):
         print(f"camseg: note: {message_of(note)}", file=sys.stderr)
     for outcome in outcomes:
         print(outcome.line, file=sys.stdout if outcome.passed else sys.stderr)

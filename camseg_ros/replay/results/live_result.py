@@ -52,6 +52,7 @@ class LiveResult:
         rate: speed of playing, 1 = as recorded; None where another player plays.
         machine: the machine, in words.
         problems: promises that the node broke.
+        shortfall: what says that a latency budget was not kept; empty if it was.
     """
 
     cameras: dict[str, LiveCamera]
@@ -60,6 +61,7 @@ class LiveResult:
     rate: float | None
     machine: str
     problems: list[str] = field(default_factory=list)
+    shortfall: str = ""
 
     def latency_ms(self, camera: str) -> Mapping[str, float]:
         """Return a camera's latency as measured here, or else as the node measured it."""

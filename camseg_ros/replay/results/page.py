@@ -79,15 +79,17 @@ def write_report(
         outcomes=outcomes,
         live=live,
         cameras=live.cameras if live else {},
-        notes=list(replay_notes(drives)),
+        notes=list(replay_notes(drives, live)),
     )
     path = out / PAGE_FILE
     write_bytes(path, page.encode("utf-8", "replace"))
     return path
 
 
-def replay_notes(drives: Sequence[DriveResult]) -> Iterator[str]:
+def replay_notes(drives: Sequence[DriveResult], live: LiveResult | None = None) -> Iterator[str]:
     """Return one sentence for each thing that a reader must know, such as damage or refusals."""
+    if live is not None and live.shortfall:
+        yield f"{live.shortfall[:1].upper()}{live.shortfall[1:]}."
     for drive in drives:
         if drive.loss:
             yield f"{drive.name} is {drive.loss}."

@@ -63,7 +63,7 @@ def test_json_prints_all_figures_and_problems_decide_the_status(
         (["--cameras", "0"], "--cameras is 0; at least 1 is needed"),
         (["--size", "64x8"], "--size is 64x8; at least 16x16 is needed"),
         (["--set", "steps"], "--set 'steps': NAME=VALUE is needed"),
-        (["--set", "stepz=3"], "segment_node has no parameter stepz"),
+        (["--set", "stepz=3"], "segment_node has no parameter stepz; did you mean 'steps'?"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(

@@ -45,7 +45,10 @@ def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
         (["--start-offset", 0], "--start-offset is for --mode live"),
         (["--set", "steps=3"], "--set steps=3 is for --mode live: it sets a parameter of the node"),
         (["--mode", "live", "--loops", 0], "--loops is 0; 1 or more is needed"),
-        (["--mode", "live", "--set", "stepz=3"], "segment_node has no parameter stepz"),
+        (
+            ["--mode", "live", "--set", "stepz=3"],
+            "segment_node has no parameter stepz; did you mean 'steps'?",
+        ),
     ],
 )
 def test_what_is_refused(

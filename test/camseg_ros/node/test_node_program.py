@@ -77,9 +77,11 @@ def own_signals() -> Iterator[None]:
     [
         (["-p", "use_sim_time:=5"], "use_sim_time"),
         (["-p", "outputs:=[depth]"], "outputs has 'depth'; it is one of mask"),
-        (["-p", "steps:=-1"], "parameter steps: .*out of range.*value: -1"),
-        (["-p", "steps:=many"], "parameter steps: .*type 'STRING', expecting type 'INTEGER'"),
+        (["-p", "steps:=-1"], "parameter steps is -1: .*out of range"),
+        (["-p", "steps:=many"], "parameter steps is 'many': Wrong parameter type, expected"),
         (["-p", "sampler:=euler"], "sampler.*euler"),
+        (["-p", "step:=1", "-p", "strict_parameters:=true"], r"step \(did you mean 'steps'\?\);"),
+        (["-p", "camera.mounting:=[1.5, 0]"], "cannot configure: camera.mounting has 2 numbers"),
         (["-p", "cameras:=[]"], "cameras is empty; at least one name is needed"),
         (["-p", "cameras:=[a, a]"], "camera 'a' stands twice in cameras"),
         (["-p", "camera.mounting:=[1.0]"], "cannot configure: camera.mounting has 1 numbers"),

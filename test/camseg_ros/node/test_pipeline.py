@@ -335,7 +335,11 @@ def test_steps_follow_the_budget_and_what_was_measured_at_the_same_cost(
     assert "over the latency budget" not in condition(made).text
     assert made.options_for(1, 1).steps == 2
     made.measured(1, 2, 2 * 10**15, {"denoiser": [10**15]})
-    assert "over the latency budget with the fewest steps" in condition(made).text
+    assert "over the latency budget of 100000 ms with the fewest steps, 2" in condition(made).text
+    condition(made)
+    assert [line for line in node.log.lines if "over the" in line] == [
+        "WARN latency_budget_ms: over the latency budget of 100000 ms with the fewest steps, 2"
+    ]
 
 
 def test_limits_and_thresholds_change_live(

@@ -16,9 +16,16 @@ import rclpy
 import torch
 from lifecycle_msgs.srv import GetState
 from node_parts import stand_in_for_tf
+from rcl_interfaces.msg import ParameterType
+from rcl_interfaces.srv import (
+    DescribeParameters,
+    GetParameters,
+    ListParameters,
+    SetParameters,
+)
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSProfile
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -265,6 +272,38 @@ def test_a_parameter_is_refused_with_a_reason_and_changes_nothing(
     assert applied == []
 
 
+def test_what_is_dumped_can_be_loaded_into_the_active_node(harness: Callable[..., Harness]) -> None:
+    node = harness(latency_budget_ms=80)
+    node.start()
+
+    def ask(kind: Any, name: str, **request: Any) -> Any:
+        client = node.user.create_client(kind, f"segment_node/{name}")
+        assert client.wait_for_service(timeout_sec=LIMIT_S)
+        answer = client.call_async(kind.Request(**request))
+        node.wait(answer.done)
+        return answer.result()
+
+    def load(**values: Any) -> list[tuple[bool, str]]:
+        given = [Parameter(name, value=value) for name, value in values.items()]
+        messages = [parameter.to_parameter_msg() for parameter in given]
+        answer = ask(SetParameters, "set_parameters", parameters=messages)
+        return [(result.successful, result.reason) for result in answer.results]
+
+    names = list(ask(ListParameters, "list_parameters").result.names)
+    assert {"use_sim_time", "weights", "class_names", "camera.mounting"} <= set(names)
+    found = ask(GetParameters, "get_parameters", names=names).values
+    dumped = dict(zip(names, map(parameter_value_to_python, found), strict=True))
+    assert dumped["latency_budget_ms"] == 80.0
+    assert load(**dumped) == [(True, "")] * len(names)
+    assert load(latency_budget_ms=90, step=1) == [
+        (True, ""), (False, "unknown parameter step (did you mean 'steps'?)"),
+    ]  # fmt: skip
+    (value,) = ask(GetParameters, "get_parameters", names=["latency_budget_ms"]).values
+    assert (value.type, value.double_value) == (ParameterType.PARAMETER_DOUBLE, 90.0)
+    (told,) = ask(DescribeParameters, "describe_parameters", names=["grid_forward_m"]).descriptors
+    assert told.floating_point_range[0].to_value == 1000.0
+
+
 @pytest.mark.parametrize(
     ("bad", "good"),
     [
@@ -462,9 +501,11 @@ def test_cameras_may_change_while_the_node_is_not_active(harness: Callable[..., 
     node.trigger("deactivate", "cleanup")
     assert node.set(cameras=["front", "camera"]).successful
     assert "camera 'front' stands twice in cameras" in node.set(cameras=["front", "front"]).reason
-    assert node.set(cameras=["bad"]).reason.startswith("parameter bad.rectified: ")
+    assert node.set(cameras=["bad"]).reason.startswith("parameter bad.rectified is 5: ")
     # They can be set before the node is configured with them.
-    assert node.set(**{"front.rectified": True}).successful
+    result = node.set(**{"front.rectified": True, "seed": 3})
+    assert result.successful
+    assert result.reason == "front.rectified: takes effect with the next configure"
     node.start()
     front = node.user.create_publisher(Image, "front/image_raw", QoSProfile(depth=10))
     node.wait(lambda: front.get_subscription_count() == 1)
@@ -488,5 +529,5 @@ def test_classes_are_those_of_the_weights_that_are_loaded(harness: Callable[...,
         assert found["weights_sha256"] == ""  # of random weights
         read_only = {spec.name for spec in PARAMETERS + INFORMATION
                      if node.node.describe_parameter(spec.name).read_only}  # fmt: skip
-        assert read_only == set(found)
+        assert read_only == set(found) | {"autostart", "strict_parameters"}
         node.trigger("cleanup")

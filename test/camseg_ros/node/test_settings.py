@@ -15,30 +15,16 @@ from camseg_ros.ground.camera_model import Mounting
 from camseg_ros.ground.grid import FREE
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.node.health import Limit, WatchLimits
-from camseg_ros.node.parameters import PARAMETERS
 from camseg_ros.node.settings import (
     CameraSettings,
     LiveSettings,
     camera_names,
     live_settings,
-    parameter_descriptor,
 )
 
 
 def live(**changes: Any) -> LiveSettings:
     return live_settings(values(**changes), V_PROFILES, CITYSCAPES)
-
-
-def test_numbers_have_their_range_of_their_type_and_words_stand_as_they_are() -> None:
-    for spec in PARAMETERS:
-        described = parameter_descriptor(spec)
-        assert described.description == spec.description
-        assert described.additional_constraints == spec.rule
-        is_number = not isinstance(spec.default, (bool, str, list))
-        ranges = [*described.integer_range, *described.floating_point_range]
-        ends = [(item.from_value, item.to_value) for item in ranges]
-        assert ends == ([(spec.lowest, spec.highest)] if is_number else [])
-        assert bool(described.floating_point_range) == isinstance(spec.default, float)
 
 
 def test_sampling_follows_the_profile_where_nothing_is_given() -> None:

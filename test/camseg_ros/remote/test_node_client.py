@@ -103,7 +103,9 @@ def test_the_node_is_not_left_behind(number: signal.Signals, status: int) -> Non
 
 def test_unknown_parameters() -> None:
     with (
-        pytest.raises(CamsegError, match="^segment_node has no parameter stepz$"),
+        pytest.raises(
+            CamsegError, match=r"^segment_node has no parameter stepz; did you mean 'steps'\?$"
+        ),
         node_process({"stepz": 3, "steps": 2}),
     ):
         pass

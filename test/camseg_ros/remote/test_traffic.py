@@ -4,7 +4,12 @@ import time
 import numpy as np
 import pytest
 
-from camseg_ros.remote.traffic import CameraTraffic, frame_counts, node_percentiles_ms
+from camseg_ros.remote.traffic import (
+    CameraTraffic,
+    budget_shortfall,
+    frame_counts,
+    node_percentiles_ms,
+)
 
 COUNTS = {"in": 2, "out": 2, "dropped": 0, "refused": 0}
 
@@ -64,3 +69,13 @@ def test_what_the_node_says() -> None:
     values = {"frames_in": "3", "frames_out": "x", "steps": "4", "age_p99_ms": "7.5"}
     assert frame_counts(values) == {"in": 3}
     assert node_percentiles_ms({**values, "age_p50_ms": ""}) == {"age": {"p99": 7.5}}
+
+
+def test_a_budget_that_more_than_a_tenth_of_the_frames_missed_was_not_kept() -> None:
+    values = {"latency_budget_ms": "80", "frames_over_budget": "11", "frames_out": "100"}
+    assert budget_shortfall(values) == (
+        "the latency budget of 80 ms was not kept: 11 of 100 frames took longer in the node"
+    )
+    assert budget_shortfall(values | {"frames_over_budget": "10"}) == ""
+    assert budget_shortfall(values | {"latency_budget_ms": "0"}) == ""
+    assert budget_shortfall({}) == ""

@@ -60,6 +60,10 @@ def test_broken_promises_and_damage(tmp_path: Path, capsys: pytest.CaptureFixtur
     broken = replace(LIVE, problems=["left: no mask came back"])
     assert conclude_live(tmp_path, GOOD, live=broken) == FAILED_CHECK
     assert capsys.readouterr().err == "camseg: left: no mask came back\n"
+    late = replace(LIVE, shortfall="the budget was not kept")
+    assert conclude_live(tmp_path, GOOD, live=late) == 0  # no promise: the node told it
+    assert capsys.readouterr().err == "camseg: note: The budget was not kept.\n"
+    assert "<li>The budget was not kept.</li>" in (tmp_path / "replay.html").read_text()
     cut = replace(DRIVE, loss="damaged: cut off")
     assert conclude_live(tmp_path, BAD, live=broken, drive=cut) == BAD_INPUT
     errors = capsys.readouterr().err.splitlines()

@@ -66,7 +66,10 @@ def test_notes_say_what_a_reader_must_know() -> None:
         "0002: bad step.",
         "0002 has no ground truth: nothing of it is scored.",
     ]
-    assert list(replay_notes([made_drive(with_truth=5, truth=5)])) == []
+    whole = made_drive(with_truth=5, truth=5)
+    assert list(replay_notes([whole], LIVE)) == []
+    late = replace(LIVE, shortfall="the budget was not kept")
+    assert list(replay_notes([whole], late)) == ["The budget was not kept."]
 
 
 def test_every_text_of_a_live_page_is_escaped(tmp_path: Path) -> None:
