@@ -44,9 +44,9 @@ setup(
     entry_points={
         "console_scripts": [
             "camseg = camseg_core.cli:main",
-            "segment_node = camseg_ros.node.segment_node:main",
-            "evaluate_node = camseg_ros.replay.live.evaluate_node:main",
-            "play_node = camseg_ros.replay.live.play_node:main",
+            "segment_node = camseg_ros.programs:segment_node",
+            "evaluate_node = camseg_ros.programs:evaluate_node",
+            "play_node = camseg_ros.programs:play_node",
         ],
         # camseg_core knows nothing of ROS: what needs it comes into its command line from here.
         "camseg.commands": [

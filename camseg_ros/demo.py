@@ -2,6 +2,7 @@
 """``make demo``: a drive becomes a bag, which is replayed live through the real node and scored.
 
 The drive is synthetic, so that there is ground truth; a video or folder is shown without scores.
+Libraries are imported where they are used, so that Ctrl-C meets what ends the program well.
 """
 
 from __future__ import annotations
@@ -10,28 +11,15 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
-from camseg_core.commands.options import check_count
-from camseg_core.diffusion.options import DEFAULT_PROFILE
 from camseg_core.errors import FAILED_CHECK, CamsegError, exit_status
-from camseg_core.images.arrays import UInt8
-from camseg_core.images.drawing import encode_jpeg
-from camseg_core.images.reading import read_image
-from camseg_core.synthetic.drive import SyntheticDrive
 from camseg_core.system.command_parser import CommandParser
-from camseg_core.system.files import write_bytes
-from camseg_ros.bag.making.drives import Drive, input_drives, shortened, synthetic_drives
-from camseg_ros.bag.making.make import BagForm, write_drive
-from camseg_ros.node.dds_environment import use_free_domain, use_large_images
-from camseg_ros.replay.live.bag_player import PlaySettings
-from camseg_ros.replay.live.live import RANDOM, LivePlan, replay_live_bag
-from camseg_ros.replay.results.conclude import conclude
-from camseg_ros.replay.results.folder import MARKER, PICTURES_FOLDER, prepare_folder
+
+if TYPE_CHECKING:
+    from camseg_core.images.arrays import UInt8
+    from camseg_ros.bag.making.drives import Drive
 
 SYNTHETIC_FRAMES = 100
 SYNTHETIC_SIZE = (960, 540)
@@ -49,6 +37,9 @@ def demo_drive(clip: Path | None, most_frames: int | None) -> Drive:
     Raises:
         CamsegError: the clip cannot be read.
     """
+    from camseg_core.synthetic.drive import SyntheticDrive
+    from camseg_ros.bag.making.drives import input_drives, shortened, synthetic_drives
+
     if clip is not None:
         return shortened(input_drives(clip)[0], most_frames)
     frames = min(SYNTHETIC_FRAMES, most_frames or SYNTHETIC_FRAMES)
@@ -59,6 +50,8 @@ def demo_drive(clip: Path | None, most_frames: int | None) -> Drive:
 
 def stamp_random(picture: UInt8) -> UInt8:
     """Write across a picture that nothing was trained, so that nobody takes it for a result."""
+    import cv2
+
     marked = picture.copy()
     scale = picture.shape[1] / 700
     place, font = (int(20 * scale), int(40 * scale)), cv2.FONT_HERSHEY_SIMPLEX
@@ -74,6 +67,12 @@ def write_strip(pictures: Sequence[Path], out: Path, *, is_random: bool) -> Path
     Raises:
         CamsegError: there is no picture, or one cannot be read.
     """
+    import numpy as np
+
+    from camseg_core.images.drawing import encode_jpeg
+    from camseg_core.images.reading import read_image
+    from camseg_core.system.files import write_bytes
+
     if not pictures:
         raise CamsegError("no frame came back to show")
     strip = np.vstack([read_image(path) for path in pictures])
@@ -87,6 +86,17 @@ def run_demo(given: argparse.Namespace) -> int:
     Raises:
         CamsegError: the drive cannot be read, the node does not start, nothing can be written.
     """
+    from camseg_core.commands.options import check_count
+    from camseg_core.diffusion.options import DEFAULT_PROFILE
+    from camseg_ros.bag.making.make import BagForm, write_drive
+    from camseg_ros.node.dds_environment import use_free_domain, use_large_images
+    from camseg_ros.replay.live.bag_player import PlaySettings
+    from camseg_ros.replay.live.live import RANDOM, LivePlan, replay_live_bag
+    from camseg_ros.replay.results.conclude import conclude
+    from camseg_ros.replay.results.folder import MARKER, PICTURES_FOLDER, prepare_folder
+
+    use_free_domain()
+    use_large_images()
     check_count("--frames", given.frames)
     drive, play = demo_drive(given.clip, given.frames), PlaySettings(given.speed)
     bags, replay_out = given.out / BAG_FOLDER, given.out / REPLAY_FOLDER
@@ -118,9 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, metavar="N", help="the first N; all without")
     parser.add_argument("--out", type=Path, default=Path("output/demo"), help="folder")
     parsed = parser.parse_args(arguments)
-    use_free_domain()
-    use_large_images()
-    return exit_status("camseg-demo", partial(run_demo, parsed))
+    return exit_status("camseg-demo", lambda: run_demo(parsed))
 
 
 if __name__ == "__main__":

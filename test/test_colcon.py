@@ -79,7 +79,7 @@ def test_colcon_sees_one_ament_python_package(workspace: Path) -> None:
 
 
 def test_the_installation_has_what_ros_looks_for(prefix: Path) -> None:
-    for name in ("segment_node", "evaluate_node", "play_node"):
+    for name in ("segment_node", "evaluate_node", "play_node", "camseg"):
         assert os.access(prefix / "lib" / "camseg_ros" / name, os.X_OK)
     share = prefix / "share"
     expected = [

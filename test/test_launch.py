@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import shutil
 import signal
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import rclpy
+from installed_package import install
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -59,24 +58,7 @@ def own_log_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def package_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lay the package out as an installation does, with this interpreter and this checkout."""
-    prefix = tmp_path / "prefix"
-    share = prefix / "share" / "camseg_ros"
-    index = prefix / "share" / "ament_index" / "resource_index" / "packages"
-    libraries = prefix / "lib" / "camseg_ros"
-    for folder in (index, libraries):
-        folder.mkdir(parents=True)
-    (index / "camseg_ros").touch()
-    for name in ("launch", "config"):
-        shutil.copytree(ROOT / name, share / name)
-    executable = libraries / "segment_node"
-    executable.write_text(
-        f"#!{sys.executable}\n"
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "from camseg_ros.node.segment_node import main\nsys.exit(main())\n",
-        encoding="utf-8",
-    )
-    executable.chmod(0o755)
+    prefix = install(tmp_path / "prefix")
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(prefix), prepend=":")
     use_free_domain()
     return prefix
@@ -181,19 +163,22 @@ def test_the_node_comes_up_with_the_given_arguments_and_goes_down(
     params_file.write_text(
         "/**:\n  ros__parameters: {weights: 'random:tiny', steps: 7, seed: 5}\n", encoding="utf-8"
     )
+    asked = ["steps", "seed", "use_sim_time", "device", "latency_budget_ms"]
     run = run_launch_file(
         package_prefix,
         {
             "params_file": str(params_file),
             "steps": "3",
+            "latency_budget_ms": "80",
             "use_sim_time": "true",
             "cameras": "left, right",
             "image_topics": "left/image, /right/image",
             "namespace": "car",
         },
-        lambda: parameters_of("/car/segment_node", ["steps", "seed", "use_sim_time", "device"]),
+        lambda: parameters_of("/car/segment_node", asked),
     )
-    assert run.values == {"steps": 3, "seed": 5, "use_sim_time": True, "device": "cpu"}, run.output
+    assert [*run.values.values()] == [3, 5, True, "cpu", 80.0], run.output
+    assert "unknown parameters" not in run.output
     assert "configured: random:tiny" in run.output
     assert "active: listening to /car/left/image, /right/image" in run.output
     assert "Traceback" not in run.output

@@ -7,7 +7,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -355,6 +355,13 @@ def read_rgb(message: BagMessage, camera: CameraTopics) -> tuple[int, UInt8]:
         return stamp_ns(image.header), rgb_from_compressed(image)
     image = _decode_image(message, Image)
     return stamp_ns(image.header), rgb_from_image(image)
+
+
+def read_images(bag: Bag, camera: CameraTopics) -> Iterator[tuple[int, UInt8]]:
+    """Yield what `read_rgb` returns of each message of a camera that can be read."""
+    for message in bag.messages([camera.image]):
+        with suppress(UnreadableMessageError, BadFrameError):
+            yield read_rgb(message, camera)
 
 
 def _decode_image(message: BagMessage, *kinds: type) -> Any:

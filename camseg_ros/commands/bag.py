@@ -39,6 +39,14 @@ def add_commands(commands: Any) -> None:
     info.set_defaults(command=_info)
     info.add_argument("bags", type=Path, nargs="+", metavar="BAG", help="folder or file")
     info.add_argument("--json", action="store_true", help="one JSON object for each bag")
+    params = actions.add_parser(
+        "params",
+        help="print a params file for segment_node, play_node and evaluate_node",
+        description="Cameras, topics, warm-up size and time of a bag as ROS parameters: "
+        "camseg bag params BAG > bag.yaml; segment_node --ros-args --params-file bag.yaml",
+    )
+    params.set_defaults(command=_params)
+    params.add_argument("bag", type=Path, metavar="BAG", help="folder or file")
 
 
 def _add_make(actions: Any) -> None:
@@ -126,6 +134,18 @@ def _synthetic(parsed: argparse.Namespace) -> list[Any]:
         frames_per_sequence=min(frames, MAX_FRAMES_PER_SEQUENCE),
     )
     return synthetic_drives(frames, drive)
+
+
+@ros_needed
+def _params(parsed: argparse.Namespace) -> int:
+    import yaml
+
+    from camseg_ros.bag.params import params_file
+    from camseg_ros.bag.reader import open_bag
+
+    with open_bag(parsed.bag) as bag:
+        print(yaml.safe_dump(params_file(bag), sort_keys=False, width=1000), end="")
+    return 0
 
 
 @ros_needed

@@ -268,6 +268,13 @@ def find_parameter(name: str) -> ParameterSpec | None:
     return next((spec for spec in specs if spec.name == (of_camera or name)), None)
 
 
+def parameter_help() -> dict[str, str]:
+    """Return default and meaning of each parameter by name, for ``--help``."""
+    cameras = [(f"<camera>.{spec.name}", spec) for spec in CAMERA_PARAMETERS]
+    named = [*((spec.name, spec) for spec in PARAMETERS), *cameras]
+    return {name: f"{spec.help} Default: {_shown(spec.default)}." for name, spec in named}
+
+
 CAMERA_ARGUMENTS = {
     "image_topics": "image_topic",
     "transports": "transport",

@@ -41,7 +41,7 @@ from camseg_ros.node.camera import LATCHED_QOS
 from camseg_ros.node.declared_parameters import NodeParameters
 from camseg_ros.node.diagnostics import diagnostic_status
 from camseg_ros.node.health import Condition, Level
-from camseg_ros.node.parameters import NODE_NAME
+from camseg_ros.node.parameters import NODE_NAME, parameter_help
 from camseg_ros.node.pipeline import SegmentationPipeline
 from camseg_ros.node.settings import camera_names, camera_settings, live_settings
 from camseg_ros.remote.program import run_program
@@ -359,7 +359,8 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until Ctrl-C, SIGTERM or a lifecycle shutdown; return the exit status."""
-    return run_program(NODE_NAME, _run, arguments)
+    about = "Segment camera images. Topics, health, exit status: docs/node.md."
+    return run_program(NODE_NAME, _run, arguments, about=about, parameters=parameter_help())
 
 
 def _run(context: Context, stop: threading.Event) -> int:

@@ -37,7 +37,7 @@ ARRIVAL_LIMIT_S = 10.0
 CALL_LIMIT_S = 2.0
 END_LIMIT_S = 120.0
 POLL_PERIOD_S = 0.02
-NODE_PROGRAM = ("-m", "camseg_ros.node.segment_node")
+NODE_PROGRAM = ("-c", "import sys, camseg_ros.programs as run; sys.exit(run.segment_node())")
 
 NodeParameters = Mapping[str, bool | int | float | str | list[str]]
 
@@ -167,19 +167,19 @@ class NodeClient:
         self.wait(lambda: is_active() and is_heard(), START_LIMIT_S, "segment_node to be active")
 
     def wait_until_matched(self, outputs: Sequence[str]) -> None:
-        """Wait until the node reports subscribers of these outputs of all its cameras.
+        """Wait until `is_matched`.
 
         Raises:
-            CamsegError: it did not report them within a minute.
+            CamsegError: it was not within a minute.
         """
-        self.wait(
-            lambda: all(
-                values.get(f"subscribers_{output}", "0") != "0"
-                for values in self.camera_values.values()
-                for output in outputs
-            ),
-            DISCOVERY_LIMIT_S,
-            "the node to see us listen",
+        self.wait(lambda: self.is_matched(outputs), DISCOVERY_LIMIT_S, "the node to see us listen")
+
+    def is_matched(self, outputs: Sequence[str]) -> bool:
+        """Return whether the node reports subscribers of these outputs of all its cameras."""
+        return all(
+            values.get(f"subscribers_{output}", "0") != "0"
+            for values in self.camera_values.values()
+            for output in outputs
         )
 
     def wait_until_idle(self) -> None:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +35,9 @@ def run_program(
     name: str,
     work: Callable[[Context, threading.Event], int],
     arguments: Sequence[str] | None = None,
+    *,
+    about: str,
+    parameters: Mapping[str, str],
 ) -> int:
     """Run a ROS program until its work ends, and return its exit status.
 
@@ -44,6 +49,11 @@ def run_program(
         name: the program's name, which begins its messages.
         work: what to do with the context until the event is set; returns the exit status.
         arguments: command line, ROS arguments included; the process's own if not given.
+        about: what the program does, for ``--help``.
+        parameters: what to say there of each parameter, by name.
+
+    Raises:
+        SystemExit: of status 0, after ``--help``.
     """
     given = [name, *(sys.argv[1:] if arguments is None else arguments)]
     use_large_images()
@@ -54,12 +64,18 @@ def run_program(
     try:
         with TemporaryDirectory(prefix="camseg_") as folder:  # rcl reads the files at once
             given = with_float_lists(given, Path(folder))
-            leftover = remove_ros_args(given)[1:]
+            usage = f"{name} --ros-args [--params-file FILE] [-p NAME:=VALUE ...]"
+            lines = (f"  {key}: {text}" for key, text in parameters.items())
+            parser = argparse.ArgumentParser(
+                prog=name,
+                usage=usage,
+                description=about,
+                epilog="\n".join(["parameters:", *lines]),
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+            _, leftover = parser.parse_known_args(remove_ros_args(given)[1:])
             if leftover:
-                raise CamsegError(
-                    f"unknown argument {leftover[0]!r}; usage: {name} --ros-args "
-                    "[--params-file FILE] [-p NAME:=VALUE ...]"
-                )
+                raise CamsegError(f"unknown argument {leftover[0]!r}; usage: {usage}")
             # rclpy's own handlers would shut the context down before the last messages are out.
             rclpy.init(args=given, context=context, signal_handler_options=SignalHandlerOptions.NO)
         return work(context, stop)
@@ -93,3 +109,8 @@ def declared(node: Node, defaults: dict[str, Any]) -> dict[str, Any]:
         given = {name: [] if value is None else value}  # to rclpy, an empty list has no type
         values |= parse(dict[str, kind], given, "parameters")
     return values
+
+
+def default_help(defaults: Mapping[str, Any]) -> dict[str, str]:
+    """Return what ``--help`` says of parameters that are known by their defaults."""
+    return {name: f"default {json.dumps(value)}" for name, value in defaults.items()}

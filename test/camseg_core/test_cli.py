@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from signals import signalled_at_import
 
 from camseg_core import segment_files
 from camseg_core.cli import main
@@ -297,6 +299,23 @@ def test_an_interrupt_is_status_130(
 
     assert segment_with(interrupt) == 130
     assert capfd.readouterr() == ("", "camseg: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("library", "number", "status", "told"),
+    [
+        ("numpy", signal.SIGINT, 130, "camseg: interrupted\n"),  # with the commands
+        ("torch", signal.SIGINT, 130, "camseg: interrupted\n"),  # by the command itself
+        ("pydantic", signal.SIGTERM, 143, ""),
+        ("torch._C", signal.SIGTERM, 143, ""),
+    ],
+)
+def test_a_signal_while_libraries_are_imported_is_no_traceback(
+    inputs: Path, library: str, number: signal.Signals, status: int, told: str
+) -> None:
+    arguments = ["segment", str(inputs / "good.png"), "--weights", "random:tiny", "--out", "/none"]
+    ended = signalled_at_import(library, number, "camseg_core.cli:main", *arguments)
+    assert ended == (status, "", told)
 
 
 def test_a_path_that_cannot_be_is_one_line(

@@ -20,9 +20,11 @@ from rclpy.context import Context
 
 from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import KITTI_CAMERA, TRUTH
+from camseg_ros.programs import NOTHING_SCORED
 from camseg_ros.remote.node_client import NodeClient
-from camseg_ros.remote.program import declared, run_program
-from camseg_ros.replay.live.evaluator import Evaluator
+from camseg_ros.remote.program import declared, default_help, run_program
+from camseg_ros.remote.traffic import frame_counts
+from camseg_ros.replay.live.evaluator import OUTPUTS_HEARD, Evaluator
 from camseg_ros.replay.live.live import live_results
 from camseg_ros.replay.results.conclude import conclude
 from camseg_ros.replay.results.folder import BAGS_FOLDER, check_folder, prepare_folder
@@ -30,6 +32,7 @@ from camseg_ros.replay.results.gates import check_class_gates, read_gates
 
 PROGRAM = "evaluate_node"
 PERIOD_S = 0.05
+LAST_COUNTS_LIMIT_S = 2.0
 CAMERA = KITTI_CAMERA.rpartition("/")[2]
 
 DEFAULTS = {
@@ -48,7 +51,10 @@ Ctrl-C."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0, 1 if a gate fails or the node breaks a promise, or 2."""
-    return run_program(PROGRAM, _evaluate, arguments)
+    about = "Score a segment_node that somebody plays a bag to. docs/bags.md"
+    return run_program(
+        PROGRAM, _evaluate, arguments, about=about, parameters=default_help(DEFAULTS)
+    )
 
 
 def _evaluate(context: Context, stop: threading.Event) -> int:
@@ -71,12 +77,13 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
         client.start()
         log = client.node.get_logger()
         log.info(f"waiting for the node; the report goes to {out}")
-        while evaluator.label_set is None:
+        while evaluator.label_set is None or not client.is_matched(OUTPUTS_HEARD):
             if stop.wait(PERIOD_S):
-                raise CamsegError("stopped before the node was heard: nothing was scored")
+                raise CamsegError(NOTHING_SCORED)
         check_class_gates(gates, evaluator.label_set)
         prepare_folder(out)  # only now, as an earlier replay's results go
         with evaluator.recording(out / BAGS_FOLDER / values["name"]):
+            evaluator.listen_to_truth()
             log.info(f"listening to {', '.join(cameras)}")
             limit_s, idle_s = values["idle_limit_s"], 0.0
             while not (stop.wait(PERIOD_S) or 0 < limit_s < idle_s):
@@ -84,10 +91,20 @@ def _evaluate(context: Context, stop: threading.Event) -> int:
                 last_ns = max(traffic.last_ns for traffic in evaluator.traffic.values())
                 idle_s = (time.monotonic_ns() - last_ns) / 1e9 if last_ns else 0.0
             about = evaluator.check_truth()
+            # After Ctrl-C the node's last counts are still on their way.
+            client.wait(lambda: _is_counted(client, evaluator), LAST_COUNTS_LIMIT_S)
             client.close()  # nothing is written into a bag that is closed
     how = dict.fromkeys(("weights", "sampling"), "as the node was started")
     facts, live = live_results(out, values["name"], client, evaluator, about, **how)
     return conclude(out, facts, gates, live)
+
+
+def _is_counted(client: NodeClient, evaluator: Evaluator) -> bool:
+    """Return whether the node has told of every mask that arrived."""
+    return all(
+        frame_counts(client.camera_values[name]).get("out", 0) >= len(traffic.masks)
+        for name, traffic in evaluator.traffic.items()
+    )
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ from camseg_ros.replay.results.drives import FrameResult
 from camseg_ros.replay.results.kept_frames import OutputBag
 
 DEPTH = 100
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 OUTPUTS_HEARD = ("mask", "confidence")
 MOST_PENDING = 128
 """Number of masks that wait for their confidence or ground truth; the oldest is then scored."""
@@ -208,7 +209,7 @@ class Evaluator:
         *,
         is_best_effort: bool = False,
     ) -> None:
-        """Subscribe to the outputs of cameras, and to their ground truth.
+        """Subscribe to the outputs of cameras; `listen_to_truth` comes once they are heard.
 
         Args:
             node: node that makes the subscriptions.
@@ -216,6 +217,7 @@ class Evaluator:
             traffic: what a player of this process sends; None where another one plays.
             is_best_effort: true for a player that offers ground truth as best effort only.
         """
+        self._node = node
         self.label_set: LabelSet | None = None
         self.weights_sha256 = ""
         self.scores: dict[str, LiveScores] = {}
@@ -224,19 +226,24 @@ class Evaluator:
         self._truth = truth
         self._truth_topics = {n: source for n, source in truth.items() if isinstance(source, str)}
         self._early: list[Callable[[], None]] = []
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, latched)
+        node.create_subscription(String, f"/{NODE_NAME}/labels", self._on_labels, LATCHED)
         quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
         for name, output in itertools.product(truth, OUTPUTS_HEARD):
             take = partial(self._take, partial(self._on_output, name, output))
             node.create_subscription(Image, f"/{NODE_NAME}/{name}/{output}", take, quality)
-        if is_best_effort:
-            quality = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._truth_quality = (
+            QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.BEST_EFFORT)
+            if is_best_effort
+            else quality
+        )
+
+    def listen_to_truth(self) -> None:
+        """Subscribe to the ground truth: a player may wait for that before it begins."""
         for name, topic in self._truth_topics.items():
             take = partial(self._take, partial(self._on_truth, name))
-            node.create_subscription(Image, topic, take, quality)
+            self._node.create_subscription(Image, topic, take, self._truth_quality)
             about = partial(self._on_about, topic)
-            node.create_subscription(String, about_beside(topic), about, latched)
+            self._node.create_subscription(String, about_beside(topic), about, LATCHED)
 
     @contextmanager
     def recording(self, path: Path) -> Iterator[None]:

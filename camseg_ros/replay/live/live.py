@@ -7,23 +7,21 @@ to the arrival of its mask here, on the steady clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from camseg_core.errors import CamsegError
 from camseg_core.evaluation.metrics.registry import measure
-from camseg_core.images.arrays import UInt8
 from camseg_core.system.devices import describe_machine
 from camseg_core.system.progress import progress_bar
 from camseg_ros.bag.about import AboutDrive, check_classes, read_abouts
 from camseg_ros.bag.camera_topics import CameraTopics, cameras_of, loss_line
-from camseg_ros.bag.dataset import read_rgb
+from camseg_ros.bag.dataset import read_images
 from camseg_ros.bag.ground_truth import read_stored_truth
+from camseg_ros.bag.params import node_parameters
 from camseg_ros.bag.reader import Bag, open_bag
-from camseg_ros.bag.serialization import UnreadableMessageError
-from camseg_ros.messages.images import BadFrameError, array_from_image_message
+from camseg_ros.messages.images import array_from_image_message
 from camseg_ros.node.parameters import NODE_NAME
 from camseg_ros.remote.node_client import (
     DISCOVERY_LIMIT_S,
@@ -82,7 +80,7 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> tuple[ReplayFacts,
         abouts = read_abouts(bag, cameras)
         # From the bag: it needs no time on the wire, and none of it is lost.
         truth = {camera.name: read_stored_truth(bag, camera, stack) for camera in cameras}
-        parameters = {**bag_parameters(bag, cameras), **plan.parameters}
+        parameters = {**node_parameters(bag, cameras), **plan.parameters}
         context = stack.enter_context(ros_context())
         names = [camera.name for camera in cameras]
         client = stack.enter_context(closing(NodeClient(context, "camseg_replay", names)))
@@ -120,30 +118,6 @@ def replay_live_bag(path: Path, plan: LivePlan, out: Path) -> tuple[ReplayFacts,
     if exit_status != 0:
         live.problems.append(f"the node exited with status {exit_status}")
     return facts, live
-
-
-def bag_parameters(bag: Bag, cameras: Sequence[CameraTopics]) -> NodeParameters:
-    """Return what the node needs to listen to a bag that is played with ``/clock``.
-
-    Raises:
-        CamsegError: no image of the first camera can be read.
-    """
-    first = next(_images(bag, cameras[0]), None)
-    if first is None:
-        raise CamsegError(f"{bag.path}, {cameras[0].image}: no image can be read")
-    _, image = first
-    parameters: dict[str, bool | int | float | str | list[str]] = {
-        "use_sim_time": True,
-        "cameras": [camera.name for camera in cameras],
-        "warmup_height": image.shape[0],
-        "warmup_width": image.shape[1],
-    }
-    for camera in cameras:
-        parameters[f"{camera.name}.image_topic"] = camera.image
-        parameters[f"{camera.name}.transport"] = "compressed" if camera.is_compressed else "raw"
-        if camera.camera_info is not None:
-            parameters[f"{camera.name}.camera_info_topic"] = camera.camera_info
-    return parameters
 
 
 def live_results(
@@ -222,13 +196,6 @@ def live_results(
     return facts, live
 
 
-def _images(bag: Bag, camera: CameraTopics) -> Iterator[tuple[int, UInt8]]:
-    """Return stamp and RGB image of each message of a camera that can be read."""
-    for message in bag.messages([camera.image]):
-        with suppress(UnreadableMessageError, BadFrameError):
-            yield read_rgb(message, camera)
-
-
 def _take_snapshots(bag: Bag, camera: CameraTopics, out: Path, evaluator: Evaluator) -> list[str]:
     """Write pictures of some of a camera's frames, from the bag and what was recorded."""
     stamps = sorted(frame.stamp_ns for frame in evaluator.scores[camera.name].frames)
@@ -245,7 +212,7 @@ def _take_snapshots(bag: Bag, camera: CameraTopics, out: Path, evaluator: Evalua
             for output in OUTPUTS_HEARD
         )
     names = []
-    for stamp, image in _images(bag, camera):
+    for stamp, image in read_images(bag, camera):
         if stamp in masks and stamp in confidence:
             picture = strip(image, masks.pop(stamp), confidence[stamp], evaluator.label_set)
             names.append(write_picture(out, bag.name, wanted[stamp], picture))

@@ -23,7 +23,7 @@ from camseg_core.errors import CamsegError
 from camseg_ros.bag.camera_topics import cameras_of, loss_line
 from camseg_ros.bag.reader import open_bag
 from camseg_ros.remote.node_client import NodeClient
-from camseg_ros.remote.program import declared, run_program
+from camseg_ros.remote.program import declared, default_help, run_program
 from camseg_ros.replay.live.bag_player import BagPlayer, PlaySettings
 
 PROGRAM = "play_node"
@@ -45,7 +45,8 @@ that are found."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; return 0, or 2 for a bag that is not readable or damaged."""
-    return run_program(PROGRAM, _play, arguments)
+    about = "Play the cameras of a bag, with /clock. docs/bags.md"
+    return run_program(PROGRAM, _play, arguments, about=about, parameters=default_help(DEFAULTS))
 
 
 def _play(context: Context, stop: threading.Event) -> int:

@@ -60,7 +60,9 @@ def picture(seed: int, most: int = 19) -> np.ndarray:
 
 
 def evaluator_of(node: StubNode, truth: str | None = TRUTH, **given: Any) -> Evaluator:
-    return Evaluator(node, {"left": truth}, **given)  # type: ignore[arg-type]
+    evaluator = Evaluator(node, {"left": truth}, **given)  # type: ignore[arg-type]
+    evaluator.listen_to_truth()
+    return evaluator
 
 
 def label_set_of(content: dict[str, Any]) -> LabelSet:
@@ -213,6 +215,7 @@ def test_a_frame_is_recorded_once_both_pictures_are_there(tmp_path: Path) -> Non
 def test_truth_of_other_classes_is_refused_and_the_first_camera_s_data_is_told() -> None:
     node = StubNode()
     evaluator = Evaluator(node, {"left": TRUTH, "right": "/right/gt"})  # type: ignore[arg-type]
+    evaluator.listen_to_truth()
     node.hear_labels()
     assert evaluator.check_truth() == AboutDrive()
     ours = AboutDrive(CITYSCAPES, "kitti-step", "val")

@@ -12,22 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import made_bags as bags
-import numpy as np
 import pytest
-from sensor_msgs.msg import CameraInfo, CompressedImage
 from std_srvs.srv import SetBool
 
 from camseg_core.cli import main
-from camseg_core.errors import CamsegError
-from camseg_core.images.drawing import encode_png
-from camseg_ros.bag.camera_topics import cameras_of
 from camseg_ros.bag.reader import open_bag
-from camseg_ros.bag.writer import BagWriter
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.node.dds_environment import use_free_domain
 from camseg_ros.remote.node_client import NodeClient, node_process, ros_context
 from camseg_ros.replay.live import evaluate_node, play_node
-from camseg_ros.replay.live.live import bag_parameters
 from camseg_ros.replay.results.folder import prepare_folder
 
 NAME = bags.CAMERA.name
@@ -267,35 +260,3 @@ def test_the_evaluator_that_heard_nobody_says_so(
     _, errors = program.communicate(timeout=60)
     assert program.returncode == 2
     assert errors == "evaluate_node: stopped before the node was heard: nothing was scored\n"
-
-
-def test_the_node_listens_to_the_bag_s_cameras(tmp_path: Path) -> None:
-    torn = bags.noise_image(0)
-    torn.step = 3
-    with BagWriter(tmp_path / "bag") as writer:
-        content = encode_png(np.zeros((12, 16, 3), np.uint8))
-        compressed = CompressedImage(header=bags.header(1), format="png", data=content)
-        writer.write("/rear/image/compressed", compressed, 1)
-        writer.write("/left/image", torn, 2)
-        writer.write("/left/image", bags.noise_image(0), 3)  # the first that can be read counts
-        writer.write("/left/camera_info", CameraInfo(), 4)
-        writer.write("/torn/image", torn, 5)
-    with open_bag(tmp_path / "bag") as bag:
-        rear, left = "/rear/image/compressed", "/left/image"
-        found = bag_parameters(bag, cameras_of(bag, [left, rear]))
-        other = bag_parameters(bag, cameras_of(bag, [rear, left]))
-        with pytest.raises(CamsegError, match=r"bag, /torn/image: no image can be read$"):
-            bag_parameters(bag, cameras_of(bag, ["/torn/image"]))
-    assert found == {
-        "use_sim_time": True,
-        "cameras": ["left", "rear"],
-        "warmup_height": 24,
-        "warmup_width": 32,
-        "left.image_topic": "/left/image",
-        "left.transport": "raw",
-        "left.camera_info_topic": "/left/camera_info",
-        "rear.image_topic": "/rear/image/compressed",
-        "rear.transport": "compressed",
-    }
-    assert other["cameras"] == ["rear", "left"]
-    assert (other["warmup_height"], other["warmup_width"]) == (12, 16)
