@@ -106,9 +106,8 @@ class NodeParameters:
     def about_unknown(self, name: str) -> str:
         """Return an unknown name with the nearest one that is known, if there is a near one."""
         camera, dot, of_camera = name.partition(".")
-        cameras = self.values()["cameras"]
         is_of_other = any(dot and spec.name == of_camera for spec in CAMERA_PARAMETERS)
-        why = f"{camera} is not one of the cameras {', '.join(cameras)}" if is_of_other else ""
+        why = f"cameras does not list {camera}" if is_of_other else ""
         near = did_you_mean(name, self._node.get_parameters_by_prefix(""))  # rclpy's own, too
         reasons = "; ".join(filter(None, (why, near)))
         return f"{name} ({reasons})" if reasons else name

@@ -93,7 +93,7 @@ def test_unknown_names_are_told_once_with_the_nearest_ones(declare: Declare) -> 
     declare(**UNKNOWN)
     assert Log.warnings == [
         "unknown parameters are ignored: latency_budget (did you mean 'latency_budget_ms'?), "
-        "left.mounting (left is not one of the cameras right; did you mean 'right.mounting'?), "
+        "left.mounting (cameras does not list left; did you mean 'right.mounting'?), "
         "xyz, right.transprt (did you mean 'right.transport'?)"
     ]
 
