@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_node_has_every_parameter_of_the_params_file() -> None:
-    content = yaml.safe_load((ROOT / "config" / "segment.yaml").read_text(encoding="utf-8"))
+    text = (ROOT / "config" / "segment.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text.replace("\n    # ", "\n    "))  # with the table of a camera
     given = content["/**"]["ros__parameters"]
     names = [*given, *(f"camera.{name}" for name in given["camera"])]
     names.remove("camera")
