@@ -19,7 +19,7 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 
 from camseg_ros.node.dds_environment import use_free_domain
-from camseg_ros.node.parameters import LAUNCH_ARGUMENTS
+from camseg_ros.node.parameters import CAMERA_ARGUMENTS, LAUNCH_ARGUMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ LAUNCH_FILE = ROOT / "launch" / "segment.launch.py"
 BAD_INPUT = 2
 LIMIT_S = 120.0
 ASK_LIMIT_S = 30.0
-OWN_ARGUMENTS = {"params_file", "cameras", "image_topics", "namespace", "respawn", "log_level"}
+OWN_ARGUMENTS = {"params_file", "cameras", "namespace", "respawn", "log_level", *CAMERA_ARGUMENTS}
 
 needs_launch = pytest.mark.skipif(
     importlib.util.find_spec("launch_ros") is None,
