@@ -33,6 +33,8 @@ RELIABILITIES = {
     "reliable": ReliabilityPolicy.RELIABLE,
     "best_effort": ReliabilityPolicy.BEST_EFFORT,
 }
+IMAGE_DEPTH = 10
+"""Images that DDS keeps for the executor, as many as it does for a subscriber by default."""
 COMPRESSED_SUFFIX = "/compressed"
 LONGEST_LIST = 3
 """How many publishers or topics a message names."""
@@ -243,8 +245,10 @@ class CameraInput:
             self.frames_lost = (self.frames_lost or 0) + lost
             self._on_loss(f"DDS lost {lost} images on the way; {LOSS_CURE}")
 
-        # The newest message counts.
-        quality = QoSProfile(depth=1, reliability=RELIABILITIES[_word(asked.is_reliable, "_")])
+        # Every image is counted, also where the executor is late; the queue keeps the newest one.
+        quality = QoSProfile(
+            depth=IMAGE_DEPTH, reliability=RELIABILITIES[_word(asked.is_reliable, "_")]
+        )
         given = (IMAGE_TYPES[asked.transport], self._settings.image_topic, on_image, quality)
         overriding = QoSOverridingOptions((QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH))
         # Publishers that do not fit are told by `why_no_input`.

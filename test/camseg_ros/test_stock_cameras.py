@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -39,9 +39,10 @@ for number in range(frames):
     message.header.stamp.sec = number + 1
     images.publish(message)
     time.sleep(0.1)
+print("all", flush=True)
 sys.stdin.read()  # until both have counted
 node.destroy_node()
-rclpy.shutdown()
+rclpy.try_shutdown()
 """
 LISTENER = """
 import rclpy
@@ -79,6 +80,10 @@ def stock_program(code: str, *arguments: object, stdout: Path) -> Iterator[None]
             assert process.stdin is not None
             process.stdin.close()
             process.terminate()
+            try:
+                process.wait(timeout=10.0)
+            except subprocess.TimeoutExpired:  # it waits for somebody to listen
+                process.kill()
 
 
 def test_no_input_tells_why(user: NodeUser) -> None:
@@ -105,14 +110,20 @@ def test_no_input_tells_why(user: NodeUser) -> None:
 def test_no_more_frames_are_lost_than_by_a_plain_reliable_subscriber(
     size: tuple[int, int], user: NodeUser, tmp_path: Path
 ) -> None:
-    heard, before = tmp_path / "heard", int(user.values("camera")["frames_in"])
+    heard, published = tmp_path / "heard", tmp_path / "published"
+    before = int(user.values("camera")["frames_in"])
+
+    def in_node() -> int:
+        return int(user.values("camera")["frames_in"]) - before
+
     with (
         stock_program(LISTENER, stdout=heard),
-        stock_program(DRIVER, *size, FRAMES, stdout=tmp_path / "nothing"),
+        stock_program(DRIVER, *size, FRAMES, stdout=published),
     ):
-        user.wait(lambda: str(FRAMES) in heard.read_text().split())
+        user.wait(published.read_text)
+        with suppress(AssertionError):  # a busy machine may lose frames of both
+            user.wait(lambda: in_node() == FRAMES, limit_s=10.0)
         plain = len(heard.read_text().split())
-        user.wait(lambda: int(user.values("camera")["frames_in"]) - before >= plain)
+        assert in_node() >= plain > 0
         assert user.values("camera")["reliability"] == "reliable"
-        assert user.values("camera")["frames_lost"] == "0"
     user.wait(lambda: user.values("camera")["publishers"] == "")
