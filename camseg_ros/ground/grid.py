@@ -3,7 +3,9 @@
 
 Each cell's centre on the ground, the plane z = 0 of the vehicle frame, is projected into the image
 once (inverse perspective mapping, Mallot et al. 1991), and every frame then looks up the class
-there. docs/node.md says what follows from the one assumption, a flat ground.
+there. What stands upright covers, in the image, the ground that it hides: its foot alone is where
+it is seen, and that is found along rays over the ground (`camseg_ros.ground.rays`). docs/node.md
+says what follows from the one assumption, a flat ground.
 
 Frames and pixels are those of `camseg_ros.ground.camera_model`.
 """
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
 from camseg_core.labels import LabelSet
-from camseg_ros.ground.camera_model import CameraModel, Mounting
+from camseg_ros.ground.camera_model import Bool, CameraModel, Mounting
+from camseg_ros.ground.rays import GroundRays, Index, pixels_on_ground
 
 Int8 = NDArray[np.int8]
 Float64 = NDArray[np.float64]
@@ -28,8 +31,14 @@ Float64 = NDArray[np.float64]
 FREE, OCCUPIED, UNKNOWN = 0, 100, -1
 """Values of a cell, as nav_msgs/OccupancyGrid has them."""
 
+UPRIGHT = 1
+"""Value of a pixel of something that stands on the ground, and hides what lies behind its foot."""
+
 NEVER_GROUND = ("sky",)
 """Classes that hide the ground: where one of them shows, nothing is known of it."""
+
+FLAT = ("road", "sidewalk", "pavement", "terrain", "parking", "ground", "lane markings")
+"""Classes that lie on the ground and hide none of it, in the label sets that are known."""
 
 MAX_CELLS = 4_000_000
 
@@ -92,8 +101,8 @@ class GridGeometry:
 def occupancy_table(label_set: LabelSet, free_classes: Collection[str] = ("road",)) -> Int8:
     """Return what each class means for a cell: int8 [256] by class id.
 
-    ``free_classes`` are `FREE`, `NEVER_GROUND` and ids without a class (255, unlabeled, too) are
-    `UNKNOWN`, all others are `OCCUPIED`.
+    ``free_classes`` are `FREE`, other ones of `FLAT` are `OCCUPIED`, `NEVER_GROUND` and ids without
+    a class (255, unlabeled, too) are `UNKNOWN`, all others are `UPRIGHT`.
 
     Raises:
         CamsegError: a free class is unknown, or can never be ground.
@@ -104,8 +113,10 @@ def occupancy_table(label_set: LabelSet, free_classes: Collection[str] = ("road"
             raise CamsegError(f"free class {name!r}; must be one of {', '.join(ground)}")
     table = np.full(256, UNKNOWN, np.int8)
     for class_id, name in enumerate(label_set.names):
-        if name not in NEVER_GROUND:
-            table[class_id] = FREE if name in free_classes else OCCUPIED
+        if name in free_classes:
+            table[class_id] = FREE
+        elif name not in NEVER_GROUND:
+            table[class_id] = OCCUPIED if name in FLAT else UPRIGHT
     return table
 
 
@@ -114,20 +125,26 @@ class GroundProjection:
 
     Attributes:
         camera: Camera that made the mask.
+        mounting: Where it is on the vehicle.
         in_view: Cells whose centre the camera sees, bool [rows, columns].
     """
 
     def __init__(self, camera: CameraModel, mounting: Mounting, geometry: GridGeometry) -> None:
         self.camera = camera
+        self.mounting = mounting
         ground = geometry.points()
-        points = np.concatenate([ground, np.zeros_like(ground[..., :1])], axis=-1)
-        pixels, seen = camera.project(mounting.camera_points(points.reshape(-1, 3)))
-        column, row = np.floor(np.where(seen[:, None], pixels, 0.0) + 0.5).astype(np.intp).T
+        pixel, seen = pixels_on_ground(camera, mounting, ground.reshape(-1, 2))
         self.in_view = seen.reshape(ground.shape[:2])
-        self._pixel = np.where(seen, row * camera.width + column, 0).reshape(ground.shape[:2])
+        self._pixel = pixel.reshape(ground.shape[:2])
+        self._rays = GroundRays(camera, mounting, ground, geometry.resolution_m, self.in_view)
 
     def occupancy(
-        self, class_ids: UInt8, confidence: UInt8, table: Int8, least_confidence: int = 0
+        self,
+        class_ids: UInt8,
+        confidence: UInt8,
+        table: Int8,
+        least_confidence: int = 0,
+        hidden: int = UNKNOWN,
     ) -> Int8:
         """Return what a frame says of each cell.
 
@@ -136,10 +153,21 @@ class GroundProjection:
             confidence: Confidence of each pixel, uint8 [H, W], 0..255.
             table: Meaning of each class id, int8 [256], as `occupancy_table` returns it.
             least_confidence: Least confidence 0..255; pixels below it are unknown.
+            hidden: Value of cells that something upright hides, `UNKNOWN` or `OCCUPIED`.
 
         Returns:
             `FREE`, `OCCUPIED` or `UNKNOWN`, int8 [rows, columns]; rows by rising y (to the left),
             columns by rising x (forward), as nav_msgs/OccupancyGrid has them.
         """
-        known = self.in_view & (confidence.reshape(-1)[self._pixel] >= least_confidence)
-        return np.where(known, table[class_ids.reshape(-1)[self._pixel]], np.int8(UNKNOWN))
+        ids, sure = class_ids.reshape(-1), confidence.reshape(-1)
+
+        def shown(pixel: Index, seen: Bool) -> Int8:
+            known = seen & (sure[pixel] >= least_confidence)
+            return np.where(known, table[ids[pixel]], np.int8(UNKNOWN))
+
+        grid = shown(self._pixel, self.in_view)
+        grid[grid == UPRIGHT] = hidden
+        rays = self._rays
+        along = shown(rays.pixel, rays.seen)
+        grid.reshape(-1)[rays.feet(along == UPRIGHT, along != UNKNOWN)] = OCCUPIED
+        return grid

@@ -8,6 +8,7 @@ Every message is checked before it is read; one that breaks a rule is refused wi
 from __future__ import annotations
 
 import re
+import warnings
 from array import array as byte_array
 from typing import Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from camseg_core.errors import CamsegError, in_one_line, shown
+from camseg_core.errors import CamsegError, CamsegWarning, in_one_line, shown
 from camseg_core.images.decoding import check_size, decode_image
 from camseg_core.images.limits import MAX_IMAGE_MEGAPIXELS
 
@@ -33,13 +34,15 @@ else:
 
 # Encoding -> bytes per pixel, OpenCV code to RGB (None: it is RGB). ROS names a Bayer pattern by
 # its first 2 x 2 pixels, OpenCV by the second row from the second column on: rggb is BG.
-# The 4:2:2 names are those of sensor_msgs/image_encodings.hpp, the older ones included.
+# The 4:2:2 and 4:2:0 names are those of sensor_msgs/image_encodings.hpp, the older ones included.
 _CONVERSIONS: dict[str, tuple[int, int | None]] = {
     "rgb8": (3, None),
     "bgr8": (3, cv2.COLOR_BGR2RGB),
     "rgba8": (4, cv2.COLOR_RGBA2RGB),
     "bgra8": (4, cv2.COLOR_BGRA2RGB),
     "mono8": (1, cv2.COLOR_GRAY2RGB),
+    "8UC1": (1, cv2.COLOR_GRAY2RGB),
+    "8UC3": (3, cv2.COLOR_BGR2RGB),
     "bayer_rggb8": (1, cv2.COLOR_BayerBG2RGB),
     "bayer_bggr8": (1, cv2.COLOR_BayerRG2RGB),
     "bayer_gbrg8": (1, cv2.COLOR_BayerGR2RGB),
@@ -48,7 +51,19 @@ _CONVERSIONS: dict[str, tuple[int, int | None]] = {
     "yuv422": (2, cv2.COLOR_YUV2RGB_UYVY),
     "yuyv": (2, cv2.COLOR_YUV2RGB_YUYV),
     "yuv422_yuy2": (2, cv2.COLOR_YUV2RGB_YUYV),
+    "nv12": (1, cv2.COLOR_YUV2RGB_NV12),
+    "nv21": (1, cv2.COLOR_YUV2RGB_NV21),
 }
+# Half a row of chroma belongs to each row of luma: below height rows of luma, as wide, come half as
+# many of chroma. height is the image's own, and step the luma's, as drivers publish them.
+_PLANAR = frozenset({"nv12", "nv21"})
+# Why those of sensor_msgs/image_encodings.hpp are refused that are no image of 8 bits a channel.
+_OTHER_ENCODINGS = (
+    ("(mono|rgb|rgba|bgr|bgra|bayer_[rgb]{4})16|16[US]C[0-9]*", "has 16 bits a channel, not 8"),
+    ("(8S|32S|32F|64F)C[0-9]*", "holds no values of 0 to 255"),
+    ("8UC[0-9]*", "does not say what its channels are"),
+    ("nv24", "is a 4:4:4 image in planes, which is not read"),
+)
 # What every cv_bridge converts: the registry's has no 4:2:2 and misspells bayer_grbg8.
 _BRIDGE_ENCODINGS = frozenset(
     {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8"}
@@ -83,25 +98,25 @@ def rgb_from_image(
 
     The message is in one of IMAGE_ENCODINGS, its rows padded or not. Returns uint8 RGB [H, W, 3],
     0..255, C-contiguous, sharing no memory with the message. Bayer images are demosaiced
-    bilinearly; 4:2:2 images are read as BT.601 with luma 16..235, as OpenCV and cv_bridge do.
+    bilinearly; 4:2:2 and 4:2:0 images are read as BT.601 with luma 16..235, as OpenCV and
+    cv_bridge do. 8UC1 is read as mono8, 8UC3 as bgr8, which a CamsegWarning tells.
 
     Raises BadFrameError if the size, encoding, byte order, step or amount of data breaks a rule, if
     the image is larger than ``max_megapixels``, or if it cannot be converted.
     """
     encoding = message.encoding
-    if encoding not in _CONVERSIONS:
-        raise _unknown_encoding(encoding)
+    _require_known(encoding)
     bytes_per_pixel, _code = _CONVERSIONS[encoding]
     rows = _rows(message, bytes_per_pixel)
     try:
         check_size(message.height, message.width, max_megapixels)
     except CamsegError as error:
         raise BadFrameError(f"image {error}") from None
-    # Two bytes a pixel is 4:2:2, where two neighbours share their chroma.
-    if bytes_per_pixel == 2 and message.width % 2:
+    # Two bytes a pixel is 4:2:2, where two neighbours share their chroma; in 4:2:0 four do.
+    if (bytes_per_pixel == 2 or encoding in _PLANAR) and message.width % 2:
         raise BadFrameError(f"image width {message.width}: must be even for {encoding}")
     channels = () if bytes_per_pixel == 1 else (bytes_per_pixel,)
-    pixels = rows.reshape(message.height, message.width, *channels)
+    pixels = rows.reshape(-1, message.width, *channels)
     # cv_bridge ignores padding, and swaps bytes of big-endian messages that need no swapping.
     is_packed = message.step == rows.shape[1] and not message.is_bigendian
     by_bridge = _BRIDGE is not None and encoding in _BRIDGE_ENCODINGS and is_packed
@@ -124,8 +139,8 @@ def rgb_from_compressed(
     """
     encoding, is_stated, coding = message.format.partition(";")
     encoding = encoding.strip()
-    if is_stated and encoding not in _CONVERSIONS:
-        raise _unknown_encoding(encoding)
+    if is_stated:
+        _require_known(encoding)
     content = bytes(message.data)
     described = f"compressed image of format {shown(message.format)}"
     if content.startswith(PNG_MAGIC) and content[PNG_DEPTH : PNG_DEPTH + 1] == b"\x10":
@@ -173,9 +188,21 @@ def array_from_image_message(message: Image) -> NDArray[Any]:
     return values.reshape(message.height, message.width, *channels).astype(dtype.newbyteorder("="))
 
 
-def _unknown_encoding(encoding: str) -> BadFrameError:
-    return BadFrameError(
-        f"image encoding {shown(encoding)}: must be one of {', '.join(IMAGE_ENCODINGS)}"
+def _require_known(encoding: str) -> None:
+    """Refuse an encoding that is not read, and tell what is assumed of one that says too little."""
+    if encoding == "8UC3":
+        warnings.warn(
+            "image encoding 8UC3 does not say the order of its colours, and is read as bgr8; "
+            "publish bgr8 or rgb8",
+            CamsegWarning,
+            stacklevel=3,
+        )
+    if encoding in _CONVERSIONS:
+        return
+    reasons = (why for names, why in _OTHER_ENCODINGS if re.fullmatch(names, encoding))
+    raise BadFrameError(
+        f"image encoding {shown(encoding)} {next(reasons, 'is unknown')}: must be one of "
+        f"{', '.join(IMAGE_ENCODINGS)}"
     )
 
 
@@ -196,11 +223,16 @@ def _output_layout(encoding: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
 def _rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
     """Check the message's size, byte order, step and data; return its rows without padding.
 
-    Returns uint8 [H, W * bytes_per_pixel], C-contiguous, a view of the message where it can be.
+    Returns uint8 [H, W * bytes_per_pixel], C-contiguous, a view of the message where it can be;
+    of `_PLANAR` encodings uint8 [1.5 H, W].
     """
     width, height, step, size = message.width, message.height, message.step, len(message.data)
     if width < 1 or height < 1:
         raise BadFrameError(f"image size {width} x {height}: both must be at least 1")
+    if message.encoding in _PLANAR:
+        if height % 2:
+            raise BadFrameError(f"image height {height}: must be even for {message.encoding}")
+        height = height * 3 // 2
     if message.is_bigendian not in (0, 1):
         raise BadFrameError(f"is_bigendian {message.is_bigendian}: must be 0 or 1")
     row_bytes = width * bytes_per_pixel
@@ -211,8 +243,9 @@ def _rows(message: Image, bytes_per_pixel: int) -> NDArray[np.uint8]:
         )
     # Drivers that copy row by row leave out the last row's padding.
     if size not in (step * height, step * (height - 1) + row_bytes):
+        factor = "step x 1.5 height" if message.encoding in _PLANAR else "step x height"
         raise BadFrameError(
-            f"image data of {size} bytes: must be step x height = {step} x {height} = "
+            f"image data of {size} bytes: must be {factor} = {step} x {height} = "
             f"{step * height}, of which only the last row's padding may be missing"
         )
     strided: NDArray[np.uint8] = np.ndarray(

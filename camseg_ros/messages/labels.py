@@ -32,11 +32,18 @@ def label_info_message(label_set: LabelSet, threshold: float, frame_id: str, sta
 
     It lists all classes and the id of unlabeled pixels; ``threshold`` is the least confidence of a
     labeled pixel, 0..1.
+
+    Raises:
+        Exception: vision_msgs is installed and does not work, in whatever way.
     """
     try:
-        from vision_msgs.msg import LabelInfo, VisionClass
-    except ImportError:
+        import vision_msgs  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "vision_msgs":
+            raise
         return None
+    from vision_msgs.msg import LabelInfo, VisionClass
+
     return LabelInfo(
         header=Header(stamp=stamp, frame_id=frame_id),
         class_map=[

@@ -24,7 +24,7 @@ from camseg_core.images.arrays import UInt8
 from camseg_core.images.drawing import encode_png, overlay_image
 from camseg_core.labels import UNLABELED, LabelSet
 from camseg_core.segmentation import Segmentation
-from camseg_ros.ground.view import GroundView
+from camseg_ros.ground.view import GridRules, GroundView
 from camseg_ros.messages.images import image_message
 
 PNG_FORMAT = "mono8; png compressed mono8"
@@ -40,16 +40,13 @@ class OutputSettings:
             unlabeled.
         height, width: Size of mask, confidence and overlay, pixels; 0 follows from the other one
             by the input's aspect, and two zeros are the input's size.
-        drivable: What each class id means for a cell of the drivable grid, int8 [256].
-        drivable_least_confidence: Least confidence 0..255 of a pixel that says something about the
-            grid.
+        grid: What the pixels mean for the drivable grid.
     """
 
     least_confidence: UInt8
     height: int = 0
     width: int = 0
-    drivable: NDArray[np.int8] | None = None
-    drivable_least_confidence: int = 0
+    grid: GridRules | None = None
 
 
 def least_confidence_table(shares: Sequence[float]) -> UInt8:
@@ -147,16 +144,10 @@ class FrameOutputs:
 
     def drivable_grid(self) -> OccupancyGrid | None:
         """Build the message of the drivable grid; None without a calibration or a mounting."""
-        info, settings = self.mask_camera_info, self.settings
-        if info is None or self.ground is None or settings.drivable is None:
+        rules = self.settings.grid
+        if self.ground is None or rules is None:
             return None
-        return self.ground.message(
-            self.class_ids,
-            self.confidence,
-            info,
-            settings.drivable,
-            settings.drivable_least_confidence,
-        )
+        return self.ground.message(self.class_ids, self.confidence, self.mask_camera_info, rules)
 
     def _sized(self, array: UInt8, interpolation: int) -> UInt8:
         height, width = self.shape

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from builtin_interfaces.msg import Time
@@ -27,11 +28,11 @@ from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.messages.outputs import OUTPUTS, unlabeled_messages
 from camseg_ros.node.camera_input import CameraInput
 from camseg_ros.node.diagnostics import Measurements
-from camseg_ros.node.health import CameraWatch, Condition, Level, WatchLimits
+from camseg_ros.node.health import CameraWatch, Condition, Level, WatchLimits, worst
 from camseg_ros.node.settings import CameraSettings
 
 SAFE_PERIOD_NS = 10**9
-NOT_ACTIVE = Condition(Level.OK, "not active")
+NOT_ACTIVE = Condition(Level.WARN, "not active")
 # The newest message counts; latched ones wait for late subscribers.
 OUTPUT_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED_QOS = QoSProfile(
@@ -150,14 +151,18 @@ class Camera:
         on_loss: Callable[[str], None],
     ) -> str:
         """Wait for input from now on, and return the image topic's full name."""
-        self.watch = CameraWatch(limits, time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self.watch = CameraWatch(limits, now_ns)
         self.input.open(on_frame, on_loss)
+        self.condition = self.watch.check(now_ns)
         return self.input.topic
 
     def stop_listening(self) -> None:
         """Wait for no more input."""
         self.input.close()
         self.condition = NOT_ACTIVE
+        if self.ground is not None:
+            self.ground.problem = ""
 
     def check(self, now_ns: int) -> Condition:
         """Follow the publishers of the images, and return the camera's condition now."""
@@ -168,6 +173,13 @@ class Camera:
         if self.watch.lacks_input(now_ns):
             return Condition(condition.level, f"{condition.text}: {self.input.why_none()}")
         return condition
+
+    def diagnosed(self, enabled: tuple[str, ...]) -> Condition:
+        """Return the condition, with what the drivable grid lacks where somebody wants it."""
+        problem = self.ground.problem if self.ground is not None else ""
+        if not problem or "drivable_grid" not in self.wanted(enabled):
+            return self.condition
+        return worst([self.condition, Condition(Level.WARN, problem)], otherwise="")
 
     def close(self) -> None:
         """Destroy all topics."""
@@ -221,8 +233,10 @@ class TransformedMountings:
         self._buffer: Any = None
         self._listener: Any = None
 
-    def __call__(self, frame_id: str) -> Mounting:
-        """Return the mounting of the camera whose frame is ``frame_id``.
+    def __call__(self, frame_id: str, stamp: Time) -> Mounting:
+        """Return the mounting of the camera whose frame is ``frame_id`` at the time of ``stamp``.
+
+        The newest one where tf knows none of that time: it comes late, or stamps by another clock.
 
         Raises:
             CamsegError: tf has none (yet), or tf2_ros is not installed.
@@ -237,12 +251,16 @@ class TransformedMountings:
         if self._listener is None:
             self._buffer = Buffer()
             self._listener = TransformListener(self._buffer, self._node)
-        try:  # the newest one
-            stamped = self._buffer.lookup_transform(self._vehicle_frame, frame_id, ClockTime())
-        except TransformException as error:
-            raise CamsegError(
-                f"the camera's mounting is not given, and tf has none: {error}"
-            ) from error
+        look_up = partial(self._buffer.lookup_transform, self._vehicle_frame, frame_id)
+        try:
+            stamped = look_up(ClockTime.from_msg(stamp))
+        except TransformException:
+            try:
+                stamped = look_up(ClockTime())  # the newest
+            except TransformException as error:
+                raise CamsegError(
+                    f"the camera's mounting is not given, and tf has none: {error}"
+                ) from error
         return Mounting.from_transform(stamped.transform)
 
     def close(self) -> None:

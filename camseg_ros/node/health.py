@@ -154,7 +154,8 @@ class CameraWatch:
             slow = limits.latency.judge(
                 int(median(self._latencies_ns or [0])), "slow processing: {:.2f} s a frame"
             )
-        return worst([silence, refusal, stale, slow], otherwise="frames arrive")
+            well = "frames arrive" if self._has_input else "no frame yet"
+        return worst([silence, refusal, stale, slow], otherwise=well)
 
 
 class RepeatedWarnings:

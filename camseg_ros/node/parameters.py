@@ -30,6 +30,7 @@ NODE_NAME = "segment_node"
 STRICT = "strict_parameters"
 ALL_UNLABELED = "all_unlabeled"
 DEFAULT_FREE_CLASSES = ["road"]
+HIDDEN_OCCUPIED = "occupied"
 LARGEST_SIDE = 16384
 LARGEST_LIMIT_S = 3600.0
 
@@ -171,6 +172,10 @@ PARAMETERS: tuple[ParameterSpec, ...] = (
     _live(
         "grid_free_classes", DEFAULT_FREE_CLASSES,
         "Classes that may be driven on; the default names none of weights that have no such class.",
+    ),
+    _live(
+        "grid_hidden", "unknown", "What cells are that something upright hides, from its first "
+        "cell on.", choices=("unknown", HIDDEN_OCCUPIED),
     ),
     _live(
         "grid_min_confidence", 0.5, "Least confidence of a cell; below it the cell is unknown.",

@@ -18,6 +18,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from camseg_core.diffusion.options import SamplingOptions
+from camseg_core.errors import in_one_line
 from camseg_core.images.arrays import UInt8
 from camseg_core.segmentation import Segmentation
 from camseg_core.segmenter import Segmenter
@@ -29,7 +30,7 @@ from camseg_ros.inference.torch_threads import run_with_threads
 from camseg_ros.inference.warm_up import InferenceLimit, warm_up
 from camseg_ros.inference.worker import InferenceWorker, WorkerSettings
 from camseg_ros.messages.outputs import FrameOutputs
-from camseg_ros.node.camera import Camera, TransformedMountings
+from camseg_ros.node.camera import NOT_ACTIVE, Camera, TransformedMountings
 from camseg_ros.node.diagnostics import MEASURED, Measurements, diagnostic_status, node_values
 from camseg_ros.node.health import Condition, Level, RepeatedWarnings, worst
 from camseg_ros.node.settings import CameraSettings, LiveSettings
@@ -122,6 +123,7 @@ class SegmentationPipeline:
                 frame_id,
                 self._mountings,
                 partial(self._warnings.warn, name),
+                camera.settings.camera_info_topic,
                 camera.settings.rectified,
                 camera.settings.mounting,
             )
@@ -166,8 +168,13 @@ class SegmentationPipeline:
 
     def announce(self) -> None:
         """Publish on each camera's latched topic what the class ids mean."""
-        for camera in self.cameras.values():
-            camera.announce(self.segmenter.label_set, self._live.threshold, self._stamp())
+        try:
+            for camera in self.cameras.values():
+                camera.announce(self.segmenter.label_set, self._live.threshold, self._stamp())
+        # A vision_msgs that is half installed, or older, fails in many ways and places.
+        except Exception as error:
+            reason = f"vision_msgs is installed but does not work: {in_one_line(error)}"
+            self._warnings.warn("no label_info", reason)
 
     def apply(self, live: LiveSettings) -> None:
         """Take other settings, from the next batch on."""
@@ -327,7 +334,10 @@ class SegmentationPipeline:
 
     def _tell(self, name: str, condition: Condition) -> None:
         line = f"{name}: {condition.level.name}, {condition.text}"
-        if condition.level:  # a logger has one severity for each place in the code
+        # A logger has one severity for each place in the code.
+        if condition.level == Level.ERROR:
+            self._node.get_logger().error(line)
+        elif condition.level == Level.WARN:
             self._node.get_logger().warning(line)
         else:
             self._node.get_logger().info(line)
@@ -344,7 +354,10 @@ class SegmentationPipeline:
 
     def _keep_safe(self, camera: Camera, now_ns: int, *, at_once: bool = False) -> None:
         if self._live.all_unlabeled:
-            messages = camera.safe_state.messages(self._stamp(), now_ns, at_once=at_once)
+            stamp = self._stamp()
+            messages = camera.safe_state.messages(stamp, now_ns, at_once=at_once)
+            if messages and camera.ground is not None:
+                messages["drivable_grid"] = camera.ground.unknown(stamp)
             wanted = camera.wanted(self._live.outputs)
             camera.publish({name: messages[name] for name in wanted if name in messages})
 
@@ -354,22 +367,27 @@ class SegmentationPipeline:
         values = self._measured.values(total, now_ns)
         values |= node_values(self.segmenter, self._live, *self._last_batch)
         values["frames_over_budget"] = str(self._frames_over_budget)
+        conditions = {
+            name: camera.diagnosed(self._live.outputs) for name, camera in self.cameras.items()
+        }
+        of_node = [
+            Condition(condition.level, f"{name}: {condition.text}")
+            for name, condition in conditions.items()
+        ]
         return [
-            diagnostic_status(node_name, self._condition(active), values),
+            diagnostic_status(
+                node_name, self._condition(of_node if active else [NOT_ACTIVE]), values
+            ),
             *(
                 diagnostic_status(
-                    f"{node_name}: {name}", camera.condition, camera.values(counts[name], now_ns)
+                    f"{node_name}: {name}", conditions[name], camera.values(counts[name], now_ns)
                 )
                 for name, camera in self.cameras.items()
             ),
         ]
 
-    def _condition(self, active: bool) -> Condition:
-        """Return the node's condition: the worst of its own and its cameras'."""
-        conditions = [
-            Condition(camera.condition.level, f"{name}: {camera.condition.text}")
-            for name, camera in self.cameras.items()
-        ]
+    def _condition(self, conditions: list[Condition]) -> Condition:
+        """Return the node's condition: the worst of these and its own."""
         if self.segmenter.loaded.is_random:
             conditions.append(Condition(Level.WARN, "weights are random"))
         controller = self._controller
@@ -382,4 +400,4 @@ class SegmentationPipeline:
             self._warnings.warn("latency_budget_ms", text)
         if self.failure is not None:
             conditions.append(Condition(Level.ERROR, self.failure))
-        return worst(conditions, otherwise="active" if active else "not active")
+        return worst(conditions, otherwise="active")

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,7 +30,7 @@ from std_msgs.msg import Header, String
 from std_srvs.srv import Trigger
 
 from camseg_core.diffusion.options import V_PROFILES, Precision
-from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError, in_one_line
+from camseg_core.errors import BAD_INPUT, DEVICE_LOST, CamsegError, in_one_line, message_of
 from camseg_core.inference.known_answer import check_known_answer
 from camseg_core.segmenter import SegmentationCancelled, Segmenter
 from camseg_core.system.devices import find_device, free_memory, is_device_failure, is_out_of_memory
@@ -329,7 +330,7 @@ class SegmentNode(LifecycleNode):  # type: ignore[misc]  # rclpy has no types
         if self.pipeline is not None:
             statuses = self.pipeline.statuses(name, self._active)
         else:
-            statuses = [diagnostic_status(name, Condition(Level.OK, "not configured"), {})]
+            statuses = [diagnostic_status(name, Condition(Level.WARN, "not configured"), {})]
         header = Header(stamp=self.get_clock().now().to_msg())
         self._diagnostics.publish(DiagnosticArray(header=header, status=statuses))
 
@@ -365,6 +366,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(context: Context, stop: threading.Event) -> int:
     node = SegmentNode(stop, context)
+    # What a library or the conversion of images warns of, once: into the log, as all else.
+    warnings.showwarning = lambda message, *_: node.get_logger().warning(message_of(str(message)))
     try:
         if node.get_parameter("autostart").value:
             for trigger in (node.trigger_configure, node.trigger_activate):

@@ -13,10 +13,16 @@ from camseg_core.diffusion.options import Profiles, SamplingOptions, find_profil
 from camseg_core.errors import CamsegError
 from camseg_core.labels import LabelSet
 from camseg_ros.ground.camera_model import Mounting
-from camseg_ros.ground.grid import occupancy_table
+from camseg_ros.ground.grid import OCCUPIED, UNKNOWN, occupancy_table
+from camseg_ros.ground.view import GridRules
 from camseg_ros.messages.outputs import OutputSettings, least_confidence_table
 from camseg_ros.node.health import Limit, WatchLimits
-from camseg_ros.node.parameters import ALL_UNLABELED, DEFAULT_FREE_CLASSES, find_parameter
+from camseg_ros.node.parameters import (
+    ALL_UNLABELED,
+    DEFAULT_FREE_CLASSES,
+    HIDDEN_OCCUPIED,
+    find_parameter,
+)
 
 Values = Mapping[str, Any]
 """Parameter values by name."""
@@ -145,11 +151,12 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
     most = values["max_steps"] or max(least, profiles["accurate"].steps)
     if most < least:
         raise CamsegError(f"min_steps is {least} and max_steps {most}; min_steps <= max_steps")
-    _require_known("safe_state", [values["safe_state"]])
+    for name in ("safe_state", "grid_hidden"):
+        _require_known(name, [values[name]])
     # A list without entries has no type in a params file: [""] publishes nothing.
     outputs = tuple(filter(None, values["outputs"]))
     _require_known("outputs", outputs)
-    shares, drivable = [values["min_confidence"]], None
+    shares, grid = [values["min_confidence"]], None
     by_class = _shares(values["class_min_confidence"])
     if label_set is not None:
         for name in by_class:
@@ -162,7 +169,11 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
         free = list(filter(None, values["grid_free_classes"]))
         if free == DEFAULT_FREE_CLASSES and not {*free} <= {*label_set.names}:
             free = []  # weights of other classes: nothing may be driven on unless it is named
-        drivable = occupancy_table(label_set, free)
+        grid = GridRules(
+            occupancy_table(label_set, free),
+            math.ceil(255.0 * values["grid_min_confidence"]),
+            OCCUPIED if values["grid_hidden"] == HIDDEN_OCCUPIED else UNKNOWN,
+        )
     return LiveSettings(
         sampling=replace(profile, seed=values["seed"], **given),
         budget_ns=round(1e6 * values["latency_budget_ms"]),
@@ -172,8 +183,7 @@ def live_settings(values: Values, profiles: Profiles, label_set: LabelSet | None
             least_confidence_table(shares),
             values["output_height"],
             values["output_width"],
-            drivable,
-            math.ceil(255.0 * values["grid_min_confidence"]),
+            grid,
         ),
         limits=WatchLimits(
             _limit(values, "no_input", "s"),

@@ -43,6 +43,9 @@ class Log:
     def warning(self, message: str) -> None:
         self.lines.append(f"WARN {message}")
 
+    def error(self, message: str) -> None:
+        self.lines.append(f"ERROR {message}")
+
 
 @dataclass
 class FakePublisher:
@@ -158,11 +161,12 @@ class FakeLabelInfo:
 
 
 def stand_in_for_tf(
-    monkeypatch: pytest.MonkeyPatch, transforms: Mapping[tuple[str, str], Transform] | None = None
+    monkeypatch: pytest.MonkeyPatch,
+    transforms: Mapping[tuple[str, str, int], Transform] | None = None,
 ) -> None:
     """Stand in for tf2_ros, which is in no registry; its listener owns its subscriptions, too.
 
-    ``transforms`` are the newest ones, by target and source frame.
+    ``transforms`` are by target, source frame and time in nanoseconds; 0 is the newest.
     """
 
     class TransformListener:
@@ -179,9 +183,10 @@ def stand_in_for_tf(
 
     class Buffer:
         def lookup_transform(self, target: str, source: str, time: Time) -> Any:
-            if (target, source) not in (transforms or {}) or time.nanoseconds:
+            found = (transforms or {}).get((target, source, time.nanoseconds))
+            if found is None:
                 raise LookupError(f"{source} does not exist")
-            return SimpleNamespace(transform=transforms[target, source])
+            return SimpleNamespace(transform=found)
 
     tf2_ros = ModuleType("tf2_ros")
     tf2_ros.__dict__.update(

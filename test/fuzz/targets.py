@@ -66,7 +66,9 @@ def image_message(random: Random, folder: Path) -> None:
     """An image message whose size, step, encoding and data do not go together."""
     del folder
     height, width = random.choice((0, 1, 3, 24, 4096)), random.choice((0, 1, 2, 33, 4096))
-    encoding = random.choice(("rgb8", "bgra8", "mono8", "bayer_grbg8", "yuv422", "uyvy", *TEXTS))
+    encoding = random.choice(
+        ("rgb8", "bgra8", "mono8", "bayer_grbg8", "yuv422", "uyvy", "nv12", *TEXTS)
+    )
     size = max(0, random.choice((0, 1, height * width * random.choice((1, 2, 3, 4)), 100_000)))
     message = Image()
     message.height, message.width = height, width

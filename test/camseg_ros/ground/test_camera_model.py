@@ -219,7 +219,8 @@ def test_angles_to_a_transform_of_tf_and_back(roll, pitch, yaw, length):
     given_ = Mounting(0.0, 0.0, 1.0, roll, pitch, yaw)
     quaternion = tuple(part * length for part in quaternion_of(given_.rotation()))
     read = Mounting.from_transform(transform(0.0, 0.0, 1.0, quaternion))
-    np.testing.assert_allclose(read.rotation(), given_.rotation(), atol=1e-6)
+    # Near half a turn OpenCV's vector is exact to 1e-5 only.
+    np.testing.assert_allclose(read.rotation(), given_.rotation(), atol=2e-5)
 
 
 @pytest.mark.parametrize(

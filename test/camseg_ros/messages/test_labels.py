@@ -30,6 +30,19 @@ def test_label_info_has_every_id_of_a_mask(monkeypatch: pytest.MonkeyPatch) -> N
     assert table == [*enumerate(CITYSCAPES.names), (255, "unlabeled")]
 
 
+@pytest.mark.parametrize("lacks", ["LabelInfo", "its library"])
+def test_a_half_installed_vision_msgs_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    stand_in_for_vision_msgs(monkeypatch)
+    if lacks == "LabelInfo":
+        monkeypatch.delattr(sys.modules["vision_msgs.msg"], "LabelInfo")
+    else:
+        monkeypatch.setitem(sys.modules, "vision_msgs.msg", None)
+    with pytest.raises(ImportError):
+        label_info_message(CITYSCAPES, 0.0, "lens", Time())
+
+
 def test_without_vision_msgs_there_is_no_label_info(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vision_msgs", None)
     assert label_info_message(CITYSCAPES, 0.0, "lens", Time()) is None

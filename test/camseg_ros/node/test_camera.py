@@ -99,7 +99,7 @@ def test_a_frame_of_a_silent_camera_waits_for_no_safe_mask() -> None:
 def test_without_tf_a_mounting_must_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tf2_ros", None)
     with pytest.raises(CamsegError, match="mounting is not given and tf2_ros is not installed"):
-        TransformedMountings(None, "base_link")("lens")
+        TransformedMountings(None, "base_link")("lens", Time())
 
 
 def test_a_mounting_is_looked_up_in_tf_from_the_first_question_to_close(
@@ -108,13 +108,16 @@ def test_a_mounting_is_looked_up_in_tf_from_the_first_question_to_close(
     # Optical axes of a camera that looks forward and level.
     turn, place = Quaternion(x=-0.5, y=0.5, z=-0.5, w=0.5), Vector3(x=1.0, z=1.4)
     newest = Transform(translation=place, rotation=turn)
-    stand_in_for_tf(monkeypatch, {("base_link", "lens"): newest})
+    raised = Transform(translation=Vector3(x=1.0, z=1.5), rotation=turn)
+    at_5_s = ("base_link", "lens", 5 * S)
+    stand_in_for_tf(monkeypatch, {("base_link", "lens", 0): newest, at_5_s: raised})
     node = FakeNode()
     look_up = TransformedMountings(node, "base_link")
     assert not node.subscriptions  # nobody wants a grid yet
-    assert look_up("lens") == Mounting(1.0, 0.0, 1.4)
+    assert look_up("lens", Time(sec=5)) == Mounting(1.0, 0.0, 1.5)
+    assert look_up("lens", Time(sec=6)) == Mounting(1.0, 0.0, 1.4)  # tf is not there yet
     with pytest.raises(CamsegError, match="not given, and tf has none: rear does not exist"):
-        look_up("rear")
+        look_up("rear", Time(sec=5))
     assert list(node.subscriptions) == ["/tf", "/tf_static"]
     for _ in range(2):
         look_up.close()

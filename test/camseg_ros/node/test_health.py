@@ -36,7 +36,7 @@ def test_levels_are_those_of_diagnostics() -> None:
 
 def test_a_camera_that_stops_is_warned_of_then_an_error_and_is_fine_when_it_returns() -> None:
     watch = CameraWatch(LIMITS, now_ns=10 * S)
-    assert watch.check(11 * S) == Condition(Level.OK, "frames arrive")
+    assert watch.check(11 * S) == Condition(Level.OK, "no frame yet")
     assert watch.check(11 * S + 1) == Condition(Level.WARN, "no input yet after 1.0 s")
     assert watch.check(14 * S) == Condition(Level.ERROR, "no input yet after 4.0 s")
     watch.entered(20 * S, age_ns=0)

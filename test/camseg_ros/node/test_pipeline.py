@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
 from node_parts import FakeNode, camera, parameter_values, stand_in_for_vision_msgs
 from std_msgs.msg import Header
 
@@ -16,6 +17,7 @@ from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.labels import CITYSCAPES
 from camseg_core.segmenter import Segmenter
 from camseg_core.weights.loading import random_model
+from camseg_ros.ground.grid import UNKNOWN, GridGeometry
 from camseg_ros.inference.frame_queue import FrameCounts, QueuedFrame
 from camseg_ros.messages.images import image_message, stamp_ns
 from camseg_ros.node.health import Condition, Level
@@ -135,7 +137,7 @@ def test_conditions_change_with_the_clock_and_the_safe_state_comes_once_a_second
         node.ns += 100 * MS
         made.check()
     assert node.log.lines == [
-        f"WARN front: {level}, no input for {seconds} s: nobody publishes /front/image_raw "
+        f"{level} front: {level}, no input for {seconds} s: nobody publishes /front/image_raw "
         "(sensor_msgs/msg/Image, reliable)"
         for level, seconds in (("WARN", 1.1), ("ERROR", 3.1))
     ]
@@ -355,3 +357,60 @@ def test_limits_and_thresholds_change_live(
     made.apply(live(min_confidence=0.25))
     (info,) = node.publishers["~/front/label_info"].published
     assert info.threshold == 0.25  # another one now
+
+
+def test_a_vision_msgs_that_does_not_work_costs_label_info_and_one_warning(
+    segmenter: Segmenter, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in_for_vision_msgs(monkeypatch)
+    real = node.create_publisher
+
+    def refuse(message_type: type, topic: str, quality: Any) -> Any:
+        if topic.endswith("label_info"):
+            raise RuntimeError("no type support")
+        return real(message_type, topic, quality)
+
+    monkeypatch.setattr(node, "create_publisher", refuse)
+    made = make(segmenter, node, "front", "rear")
+    made.announce()
+    assert node.log.lines == [
+        "WARN no label_info: vision_msgs is installed but does not work: RuntimeError: no type "
+        "support"
+    ]
+    assert publish(made, node) == "out"
+
+
+def test_a_grid_that_is_wanted_and_cannot_be_made_is_a_warning_of_its_camera(
+    segmenter: Segmenter, node: FakeNode
+) -> None:
+    made = make(segmenter, node, safe_state="all_unlabeled")
+    made.look_at_the_ground(GridGeometry(0.5, 10.0, 4.0), "base_link")
+    made.open()
+    made.check()
+    grids = node.publishers["~/front/drivable_grid"]
+    assert publish(made, node) == "out"  # nobody wants it
+    grids.listeners = 1
+    made.accept(frame(node))
+    for _ in range(2):
+        assert publish(made, node) == "out"
+        made.check()
+    problem = "no drivable grid: no camera_info has come on front/camera_info"
+    assert node.log.lines == [f"WARN front: {problem}"]
+    (of_node, _), (of_front, _) = statuses(made)
+    assert (of_front.level, of_front.message) == (DiagnosticStatus.WARN, problem)
+    assert f"front: {problem}" in of_node.message
+    grids.listeners = 0
+    assert statuses(made)[1][0].message == "frames arrive"
+    # In the safe state all is unknown, with or without a calibration.
+    grids.listeners = 1
+    node.ns += 5 * S
+    made.check()
+    (grid,) = grids.published
+    assert set(grid.data) == {UNKNOWN}
+    assert grid.header.stamp == masks(node)[-1].header.stamp
+    made.close()
+    told = [(item.level, item.message) for item in made.statuses("/node", active=False)]
+    assert told == [
+        (DiagnosticStatus.WARN, "not active; weights are random"),
+        (DiagnosticStatus.WARN, "not active"),
+    ]

@@ -489,7 +489,7 @@ def test_listening_to_tf_begins_with_the_first_grid_and_ends_with_cleanup(
         ground = node.pipeline.cameras["camera"].ground
         info = CameraInfo(width=40, height=24, k=[9.0, 0.0, 9.0, 0.0, 9.0, 9.0, 0.0, 0.0, 1.0])
         for _ in range(2):
-            assert ground.message(None, None, info, None, 0) is None
+            assert ground.message(None, None, info, None) is None
         assert tf_topics() == ["/tf", "/tf_static"]
         node.trigger("deactivate", "cleanup")
         assert tf_topics() == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from node_parts import camera
 from node_parts import parameter_values as values
@@ -12,7 +13,7 @@ from camseg_core.diffusion.options import ONE_STEP_PROFILES, V_PROFILES
 from camseg_core.errors import CamsegError
 from camseg_core.labels import CITYSCAPES, LabelSet
 from camseg_ros.ground.camera_model import Mounting
-from camseg_ros.ground.grid import FREE
+from camseg_ros.ground.grid import FREE, OCCUPIED, UNKNOWN, UPRIGHT
 from camseg_ros.messages.output_topics import OUTPUT_TOPICS
 from camseg_ros.node.health import Limit, WatchLimits
 from camseg_ros.node.settings import (
@@ -151,11 +152,15 @@ def test_a_mounting_is_read_and_checked() -> None:
 
 
 def test_the_grid_is_read() -> None:
-    settings = live(grid_free_classes=["road", "terrain"], grid_min_confidence=0.3)
-    table = settings.output.drivable
-    assert table is not None
-    assert table[[0, 1, 9, 10, 255]].tolist() == [0, 100, 0, -1, -1]
-    assert settings.output.drivable_least_confidence == 77
+    rules = live(grid_free_classes=["road", "terrain"], grid_min_confidence=0.3).output.grid
+    assert rules is not None
+    assert rules.table[[0, 1, 9, 10, 13, 255]].tolist() == [FREE, OCCUPIED, FREE, -1, UPRIGHT, -1]
+    assert (rules.least_confidence, rules.hidden) == (77, UNKNOWN)
+    rules = live(grid_hidden="occupied").output.grid
+    assert rules is not None
+    assert rules.hidden == OCCUPIED
+    with pytest.raises(CamsegError, match="grid_hidden has 'free'; it is one of unknown, occupied"):
+        live(grid_hidden="free")
     with pytest.raises(CamsegError, match="free class 'lawn'; must be one of road"):
         live(grid_free_classes=["lawn"])
 
@@ -164,9 +169,9 @@ def test_weights_without_a_road_configure_and_nothing_is_free_unless_named() -> 
     mine = LabelSet("mine", ("drivable", "obstacle"), ((1, 2, 3), (4, 5, 6)))
 
     def free(**changes: object) -> list[int]:
-        table = live_settings(values(**changes), V_PROFILES, mine).output.drivable
-        assert table is not None
-        return [class_id for class_id, meaning in enumerate(table.tolist()) if meaning == FREE]
+        rules = live_settings(values(**changes), V_PROFILES, mine).output.grid
+        assert rules is not None
+        return np.flatnonzero(rules.table == FREE).tolist()
 
     assert free() == []
     assert free(grid_free_classes=["drivable"]) == [0]
