@@ -107,6 +107,18 @@ class LabelSet:
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return content
 
+    def described(self) -> dict[str, Any]:
+        """Return what the class ids mean as plain data for JSON: names and colours by id."""
+        classes = zip(self.names, self.palette, strict=True)
+        return {
+            "label_set": self.name,
+            "unlabeled": UNLABELED,
+            "classes": [
+                {"id": class_id, "name": name, "color": list(color)}
+                for class_id, (name, color) in enumerate(classes)
+            ],
+        }
+
     @classmethod
     def from_dict(cls, content: Any, source: str = "label set") -> LabelSet:
         """Build a label set from what `to_dict` returned; ``source`` names it in messages.

@@ -15,6 +15,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video import VideoFrame
+from PIL import Image
 
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8
@@ -33,6 +34,12 @@ VIDEO_FORMATS = (
 )
 """FFmpeg's names of the formats that are read; the last ones are images under a video's name. Some
 of FFmpeg's others take any text for a video, and playlists open further files."""
+
+BAG_SUFFIXES = (".mcap", ".db3", ".zstd", ".bag", ".active")
+"""Suffixes of the files of ROS bags, whose frames `camseg replay` reads."""
+
+MOST_LABEL_COLORS = 64
+"""Most colours of a label image."""
 
 ENOUGH = 0.9
 """A video counts as whole if it has this share of the frames that it states or, if it states no
@@ -77,11 +84,15 @@ def find_sources(path: Path) -> list[Source]:
     """List what ``path`` holds: itself, or the images in and below a folder; see `files_below`.
 
     Raises:
-        CamsegError: nothing is there, the folder has no image, or the results of two images would
-            have the same name.
+        CamsegError: nothing is there, it is a bag, the folder has no image, or the results of two
+            images would have the same name.
     """
     if not os.path.exists(path):  # pathlib's raises where a name is too long
         raise CamsegError(f"no such file or folder: {path}")
+    if _is_bag(path):
+        raise CamsegError(
+            f"{path} is a bag; bags are segmented and scored by: camseg replay {path}"
+        )
     if not path.is_dir():
         check_is_regular(path)
         return [_source(path, Path(path.stem))]
@@ -114,6 +125,18 @@ def read_image(path: Path) -> UInt8:
     except CamsegError as error:
         raise type(error)(f"{path} {error}") from None
     return pixels if pixels.ndim == 3 else np.ascontiguousarray(np.dstack([pixels] * 3))
+
+
+def looks_like_labels(image: UInt8) -> bool:
+    """Tell whether a picture uint8 [H, W, 3] has so few colours that it holds labels, not a scene.
+
+    At most `MOST_LABEL_COLORS` of them, as ids, instances or colours of classes have. A photo has
+    thousands; a picture of fewer than 64 x 64 pixels is not judged.
+    """
+    height, width = image.shape[:2]
+    if height * width < 64 * 64:
+        return False
+    return Image.fromarray(image).getcolors(MOST_LABEL_COLORS) is not None
 
 
 def read_frames(source: Source) -> Iterator[Frame]:
@@ -156,6 +179,15 @@ def read_frames(source: Source) -> Iterator[Frame]:
     if not is_whole or index == 0:
         stated = f" of {source.frame_count}" if source.frame_count else ""
         raise CamsegError(f"{source.path} ends after {index}{stated} frames: truncated or damaged")
+
+
+def _is_bag(path: Path) -> bool:
+    """Tell whether a path is a ROS bag: by its suffix; a folder, by what lies in it."""
+    if not path.is_dir():
+        return path.suffix.lower() in BAG_SUFFIXES
+    with suppress(OSError):
+        return "rosbag2_bagfile_information" in (path / "metadata.yaml").read_text(errors="replace")
+    return any(file.suffix.lower() in BAG_SUFFIXES for file in path.glob("*.*"))
 
 
 def _source(path: Path, stem: Path) -> Source:

@@ -14,17 +14,7 @@ from camseg_core.labels import UNLABELED, LabelSet
 
 def labels_json(label_set: LabelSet, weights_sha256: str) -> str:
     """Return ids, names, palette (RGB 0..255), label-set name and weights hash as JSON."""
-    classes = zip(label_set.names, label_set.palette, strict=True)
-    content = {
-        "label_set": label_set.name,
-        "weights_sha256": weights_sha256,
-        "unlabeled": UNLABELED,
-        "classes": [
-            {"id": class_id, "name": name, "color": list(color)}
-            for class_id, (name, color) in enumerate(classes)
-        ],
-    }
-    return json.dumps(content)
+    return json.dumps({**label_set.described(), "weights_sha256": weights_sha256})
 
 
 def label_info_message(label_set: LabelSet, threshold: float, frame_id: str, stamp: Time) -> Any:

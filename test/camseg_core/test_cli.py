@@ -69,7 +69,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, parity: Path, write_image: 
     save_model(load_model(parity), folder / "good.safetensors")
     content = (folder / "good.safetensors").read_bytes()
     (folder / "cut.safetensors").write_bytes(content[: len(content) // 2])
-    (folder / "nothing").mkdir()
+    for name in ("nothing", "bag", "killed"):
+        (folder / name).mkdir()
+    (folder / "bag" / "metadata.yaml").write_text("rosbag2_bagfile_information:\n  version: 8\n")
+    for name in ("killed/killed_0.mcap", "drive.bag"):
+        (folder / name).touch()
     return folder
 
 
@@ -77,6 +81,9 @@ BAD_INPUTS = {
     "none.png": r"no such file or folder: \S+none\.png",
     "text.png": r"\S+text\.png is neither an image nor a video: its 6 bytes .*",
     "truncated.png": r"\S+truncated\.png is neither an image nor a video: .*",
+    "drive.bag": r"\S+drive\.bag is a bag; bags are segmented .* by: camseg replay \S+/drive\.bag",
+    "bag": r"\S+bag is a bag; bags are segmented and scored by: camseg replay \S+/bag",
+    "killed": r"\S+killed is a bag; .*",
     "nothing": r"folder \S+nothing has no image; .*",
     "good.png --weights @none": r"no such weights: \S+none; .*",
     "good.png --weights @nothing": r"folder \S+nothing holds no weights that can be chosen: .*",
@@ -92,7 +99,7 @@ BAD_INPUTS = {
     "good.png --rounds 17 --steps 1": r"\S+good\.png: rounds is 17; from 1 to 16, the number of .*",
     "good.png --temperature nan": "temperature is nan; a finite .*",
     "good.png --heads 5": r"transformer width 48 is not a multiple of its 5 heads; .*\(--heads\)",
-    "good.png --steps 1 --out @text.png": r"cannot write \S+good_ids\.png: (Not a dir|File exi).*",
+    "good.png --steps 1 --out @text.png": r"cannot write \S+classes\.json: (Not a dir|File exi).*",
 }
 """Words of the command line, completed by `segment_arguments`, and the message that they cause."""
 
@@ -225,7 +232,9 @@ def test_segment_writes_what_the_segmenter_gives(
     assert re.search(r"^frames: 1, peak memory: ", text, re.MULTILINE)
     wanted_options = replace(parity_segmenter.loaded.profiles["balanced"], **options)
     expected = parity_segmenter.segment(read_image(path), wanted_options)
-    assert {entry.name for entry in out.iterdir()} == {f"frame_{kind}.png" for kind in KINDS}
+    assert text.splitlines()[-1] == f"wrote 6 files to {out}"
+    results = {"classes.json", "legend.png", *(f"frame_{kind}.png" for kind in KINDS)}
+    assert {entry.name for entry in out.iterdir()} == results
     for kind, wanted in (("ids", expected.class_ids), ("confidence", expected.confidence)):
         stored = cv2.imread(str(out / f"frame_{kind}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(stored, wanted)
@@ -271,8 +280,29 @@ def test_segment_does_the_others_where_one_picture_is_bad(
         f"camseg: {folder / 'b.png'} is not an image: its 3 bytes cannot be decoded "
         "(truncated, or of another format than BMP, JPEG, PNG, PPM, TIFF, WEBP)"
     ]
-    written = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*_*.png")}
     assert written == {f"{stem}_{kind}.png" for stem in ("a", "sub/c") for kind in KINDS}
+
+
+def test_segment_names_the_label_images_of_a_folder(
+    tmp_path: Path, parity: Path, write_image: Writer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1_label.png", "2_label.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.eye(64, dtype=np.uint8))
+    arguments = ["segment", str(tmp_path / "in"), "--weights", str(parity), "--steps", "1"]
+    arguments += ["--out", str(tmp_path / "out")]
+    said = (
+        "with as few colours as label images have, not photos: "
+        f"{tmp_path}/in/1_label.png, {tmp_path}/in/2_label.png\n"
+    )
+    assert main(arguments) == 2
+    assert f"camseg: note: 2 of 2 images left out, {said}" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+    write_image(tmp_path / "in" / "1.png")
+    assert main(arguments) == 0
+    assert f"camseg: note: 2 of 3 images left out, {said}" in capfd.readouterr().err
 
 
 SegmentWith = Callable[[Callable[[], object]], int]
@@ -285,7 +315,7 @@ def segment_with(
     """Run ``camseg segment`` with something else in the place of its work; give the status."""
 
     def run(work: Callable[[], object]) -> int:
-        monkeypatch.setattr(segment_files, "segment_files", lambda *_: work())
+        monkeypatch.setattr(segment_files, "segment_files", lambda *_, **__: work())
         return main(segment_arguments(inputs, parity, tmp_path, "good.png"))
 
     return run

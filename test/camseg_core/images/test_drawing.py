@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 from camseg_core.errors import CamsegError
-from camseg_core.images.drawing import encode_jpeg, encode_png, overlay_image, write_png
-from camseg_core.labels import CITYSCAPES
+from camseg_core.images.drawing import (
+    LEGEND_ROW,
+    encode_jpeg,
+    encode_png,
+    legend_image,
+    overlay_image,
+    write_png,
+)
+from camseg_core.labels import CITYSCAPES, LabelSet
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 HEIGHT, WIDTH = 7, 11
@@ -63,3 +70,13 @@ def test_an_array_that_is_no_image_is_refused(encode: Any, kind: str) -> None:
         CamsegError, match=rf"cannot encode an array of shape \(0, 4, 3\) as {kind}"
     ):
         encode(np.zeros((0, 4, 3), np.uint8))
+
+
+def test_the_legend_has_a_swatch_for_each_class() -> None:
+    legend = legend_image(CITYSCAPES)
+    swatches = legend[np.arange(20) * LEGEND_ROW + LEGEND_ROW // 2, LEGEND_ROW]
+    assert swatches.tolist() == [list(color) for color in (*CITYSCAPES.palette, (0, 0, 0))]
+    many = LabelSet(
+        "many", tuple("é" * n for n in range(1, 41)), tuple((9, 9, n) for n in range(40))
+    )
+    assert legend_image(many).shape[1] > 2 * legend.shape[1]
