@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from camseg_core.diffusion.options import SamplingOptions
+from camseg_core.diffusion.options import DEFAULT_PROFILE, Profiles, SamplingOptions
 from camseg_core.errors import CamsegError
 from camseg_core.images.arrays import UInt8, check_image
 from camseg_core.images.fit import Fit
@@ -95,6 +95,11 @@ class Segmenter:
         """Classes of the model."""
         return self.loaded.label_set
 
+    @property
+    def profiles(self) -> Profiles:
+        """The weights' own ways to sample: ``accurate``, ``balanced`` and ``fast``."""
+        return self.loaded.profiles
+
     def input_size(self, image: UInt8) -> tuple[int, int]:
         """Return height and width that an image uint8 [H, W, 3] has as the model's input.
 
@@ -124,13 +129,18 @@ class Segmenter:
         The result of an image does not depend on the others: noise is a function of seed and
         token. (Matrix products of other sizes may round differently in the last bit.)
 
+        Args:
+            images: the images.
+            options: how to sample; the weights' profile ``balanced`` without.
+            cancelled: function that is asked before each stage whether to give up.
+
         Raises:
             CamsegError: an image is no uint8 RGB array or empty, inputs differ in size, or the
                 model has no decoder of the kind that the options ask for.
             SegmentationCancelled: ``cancelled`` was true before a stage.
         """
         clock = StageClock(self.device, cancelled)
-        return self.segment_by_clock(images, options or SamplingOptions(), clock)
+        return self.segment_by_clock(images, options or self.profiles[DEFAULT_PROFILE], clock)
 
     def segment_by_clock(
         self, images: Sequence[UInt8], options: SamplingOptions, clock: StageClock

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from camseg_core.diffusion.options import SAMPLERS
+from camseg_core.diffusion.options import PROFILE_NAMES, SAMPLERS
 from camseg_core.diffusion.samplers import TokenNoise, round_masks
 from camseg_core.errors import CamsegError
 from camseg_core.inference.sampling import LatentSampler
@@ -320,6 +320,20 @@ def test_images_of_several_sizes_batch_where_their_input_is_of_one(
     for image, result in zip(images, batch, strict=True):
         assert result.class_ids.shape == image.shape[:2]
         assert_alike(result, tiny_segmenter.segment(image, FEW))
+
+
+def test_without_options_the_weights_decide_how_to_sample(
+    light_segmenter: Segmenter, random_image: MakeImage
+) -> None:
+    profiles = {
+        name: SamplingOptions(steps=1, seed=seed) for seed, name in enumerate(PROFILE_NAMES)
+    }
+    segmenter = Segmenter(replace(light_segmenter.loaded, stated_profiles=profiles))
+    image = random_image(32, 64)
+    found = segmenter.segment(image)
+    assert_same(found, segmenter.segment(image, segmenter.profiles["balanced"]))
+    for other in (segmenter.profiles["accurate"], SamplingOptions()):
+        assert not np.array_equal(found.confidence, segmenter.segment(image, other).confidence)
 
 
 def test_an_empty_batch_is_empty(any_segmenter: Segmenter) -> None:
