@@ -8,7 +8,10 @@ LIBRARIES := $(addprefix -r requirements/,core.txt research.txt onnx.txt dev.txt
 CLIP ?=
 WEIGHTS ?= demo
 
-.PHONY: help setup demo train-demo test test-faults audit lint format clean
+# griffe2md links to places that the page does not have.
+API := $(BIN)/griffe2md camseg_core | sed -E ':again; s/\[([^][]*)\]\(\#[^)]*\)/\1/; t again'
+
+.PHONY: help setup demo train-demo test test-faults audit lint api format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,11 +56,16 @@ audit: $(READY)  ## compare the installed libraries with the known vulnerabiliti
 	    echo "make audit: api.osv.dev cannot be reached; nothing was checked" >&2; \
 	  else cat $(VENV)/audit.log >&2; fi; exit 1; }
 
-lint: $(READY)  ## ruff, mypy, import rules
+lint: $(READY)  ## ruff, mypy, import rules, docs/api.md
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(API) | diff docs/api.md - || { \
+	  echo "docs/api.md is not what the docstrings say: run make api" >&2; exit 1; }
+
+api: $(READY)  ## write docs/api.md from the docstrings of what camseg_core lists in __all__
+	$(API) > docs/api.md
 
 format: $(READY)  ## put the code into ruff's format
 	$(BIN)/ruff format .

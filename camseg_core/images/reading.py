@@ -113,13 +113,13 @@ def find_sources(path: Path) -> list[Source]:
     return [Source(image, stem, False, 1) for stem, image in by_stem.items()]
 
 
-def read_image(path: Path) -> UInt8:
+def read_image(path: str | Path) -> UInt8:
     """Read an image as RGB uint8 [H, W, 3]; a rotation note in the file is ignored.
 
     Raises:
         CamsegError: unreadable, or not one image that can be read; see `decode_image`.
     """
-    content = read_bytes(path)
+    content = read_bytes(Path(path))
     try:
         pixels = decode_image(content)
     except CamsegError as error:

@@ -48,6 +48,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from camseg_core.cli import main
+from camseg_core.images.video_writing import write_video
 from camseg_core.training.train_state import list_checkpoints, load_state
 from camseg_core.weights.loading import load_model, random_model, save_model
 from camseg_ros.bag.reader import open_bag
@@ -383,6 +384,21 @@ def kills_of(
         yield partial(kill_at_work, moment=moment)
     if name == "convert":
         yield partial(kill_at_step, steps=[RENAME_OF_WEIGHTS])
+
+
+def test_a_video_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    clip = tmp_path / "clip.mp4"
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    write_video(clip, [(picture, index * 10**8) for index in range(4)])
+    arguments = ("segment", str(clip), "--weights", "random:tiny", "--out", "out")
+    program = Program("camseg_core.cli", arguments, lambda out, started: 0)
+    kill_at_step(program, tmp_path, [("os.rename", r"^out/\.[0-9a-f]{32}\.mp4$")])
+    out = tmp_path / "out"
+    assert not (out / "clip_overlay.mp4").exists()
+    assert [path.suffix for path in left_behind(out)] == [".mp4"]
+    status, printed, _ = run(program, tmp_path)
+    assert (status, printed.splitlines()[-1]) == (0, "wrote 3 files to out")
+    assert (out / "clip_overlay.mp4").exists()
 
 
 @pytest.mark.parametrize(
