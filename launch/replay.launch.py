@@ -38,7 +38,7 @@ ARGUMENTS = {
     "bag": (None, "Folder or file of the bag."),
     "out": ("output/live", "Folder of the report."),
     **{spec.name: ("", f"{spec.help} Not given: as in params_file.") for spec in OF_THE_NODE},
-    "rate": ("1.0", "Speed of playing; 2 is twice as fast as recorded."),
+    "speed": ("1.0", "Speed of playing; 2 is twice as fast as recorded."),
     "loops": ("1", "How often to play the bag; 0: until Ctrl-C."),
     "start_offset_s": ("0.0", "Seconds of the bag to leave out at its beginning."),
     "start_paused": ("false", "Wait for a call of /play_node/pause with data: false."),
@@ -93,7 +93,7 @@ def start(context: LaunchContext) -> list[object]:
     player = program(
         "play_node",
         **of_bag["play_node"],
-        rate=float(given["rate"]),
+        speed=float(given["speed"]),
         loops=int(given["loops"]),
         start_offset_s=float(given["start_offset_s"]),
         start_paused=given["start_paused"].lower() in ("true", "1"),

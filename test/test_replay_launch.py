@@ -26,7 +26,7 @@ from camseg_ros.replay.live import evaluate_node, play_node
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH_FILE = ROOT / "launch" / "replay.launch.py"
 ARGUMENTS = {
-    "bag", "out", "params_file", "weights", "device", "profile", "rate", "loops",
+    "bag", "out", "params_file", "weights", "device", "profile", "speed", "loops",
     "start_offset_s", "start_paused", "gates", "idle_limit_s",
 }  # fmt: skip
 MODULES = (
@@ -91,7 +91,7 @@ def test_each_program_gets_parameters_that_it_has(
     prefix = install(tmp_path / "prefix")
     bag = bags.write_bag(tmp_path / "bag")
     given = {name: argument["default_value"] for name, argument in declared(launch_file).items()}
-    given |= {"bag": str(bag), "rate": "0.5", "start_paused": "true", "params_file": "x.yaml"}
+    given |= {"bag": str(bag), "speed": "0.5", "start_paused": "true", "params_file": "x.yaml"}
     monkeypatch.setattr(Told, "perform", lambda *_: str(prefix / "lib" / "camseg_ros" / "camseg"))
     actions = launch_file.start(SimpleNamespace(launch_configurations=given))
     programs = {one.named["executable"]: one.named for one in actions if "executable" in one.named}
@@ -101,7 +101,7 @@ def test_each_program_gets_parameters_that_it_has(
         for name, one in programs.items()
     }
     assert parameters["play_node"] == {
-        "bag": str(bag), "rate": 0.5, "loops": 1, "start_offset_s": 0.0, "start_paused": True,
+        "bag": str(bag), "speed": 0.5, "loops": 1, "start_offset_s": 0.0, "start_paused": True,
         "wait_for_truth": True,
     }  # fmt: skip
     assert parameters["evaluate_node"] == {
@@ -127,7 +127,7 @@ def test_launch_reads_it() -> None:
     declared = {argument.name: argument for argument in description.get_launch_arguments()}
     assert set(declared) == ARGUMENTS
     context = LaunchContext()
-    assert "".join(part.perform(context) for part in declared["rate"].default_value) == "1.0"
+    assert "".join(part.perform(context) for part in declared["speed"].default_value) == "1.0"
 
 
 WITHOUT_LIBRARIES = """

@@ -17,8 +17,8 @@ from camseg_core.weights.known_answer import (
     some_values,
 )
 
-TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.05}
-"""Largest relative error of a part's output. The largest ones measured are 2e-6 and 0.010, see
+TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "bfloat16": 0.1}
+"""Largest relative error of a part's output. The largest ones measured are 2e-5 and 0.065, see
 docs/model.md; weights that are deeper than those may round more often."""
 
 TENSOR_CORE_TOLERANCE = 0.005

@@ -120,6 +120,7 @@ def shared_node() -> Iterator[Audience]:
         "camera.camera_info_topic": "/info",
         "camera.mounting": [1.0, 0.0, 1.5, 0.0, 0.0, 0.0],
         "grid_min_confidence": 0.0,
+        "grid_hidden": "occupied",  # the classes are random: what hides what is known of none
         "grid_free_classes": list(CITYSCAPES.names[:10]),
         "grid_resolution_m": 0.5,
     }

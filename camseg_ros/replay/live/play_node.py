@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ros2 run camseg_ros play_node``: play a bag's cameras with ``/clock``.
 
-    play_node --ros-args -p bag:=bags/0002 -p rate:=0.5
+    play_node --ros-args -p bag:=bags/0002 -p speed:=0.5
 
 It stands in where there is no ``ros2 bag play``, and waits for a listener before it begins. The
 service ``~/pause`` (std_srvs/SetBool) stops time and lets it go on.
@@ -31,7 +31,7 @@ PERIOD_S = 0.05
 
 DEFAULTS = {
     "bag": "",
-    "rate": 1.0,
+    "speed": 1.0,
     "loops": 1,
     "start_offset_s": 0.0,
     "start_paused": False,
@@ -54,7 +54,7 @@ def _play(context: Context, stop: threading.Event) -> int:
         values = declared(client.node, DEFAULTS)
         if not values["bag"]:
             raise CamsegError("no bag; -p bag:=FOLDER is needed")
-        settings = PlaySettings(values["rate"], values["loops"], values["start_offset_s"])
+        settings = PlaySettings(values["speed"], values["loops"], values["start_offset_s"])
         topics = [topic for topic in values["image_topics"] if topic]
         log = client.node.get_logger()
         with open_bag(Path(values["bag"])) as bag:

@@ -176,7 +176,7 @@ def test_player_and_evaluator_as_programs_of_their_own(
     player = start(
         "play_node",
         f"bag:={synthetic_bag}",
-        "rate:=0.5",
+        "speed:=0.5",
         "start_paused:=true",
         "wait_for_truth:=true",
     )
@@ -214,9 +214,9 @@ def test_player_and_evaluator_as_programs_of_their_own(
     [
         ("play_node", [], "play_node: no bag; -p bag:=FOLDER is needed"),
         ("play_node", ["bag:=/nowhere"], "play_node: no such bag: /nowhere"),
-        ("play_node", ["bag:=/nowhere", "rate:=0.0"], "play_node: the speed is 0.0; 0.001"),
-        ("play_node", ["rate:=fast"], 'play_node: parameters: rate is "fast": input should be a'),
-        ("play_node", ["bag:=/nowhere", "rate:=2"], "play_node: no such bag: /nowhere"),
+        ("play_node", ["bag:=/nowhere", "speed:=0.0"], "play_node: the speed is 0.0; 0.001"),
+        ("play_node", ["speed:=fast"], 'play_node: parameters: speed is "fast": input should be a'),
+        ("play_node", ["bag:=/nowhere", "speed:=2"], "play_node: no such bag: /nowhere"),
         (
             "play_node",
             ["bag:=/nowhere", "loops:=-1"],
