@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from lifecycle_msgs.msg import State
 from node_user import NodeUser, node_user
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from camseg_ros.node.dds_environment import PROFILES_VARIABLES
-from camseg_ros.remote.node_client import node_process
+from camseg_ros.remote.node_client import node_process, ros_context
 
 PARAMETERS = {
     "weights": "random:tiny", "steps": 1, "warmup_height": 24, "warmup_width": 40,
@@ -26,6 +27,7 @@ PARAMETERS = {
 FRAMES = 15
 DRIVER = """
 import sys, time, rclpy
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 width, height, frames = map(int, sys.argv[1:])
 rclpy.init()
@@ -46,6 +48,7 @@ rclpy.try_shutdown()
 """
 LISTENER = """
 import rclpy
+from rclpy.node import Node
 from sensor_msgs.msg import Image
 rclpy.init()
 node = rclpy.create_node("stock_listener")
@@ -86,8 +89,17 @@ def stock_program(code: str, *arguments: object, stdout: Path) -> Iterator[None]
                 process.kill()
 
 
-def test_no_input_tells_why(user: NodeUser) -> None:
-    elsewhere = user.node.create_publisher(Image, "/front/image", 1)
+@pytest.fixture
+def other() -> Iterator[Node]:
+    """Return a node that no thread spins: what it has can be destroyed at any time."""
+    with ros_context() as context:
+        made = Node("other", context=context, use_global_arguments=False)
+        yield made
+        made.destroy_node()
+
+
+def test_no_input_tells_why(user: NodeUser, other: Node) -> None:
+    elsewhere = other.create_publisher(Image, "/front/image", 1)
     told = (
         ": nobody publishes /camera/image_raw (sensor_msgs/msg/Image, reliable); images are "
         "published on /front/image"
@@ -95,15 +107,15 @@ def test_no_input_tells_why(user: NodeUser) -> None:
     user.wait(lambda: user.status("camera") and user.status("camera").message.endswith(told))
     assert user.status("camera").message.startswith("no input yet after ")
     assert user.values("camera")["image_topic"] == "/camera/image_raw"
-    user.node.destroy_publisher(elsewhere)
-    text = user.node.create_publisher(String, "/camera/image_raw", 1)
+    other.destroy_publisher(elsewhere)
+    text = other.create_publisher(String, "/camera/image_raw", 1)
     told = (
         ": /camera/image_raw (sensor_msgs/msg/Image, reliable) is published with another type by "
-        "/user (std_msgs/msg/String, reliable)"
+        "/other (std_msgs/msg/String, reliable)"
     )
     user.wait(lambda: user.status("camera").message.endswith(told))
-    assert user.values("camera")["publishers"] == "/user (std_msgs/msg/String, reliable)"
-    user.node.destroy_publisher(text)
+    assert user.values("camera")["publishers"] == "/other (std_msgs/msg/String, reliable)"
+    other.destroy_publisher(text)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (1920, 1080)])

@@ -171,9 +171,10 @@ def test_a_middleware_that_tells_nothing_still_gives_images() -> None:
 
 
 class Spinning:
-    """Two nodes that are served by threads: the one that listens, and a driver's.
+    """A node that listens, served by a thread, and a driver's, whose publishers come and go.
 
-    Each is a participant of its own, within which Fast DDS lets a topic have only one type.
+    Each is a participant of its own, within which Fast DDS lets a topic have only one type. No
+    thread serves the driver, which would still look at a publisher that is destroyed.
     """
 
     def __init__(self, **overrides: str) -> None:
@@ -181,20 +182,17 @@ class Spinning:
         self.contexts = [Context(), Context()]
         self.frames: list[QueuedFrame] = []
         self.inputs: list[CameraInput] = []
-        self.threads = []
-        nodes = []
-        for context, name, arguments in zip(
-            self.contexts, ("listener", "driver"), (["--ros-args", *given], []), strict=True
-        ):
+        for context, arguments in zip(self.contexts, (["--ros-args", *given], []), strict=True):
             rclpy.init(args=arguments, context=context)
-            nodes.append(Node(name, context=context))
-            executor = SingleThreadedExecutor(context=context)
-            executor.add_node(nodes[-1])
-            self.threads.append(SpinningThread(executor, name))
-        self.listener, self.driver = nodes
+        self.listener, self.driver = (
+            Node(name, context=context)
+            for name, context in zip(("listener", "driver"), self.contexts, strict=True)
+        )
         self.listener.create_timer(0.05, self._look)
-        for thread in self.threads:
-            thread.start()
+        executor = SingleThreadedExecutor(context=self.contexts[0])
+        executor.add_node(self.listener)
+        self.thread = SpinningThread(executor, "listener")
+        self.thread.start()
 
     def _look(self) -> None:
         for item in self.inputs:
@@ -213,8 +211,7 @@ class Spinning:
             time.sleep(0.005)
 
     def close(self) -> None:
-        for thread in self.threads:
-            thread.stop()
+        self.thread.stop()
         for node in (self.listener, self.driver):
             node.destroy_node()
         for context in self.contexts:
