@@ -532,8 +532,8 @@ def test_a_save_on_a_full_disk_leaves_the_earlier_checkpoints(
     checkpoints = run_folder.relative_to(tmp_path) / "checkpoints"
     assert re.fullmatch(
         rf"camseg: cannot write checkpoint {checkpoints}/step-00000003: .*No space left on device.*"
-        rf"; the last good one is {checkpoints}/step-00000002\n",
-        errors,
+        rf"; the last good one is {checkpoints}/step-00000002",
+        errors.splitlines()[-1],  # after the progress
     )
     assert [load_state(folder).step for folder in (one, two)] == [1, 2]
     assert left_behind(out) == []
@@ -541,14 +541,15 @@ def test_a_save_on_a_full_disk_leaves_the_earlier_checkpoints(
 
     small_disk(8 * kib)
     status, _, errors = run(RESUME_LAST, tmp_path)
-    assert (status, errors) == (0, "")
+    assert status == 0, errors
+    assert "camseg: " not in errors
     assert_same_training(run_folder, finished)
 
 
 @pytest.mark.parametrize(
     ("name", "kib", "file"),
     [
-        ("evaluate", 96, r"out/cityscapes\S*"),
+        ("evaluate", 96, r"out/synthetic\S*"),
         ("bag make", 256, f"out/{BAG}"),
         ("convert", 1024, r"out/model\.safetensors"),
     ],
