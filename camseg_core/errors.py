@@ -27,8 +27,19 @@ TERMINATED = 143
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Ask whether the nearest known word was meant; empty if none is near."""
-    close = get_close_matches(word, [*known], n=1)
-    return f"did you mean {close[0]!r}?" if close else ""
+    close = nearest(word, known)
+    return f"did you mean {close!r}?" if close else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is nearest to an unknown one; empty if none is near."""
+    return next(iter(get_close_matches(word, [*known], n=1)), "")
+
+
+def listed(items: Sequence[object], most: int) -> str:
+    """Return the first items, separated by commas, and how many more there are."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def suggest(word: str, known: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from camseg_core.commands.options import (
+    MERGE_HELP,
     WEIGHTS_HELP,
     add_backend_options,
     add_dataset_options,
@@ -26,7 +27,7 @@ from camseg_core.commands.options import (
     open_chosen_dataset,
     variant,
 )
-from camseg_core.data.class_merges import MERGES, find_merge
+from camseg_core.data.class_merges import find_merge
 from camseg_core.diffusion.options import (
     DEFAULT_PROFILE,
     V_PROFILES,
@@ -73,8 +74,8 @@ def add_commands(commands: Any) -> None:
     )
     data.add_argument(
         "--merge",
-        help=f"score on the data set's own classes, into which predicted ones are merged: "
-        f"{', '.join(MERGES)}, or a YAML file",
+        help="score on the data set's own classes, into which predicted ones are merged: "
+        f"{MERGE_HELP}",
     )
     how = evaluate.add_argument_group("how")
     how.add_argument("--protocol", choices=["official", "published"], default="official")

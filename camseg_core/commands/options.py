@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from camseg_core.data.class_merges import MERGES
 from camseg_core.diffusion.options import (
     DEFAULT_PROFILE,
     MAX_SAMPLES,
@@ -33,6 +34,7 @@ WEIGHTS_HELP = (
     "demo (bundled with the package), a .safetensors file, a folder with one or with the two "
     "published files, a published transformer file with its autoencoder beside it, or random:PRESET"
 )
+MERGE_HELP = f"{', '.join(MERGES)}, or a YAML file"
 MOST_THREADS = 1024
 
 
@@ -98,13 +100,13 @@ def check_count(option: str, value: int | None) -> None:
         raise CamsegError(f"{option} is {value}; at least 1 is needed")
 
 
-def check_threads(threads: int) -> None:
-    """Refuse a number of threads that torch crashes with.
+def check_threads(threads: int | None) -> None:
+    """Refuse a number of threads that torch crashes with; None leaves torch's choice.
 
     Raises:
         CamsegError: out of range.
     """
-    if not 1 <= threads <= MOST_THREADS:
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise CamsegError(f"--threads is {threads}; 1 to {MOST_THREADS} are possible")
 
 

@@ -21,7 +21,7 @@ from camseg_core.commands.options import (
     profile_options,
     variant,
 )
-from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError, message_of
+from camseg_core.errors import BAD_INPUT, FAILED_CHECK, CamsegError, listed, message_of
 from camseg_core.models.configs import TRAIN_TIMESTEPS
 
 MOST_NAMES = 5
@@ -67,8 +67,8 @@ def _segment(parsed: argparse.Namespace) -> int:
     from camseg_core.weights.loading import load_model
 
     check_sampling_options(parsed)
+    check_threads(parsed.threads)
     if parsed.threads is not None:
-        check_threads(parsed.threads)
         torch.set_num_threads(parsed.threads)
     find_device(parsed.device)
     # What is wrong with the input is said before weights are loaded.
@@ -102,10 +102,7 @@ def _segment(parsed: argparse.Namespace) -> int:
 
 def _label_line(label_images: Sequence[Path], inputs: int) -> str:
     """Say which pictures look like labels, the first ones by name, and what became of them."""
-    names = ", ".join(map(str, label_images[:MOST_NAMES]))
-    more = f" and {len(label_images) - MOST_NAMES} more" if len(label_images) > MOST_NAMES else ""
+    names = listed(label_images, MOST_NAMES)
     reason = "as few colours as label images have, not photos"
     done = "left out" if inputs > 1 else "segmented all the same"
-    return message_of(
-        f"{len(label_images)} of {inputs} images {done}, with {reason}: {names}{more}"
-    )
+    return message_of(f"{len(label_images)} of {inputs} images {done}, with {reason}: {names}")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from camseg_core.commands.options import (
+    MERGE_HELP,
     WEIGHTS_HELP,
     add_device_option,
+    add_threads_option,
     check_count,
     check_threads,
     image_size,
 )
-from camseg_core.data.class_merges import MERGES
 from camseg_core.data.known_layouts import LAYOUTS
 from camseg_core.errors import FAILED_CHECK, INTERRUPTED
 
@@ -48,7 +49,7 @@ def add_commands(commands: Any) -> None:
         "--merge",
         default="",
         help="for other classes than the weights': which of these they come from; "
-        f"{', '.join(MERGES)}, or a YAML file; if not given, those of equal names",
+        f"{MERGE_HELP}; if not given, those of equal names",
     )
     how = train.add_argument_group("how")
     how.add_argument("--steps", type=int, default=200, help="optimizer steps")
@@ -61,9 +62,7 @@ def add_commands(commands: Any) -> None:
         "with as many pixels as the weights' input",
     )  # fmt: skip
     add_device_option(how)
-    how.add_argument(
-        "--threads", type=int, help="torch's, on the CPU; if not given, its own choice"
-    )
+    add_threads_option(how, default=None)
     how.add_argument(
         "--set", action="extend", nargs="+", default=[], metavar="NAME=VALUE",
         help="any other setting, e.g. optimizer.learning_rate=2e-4",
@@ -76,8 +75,7 @@ def _train(parsed: argparse.Namespace) -> int:
     from camseg_core.training.own_data import OwnData, finetune
 
     check_count("--steps", parsed.steps)
-    if parsed.threads is not None:
-        check_threads(parsed.threads)
+    check_threads(parsed.threads)
     minutes = [] if parsed.minutes is None else [f"max_minutes={parsed.minutes}"]
     own = OwnData(
         root=parsed.root,

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from camseg_core.errors import CamsegError
+from camseg_core.errors import CamsegError, listed
 from camseg_core.images.arrays import UInt8
 from camseg_core.images.decoding import NotAnImageError, decode_image
 from camseg_core.labels import CAMVID, CITYSCAPES, COMMA10K, UNLABELED, LabelSet
@@ -170,13 +170,12 @@ def _ids_of_colors(path: Path, pixels: UInt8, classes: LabelSet) -> UInt8:
 def unknown_ids(ids: UInt8, label_format: LabelFormat, table: ClassTable, most: int = 5) -> str:
     """Say which ids of a file its table does not know, and how many pixels have them."""
     found = counts_of(ids, ~table.known)
-    text = ", ".join(
+    counts = [
         f"{unknown} ({pixels} pixel{'s' if pixels > 1 else ''})"
-        for unknown, pixels in list(found.items())[:most]
-    )
-    more = f" and {len(found) - most} more" if len(found) > most else ""
+        for unknown, pixels in found.items()
+    ]
     return (
-        f"holds id {text}{more}; ids of {label_format.owner} label files are "
+        f"holds id {listed(counts, most)}; ids of {label_format.owner} label files are "
         f"0..{np.count_nonzero(table.known) - 2}, {UNLABELED}"
     )
 

@@ -210,9 +210,8 @@ def _stated_frame_count(container: InputContainer) -> int:
     stream = container.streams.video[0]
     if stream.frames or not container.duration or not stream.average_rate:
         return stream.frames
-    is_matroska = (
-        "matroska" in container.format.name
-    )  # its duration begins at zero, not at its start
+    # Matroska's duration is counted from time zero, not from its start.
+    is_matroska = "matroska" in container.format.name
     start = max(0, container.start_time or 0) if is_matroska else 0
     return max(0, round((container.duration - start) * stream.average_rate / av.time_base))
 

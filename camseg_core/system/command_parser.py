@@ -6,10 +6,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from camseg_core.errors import shortened
+from camseg_core.errors import nearest, shortened
 
 LONGEST_TEXT = 200
 """Characters of a user's unknown arguments that are repeated."""
@@ -74,14 +73,13 @@ class CommandParser(argparse.ArgumentParser):
 class DefaultsHelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults that say something: not None, not that a switch is off, no empty list."""
 
-    def _get_help_string(
-        self, action: argparse.Action
-    ) -> str | None:  # argparse has no public hook
+    # argparse has no public hook for it.
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         if action.default in (None, False, "", [], ()):
             return action.help
         return super()._get_help_string(action)
 
 
 def _suggestion(word: str, known: list[str]) -> str:
-    close = get_close_matches(word, known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = nearest(word, known)
+    return f"; did you mean {close}?" if close else ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from camseg_core.commands.options import (
     DEFAULT_PROFILE,
+    MERGE_HELP,
     WEIGHTS_HELP,
     add_device_option,
     add_frames_option,
@@ -25,7 +26,7 @@ from camseg_core.commands.options import (
     profile_options,
     variant,
 )
-from camseg_core.data.class_merges import MERGES, find_merge
+from camseg_core.data.class_merges import find_merge
 from camseg_core.errors import CamsegError
 from camseg_ros.commands import ros_needed
 from camseg_ros.commands.benchmark import add_set_option, node_parameters
@@ -76,7 +77,7 @@ def add_commands(commands: Any) -> None:
     data.add_argument(
         "--merge",
         help="score on the bags' own classes, into which predicted ones are merged: "
-        f"{', '.join(MERGES)}, or a YAML file; only with --mode offline",
+        f"{MERGE_HELP}; only with --mode offline",
     )
     how = replay.add_argument_group("how")
     how.add_argument(

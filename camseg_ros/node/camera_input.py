@@ -12,7 +12,7 @@ from rclpy.qos import QoSPolicyKind, QoSProfile, ReliabilityPolicy, qos_profile_
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from camseg_core.errors import CamsegError, message_of, shown
+from camseg_core.errors import CamsegError, listed, message_of, shown
 from camseg_ros.inference.frame_queue import QueuedFrame
 from camseg_ros.messages.images import stamp_ns
 from camseg_ros.node.dds_environment import PROFILES_VARIABLES
@@ -122,9 +122,9 @@ def why_no_input(
     type_name = TYPE_NAMES[asked.transport]
     expected = f"{topic} ({type_name}, {_word(asked.is_reliable)})"
     if not offers:
-        hint = f"; images are published on {_listed(elsewhere)}" if elsewhere else ""
+        hint = f"; images are published on {listed(elsewhere, LONGEST_LIST)}" if elsewhere else ""
         return f"nobody publishes {expected}{hint}"
-    publishers = _listed(offers)
+    publishers = listed(offers, LONGEST_LIST)
     fitting = [offer for offer in offers if offer.type_name == type_name]
     if not fitting:
         others = [name for name in TYPE_NAMES.values() if any(o.type_name == name for o in offers)]
@@ -288,18 +288,13 @@ class CameraInput:
             "image_topic": self.topic,
             "image_type": TYPE_NAMES[asked.transport] if asked else "",
             "reliability": _word(asked.is_reliable, "_") if asked else "",
-            "publishers": message_of(_listed(self._offers)),
+            "publishers": message_of(listed(self._offers, LONGEST_LIST)),
             "frames_lost": "" if self.frames_lost is None else str(self.frames_lost),
         }
 
 
 def _ignore(_: object) -> None:
     """Do nothing, before the input is opened."""
-
-
-def _listed(items: Sequence[Offer | str]) -> str:
-    more = f" and {len(items) - LONGEST_LIST} more" if len(items) > LONGEST_LIST else ""
-    return ", ".join(map(str, items[:LONGEST_LIST])) + more
 
 
 def _word(is_reliable: bool, joint: str = " ") -> str:

@@ -79,11 +79,11 @@ def make_bags(
         CamsegError: a bag exists already, and is not to be skipped; an input cannot be read, or
             nothing can be written.
     """
-    missing = [drive for drive in drives if not (out / drive.name).exists()]
-    if len(missing) < len(drives) and not skips_existing:
-        path = next(out / drive.name for drive in drives if drive not in missing)
+    existing = [out / drive.name for drive in drives if (out / drive.name).exists()]
+    missing = [drive for drive in drives if out / drive.name not in existing]
+    if existing and not skips_existing:
         cure = f"--skip-existing makes the {len(missing)} that are missing; or " if missing else ""
-        raise CamsegError(f"{path} exists already; {cure}remove it, or give another --out")
+        raise CamsegError(f"{existing[0]} exists already; {cure}remove it, or give another --out")
     for drive in missing:
         yield write_drive(drive, out / drive.name, form)
 
